@@ -1,0 +1,36 @@
+# Every target is documented by the comment behind its name: `make help` prints them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on them, print the table and the figures
+	@test -f demo-data/dataset.json || $(BIN)/kneeal demo-data --out demo-data --knees 1200
+	@rm -rf runs/demo
+	$(BIN)/kneeal fit --strategy mi_mcd --config configs/demo.yaml --out runs/demo
+
+test: $(INSTALLED)  ## run the tests
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## bring the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the demo wrote
+	rm -rf demo-data runs/demo

@@ -1,0 +1,90 @@
+"""The contract of an acquisition strategy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition.predictions import Posterior, Predictions
+
+
+class Strategy(ABC):
+    """Scores the pool, and selects what to ask for.
+
+    A subclass says what it needs and implements `score`. Options are keyword arguments of its constructor.
+
+    Attributes:
+        posterior: What it needs to be given.
+        needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
+        source: Where it comes from.
+        n_samples: Posterior samples K that it wants, where `posterior` is SAMPLES.
+    """
+
+    posterior: ClassVar[Posterior]
+    needs_features: ClassVar[bool] = False
+    source: ClassVar[str]
+    n_samples: int = 1
+
+    @property
+    def scores_uncertainty(self) -> bool:
+        """Whether a low score means a knee that the network is sure of."""
+        return self.posterior is not Posterior.NONE
+
+    @abstractmethod
+    def score(self, predictions: Predictions) -> Tensor:
+        """How much each knee is wanted.
+
+        Args:
+            predictions: The pool, with what `posterior` and `needs_features` ask for.
+
+        Returns:
+            [N], larger = query sooner.
+        """
+
+    def select(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
+    ) -> tuple[str, ...]:
+        """The knees to ask for: by default the n of the highest score.
+
+        Args:
+            predictions: The pool.
+            n: How many, in [0, N].
+            labeled: The labeled knees, for strategies that need features.
+            seed: Decides among equal scores, and whatever else is random.
+
+        Returns:
+            n distinct ids, the most wanted first.
+
+        Raises:
+            ValueError: n is not in [0, N], or a score is not finite.
+        """
+        positions = top_n(self.score(predictions), n, seed=seed)
+        return tuple(predictions.ids[p] for p in positions.tolist())
+
+
+def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:
+    """Positions of the n largest (or smallest) scores, equal scores in random order.
+
+    Args:
+        scores: [N], finite.
+        n: How many, in [0, N].
+        seed: Decides among equal scores.
+        largest: False for the smallest.
+
+    Returns:
+        int64 [n], the most extreme first.
+
+    Raises:
+        ValueError: n is not in [0, N], or a score is not finite.
+    """
+    if not 0 <= n <= len(scores):
+        raise ValueError(f"n must be between 0 and the {len(scores)} knees of the pool, but got {n=}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("scores must be finite, but some are not.")
+    scores = scores.detach().cpu()
+    shuffled = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed))
+    order = torch.argsort(scores[shuffled], descending=largest, stable=True)
+    return shuffled[order[:n]]

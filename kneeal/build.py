@@ -1,0 +1,233 @@
+"""The one place that turns a configuration into objects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from kneeal import __version__, acquisition
+from kneeal.acquisition import Posterior, Strategy
+from kneeal.config import RunConfig, identity, read_yaml, to_yaml, validate
+from kneeal.data.datamodule import LoaderOptions, StoredPatches
+from kneeal.data.grades import N_GRADES
+from kneeal.data.prepared import PreparedDataset
+from kneeal.data.splits import Splits, make_splits
+from kneeal.data.views import Views
+from kneeal.errors import UserError
+from kneeal.learner import Learner
+from kneeal.loop.active import ActiveLearningLoop, Schedule
+from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.folder import RunFolder
+from kneeal.loop.oracle import SimulatedOracle
+from kneeal.nn.consistency import ConsistencyLoss
+from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.network import SiameseKneeNet
+from kneeal.runner import Devices, LightningRunner
+
+CONFIG, RUN = "config.yaml", "run.json"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A data set with its division and the grades that only the oracle may see."""
+
+    dataset: PreparedDataset
+    splits: Splits
+    grades: Mapping[str, int]
+
+    def thumbnail(self, knee_id: str) -> NDArray[np.uint8]:
+        """Both patches of a knee side by side, uint8 [H, 2 H]."""
+        return np.concatenate(list(self.dataset.patches[self.dataset.row[knee_id]]), axis=1)
+
+
+def open_cohort(config: RunConfig) -> Cohort:
+    """Open the data set and divide it.
+
+    Raises:
+        UserError: There is no data set, or it cannot be divided as the configuration says.
+    """
+    if config.data.dir is None:
+        raise UserError(
+            "no data set",
+            "the folder of a prepared data set",
+            "give --data DIR; `kneeal demo-data --out demo-data` writes a synthetic one, `kneeal prepare` a real one",
+        )
+    dataset = PreparedDataset.open(Path(config.data.dir))
+    given = set(dataset.manifest.given_splits.values())
+    seed = config.seed if config.data.split_seed is None else config.data.split_seed
+    splits = make_splits(
+        dataset.manifest,
+        test_site=None if "test" in given else config.data.test_site,
+        val_fraction=config.data.val_fraction,
+        seed=seed,
+    )
+    return Cohort(dataset, splits, dataset.manifest.kl)
+
+
+def make_network(config: RunConfig) -> nn.Module:
+    """The network, with random weights."""
+    model = config.model
+    return SiameseKneeNet(
+        width=model.width,
+        dropout=model.dropout,
+        classifier_dropout=model.classifier_dropout,
+        pooling=model.pooling,
+        n_grades=N_GRADES,
+    )
+
+
+def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
+    """The strategy that selects queries and, where it is another, the one that chooses the pseudo pool."""
+    active = config.active
+    strategy = acquisition.get(active.strategy, **active.options)
+    pseudo = None if active.pseudo_by in ("strategy", active.strategy) else acquisition.get(active.pseudo_by)
+    return strategy, pseudo if config.loss.consistency else None
+
+
+def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
+    """The Lightning runner."""
+    training, loss, views = config.training, config.loss, config.views
+
+    def make_learner(network: nn.Module) -> Learner:
+        return Learner(
+            network,
+            consistency=ConsistencyLoss(loss.target) if loss.consistency else None,
+            weight=loss.weight,
+            ramp_up_epochs=loss.ramp_up_epochs,
+            learning_rate=training.learning_rate,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+            milestones=training.milestones,
+            factor=training.factor,
+            n_grades=N_GRADES,
+        )
+
+    return LightningRunner(
+        make_network=lambda: make_network(config),
+        make_learner=make_learner,
+        patches=StoredPatches(cohort.dataset.patches, cohort.dataset.row),
+        val=cohort.splits.val,
+        test=cohort.splits.test,
+        views=Views(config.data.patch_size, **views.model_dump()),
+        options=LoaderOptions(
+            patch_size=config.data.patch_size,
+            batch_size=training.batch_size,
+            eval_batch_size=training.eval_batch_size,
+            workers=config.data.workers,
+        ),
+        devices=Devices(config.compute.accelerator, config.compute.devices, config.compute.precision),
+        epochs=training.epochs,
+        validate_every=training.validate_every,
+        consistency=loss.consistency,
+        seed=config.seed,
+        progress=progress,
+    )
+
+
+def build_loop(
+    config: RunConfig,
+    cohort: Cohort,
+    folder: RunFolder,
+    *,
+    listeners: Sequence[LoopListener] = (),
+    progress: FitProgress | None = None,
+) -> ActiveLearningLoop:
+    """The loop of one run, at the point where its folder says it is."""
+    strategy, pseudo = make_strategies(config)
+    if Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}:
+        MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
+    active = config.active
+    return ActiveLearningLoop(
+        build_runner(config, cohort, progress),
+        strategy,
+        cohort.splits.train,
+        folder,
+        Schedule(active.n_init, active.n_query, active.budget),
+        consistency=config.loss.consistency,
+        pseudo_strategy=pseudo,
+        warm_start=config.training.start == "warm",
+        n_grades=N_GRADES,
+        seed=config.seed,
+        listeners=listeners,
+    )
+
+
+def build_oracle(cohort: Cohort) -> SimulatedOracle:
+    """The oracle that answers from the manifest.
+
+    Raises:
+        UserError: The grade of a training knee is not known; better said now than in the middle of a run.
+    """
+    oracle = SimulatedOracle(cohort.grades)
+    oracle.label(cohort.splits.train)
+    return oracle
+
+
+def default_out(config: RunConfig) -> Path:
+    """The folder of a run that was given none: a function of the configuration, never of the time."""
+    kind = "cr" if config.loss.consistency else "naive"
+    text = json.dumps([identity(config), config.data.dir and str(Path(config.data.dir).resolve())], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Path("runs") / f"{config.active.strategy}-{kind}-seed{config.seed}-{digest}"
+
+
+def run_id(config: RunConfig, cohort: Cohort) -> str:
+    """A name for a run that is the same for the same configuration and data."""
+    text = json.dumps([identity(config), fingerprint(cohort.dataset.info)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_run(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunFolder:
+    """Begin a run folder, or go on with one of the same configuration and data.
+
+    Args:
+        out: The folder.
+        config: The resolved configuration.
+        cohort: The data.
+        resume: Whether to go on with a run that is there.
+        writer: Whether this process writes.
+
+    Raises:
+        UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
+    """
+    folder = RunFolder(out, writer=writer)
+    if (out / CONFIG).is_file():
+        if writer and not resume:
+            raise UserError(f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out")
+        _refuse_other_run(out, config, cohort)
+    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
+    folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
+    folder.write_text(out / CONFIG, to_yaml(config))
+    return folder
+
+
+def fingerprint(info: Mapping[str, Any]) -> str:
+    """What identifies a data set, whatever folder it lies in."""
+    return hashlib.sha256(json.dumps(info["checksums"], sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_other_run(out: Path, config: RunConfig, cohort: Cohort) -> None:
+    before, now = identity(validate(read_yaml(out / CONFIG))), identity(config)
+    differing = [f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]]
+    if differing:
+        raise UserError(
+            f"{out} belongs to another configuration: {', '.join(differing)}",
+            "the configuration that the run was started with",
+            "give the same options, or another --out",
+        )
+    made_of = json.loads((out / RUN).read_text(encoding="utf-8"))["dataset"] if (out / RUN).is_file() else None
+    if made_of not in (None, fingerprint(cohort.dataset.info)):
+        raise UserError(
+            f"{out} belongs to another data set than {config.data.dir}",
+            "the data set that the run was started with",
+            "give the same --data, or another --out",
+        )

@@ -1,0 +1,285 @@
+"""The settings of a run: what they are, where they come from and which of them identify the run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kneeal.errors import UserError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class DataConfig(_Section):
+    """Which knees."""
+
+    dir: str | None = Field(None, description="prepared data set")
+    test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="share of the patients for validation")
+    split_seed: int | None = Field(None, description="seed of the division; the run's seed if empty")
+    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device")
+
+
+class ViewsConfig(_Section):
+    """Random views."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
+    pad: Annotated[float, Field(ge=0.0, le=0.5)] = Field(0.05, description="share of the patch, then random crop")
+    gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = (0.5, 1.5)
+    gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    noise_std: tuple[Share, Share] = Field((0.02, 0.08), description="share of the value range")
+    noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    width: Positive = Field(32, description="channels of the first group")
+    dropout: Share = Field(0.35, description="after groups 1 to 3")
+    classifier_dropout: Share = Field(0.35, description="before the classifier")
+    pooling: Literal["hv", "vh", "gap"] = "hv"
+
+
+class LossConfig(_Section):
+    """Equation (1)."""
+
+    consistency: bool = True
+    target: Literal["features", "logits", "probabilities"] = Field("features", description="what two views shall agree in")
+    weight: Annotated[float, Field(ge=0.0)] = 1.0
+    ramp_up_epochs: Annotated[int, Field(ge=0)] = 0
+
+
+class TrainingConfig(_Section):
+    """One fit."""
+
+    epochs: Positive = 500
+    batch_size: Positive = Field(32, description="knees over all devices")
+    eval_batch_size: Positive = Field(128, description="knees a device without gradients")
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    validate_every: Positive = Field(1, description="epochs")
+    start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
+
+
+class ActiveConfig(_Section):
+    """What is asked, and how much of it."""
+
+    strategy: str = "mi_mcd"
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
+    n_init: Positive = 50
+    n_query: Positive = 50
+    budget: Positive = 800
+    pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
+
+
+class TrackingConfig(_Section):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "none"] = "auto"
+    project: str = "kneeal"
+    entity: str | None = None
+
+
+class ComputeConfig(_Section):
+    """Where it runs."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: Positive = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+
+
+class RunConfig(_Section):
+    """One active-learning run."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    views: ViewsConfig = ViewsConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    active: ActiveConfig = ActiveConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RunConfig:
+        for name in ("gamma", "noise_std"):
+            low, high = getattr(self.views, name)
+            if low > high:
+                raise ValueError(f"views.{name}: the first number must not be above the second, but got {low} and {high}")
+        return self
+
+
+#: Keys that say where and how a run is executed or shown, not what comes out of it.
+EXECUTION_KEYS = ("data.dir", "data.workers", "tracking", "compute.accelerator", "compute.devices", "training.eval_batch_size")
+
+
+def resolve(
+    source: str | None = None, settings: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """The configuration of a run: defaults < YAML < `--set` < flags.
+
+    Args:
+        source: A YAML file, or the name of a configuration that ships with the package.
+        settings: `section.key=value`, the value in YAML.
+        flags: Dotted key to value; None means that the flag was not given.
+
+    Raises:
+        UserError: A file, key or value is wrong.
+    """
+    tree: dict[str, Any] = read_yaml(find_config(source)) if source else {}
+    if source and not isinstance(tree, dict):
+        raise UserError(f"{source} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
+        _put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(tree, key, value)
+    return validate(tree)
+
+
+def validate(tree: Mapping[str, Any]) -> RunConfig:
+    """A configuration from plain data.
+
+    Raises:
+        UserError: A key is unknown or a value wrong; the nearest key is suggested.
+    """
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error) from error
+
+
+def find_config(source: str) -> Path:
+    """The file for a path or for the name of a configuration that ships with the package."""
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if path.is_file():
+            return path
+        raise UserError(f"no configuration file {source}", "a YAML file", f"check the path, or use one of: {', '.join(config_names())}")
+    packaged = Path(str(resources.files("kneeal") / "configs" / f"{source}.yaml"))
+    if not packaged.is_file():
+        near = difflib.get_close_matches(source, config_names(), 1)
+        raise UserError(
+            f"no configuration called {source!r}",
+            f"a YAML file or one of: {', '.join(config_names())}",
+            f"did you mean {near[0]!r}?" if near else "check the name",
+        )
+    return packaged
+
+
+def config_names() -> list[str]:
+    """Configurations that ship with the package."""
+    return sorted(path.stem for path in Path(str(resources.files("kneeal") / "configs")).glob("*.yaml"))
+
+
+def flatten(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key to plain value."""
+    tree = config.model_dump(mode="json") if isinstance(config, RunConfig) else config
+    return dict(_leaves(tree, ""))
+
+
+def identity(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that decide what comes out of a run, with their values."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == other or key.startswith(other + ".") for other in EXECUTION_KEYS)
+    }
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The configuration as YAML that `resolve` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "a YAML text file", "check the path") from error
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML with numbers as YAML 1.2 has them (`1e-3` is a number) and without repeated keys."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not YAML: {reason}", "valid YAML", "correct the line named above") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with exponents without a dot and refusing a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise UserError(f"the key {dotted}, where {section} is no section", "section.key", "check the key")
+        tree = child
+    tree[key] = value
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _explain(error: ValidationError) -> UserError:
+    known = list(flatten(RunConfig()))
+    problems, cures = [], []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
+                key.split(".")[-1], [k.split(".")[-1] for k in known], 1
+            )
+            problems.append(f"unknown key {key}")
+            cures.append(f"did you mean {near[0]}?" if near else f"remove {key}")
+        else:
+            problems.append(f"{key or 'configuration'} = {item['input']!r}: {item['msg']}" if key else item["msg"])
+            cures.append(f"correct {key}" if key else "correct the values")
+    return UserError("; ".join(problems), "keys and values as in `kneeal fit --config paper` (docs/configuration.md)", "; ".join(cures))

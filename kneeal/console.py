@@ -1,0 +1,194 @@
+"""What a run says while it goes on: bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from kneeal.loop.events import RoundReport
+
+#: In a log, a long fit or prediction says where it is once in so many seconds.
+LOG_EVERY = 60.0
+
+
+class Console:
+    """Shows epochs, predicted knees with knees per second, a line a round, and the time left for the run.
+
+    Args:
+        stream: Where to write. On a terminal there are bars; elsewhere only whole lines.
+        clock: Seconds, ever rising.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._terminal = self._stream.isatty()
+        self._bar: tqdm[Any] | None = None
+        self._reports: list[RoundReport] = []
+        self._step = (0, 0)
+        self._label = ""
+        self._started = self._said = 0.0
+        self._n_schedule: tuple[int, int] = (0, 0)
+
+    # -- rounds ------------------------------------------------------------------------------------------------------
+
+    def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
+        """Say from which round a resumed run goes on."""
+        self._reports = list(finished)
+        self._n_schedule = (int(config.get("active.n_query", 0)), int(config.get("active.budget", 0)))
+        if finished:
+            self._line(f"resuming: {len(finished)} of {finished[0].n_rounds} rounds are finished")
+
+    def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
+        """Remember the round for the bars."""
+        self._label = f"round {round + 1}/{n_rounds}"
+
+    def round_finished(self, report: RoundReport) -> None:
+        """One line: round, labels, balanced accuracy, seconds, time left."""
+        self._reports.append(report)
+        seconds = report.seconds
+        accuracy = 100 * report.metrics.get("test_balanced_accuracy", float("nan"))
+        left = self.seconds_left()
+        self._line(
+            f"round {report.round + 1:>2}/{report.n_rounds}   labels {report.n_labeled:>4}   "
+            f"balanced accuracy {accuracy:4.1f} %   fit {_duration(seconds.get('fit', 0.0))}   "
+            f"predict {_duration(seconds.get('predict', 0.0) + seconds.get('test', 0.0))}"
+            + (f"   about {_duration(left)} left" if left > 0 else "")
+        )
+
+    def run_finished(self) -> None:
+        """Nothing: the caller prints the table."""
+        self._close()
+
+    def run_failed(self, error: BaseException) -> None:
+        """Leave the terminal clean for the error."""
+        self._close()
+
+    def seconds_left(self) -> float:
+        """Estimated time for the remaining rounds.
+
+        A fit's time grows in a line with its labels, a prediction's with the pool; both rates come from the
+        finished rounds.
+        """
+        if not self._reports:
+            return float("nan")
+        last = self._reports[-1]
+        n_query, budget = self._n_schedule
+        labels = [min(budget, last.n_labeled + n_query * step) for step in range(1, last.n_rounds - last.round)]
+        fit = _line_through([(r.n_labeled, r.seconds.get("fit", 0.0)) for r in self._reports])
+        scored = [r for r in self._reports if r.query] or self._reports
+        per_knee = sum(r.seconds.get("predict", 0.0) for r in scored) / max(1, sum(r.n_pool for r in scored))
+        test = sum(r.seconds.get("test", 0.0) for r in self._reports) / len(self._reports)
+        n_pool = last.n_pool + last.n_labeled
+        return sum(max(0.0, fit(n)) + test + (per_knee * (n_pool - n) if n < budget else 0.0) for n in labels)
+
+    # -- inside a round ----------------------------------------------------------------------------------------------
+
+    def fit_started(self, n_epochs: int) -> None:
+        """Open the bar of epochs."""
+        self._open(n_epochs, "fit", "epoch")
+
+    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Show loss and validation balanced accuracy."""
+        shown = {
+            "loss": metrics.get("train/loss"),
+            "val BA": metrics.get("val/balanced_accuracy"),
+        }
+        self._advance(1, ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None))
+
+    def fit_finished(self) -> None:
+        """Close the bar."""
+        self._close()
+
+    def predict_started(self, n_knees: int, what: str) -> None:
+        """Open the bar of knees."""
+        self._open(n_knees, f"predict {what}", "knees")
+
+    def knees_predicted(self, n: int) -> None:
+        """Show knees and knees per second."""
+        self._advance(n, "")
+
+    def predict_finished(self) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _open(self, total: int, what: str, unit: str) -> None:
+        self._close()
+        self._step, self._what, self._unit = (0, total), what, unit
+        self._started = self._said = self._clock()
+        if self._terminal:
+            self._bar = tqdm(
+                total=total, desc=f"{self._label} {what}", unit=f" {unit}", file=self._stream, leave=False, dynamic_ncols=True
+            )
+
+    def _advance(self, n: int, detail: str) -> None:
+        done, total = self._step
+        self._step = (done + n, total)
+        if self._bar is not None:
+            if detail:
+                self._bar.set_postfix_str(detail, refresh=False)
+            self._bar.update(n)
+        elif self._clock() - self._said >= LOG_EVERY:
+            self._said = self._clock()
+            rate = (done + n) / max(1e-9, self._said - self._started)
+            self._line(f"{self._label} {self._what}: {done + n}/{total} {self._unit}, {rate:.1f}/s" + (f", {detail}" if detail else ""))
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        self._close()
+        print(text, file=self._stream, flush=True)
+
+
+class NullConsole:
+    """Says nothing: for the processes of further devices."""
+
+    def fit_started(self, n_epochs: int) -> None:
+        """Nothing."""
+
+    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def fit_finished(self) -> None:
+        """Nothing."""
+
+    def predict_started(self, n_knees: int, what: str) -> None:
+        """Nothing."""
+
+    def knees_predicted(self, n: int) -> None:
+        """Nothing."""
+
+    def predict_finished(self) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar for a count on a terminal, nothing elsewhere; gives the function to call with each step."""
+    with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, disable=not sys.stderr.isatty()) as bar:
+        yield lambda n: bar.update(n) and None
+
+
+def _line_through(points: Sequence[tuple[float, float]]) -> Callable[[float], float]:
+    """Least-squares line; through the origin while there is only one x."""
+    mean_x = sum(x for x, _ in points) / len(points)
+    mean_y = sum(y for _, y in points) / len(points)
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    if spread == 0:
+        return lambda x: mean_y * x / mean_x if mean_x else mean_y
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    return lambda x: mean_y + slope * (x - mean_x)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

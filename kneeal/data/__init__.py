@@ -1,0 +1,1 @@
+"""From radiographs to batches."""

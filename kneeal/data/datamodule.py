@@ -1,0 +1,196 @@
+"""From a pool state to batches: labeled knees, pseudo pool, validation, test and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kneeal.data.sampling import Share, ShuffledBatches
+from kneeal.data.views import Views, normalize, resize
+from kneeal.pool import PoolState
+
+
+class Patches(Protocol):
+    """Where patch pairs come from."""
+
+    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
+        """The patch pair uint8 [2, H, H] of a knee, medial first."""
+
+
+class TrainingViews(Dataset[dict[str, Any]]):
+    """Random views of knees, two of each where the consistency term needs them.
+
+    Only the grades handed in here can come out: for the pseudo pool there are none.
+    """
+
+    def __init__(
+        self, patches: Patches, ids: Sequence[str], views: Views, *, size: int, n_views: int, kl: Mapping[str, int] | None
+    ) -> None:
+        self.patches = patches
+        self.ids = tuple(ids)
+        self.views = views
+        self.size = size
+        self.n_views = n_views
+        self.kl = None if kl is None else [kl[i] for i in ids]
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
+        """The sample at draw = (position, seed): `views` float32 [n_views, 2, H, H] and, if known, `kl`."""
+        position, seed = draw
+        pair = resize(self.patches[self.ids[position]], self.size)
+        views = [normalize(self.views(pair, seed + view)) for view in range(self.n_views)]
+        sample: dict[str, Any] = {"views": np.stack(views)}
+        if self.kl is not None:
+            sample["kl"] = self.kl[position]
+        return sample
+
+
+class StillKnees(Dataset[dict[str, Any]]):
+    """Knees as they are, for evaluation and prediction, with their position in the list."""
+
+    def __init__(self, patches: Patches, ids: Sequence[str], *, size: int, kl: Mapping[str, int] | None = None) -> None:
+        self.patches = patches
+        self.ids = tuple(ids)
+        self.size = size
+        self.kl = None if kl is None else [kl[i] for i in ids]
+
+    def __len__(self) -> int:
+        """Number of knees."""
+        return len(self.ids)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """`patches` float32 [2, H, H], `position`, and `kl` if known."""
+        sample: dict[str, Any] = {
+            "patches": normalize(resize(self.patches[self.ids[position]], self.size)),
+            "position": position,
+        }
+        if self.kl is not None:
+            sample["kl"] = self.kl[position]
+        return sample
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made.
+
+    Attributes:
+        patch_size: Side in px that the network sees; patches are resampled to it.
+        batch_size: Training knees a batch, over all devices.
+        eval_batch_size: Knees a batch and device without gradients.
+        workers: Loader processes a device; 0 loads in the main process.
+    """
+
+    patch_size: int = 128
+    batch_size: int = 32
+    eval_batch_size: int = 128
+    workers: int = 0
+
+
+class KneeDataModule(pl.LightningDataModule):
+    """The loaders of one round.
+
+    The training labels are those of the pool state and no others; validation and test knees bring their own.
+
+    Args:
+        patches: Patch pairs by knee id.
+        state: The pool at the start of the round.
+        val: Validation knees and their grades.
+        views: The random views, made for patches of `options.patch_size`.
+        options: How batches are made.
+        consistency: Whether training needs two views a knee and the pseudo pool.
+        seed: Seed of the order and the views.
+    """
+
+    def __init__(
+        self,
+        patches: Patches,
+        state: PoolState,
+        val: Mapping[str, int],
+        views: Views,
+        options: LoaderOptions,
+        *,
+        consistency: bool,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.patches = patches
+        self.state = state
+        self.val = val
+        self.views = views
+        self.options = options
+        self.consistency = consistency
+        self.seed = seed
+
+    def train_dataloader(self) -> dict[str, DataLoader[dict[str, Any]]]:
+        """`labeled` and, with consistency and a pseudo pool, `pseudo`: the same number of batches an epoch."""
+        labeled = tuple(self.state.labeled)
+        loaders = {"labeled": self._training_loader("labeled", labeled, self.state.labeled)}
+        if self.consistency and self.state.pseudo:
+            loaders["pseudo"] = self._training_loader("pseudo", self.state.pseudo, None)
+        return loaders
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Validation knees with their grades."""
+        return self.still_loader(tuple(self.val), self.val)
+
+    def still_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> DataLoader[dict[str, Any]]:
+        """Any knees, unchanged, in order; every device gets its share."""
+        dataset = StillKnees(self.patches, ids, size=self.options.patch_size, kl=kl)
+        rank, world_size = self._place()
+        return DataLoader(
+            dataset,
+            batch_size=self.options.eval_batch_size,
+            sampler=Share(len(dataset), rank=rank, world_size=world_size),
+            num_workers=self.options.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _training_loader(
+        self, name: str, ids: Sequence[str], kl: Mapping[str, int] | None
+    ) -> DataLoader[dict[str, Any]]:
+        dataset = TrainingViews(
+            self.patches, ids, self.views, size=self.options.patch_size, n_views=2 if self.consistency else 1, kl=kl
+        )
+        rank, world_size = self._place()
+        batches = ShuffledBatches(
+            len(ids),
+            self.options.batch_size,
+            seed=self.seed if name == "labeled" else self.seed + 1,
+            rank=rank,
+            world_size=world_size,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.options.workers,
+            persistent_workers=self.options.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+class StoredPatches:
+    """Patch pairs of a prepared data set by knee id.
+
+    Args:
+        patches: uint8 [N, 2, H, H], memory-mapped or not.
+        row: Position of each knee in `patches`.
+    """
+
+    def __init__(self, patches: NDArray[np.uint8], row: Mapping[str, int]) -> None:
+        self.patches = patches
+        self.row = row
+
+    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
+        """The patch pair uint8 [2, H, H] of a knee."""
+        return self.patches[self.row[knee_id]]

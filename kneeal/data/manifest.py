@@ -1,0 +1,129 @@
+"""manifest.csv: one row a knee, checked before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from kneeal.data.grades import N_GRADES
+from kneeal.errors import UserError
+
+COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
+SPLITS = ("", "train", "val", "test")
+_GRADES = {"": None, **{form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The knees of a data set.
+
+    Attributes:
+        frame: The table, every value text, with the columns `COLUMNS` and whatever else it came with.
+    """
+
+    frame: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Number of knees."""
+        return len(self.frame)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Knee ids in the order of the table, which is the order of patches.npy."""
+        return tuple(self.frame["knee_id"])
+
+    @cached_property
+    def kl(self) -> dict[str, int]:
+        """Knee id to KL grade, for the knees whose grade is known."""
+        grades = zip(self.ids, self.frame["kl"], strict=True)
+        return {i: grade for i, text in grades if (grade := _GRADES[text]) is not None}
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Knee id to patient id."""
+        return dict(zip(self.ids, self.frame["patient_id"], strict=True))
+
+    @cached_property
+    def sites(self) -> dict[str, str]:
+        """Knee id to acquisition site, empty where there is none."""
+        return dict(zip(self.ids, self.frame["site"], strict=True))
+
+    @cached_property
+    def given_splits(self) -> dict[str, str]:
+        """Knee id to split, empty where it is to be made."""
+        return dict(zip(self.ids, self.frame["split"], strict=True))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        UserError: It is missing or malformed, or contradicts itself; the offending rows are named.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"no manifest {path}", "a prepared data set", "make one with `kneeal prepare`") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(
+            f"{path} cannot be read as a table ({error})", "comma-separated text in UTF-8", "repair or rewrite the file"
+        ) from error
+    return check_manifest(frame, str(path))
+
+
+def check_manifest(frame: pd.DataFrame, where: str) -> Manifest:
+    """A manifest from a table of text.
+
+    Args:
+        frame: With the columns `COLUMNS`.
+        where: What to call it in messages.
+
+    Raises:
+        UserError: See `read_manifest`.
+    """
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise UserError(
+            f"{where} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
+            f"the columns {', '.join(COLUMNS)}",
+            "add them (kl, site, path and split may be empty)",
+        )
+    if frame.empty:
+        raise UserError(f"{where} without a single knee", "one row a knee", "prepare the data set again")
+    frame = frame.astype(str).reset_index(drop=True)
+    for column in ("knee_id", "patient_id"):
+        bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
+        _refuse(frame, bad, column, where, f"a {column} of printable characters, without blanks around it")
+    _refuse(frame, frame["knee_id"].str.contains(r'[,"/\\]', regex=True), "knee_id", where, "a knee_id without , \" / \\")
+    _refuse(frame, frame["knee_id"].duplicated(keep=False), "knee_id", where, "each knee id once")
+    _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, "a side of L or R")
+    _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing")
+    _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, "a split of train, val or test, or nothing")
+    given = frame[frame["split"] != ""]
+    n_splits = given.groupby("patient_id")["split"].nunique()
+    torn = list(n_splits.index[n_splits > 1])
+    if torn:
+        raise UserError(
+            f"{where} has patients in two splits: {_some(torn)}",
+            "all knees of a patient in one split, or the test result would be too good",
+            "correct the column split",
+        )
+    return Manifest(frame)
+
+
+def _refuse(frame: pd.DataFrame, bad: pd.Series[bool], column: str, where: str, expected: str) -> None:
+    rows = frame.index[bad]
+    if len(rows):
+        # Line 1 is the header.
+        found = [f"{frame.at[row, column]!r} in line {row + 2}" for row in rows[:5]]
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        raise UserError(f"{where}: {column} {', '.join(found)}{more}", expected, f"correct the column {column}")
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

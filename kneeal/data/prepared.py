@@ -1,0 +1,238 @@
+"""A prepared data set on disk: manifest.csv, patches.npy and dataset.json, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kneeal import __version__
+from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
+from kneeal.errors import UserError
+
+MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A prepared data set.
+
+    Attributes:
+        path: Its folder.
+        manifest: One row a knee.
+        patches: uint8 [N, 2, H, H], medial then lateral, memory-mapped, in the order of the manifest.
+        info: dataset.json.
+    """
+
+    path: Path
+    manifest: Manifest
+    patches: NDArray[np.uint8]
+    info: Mapping[str, Any]
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Knee id to its place in `patches`."""
+        return {knee: row for row, knee in enumerate(self.manifest.ids)}
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
+        """Open a data set.
+
+        Args:
+            path: Its folder.
+            verify: Also compare the checksum of the patches, which reads them all.
+
+        Raises:
+            UserError: A file is missing or damaged, or does not fit the others.
+        """
+        if not path.is_dir():
+            raise UserError(f"no folder {path}", "a prepared data set", "make one with `kneeal prepare` or `kneeal demo-data`")
+        manifest = read_manifest(path / MANIFEST)
+        info = _read_info(path / INFO)
+        patches = _open_patches(path / PATCHES, len(manifest))
+        checksums = info["checksums"]
+        changed = [name for name, digest in _column_checksums(manifest.frame).items() if checksums.get(name) != digest]
+        if changed:
+            raise UserError(
+                f"{path / MANIFEST} was changed since it was prepared: column{'s' * (len(changed) > 1)} {', '.join(changed)}",
+                "the manifest that dataset.json vouches for",
+                f"if the change is meant, seal it with `kneeal seal {path}`; else restore the file",
+            )
+        if verify and file_checksum(path / PATCHES) != checksums.get(PATCHES):
+            raise UserError(
+                f"{path / PATCHES} is not the file that was prepared", "its checksum", "restore it, or prepare again"
+            )
+        return cls(path, manifest, patches, info)
+
+
+def write_prepared(
+    out: Path,
+    rows: pd.DataFrame,
+    patches: Iterable[NDArray[np.uint8]],
+    *,
+    source: str,
+    options: Mapping[str, Any],
+    patch_px: int = 128,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write a data set; until it is whole, it is not there.
+
+    Args:
+        out: A folder that does not exist yet, or is empty.
+        rows: The manifest's columns; those that are missing and may be empty are added.
+        patches: A patch pair uint8 [2, H, H] for each row, in order; may be a generator.
+        source: What it was made from.
+        options: How.
+        patch_px: H.
+        progress: Called with 1 after each knee.
+
+    Raises:
+        UserError: The folder is not empty or cannot be written, or the rows are no manifest.
+    """
+    refuse_occupied(out)
+    rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
+    manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]].astype(str), "the new manifest")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        _write_patches(work / PATCHES, patches, len(manifest), patch_px, progress)
+        manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
+        info = {"kneeal": __version__, "source": source, "options": dict(options), "n_knees": len(manifest)}
+        _seal(work, manifest.frame, info)
+        for path in work.iterdir():
+            _sync(path)
+        work.chmod(0o755)
+        if out.is_dir():
+            out.rmdir()
+        work.replace(out)
+        _sync(out.parent)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def reseal(path: Path) -> list[str]:
+    """Vouch for a manifest that was edited on purpose.
+
+    Args:
+        path: The data set.
+
+    Returns:
+        The columns that had changed.
+
+    Raises:
+        UserError: The edited manifest is malformed or does not fit the patches.
+    """
+    manifest, info = read_manifest(path / MANIFEST), _read_info(path / INFO)
+    _open_patches(path / PATCHES, len(manifest))
+    now = _column_checksums(manifest.frame)
+    changed = [name for name, digest in now.items() if info["checksums"].get(name) != digest]
+    try:
+        _seal(path, manifest.frame, {key: value for key, value in info.items() if key != "checksums"})
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return changed
+
+
+def refuse_occupied(out: Path) -> None:
+    """Refuse to write over something.
+
+    Raises:
+        UserError: `out` is a file, or a folder that is not empty.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} is there already", "a new folder", "give another --out, or remove it first")
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any]) -> None:
+    checksums = {**_column_checksums(frame), PATCHES: file_checksum(folder / PATCHES)}
+    temporary = folder / f".{INFO}.tmp"
+    temporary.write_text(json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(folder / INFO)
+
+
+def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
+    return {name: hashlib.sha256("\n".join(frame[name]).encode()).hexdigest() for name in map(str, frame.columns)}
+
+
+def _write_patches(
+    path: Path, patches: Iterable[NDArray[np.uint8]], n: int, px: int, progress: Callable[[int], None] | None
+) -> None:
+    written = 0
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": (n, 2, px, px)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for pair in patches:
+            if pair.shape != (2, px, px) or pair.dtype != np.uint8:
+                raise ValueError(f"a patch pair must be uint8 (2, {px}, {px}), but got {pair.dtype} {pair.shape}.")
+            file.write(np.ascontiguousarray(pair).tobytes())
+            written += 1
+            if progress is not None:
+                progress(1)
+    if written != n:
+        raise ValueError(f"there must be as many patch pairs as rows, but got {written} for {n}.")
+
+
+def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
+    cure = "restore the file, or prepare the data set again"
+    try:
+        patches = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "the patches of a prepared data set, whole", cure) from error
+    shape = patches.shape
+    if patches.dtype != np.uint8 or patches.ndim != 4 or shape[1] != 2 or shape[2] != shape[3] or len(patches) != n:
+        raise UserError(f"{path} holds {patches.dtype} {shape}", f"uint8 [{n}, 2, H, H] for the {n} knees of the manifest", cure)
+    expected = patches.offset + patches.nbytes
+    if path.stat().st_size != expected:
+        raise UserError(f"{path} has {path.stat().st_size} bytes", f"{expected} bytes", cure)
+    return patches  # type: ignore[no-any-return]
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(info.get("checksums"), dict):
+            raise ValueError("no checksums")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error})", "dataset.json as written by kneeal", "restore it, or prepare the data set again"
+        ) from error
+    return dict(info)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}",
+        "a writable folder with free space",
+        "free some space or correct the permissions; nothing was left half-written",
+    )
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,118 @@
+"""Training, validation and test knees, with all knees of a patient on one side."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneeal.data.manifest import Manifest
+from kneeal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A division of the knees.
+
+    Attributes:
+        train: The pool; no labels.
+        val: Validation knees and grades.
+        test: Test knees and grades.
+    """
+
+    train: tuple[str, ...]
+    val: Mapping[str, int]
+    test: Mapping[str, int]
+
+
+def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+    """Divide the knees.
+
+    A knee whose split the manifest gives is where the manifest puts it. Of the others, those of `test_site` are
+    the test set; where the manifest gives no validation set, `val_fraction` of the remaining patients, stratified
+    by KL grade, become it. A test or validation knee without a known grade is left out.
+
+    Args:
+        manifest: The knees.
+        test_site: Acquisition site of the test set; None where the manifest gives the split `test`.
+        val_fraction: Share of the patients for validation, in (0, 1).
+        seed: Decides which patients.
+
+    Raises:
+        UserError: There is no test set, a patient would be in two splits, or a grade of the training knees is
+            missing in the validation set.
+    """
+    split = dict(manifest.given_splits)
+    if test_site is not None:
+        for knee, site in manifest.sites.items():
+            if site == test_site and not split[knee]:
+                split[knee] = "test"
+    if "test" not in split.values():
+        sites = sorted({site for site in manifest.sites.values() if site})
+        raise UserError(
+            "no test set: no knee has the split test" + (f" or the site {test_site}" if test_site else ""),
+            f"a site among {', '.join(sites)}" if sites else "a split for the knees, since they have no site",
+            "set data.test_site, or write train and test into the manifest's column split",
+        )
+    _refuse_torn(split, manifest)
+    val_given = "val" in split.values()
+    free = defaultdict(list)
+    for knee in manifest.ids:
+        if split[knee] in ("", "train"):
+            free[manifest.patients[knee]].append(knee)
+    if not val_given:
+        for patient in _draw_patients(free, manifest.kl, val_fraction, seed):
+            split.update(dict.fromkeys(free[patient], "val"))
+    graded = {name: {i: manifest.kl[i] for i in manifest.ids if split[i] == name and i in manifest.kl} for name in ("val", "test")}
+    splits = Splits(tuple(i for i in manifest.ids if split[i] in ("", "train")), graded["val"], graded["test"])
+    _check(splits, manifest.kl)
+    return splits
+
+
+def _refuse_torn(split: Mapping[str, str], manifest: Manifest) -> None:
+    places = defaultdict(set)
+    for knee, patient in manifest.patients.items():
+        places[patient].add(split[knee] or "train")
+    torn = [patient for patient, names in places.items() if len(names) > 1]
+    if torn:
+        more = f" and {len(torn) - 5} more" if len(torn) > 5 else ""
+        raise UserError(
+            f"patients in two splits: {', '.join(torn[:5])}{more}",
+            "all knees of a patient at one site and in one split",
+            "correct the columns site and split of the manifest",
+        )
+
+
+def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fraction: float, seed: int) -> list[str]:
+    """A share of the patients of each stratum; a stratum is the grades of a patient's knees."""
+    strata = defaultdict(list)
+    for patient in sorted(knees):
+        grades = sorted((kl[knee] for knee in knees[patient] if knee in kl), reverse=True)
+        if grades:
+            strata[tuple(grades)].append(patient)
+    rng = np.random.default_rng(seed)
+    drawn: list[str] = []
+    carry = 0.0
+    # Strata in the order of their worst grade, so that what rounding leaves over goes to a neighbour.
+    for grades in sorted(strata, reverse=True):
+        patients = [strata[grades][k] for k in rng.permutation(len(strata[grades]))]
+        wanted = fraction * len(patients) + carry
+        n = min(len(patients), max(0, round(wanted)))
+        carry = wanted - n
+        drawn += patients[:n]
+    return drawn
+
+
+def _check(splits: Splits, kl: Mapping[str, int]) -> None:
+    if not splits.train:
+        raise UserError("no training knee", "knees that are in neither validation nor test set", "correct the splits")
+    in_val = Counter(splits.val.values())
+    absent = sorted({kl[i] for i in splits.train if i in kl} - set(in_val))
+    if absent:
+        raise UserError(
+            f"no validation knee of grade {', '.join(map(str, absent))}",
+            "every grade of the training knees in the validation set, since its balanced accuracy chooses the epoch",
+            "raise data.val_fraction, change data.split_seed, or add knees of that grade",
+        )

@@ -1,0 +1,32 @@
+"""Synthetic knee radiographs: good enough to develop on, and no patient's.
+
+Shapes follow the published statistics that ``shape`` cites; ``disease`` draws severity, grade and signs, ``render``
+the film, ``cohort`` the patients and sites.
+"""
+
+from __future__ import annotations
+
+from kneeal.data.synthetic.cohort import (
+    SITE_KNEES,
+    SyntheticKnee,
+    draw_synthetic,
+    synthetic_cohort,
+    write_synthetic,
+)
+from kneeal.data.synthetic.disease import GRADE_SHARES
+from kneeal.data.synthetic.render import FILM_MM, FILM_PX, Exposure, draw_knee
+from kneeal.data.synthetic.shape import KneeAnatomy
+
+__all__ = [
+    "FILM_MM",
+    "FILM_PX",
+    "GRADE_SHARES",
+    "SITE_KNEES",
+    "Exposure",
+    "KneeAnatomy",
+    "SyntheticKnee",
+    "draw_knee",
+    "draw_synthetic",
+    "synthetic_cohort",
+    "write_synthetic",
+]

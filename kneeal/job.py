@@ -1,0 +1,104 @@
+"""`kneeal fit` from a resolved configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import pandas as pd
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from kneeal import build
+from kneeal.config import RunConfig, flatten
+from kneeal.console import Console, NullConsole
+from kneeal.figures import draw_run_figures
+from kneeal.loop.events import LoopListener
+from kneeal.loop.folder import cannot_write
+from kneeal.table import rounds_table
+
+
+def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
+    """One active-learning run with the manifest's grades as the oracle.
+
+    Args:
+        config: The resolved configuration.
+        out: The run folder; a function of the configuration if None.
+        resume: Go on with the run that is there.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: The configuration, the data set or the run folder is wrong, or the disk is full.
+    """
+    _quiet_libraries()
+    # Lightning starts this command again for every further device. Those copies compute the same, and only
+    # the first writes and talks.
+    writer = rank_zero_only.rank in (0, None)
+    cohort = build.open_cohort(config)
+    oracle = build.build_oracle(cohort)
+    build.make_strategies(config)
+    out = out or build.default_out(config)
+    folder = build.open_run(out, config, cohort, resume=resume, writer=writer)
+    console: Console | NullConsole = Console() if writer else NullConsole()
+    listeners: list[LoopListener] = [console] if writer else []
+    if writer and config.tracking.mode != "none":
+        from kneeal.tracking import WandbTracker
+
+        kind = "cr" if config.loss.consistency else "naive"
+        listeners.append(
+            WandbTracker(
+                out,
+                mode=config.tracking.mode,
+                project=config.tracking.project,
+                entity=config.tracking.entity,
+                group=f"{config.active.strategy}-{kind}",
+                run_id=build.run_id(config, cohort),
+                thumbnail=cohort.thumbnail,
+            )
+        )
+    loop = build.build_loop(config, cohort, folder, listeners=listeners, progress=console)
+    if writer:
+        _say_what(config, cohort, out)
+        finished = loop.finished_rounds()
+        for listener in listeners:
+            listener.run_started(flatten(config), finished)
+    loop.run(oracle)
+    if writer:
+        finish(folder.path)
+    return out
+
+
+def finish(out: Path) -> None:
+    """Print the table of rounds and draw the figures of a run."""
+    rows = pd.read_csv(out / "rounds.csv")
+    print(rounds_table(rows))
+    try:
+        paths = draw_run_figures(out, out / "figures")
+    except OSError as error:
+        raise cannot_write(out / "figures", error) from error
+    print(f"\nrun folder: {out}")
+    for path in paths:
+        print(f"figure: {path}")
+
+
+def _say_what(config: RunConfig, cohort: build.Cohort, out: Path) -> None:
+    splits = cohort.splits
+    kind = "with" if config.loss.consistency else "without"
+    print(
+        f"{config.active.strategy} {kind} consistency, seed {config.seed}: "
+        f"{len(splits.train)} training, {len(splits.val)} validation and {len(splits.test)} test knees "
+        f"(validation labels do not count toward the budget); run folder {out}",
+        file=sys.stderr,
+    )
+
+
+def _quiet_libraries() -> None:
+    """Leave the terminal to what matters to the user."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")

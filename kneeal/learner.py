@@ -1,0 +1,162 @@
+"""One network, its loss, its metrics and its optimizer, as Lightning wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from kneeal.acquisition import Posterior
+from kneeal.metrics import balanced_accuracy
+from kneeal.nn.consistency import ConsistencyLoss, ramp_up
+from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.network import Output
+
+#: The name under which the metric that chooses the best epoch is logged.
+MONITOR = "val/balanced_accuracy"
+
+
+class Learner(pl.LightningModule):
+    """Cross-entropy on labeled knees plus consistency on labeled knees and the pseudo pool: equation (1).
+
+    Args:
+        network: Gives an `Output` for patches [N, 2, H, H].
+        consistency: The second term; None leaves it out.
+        weight: Its weight.
+        ramp_up_epochs: Epochs over which the weight rises to its value.
+        learning_rate: Of Adam.
+        betas: Of Adam.
+        weight_decay: Of Adam.
+        milestones: Epochs at which the learning rate is multiplied by `factor`.
+        factor: See `milestones`.
+        n_grades: Number of classes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        consistency: ConsistencyLoss | None = None,
+        weight: float = 1.0,
+        ramp_up_epochs: int = 0,
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        milestones: Sequence[int] = (),
+        factor: float = 0.1,
+        n_grades: int = 5,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.consistency = consistency
+        self.weight = weight
+        self.ramp_up_epochs = ramp_up_epochs
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.factor = factor
+        self.val_confusion = MulticlassConfusionMatrix(n_grades)
+        self.epoch_loss = _Mean()
+
+    def configure_optimizers(self) -> Any:
+        """Adam with steps in the learning rate."""
+        optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
+        )
+        return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.milestones), self.factor)]
+
+    def training_step(self, batch: dict[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
+        """The loss of one batch: `labeled` and, where there is one, `pseudo`."""
+        labeled, pseudo = batch["labeled"], batch.get("pseudo")
+        # All views of all knees in one forward pass, so that the network sees few, large batches. The
+        # views stay one after another: [first views of D_L and U, second views of D_L and U].
+        knees = labeled["views"] if pseudo is None else torch.cat([labeled["views"], pseudo["views"]])
+        n_knees, n_views = knees.shape[:2]
+        output = self.network(knees.transpose(0, 1).flatten(0, 1))
+        views = [Output(*(part[v * n_knees : (v + 1) * n_knees] for part in output)) for v in range(n_views)]
+        kl = labeled["kl"]
+        loss = torch.stack([F.cross_entropy(view.logits[: len(kl)], kl) for view in views]).mean()
+        if self.consistency is not None:
+            weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
+            loss = loss + weight * self.consistency(views[0], views[1])
+        self.epoch_loss.add(loss.detach(), len(kl))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Count right and wrong grades."""
+        self.val_confusion.update(self.network(batch["patches"]).logits.argmax(dim=1), batch["kl"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the balanced accuracy over all devices."""
+        accuracy = balanced_accuracy(self.val_confusion.compute())
+        self.val_confusion.reset()
+        self.log(MONITOR, accuracy.float(), rank_zero_only=False)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin a new mean of the loss."""
+        self.epoch_loss.reset()
+
+
+class Predictor(pl.LightningModule):
+    """What a strategy asked to be given, for batches of knees.
+
+    Args:
+        network: A trained network.
+        posterior: POINT for one deterministic pass, SAMPLES for Monte-Carlo dropout.
+        n_samples: Passes of Monte-Carlo dropout.
+        seed: Seed of the dropout masks.
+        features: Whether the features are wanted.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, posterior: Posterior, n_samples: int = 50, seed: int = 0, features: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.features = features
+        self.sampler = (
+            MonteCarloDropout(network, n_samples=n_samples, seed=seed, output=lambda output: output.logits)
+            if posterior is Posterior.SAMPLES
+            else None
+        )
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Positions [B], log probabilities [B, K, C] and, if wanted, features [B, F], on the CPU.
+
+        A dictionary, since Lightning cannot carry a frozen dataclass.
+        """
+        patches = batch["patches"]
+        result = {"position": batch["position"].cpu()}
+        if self.sampler is None or self.features:
+            output = self.network(patches)
+            logits = output.logits.unsqueeze(1)
+            if self.features:
+                result["features"] = output.features.float().cpu()
+        if self.sampler is not None:
+            logits = self.sampler(patches)
+        result["log_probs"] = logits.float().log_softmax(dim=-1).cpu()
+        return result
+
+
+class _Mean:
+    """A running mean that stays on the device until it is read."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, value: Tensor, n: int) -> None:
+        self.total = self.total + value * n
+        self.count += n
+
+    def value(self) -> float:
+        return float(self.total) / self.count if self.count else float("nan")

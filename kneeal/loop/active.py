@@ -1,0 +1,398 @@
+"""The active-learning loop: fit, evaluate, query, wait for answers, repeat until the budget is spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kneeal.acquisition import Posterior, Predictions, Strategy, top_n
+from kneeal.errors import UserError
+from kneeal.loop.events import LoopListener, RoundReport
+from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, TEST_PREDICTIONS, RunFolder
+from kneeal.loop.oracle import Oracle
+from kneeal.loop.runner import Needs, Runner
+from kneeal.pool import PoolState
+from kneeal.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of the oracle.
+
+    Attributes:
+        round: The round that asks.
+        ids: The knees asked for, the most wanted first.
+        pseudo: The next pseudo pool U, chosen together with the query.
+        scores: Score of each knee asked for; empty for the first query, which no network made.
+    """
+
+    round: int
+    ids: tuple[str, ...]
+    pseudo: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many labels to ask for, and when to stop.
+
+    Attributes:
+        n_init: Labels of the first query.
+        n_query: Labels of every other query, n_b.
+        budget: Labels at the end, N. The last query is smaller where it has to be.
+    """
+
+    n_init: int = 50
+    n_query: int = 50
+    budget: int = 800
+
+    def check(self, n_pool: int) -> None:
+        """Refuse a schedule that a pool of `n_pool` knees cannot serve.
+
+        Raises:
+            UserError: A number is below 1, the budget is below n_init, or more is asked than there is.
+        """
+        for name in ("n_init", "n_query", "budget"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}")
+        if self.budget < self.n_init:
+            raise UserError(
+                f"a budget of {self.budget} labels with a first query of {self.n_init}",
+                "a budget of at least n_init",
+                "raise active.budget or lower active.n_init",
+            )
+        for name in ("n_init", "n_query", "budget"):
+            if getattr(self, name) > n_pool:
+                raise UserError(
+                    f"{name} = {getattr(self, name)} for a pool of {n_pool} knees",
+                    f"{name} of at most the number of training knees",
+                    f"lower active.{name}, or prepare more knees",
+                )
+
+    @property
+    def n_rounds(self) -> int:
+        """Number of fits: one on the first labels and one after every further query."""
+        return 1 + math.ceil((self.budget - self.n_init) / self.n_query)
+
+    def next_query(self, n_labeled: int) -> int:
+        """How many knees to ask for now; 0 once the budget is spent."""
+        return self.n_init if n_labeled == 0 else max(0, min(self.n_query, self.budget - n_labeled))
+
+
+class ActiveLearningLoop:
+    """One active-learning run, for a simulated oracle (`run`) and for a person (`ask` and `tell`) alike.
+
+    Everything that is decided is on disk before it is acted on, so a new loop on the same folder goes on
+    where the last one stopped.
+
+    Args:
+        runner: Trains and predicts.
+        strategy: Scores the pool and selects the query.
+        pool: The knees that may be asked for.
+        folder: Where the run is kept.
+        schedule: How many labels to ask for.
+        consistency: Whether to choose a pseudo pool for the consistency term.
+        pseudo_strategy: Whose score says how uncertain a knee is; `strategy` itself if None.
+        warm_start: Begin each fit with the weights of the round before.
+        n_grades: Number of grades; an answer lies in [0, n_grades).
+        seed: Seed of the first query and of every selection.
+        listeners: Told about the rounds.
+
+    Raises:
+        UserError: The schedule does not fit the pool, the run on disk has another pool, or consistency is
+            on and nothing scores uncertainty.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        strategy: Strategy,
+        pool: Sequence[str],
+        folder: RunFolder,
+        schedule: Schedule,
+        *,
+        consistency: bool = True,
+        pseudo_strategy: Strategy | None = None,
+        warm_start: bool = False,
+        n_grades: int = 5,
+        seed: int = 0,
+        listeners: Sequence[LoopListener] = (),
+    ) -> None:
+        schedule.check(len(pool))
+        self.uncertainty = pseudo_strategy or strategy
+        if consistency and not self.uncertainty.scores_uncertainty:
+            raise UserError(
+                f"consistency regularization with the strategy {type(self.uncertainty).__name__}, which has no uncertainty",
+                "a measure of uncertainty to choose the pseudo pool U by",
+                "turn consistency off (--no-ssl), choose another --strategy, or name the strategy whose score chooses U "
+                "(--set active.pseudo_by=entropy_mcd)",
+            )
+        self.runner = runner
+        self.strategy = strategy
+        self.folder = folder
+        self.schedule = schedule
+        self.consistency = consistency
+        self.warm_start = warm_start
+        self.n_grades = n_grades
+        self.seed = seed
+        self.listeners = tuple(listeners)
+        self.state = folder.latest_state() or PoolState({}, tuple(pool))
+        if {*self.state.labeled, *self.state.unlabeled} != set(pool):
+            raise UserError(
+                f"the run in {folder.path} has other knees than the data set",
+                "the data set that the run was started with",
+                "give the same --data, or another --out for a new run",
+            )
+        folder.clean(self._place)
+        folder.write_state(self.state)
+        folder.rebuild_rounds_csv()
+        self._query = self._read_query()
+        self._answers: dict[str, int] = self._read_answers()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent and the last network evaluated."""
+        return self._query is not None and not self._query.ids
+
+    def run(self, oracle: Oracle) -> PoolState:
+        """Go on until the budget is spent.
+
+        Args:
+            oracle: Answers every query at once.
+
+        Returns:
+            The final state.
+        """
+        try:
+            while (query := self.ask()) is not None:
+                self.tell(oracle.label([i for i in query.ids if i not in self._answers]))
+        except BaseException as error:
+            for listener in self.listeners:
+                listener.run_failed(error)
+            raise
+        for listener in self.listeners:
+            listener.run_finished()
+        return self.state
+
+    def ask(self) -> Query | None:
+        """The query of this round; trains and predicts first where that is still to be done.
+
+        Asking again before all answers are in gives the same query.
+
+        Returns:
+            The query, or None once the budget is spent.
+        """
+        if self._query is None:
+            self._query = self._first_query() if not self.state.labeled else self._train_and_choose()
+            if not self._query.ids:
+                self._close_round()
+        elif self.state.labeled and self._answers.keys() >= set(self._query.ids) and self._query.ids:
+            self._advance()
+            return self.ask()
+        return None if self.finished else self._query
+
+    def tell(self, answers: Mapping[str, int]) -> PoolState:
+        """Take answers to the pending query, all or some, in any order.
+
+        They are on disk when this returns. Once the query is answered whole, the state advances.
+
+        Args:
+            answers: Knee id to KL grade.
+
+        Returns:
+            The state: the next one if the query is answered whole, else the same as before.
+
+        Raises:
+            UserError: No query is pending, a knee was not asked for, a grade is no grade, or an earlier
+                answer says otherwise. Nothing of `answers` is taken then.
+        """
+        query = self._query
+        if query is None or not query.ids:
+            raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
+        self._check_answers(answers, query)
+        merged = {**self._answers, **{i: int(kl) for i, kl in answers.items()}}
+        self.folder.write_json(self._place / ANSWERS, merged)
+        self._answers = merged
+        if len(merged) == len(query.ids):
+            self._advance()
+        return self.state
+
+    def finished_rounds(self) -> list[RoundReport]:
+        """Reports of the rounds on disk that are finished, oldest first."""
+        last = self.state.round + (1 if self.finished else 0)
+        return [self._report(number) for number in range(last)]
+
+    # -- one round ---------------------------------------------------------------------------------------------------
+
+    def _first_query(self) -> Query:
+        order = torch.randperm(
+            len(self.state.unlabeled), generator=torch.Generator().manual_seed(derive_seed(self.seed, "first query"))
+        )
+        query = Query(0, tuple(self.state.unlabeled[i] for i in order[: self.schedule.n_init].tolist()))
+        self._write_query(query, {})
+        return query
+
+    def _train_and_choose(self) -> Query:
+        state, needs = self.state, Needs.of(self.strategy)
+        for listener in self.listeners:
+            listener.round_started(state.round, len(state.labeled), len(state.unlabeled), self.schedule.n_rounds)
+        checkpoint = self._place / CHECKPOINT
+        if not self._has(METRICS):
+            self._fit_and_test(checkpoint, needs)
+        n = min(self.schedule.next_query(len(state.labeled)), len(state.unlabeled))
+        if n == 0:
+            query = Query(state.round, ())
+            self._write_query(query, {"predict_seconds": 0.0, "select_seconds": 0.0})
+            return query
+        start = time.perf_counter()
+        predictions, certain, labeled = self._predict(checkpoint, needs)
+        predicted = time.perf_counter()
+        query = self._choose(predictions, certain, labeled, n)
+        self._write_query(
+            query, {"predict_seconds": predicted - start, "select_seconds": time.perf_counter() - predicted}
+        )
+        return query
+
+    def _fit_and_test(self, checkpoint: Path, needs: Needs) -> None:
+        state = self.state
+        previous = self.folder.round(state.round - 1) / CHECKPOINT if self.warm_start and state.round else None
+        start = time.perf_counter()
+        val = self.runner.fit(state, checkpoint, previous)
+        fitted = time.perf_counter()
+        evaluation = self.runner.test(checkpoint, state.round, needs)
+        self.folder.write_evaluation(self._place, evaluation)
+        row: dict[str, Any] = {
+            "round": state.round,
+            "n_labeled": len(state.labeled),
+            "n_pseudo": len(state.pseudo) if self.consistency else 0,
+            **{f"val_{name}": value for name, value in val.items()},
+            **{f"test_{name}": value for name, value in evaluation.metrics.items()},
+            "fit_seconds": fitted - start,
+        }
+        self.folder.write_json(
+            self._place / METRICS,
+            {"row": row, "confusion": evaluation.confusion, "test_seconds": time.perf_counter() - fitted},
+        )
+
+    def _predict(self, checkpoint: Path, needs: Needs) -> tuple[Predictions, Predictions, Predictions | None]:
+        """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""
+        state = self.state
+        certain_needs = Needs.of(self.uncertainty) if self.consistency else needs
+        both = needs.merged(certain_needs)
+
+        def predict(ids: Sequence[str], what: Needs) -> Predictions:
+            if what.posterior is Posterior.NONE and not what.features:
+                return Predictions(tuple(ids))
+            return self.runner.predict(checkpoint, state.round, ids, what)
+
+        predictions = predict(state.unlabeled, both or needs)
+        certain = predictions if both else predict(state.unlabeled, certain_needs)
+        return predictions, certain, predict(tuple(state.labeled), needs) if needs.features else None
+
+    def _choose(self, predictions: Predictions, certain: Predictions, labeled: Predictions | None, n: int) -> Query:
+        state = self.state
+        ids = self.strategy.select(predictions, n, labeled=labeled, seed=derive_seed(self.seed, "select", state.round))
+        scores = dict(zip(predictions.ids, self.strategy.score(predictions).tolist(), strict=True))
+        pseudo: tuple[str, ...] = ()
+        if self.consistency:
+            asked = set(ids)
+            uncertainty = self.uncertainty.score(certain)
+            rest = [position for position, i in enumerate(certain.ids) if i not in asked]
+            n_pseudo = min(len(state.labeled) + len(ids), len(rest))
+            lowest = top_n(
+                uncertainty[rest], n_pseudo, seed=derive_seed(self.seed, "pseudo", state.round), largest=False
+            )
+            pseudo = tuple(certain.ids[rest[k]] for k in lowest.tolist())
+        self.folder.write_scores(self._place, scores, ids, pseudo)
+        return Query(state.round, tuple(ids), pseudo, {i: scores[i] for i in ids})
+
+    def _advance(self) -> None:
+        query = self._query
+        if query is None:  # pragma: no cover - callers have a query
+            raise RuntimeError("no query to advance from")
+        in_order = {i: self._answers[i] for i in query.ids}
+        had_labels = bool(self.state.labeled)
+        state = self.state.advance(in_order, query.pseudo)
+        self.folder.write_state(state)
+        if had_labels:
+            self._close_round()
+        self.state, self._query, self._answers = state, None, {}
+
+    def _close_round(self) -> None:
+        self.folder.rebuild_rounds_csv()
+        if self.listeners:
+            report = self._report(self.state.round)
+            for listener in self.listeners:
+                listener.round_finished(report)
+
+    # -- disk --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _place(self) -> Path:
+        return self.folder.place(self.state)
+
+    def _has(self, name: str) -> bool:
+        return (self._place / name).is_file()
+
+    def _write_query(self, query: Query, row: Mapping[str, float]) -> None:
+        """Write query.json, the mark that a round's work is done."""
+        data = {"round": query.round, "ids": query.ids, "pseudo": query.pseudo, "scores": dict(query.scores), "row": row}
+        self.folder.write_json(self._place / QUERY, data)
+
+    def _read_query(self) -> Query | None:
+        if not self._has(QUERY):
+            return None
+        data = self.folder.read_json(self._place / QUERY)
+        return Query(data["round"], tuple(data["ids"]), tuple(data["pseudo"]), data["scores"])
+
+    def _read_answers(self) -> dict[str, int]:
+        return dict(self.folder.read_json(self._place / ANSWERS)) if self._query and self._has(ANSWERS) else {}
+
+    def _report(self, number: int) -> RoundReport:
+        folder = self.folder.round(number)
+        metrics, query = self.folder.read_json(folder / METRICS), self.folder.read_json(folder / QUERY)
+        answers = self.folder.read_json(folder / ANSWERS) if (folder / ANSWERS).is_file() else {}
+        state = PoolState.from_dict(self.folder.read_json(folder / "state.json"))
+        row = {**metrics["row"], **query["row"]}
+        seconds = {name: float(row[f"{name}_seconds"]) for name in ("fit", "predict", "select")}
+        return RoundReport(
+            round=number,
+            n_labeled=row["n_labeled"],
+            n_pseudo=row["n_pseudo"],
+            metrics={name: float(row[name]) for name in row if name.startswith(("val_", "test_"))},
+            confusion=metrics["confusion"],
+            uncertainty=self.folder.read_uncertainty(folder / TEST_PREDICTIONS),
+            query=tuple(query["ids"]),
+            scores=query["scores"],
+            answers={i: answers[i] for i in query["ids"] if i in answers},
+            seconds={**seconds, "test": float(metrics["test_seconds"])},
+            n_rounds=self.schedule.n_rounds,
+            n_pool=len(state.unlabeled),
+        )
+
+    def _check_answers(self, answers: Mapping[str, int], query: Query) -> None:
+        asked = set(query.ids)
+        strangers = [i for i in answers if i not in asked]
+        if strangers:
+            raise UserError(
+                f"answers for knees that were not asked for: {', '.join(map(repr, strangers[:5]))}",
+                f"answers for the {len(asked)} knees of round {query.round}'s query",
+                "remove those rows",
+            )
+        for i, kl in answers.items():
+            if isinstance(kl, bool) or kl != int(kl) or not 0 <= kl < self.n_grades:
+                raise UserError(
+                    f"grade {kl!r} for knee {i!r}", f"a whole grade from 0 to {self.n_grades - 1}", "correct that answer"
+                )
+            if self._answers.get(i, kl) != kl:
+                raise UserError(
+                    f"grade {kl} for knee {i!r}, which was graded {self._answers[i]} before",
+                    "one grade a knee",
+                    "keep the first answer, or correct it in the run's answers.json",
+                )

@@ -1,0 +1,81 @@
+"""What a run tells to whoever listens: a console, a dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """A finished round.
+
+    Attributes:
+        round: From 0.
+        n_labeled: Labels that the round trained on.
+        n_pseudo: Knees of the pseudo pool that the round trained on.
+        metrics: `val_*` and `test_*`.
+        confusion: Test confusion matrix, row = true grade.
+        uncertainty: Of each test knee, in nats.
+        query: Knees asked for; empty in the last round.
+        scores: Score of each of them.
+        answers: Grade of each of them.
+        seconds: Of fit, test, predict and select.
+        n_rounds: Rounds of the whole run.
+        n_pool: Unlabeled knees in this round.
+    """
+
+    round: int
+    n_labeled: int
+    n_pseudo: int
+    metrics: Mapping[str, float]
+    confusion: Sequence[Sequence[int]]
+    uncertainty: Sequence[float]
+    query: Sequence[str]
+    scores: Mapping[str, float]
+    answers: Mapping[str, int]
+    seconds: Mapping[str, float]
+    n_rounds: int
+    n_pool: int
+
+
+class LoopListener(Protocol):
+    """Hears of rounds."""
+
+    def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
+        """A run begins, or goes on after the rounds `finished`."""
+
+    def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
+        """A round begins."""
+
+    def round_finished(self, report: RoundReport) -> None:
+        """A round is over: its query is answered, or the budget is spent."""
+
+    def run_finished(self) -> None:
+        """The budget is spent."""
+
+    def run_failed(self, error: BaseException) -> None:
+        """The run ends early."""
+
+
+class FitProgress(Protocol):
+    """Hears of epochs and predicted knees."""
+
+    def fit_started(self, n_epochs: int) -> None:
+        """A fit begins."""
+
+    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """An epoch, counted from 0, is over."""
+
+    def fit_finished(self) -> None:
+        """The fit is over."""
+
+    def predict_started(self, n_knees: int, what: str) -> None:
+        """A prediction begins, of the "pool" or the "test" set."""
+
+    def knees_predicted(self, n: int) -> None:
+        """So many more knees are predicted."""
+
+    def predict_finished(self) -> None:
+        """The prediction is over."""

@@ -1,0 +1,1 @@
+"""Networks, Monte-Carlo dropout and the consistency loss: torch only."""

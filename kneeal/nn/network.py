@@ -1,0 +1,113 @@
+"""The Siamese VGG-like network of the paper.
+
+Architecture after Nguyen et al., "Semixup: In- and Out-of-Manifold Regularization for Deep Semi-Supervised Knee
+Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Medical Imaging 39 (12), 2020.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
+
+#: The branch halves its input three times, once at the start of groups 2 to 4.
+PATCH_STEP = 8
+_LAYERS_PER_GROUP = (3, 2, 2, 2)
+
+
+class Output(NamedTuple):
+    """What the network gives for N knees.
+
+    Attributes:
+        logits: [N, C], one score a grade.
+        features: [N, 2 F], the medial and the lateral feature vector side by side.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+class SiameseKneeNet(nn.Module):
+    """Grade a knee from its medial and its lateral patch with one shared branch.
+
+    Args:
+        width: Channels of the first of four groups; the others have 2, 4 and 8 times as many.
+            32 is the paper's, with 1,248,032 parameters.
+        dropout: Probability of dropping an activation after groups 1 to 3, in [0, 1).
+        classifier_dropout: The same before the classifier.
+        pooling: "hv" (horizontal-vertical), "vh" (vertical-horizontal) or "gap" (global average).
+        n_grades: Number of classes C.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        dropout: float = 0.35,
+        classifier_dropout: float = 0.35,
+        pooling: str = "hv",
+        n_grades: int = 5,
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be at least 1 but got {width=}.")
+        for name, p in (("dropout", dropout), ("classifier_dropout", classifier_dropout)):
+            if not 0.0 <= p < 1.0:
+                raise ValueError(f"{name} must be in [0, 1) but got {p}.")
+        channels = [1, *(width * 2**group for group in range(4))]
+        self.branch = nn.Sequential()
+        for group in range(4):
+            stride = 1 if group == 0 else 2
+            self.branch.append(
+                _conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride)
+            )
+            if group < 3:
+                self.branch.append(nn.Dropout(dropout))
+        self.branch.append(make_pooling(pooling, channels[-1]))
+        self.classifier_dropout = nn.Dropout(classifier_dropout)
+        self.classifier = nn.Linear(2 * channels[-1], n_grades, bias=False)
+        self.apply(_init_weights)
+
+    def forward(self, patches: Tensor) -> Output:
+        """Grade N knees.
+
+        Args:
+            patches: [N, 2, H, H], medial then lateral, normalized to [-1, 1]. H is divisible by 8.
+
+        Raises:
+            ValueError: The patches have another shape.
+        """
+        if patches.ndim != 4 or patches.shape[1] != 2 or any(side % PATCH_STEP for side in patches.shape[2:]):
+            raise ValueError(
+                f"patches must be [N, 2, H, H] with H divisible by {PATCH_STEP} but got {tuple(patches.shape)}."
+            )
+        # Both patches go through the branch as one batch, knee by knee, so that a Monte-Carlo dropout mask
+        # that is shared by the batch is shared by the two twins as their weights are.
+        vectors = self.branch(patches.reshape(-1, 1, *patches.shape[2:]))
+        features = vectors.reshape(len(patches), -1)
+        logits: Tensor = self.classifier(self.classifier_dropout(features))
+        return Output(logits, features)
+
+
+def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for layer in range(n_layers):
+        layers += [
+            nn.Conv2d(n_in if layer == 0 else n_out, n_out, 3, stride if layer == 0 else 1, padding=1, bias=False),
+            SizeSafeInstanceNorm2d(n_out),
+            nn.LeakyReLU(0.2),
+        ]
+    return nn.Sequential(*layers)
+
+
+def _init_weights(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02), as the authors do."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        with torch.no_grad():
+            module.weight.normal_(0.0, 0.02)

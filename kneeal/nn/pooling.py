@@ -1,0 +1,60 @@
+"""From a feature map to a feature vector: horizontal-vertical pooling and its ablations."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
+    """Instance normalization that leaves a map of a single element as it is.
+
+    The norm of one element is always zero, so normalizing it would erase the feature; torch refuses to.
+    It occurs only where a patch is so small that the pooled map has one row.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize [N, C, H, W] over H and W."""
+        return x if x.shape[-1] * x.shape[-2] == 1 else super().forward(x)
+
+
+class LinePooling(nn.Module):
+    """Max over one axis, 1x1 convolution + norm + activation, max over the other axis.
+
+    Args:
+        channels: Number of feature channels C.
+        first_axis: Axis of [N, C, H, W] that is pooled first: 3 (the width) is the paper's
+            horizontal-vertical pooling, 2 (the height) its vertical-horizontal ablation.
+    """
+
+    def __init__(self, channels: int, *, first_axis: int) -> None:
+        super().__init__()
+        self.first_axis = first_axis
+        self.mix = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False),
+            SizeSafeInstanceNorm2d(channels),
+            nn.LeakyReLU(0.2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool [N, C, H, W] to [N, C]."""
+        lines: Tensor = self.mix(x.amax(dim=self.first_axis, keepdim=True))
+        return lines.amax(dim=(2, 3))
+
+
+class GlobalAveragePooling(nn.Module):
+    """The mean over the map, the other ablation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool [N, C, H, W] to [N, C]."""
+        return x.mean(dim=(2, 3))
+
+
+def make_pooling(name: str, channels: int) -> nn.Module:
+    """Build the pooling called `name`: "hv", "vh" or "gap"."""
+    if name == "hv":
+        return LinePooling(channels, first_axis=3)
+    if name == "vh":
+        return LinePooling(channels, first_axis=2)
+    if name == "gap":
+        return GlobalAveragePooling()
+    raise ValueError(f"pooling must be 'hv', 'vh' or 'gap' but got {name=}.")

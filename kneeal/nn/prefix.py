@@ -1,0 +1,101 @@
+"""Compute once what every Monte-Carlo dropout pass computes alike: the part before the first dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class PrefixCache:
+    """Records the outputs of modules that finish before the first dropout, and gives them back in later passes.
+
+    Nothing about the network is assumed but that, before its first dropout, it calls the same modules in the same
+    order in every pass on the same input. The largest modules that finish in time are recorded, so that a whole
+    group of layers costs nothing in later passes. A recorded tensor that the network changes in place afterwards
+    is noticed by its version counter, and then nothing is reused.
+
+    Args:
+        network: Any network.
+        dropouts: Its dropout modules; one of them ends the prefix.
+    """
+
+    def __init__(self, network: nn.Module, dropouts: Collection[nn.Module]) -> None:
+        self._network = network
+        self._stop = False
+        self._records: list[tuple[nn.Module, Tensor, int]] = []
+        stochastic = set(dropouts)
+        self._dropouts = stochastic
+        self._certain = [m for m in network.modules() if m is not network and not stochastic.intersection(m.modules())]
+
+    def record(self, forward: Callable[[], Any]) -> Any:
+        """Run the first pass and record its prefix."""
+        starts: list[int] = []
+        handles = []
+        self._stop, self._records = False, []
+
+        def begin(module: nn.Module, inputs: Any) -> None:
+            starts.append(len(self._records))
+
+        def end(module: nn.Module, inputs: Any, output: Any) -> None:
+            start = starts.pop()
+            if self._stop:
+                return
+            if isinstance(output, Tensor) and not output.is_inference():
+                # This module stands for the smaller ones inside it.
+                del self._records[start:]
+                self._records.append((module, output, output._version))
+
+        def stop(module: nn.Module, inputs: Any) -> None:
+            self._stop = True
+
+        try:
+            for module in self._certain:
+                handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+            handles += [module.register_forward_pre_hook(stop) for module in self._dropouts]
+            return forward()
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is something to reuse and none of it has been changed in place since."""
+        return bool(self._records) and all(output._version == version for _, output, version in self._records)
+
+    def replay(self, forward: Callable[[], Any]) -> Any:
+        """Run a later pass with the recorded outputs in place of the modules that made them."""
+        queues: dict[nn.Module, list[Tensor]] = {}
+        for module, output, _ in self._records:
+            queues.setdefault(module, []).append(output)
+        originals = {module: module.__dict__.get("forward") for module in queues}
+        try:
+            for module, outputs in queues.items():
+                module.forward = _Recorded(module.forward, outputs)
+            return forward()
+        finally:
+            for module, original in originals.items():
+                if original is None:
+                    del module.__dict__["forward"]
+                else:
+                    module.__dict__["forward"] = original
+
+    def forget(self) -> None:
+        """Let go of the recorded tensors."""
+        self._records = []
+
+
+class _Recorded:
+    """Gives the recorded outputs first, and computes when they are used up."""
+
+    def __init__(self, compute: Callable[..., Any], outputs: list[Tensor]) -> None:
+        self._compute = compute
+        self._outputs = iter(outputs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorded = next(self._outputs, None)
+        return self._compute(*args, **kwargs) if recorded is None else recorded
+
+

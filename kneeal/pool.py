@@ -1,0 +1,118 @@
+"""Which knees are labeled, which are not, and which only the consistency term sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from kneeal.errors import UserError
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """The pool at the start of a round, keyed by stable knee ids and never by position.
+
+    Attributes:
+        labeled: D_L, knee id to KL grade, in the order acquired.
+        unlabeled: D_U, the knees that may still be asked for.
+        pseudo: U, the least uncertain knees, a subset of `unlabeled`. They carry no labels.
+        round: Number of finished rounds. A round is fit + evaluate + query, so the answers to the
+            first query, before which nothing was trained, do not end one.
+    """
+
+    labeled: Mapping[str, int]
+    unlabeled: tuple[str, ...]
+    pseudo: tuple[str, ...] = ()
+    round: int = 0
+
+    def __post_init__(self) -> None:
+        """Freeze the containers and refuse a state that contradicts itself."""
+        object.__setattr__(self, "labeled", MappingProxyType(dict(self.labeled)))
+        object.__setattr__(self, "unlabeled", tuple(self.unlabeled))
+        object.__setattr__(self, "pseudo", tuple(self.pseudo))
+        if self.round < 0:
+            raise UserError(f"round {self.round}", "a round of 0 or more", "start from round 0")
+        pool = _distinct(self.unlabeled, "unlabeled knees")
+        _distinct(self.pseudo, "pseudo-pool knees")
+        _refuse((i for i in self.labeled if i in pool), "both labeled and unlabeled", "each knee in one of the two")
+        _refuse((i for i in self.pseudo if i not in pool), "in the pseudo pool but not unlabeled", "a subset of the unlabeled knees")
+
+    def advance(self, answers: Mapping[str, int], pseudo: Iterable[str] = ()) -> PoolState:
+        """The state after the oracle has answered.
+
+        Args:
+            answers: Knee id to KL grade, in the order asked.
+            pseudo: The next pseudo pool, chosen among the knees that stay unlabeled.
+
+        Returns:
+            A new state; this one is unchanged.
+
+        Raises:
+            UserError: An answered knee is unknown or labeled already, there are no answers, or a
+                pseudo-pool knee is not among the remaining unlabeled ones.
+        """
+        if not answers:
+            raise UserError("no answers", "a grade for at least one knee", "answer the query first")
+        _refuse((i for i in answers if i in self.labeled), "labeled already", "answers for unlabeled knees only")
+        pool = frozenset(self.unlabeled)
+        _refuse((i for i in answers if i not in pool), "not in the pool", "answers for knees that were asked for")
+        return PoolState(
+            labeled={**self.labeled, **answers},
+            unlabeled=tuple(i for i in self.unlabeled if i not in answers),
+            pseudo=tuple(pseudo),
+            round=self.round + 1 if self.labeled else self.round,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain JSON types; the order of the labels is kept."""
+        return {
+            "round": self.round,
+            "labeled": [[knee, grade] for knee, grade in self.labeled.items()],
+            "unlabeled": list(self.unlabeled),
+            "pseudo": list(self.pseudo),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PoolState:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: The data does not have the form that `to_dict` writes.
+        """
+        try:
+            return cls(
+                labeled={str(knee): int(grade) for knee, grade in data["labeled"]},
+                unlabeled=tuple(data["unlabeled"]),
+                pseudo=tuple(data["pseudo"]),
+                round=int(data["round"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"a pool state that cannot be read ({error!r})",
+                "the keys round, labeled, unlabeled and pseudo, as written by kneeal",
+                "restore state.json from a backup",
+            ) from error
+
+
+def _distinct(ids: tuple[str, ...], what: str) -> frozenset[str]:
+    unique = frozenset(ids)
+    if len(unique) != len(ids):
+        seen: set[str] = set()
+        repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+        raise UserError(f"{what} named twice: {_some(repeated)}", "each knee once", "remove the repeated ids")
+    return unique
+
+
+def _refuse(offenders: Iterable[str], why: str, expected: str) -> None:
+    found = list(offenders)
+    if found:
+        raise UserError(f"knees {why}: {_some(found)}", expected, "check the knee ids")
+
+
+def _some(ids: list[str], most: int = 5) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(map(repr, ids[:most])) + more

@@ -1,0 +1,291 @@
+"""The loop's runner on PyTorch Lightning: a fresh module and a fresh Trainer for every fit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+
+from kneeal.acquisition import Posterior, Predictions, measures
+from kneeal.data.datamodule import KneeDataModule, LoaderOptions, Patches
+from kneeal.data.views import Views
+from kneeal.errors import UserError
+from kneeal.learner import MONITOR, Learner, Predictor
+from kneeal.loop.events import FitProgress
+from kneeal.loop.folder import cannot_write
+from kneeal.loop.runner import Evaluation, Needs
+from kneeal.metrics import evaluate
+from kneeal.pool import PoolState
+from kneeal.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where networks run.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu", "mps".
+        devices: How many of them.
+        precision: Lightning's name of the numeric precision, for example "32-true" or "bf16-mixed".
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+
+
+class LightningRunner:
+    """Trains, evaluates and predicts for `kneeal.loop`.
+
+    Args:
+        make_network: A new network with random weights.
+        make_learner: Wraps a network with loss and optimizer.
+        patches: Patch pairs by knee id.
+        val: Validation knees and grades.
+        test: Test knees and grades.
+        views: Random views.
+        options: How batches are made.
+        devices: Where to run.
+        epochs: Epochs of a fit.
+        validate_every: Epochs from one validation to the next.
+        consistency: Whether training sees two views and the pseudo pool.
+        seed: Seed of the run.
+        progress: Told about epochs and predicted knees.
+    """
+
+    def __init__(
+        self,
+        *,
+        make_network: Callable[[], nn.Module],
+        make_learner: Callable[[nn.Module], Learner],
+        patches: Patches,
+        val: Mapping[str, int],
+        test: Mapping[str, int],
+        views: Views,
+        options: LoaderOptions,
+        devices: Devices,
+        epochs: int,
+        validate_every: int = 1,
+        consistency: bool = True,
+        seed: int = 0,
+        progress: FitProgress | None = None,
+    ) -> None:
+        self.make_network = make_network
+        self.make_learner = make_learner
+        self.patches = patches
+        self.val = dict(val)
+        self.test_knees = dict(test)
+        self.views = views
+        self.options = options
+        self.devices = devices
+        self.epochs = epochs
+        self.validate_every = min(validate_every, epochs)
+        self.consistency = consistency
+        self.seed = seed
+        self.progress = progress
+
+    def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
+        """Train from new weights, or from `previous`; keep the epoch of the best balanced accuracy."""
+        seed = derive_seed(self.seed, "fit", state.round)
+        pl.seed_everything(seed, verbose=False)
+        network = self.make_network()
+        if previous is not None:
+            load_network(network, previous)
+        learner = self.make_learner(network)
+        folder = checkpoint.parent / "fit"
+        best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="max", save_weights_only=True)
+        trainer = self._trainer(
+            callbacks=[best, _DeviceSeed(seed), *([_Epochs(self.progress)] if self.progress else [])],
+            enable_checkpointing=True,
+            max_epochs=self.epochs,
+            check_val_every_n_epoch=self.validate_every,
+        )
+        data = KneeDataModule(
+            self.patches,
+            state,
+            self.val,
+            self.views,
+            self.options,
+            consistency=self.consistency,
+            seed=derive_seed(self.seed, "views", state.round),
+        )
+        with _disk_errors(folder):
+            trainer.fit(learner, data)
+            _check_progress(trainer)
+            if trainer.is_global_zero:
+                Path(best.best_model_path).replace(checkpoint)
+                shutil.rmtree(folder, ignore_errors=True)
+            trainer.strategy.barrier()
+        if best.best_model_score is None:
+            raise RuntimeError("training ended without a validated epoch")
+        return {"balanced_accuracy": float(best.best_model_score)}
+
+    def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
+        """Evaluate on the test set: metrics by the deterministic pass, uncertainty by the strategy's posterior."""
+        ids = tuple(self.test_knees)
+        point = self._predict(checkpoint, round, ids, Needs(Posterior.POINT), "test")
+        samples = (
+            self._predict(checkpoint, round, ids, needs, "test") if needs.posterior is Posterior.SAMPLES else point
+        )
+        if point.log_probs is None or samples.log_probs is None:
+            raise RuntimeError("a prediction without probabilities")
+        log_probs = point.log_probs[:, 0]
+        kl = tuple(self.test_knees.values())
+        metrics, confusion = evaluate(log_probs, torch.tensor(kl))
+        uncertainty = measures.entropy(samples.log_probs)
+        return Evaluation(metrics, confusion, ids, kl, log_probs.exp(), uncertainty)
+
+    def predict(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
+        """Predict knees, in the order of `ids`, whatever the number of devices."""
+        return self._predict(checkpoint, round, tuple(ids), needs, "pool")
+
+    def _predict(self, checkpoint: Path, round: int, ids: tuple[str, ...], needs: Needs, what: str) -> Predictions:
+        network = self.make_network()
+        load_network(network, checkpoint)
+        # Features alone come with a deterministic pass, whose probabilities are dropped again.
+        predictor = Predictor(
+            network,
+            posterior=needs.posterior,
+            n_samples=needs.n_samples,
+            seed=derive_seed(self.seed, "dropout", round),
+            features=needs.features,
+        )
+        bar = _PredictedKnees(self.progress, len(ids), what) if self.progress else None
+        trainer = self._trainer(callbacks=[bar] if bar else [], enable_checkpointing=False)
+        data = KneeDataModule(
+            self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0
+        )
+        data.predict_dataloader = lambda: data.still_loader(ids)  # type: ignore[method-assign]
+        parts = trainer.predict(predictor, data) or []
+        table = _gather({name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}, trainer)
+        positions = table["position"]
+        if sorted(positions.tolist()) != list(range(len(ids))):
+            raise RuntimeError(f"{len(ids)} knees were to be predicted but {len(positions)} came back")
+        order = positions.argsort()
+        log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"][order]
+        return Predictions(ids, log_probs, table["features"][order] if needs.features else None)
+
+    def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+        one = self.devices.devices == 1
+        return pl.Trainer(
+            accelerator=self.devices.accelerator,
+            devices=self.devices.devices,
+            strategy="auto" if one else "ddp",
+            precision=self.devices.precision,  # type: ignore[arg-type]
+            logger=False,
+            callbacks=list(callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            deterministic="warn",
+            **options,
+        )
+
+
+def load_network(network: nn.Module, checkpoint: Path) -> None:
+    """Load the weights of a learner's checkpoint into a network.
+
+    Raises:
+        UserError: The file is not a checkpoint of such a network.
+    """
+    try:
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        network.load_state_dict({name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")})
+    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{checkpoint} is not a checkpoint of this network ({str(error).splitlines()[0]})",
+            "a checkpoint that kneeal wrote with the same model settings",
+            "remove the folder of that round and start again with --resume",
+        ) from error
+
+
+def _gather(table: dict[str, Tensor], trainer: pl.Trainer) -> dict[str, Tensor]:
+    """The rows of all processes, one process after another."""
+    if trainer.world_size == 1:
+        return table
+    parts: list[dict[str, np.ndarray[Any, Any]]] = [{} for _ in range(trainer.world_size)]
+    torch.distributed.all_gather_object(parts, {name: tensor.numpy() for name, tensor in table.items()})
+    filled = [part for part in parts if part]
+    return {name: torch.from_numpy(np.concatenate([part[name] for part in filled])) for name in filled[0]}
+
+
+def _check_progress(trainer: pl.Trainer) -> None:
+    # Lightning reports success for a fit that never took a step.
+    if trainer.global_step == 0:
+        raise UserError("a fit without a single step", "at least one batch an epoch", "label more knees")
+
+
+class _disk_errors:  # noqa: N801 - reads as a statement
+    """Turn a full disk, however torch reports it, into a message."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is not None or isinstance(error, OSError) and error.errno:
+            raise cannot_write(self.folder, error) from error
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+            raise cannot_write(self.folder, OSError(28, "No space left on device")) from error
+
+
+class _DeviceSeed(Callback):
+    """After all devices drew the same first weights, give each its own dropout masks."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
+
+
+class _Epochs(Callback):
+    """Report each epoch."""
+
+    def __init__(self, progress: FitProgress) -> None:
+        self.progress = progress
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.fit_started(trainer.max_epochs or 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if isinstance(pl_module, Learner):
+            metrics["train/loss"] = pl_module.epoch_loss.value()
+        self.progress.epoch_finished(trainer.current_epoch, metrics)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.fit_finished()
+
+
+class _PredictedKnees(Callback):
+    """Report predicted knees, those of the other devices included."""
+
+    def __init__(self, progress: FitProgress, n_knees: int, what: str) -> None:
+        self.progress = progress
+        self.n_left = n_knees
+        self.n_knees = n_knees
+        self.what = what
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.predict_started(self.n_knees, self.what)
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        n = min(self.n_left, len(batch["position"]) * trainer.world_size)
+        self.n_left -= n
+        self.progress.knees_predicted(n)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.predict_finished()

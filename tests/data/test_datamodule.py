@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from kneeal.data.datamodule import KneeDataModule, LoaderOptions, StillKnees, StoredPatches
+from kneeal.data.views import Views
+from kneeal.pool import PoolState
+
+IDS = tuple(f"p{k}_L" for k in range(20))
+PATCHES = StoredPatches(
+    np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((20, 2, 32, 32), np.uint8) * 10,
+    {knee: row for row, knee in enumerate(IDS)},
+)
+STATE = PoolState({IDS[3]: 4, IDS[7]: 0, IDS[1]: 2}, tuple(i for i in IDS[8:]), pseudo=IDS[8:11])
+
+
+def module(consistency: bool = True, state: PoolState = STATE) -> KneeDataModule:
+    views = Views(16, rotation=0.0, pad=0.0, gamma_p=0.0, noise_p=0.0)
+    options = LoaderOptions(patch_size=16, batch_size=2, eval_batch_size=4)
+    return KneeDataModule(PATCHES, state, {IDS[0]: 1, IDS[2]: 3}, views, options, consistency=consistency, seed=0)
+
+
+def knee_number(patches: torch.Tensor) -> list[int]:
+    return ((patches.flatten(1).mean(1) + 1) * 255 / 2 / 10).round().int().tolist()
+
+
+def test_labeled_batches_hold_the_labels_of_the_state() -> None:
+    batches = list(module().train_dataloader()["labeled"])
+    assert [batch["views"].shape for batch in batches] == [(2, 2, 2, 16, 16), (1, 2, 2, 16, 16)]
+    seen = {n: kl for b in batches for n, kl in zip(knee_number(b["views"][:, 0]), b["kl"].tolist(), strict=True)}
+    assert seen == {3: 4, 7: 0, 1: 2}
+
+
+def test_the_pseudo_pool_comes_in_two_views_and_without_any_label() -> None:
+    batches = list(module().train_dataloader()["pseudo"])
+    assert all(set(batch) == {"views"} for batch in batches)
+    assert sorted(n for b in batches for n in knee_number(b["views"][:, 1])) == [8, 9, 10]
+
+
+def test_without_consistency_there_is_one_view_and_no_pseudo_pool() -> None:
+    loaders = module(consistency=False).train_dataloader()
+    assert set(loaders) == {"labeled"}
+    assert next(iter(loaders["labeled"]))["views"].shape[1] == 1
+
+
+def test_without_a_pseudo_pool_there_is_no_loader_for_it() -> None:
+    assert set(module(state=PoolState({IDS[3]: 4}, IDS[8:])).train_dataloader()) == {"labeled"}
+
+
+def test_validation_knees_bring_their_grades_in_order() -> None:
+    (batch,) = module().val_dataloader()
+    assert knee_number(batch["patches"]) == [0, 2]
+    assert batch["kl"].tolist() == [1, 3]
+
+
+def test_unlabeled_knees_cannot_give_a_label() -> None:
+    sample = StillKnees(PATCHES, IDS[8:], size=16)[2]
+    assert set(sample) == {"patches", "position"}
+    assert sample["position"] == 2
+
+
+def test_views_do_not_depend_on_the_number_of_workers() -> None:
+    def first(workers: int) -> torch.Tensor:
+        data = KneeDataModule(
+            PATCHES, STATE, {}, Views(16), LoaderOptions(16, 2, 4, workers), consistency=True, seed=5
+        )
+        return torch.cat([batch["views"] for batch in data.train_dataloader()["labeled"]])
+
+    assert torch.equal(first(0), first(2))

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kneeal.errors import UserError
+from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.network import SiameseKneeNet
+
+
+class Twice(nn.Module):
+    """Calls one branch with dropout twice, after a shared stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.branch = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Dropout2d(0.4), nn.Conv2d(4, 4, 3))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = (self.branch(self.stem(part)).mean((2, 3)) for part in x.chunk(2, dim=-1))
+        return self.head(torch.cat([left, right], dim=1))
+
+
+class Changes(nn.Module):
+    """Changes in place what a module gave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        hidden += 1
+        return self.last(self.drop(hidden))
+
+
+def flat(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), *layers)
+
+
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+    "elementwise": lambda: (flat(nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 3)), torch.randn(5, 1, 8, 8)),
+    "in-place activation": lambda: (
+        flat(nn.ReLU(inplace=True), nn.Linear(12, 12), nn.ReLU(inplace=True), nn.Dropout(0.3, inplace=True), nn.Linear(12, 3)),
+        torch.randn(5, 1, 8, 8),
+    ),
+    "batch norm": lambda: (
+        nn.Sequential(
+            nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout2d(0.3), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6),
+            nn.Dropout(0.2), nn.Flatten(), nn.Linear(96, 3),
+        ),
+        torch.randn(5, 1, 8, 8),
+    ),
+    "alpha": lambda: (flat(nn.SELU(), nn.AlphaDropout(0.2), nn.Linear(12, 3)), torch.randn(5, 1, 8, 8)),
+    "dropout first": lambda: (nn.Sequential(nn.Dropout(0.3), nn.Linear(7, 3)), torch.randn(5, 7)),
+    "called twice": lambda: (Twice(), torch.randn(5, 1, 8, 16)),
+    "changed in place": lambda: (Changes(), torch.randn(5, 6)),
+    "ours": lambda: (SiameseKneeNet(width=2), torch.randn(5, 2, 16, 16)),
+}  # fmt: skip
+
+
+def sampler(network: nn.Module, **options: object) -> MonteCarloDropout:
+    output = (lambda result: result.logits) if isinstance(network, SiameseKneeNet) else (lambda result: result)
+    return MonteCarloDropout(network, output=output, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=NETWORKS)
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(3)
+    network, x = NETWORKS[request.param]()
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, 0.0, 0.5)
+    return network, x
+
+
+def test_samples_have_a_place_of_their_own_and_differ(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    samples = sampler(network, n_samples=7)(x)
+    assert samples.shape[:2] == (5, 7)
+    assert float(samples.std(dim=1).mean()) > 1e-4
+
+
+def test_reusing_the_prefix_changes_no_number(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    assert torch.equal(
+        sampler(network, n_samples=6, seed=1)(x.clone()), sampler(network, n_samples=6, seed=1, reuse_prefix=False)(x.clone())
+    )
+
+
+def test_inference_mode_gives_the_same_numbers(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    expected = sampler(network, n_samples=3)(x.clone())
+    with torch.inference_mode():
+        assert torch.equal(sampler(network, n_samples=3)(x.clone()), expected)
+
+
+def test_a_sample_of_one_input_does_not_depend_on_its_batch(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    draw = sampler(network, n_samples=6, seed=1)
+    together = draw(x)
+    torch.testing.assert_close(draw(x.flip(0)).flip(0), together)
+    torch.testing.assert_close(torch.cat([draw(x[:2]), draw(x[2:])]), together)
+
+
+def test_everything_is_left_as_it_was(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    network.train()
+    next(iter(network.children())).eval()
+    before, modes = copy.deepcopy(network.state_dict()), [m.training for m in network.modules()]
+    keys, random_state = [set(m.__dict__) for m in network.modules()], torch.get_rng_state()
+    sampler(network, n_samples=3)(x)
+    assert [m.training for m in network.modules()] == modes
+    assert [set(m.__dict__) for m in network.modules()] == keys
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_seed_repeats_the_samples_and_another_does_not(case: tuple[nn.Module, Tensor]) -> None:
+    network, x = case
+    first = sampler(network, n_samples=4, seed=5)(x)
+    torch.manual_seed(99)
+    assert torch.equal(sampler(network, n_samples=4, seed=5)(x), first)
+    assert not torch.equal(sampler(network, n_samples=4, seed=6)(x), first)
+    assert torch.equal(sampler(network, n_samples=2, seed=5)(x), first[:, :2])
+
+
+def test_modes_are_restored_after_an_error() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("broken")
+
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), Fails()).train()
+    with pytest.raises(RuntimeError, match="broken"):
+        MonteCarloDropout(network)(torch.ones(2, 3))
+    assert all(m.training for m in network.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_the_prefix_runs_once_and_what_follows_each_time() -> None:
+    class Counts(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x
+
+    inside, before, after = Counts(), Counts(), Counts()
+    network = nn.Sequential(nn.Sequential(inside, nn.Linear(4, 4)), before, nn.Dropout(), after)
+    MonteCarloDropout(network, 9)(torch.ones(2, 4))
+    assert (inside.calls, before.calls, after.calls) == (1, 1, 9)
+
+
+@pytest.mark.parametrize("network", [nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.0))])
+def test_a_network_without_dropout_is_refused(network: nn.Module) -> None:
+    with pytest.raises(UserError, match=r"(?s)without dropout.*model\.dropout"):
+        MonteCarloDropout(network)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(UserError, match="n_samples = 0"):
+        MonteCarloDropout(nn.Dropout(), 0)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_each_kind_has_the_moments_of_torchs_own(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    dropout = kind(0.3)
+    x = torch.tensor([[1.0, -0.5, 2.0]]).reshape(1, 3, 1, 1, 1).expand(1, 3, 2, 2, 2)[..., : 1 if kind is nn.Dropout2d else 2]
+    x = x[..., 0] if kind is nn.Dropout2d else x.reshape(1, 3, 8) if kind is nn.Dropout1d else x
+    mine = MonteCarloDropout(dropout, 4000)(x)[0]
+    theirs = torch.stack([dropout.train()(x)[0] for _ in range(4000)])
+    torch.testing.assert_close(mine.mean(0), theirs.mean(0), atol=0.12, rtol=0)
+    torch.testing.assert_close(mine.var(0), theirs.var(0), atol=0.2, rtol=0.15)
+    channel = mine.flatten(2)  # [K, C, elements]: do all elements of a channel fall together?
+    together = bool((channel == channel[..., :1]).all())
+    assert together == (kind not in (nn.Dropout, nn.AlphaDropout))
+
+
+def test_an_input_is_dropped_as_a_whole_only_at_probability_one() -> None:
+    assert not MonteCarloDropout(nn.Dropout(1.0), 3)(torch.ones(2, 4)).any()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kneeal.config import RunConfig, config_names, flatten, identity, parse_yaml, resolve, to_yaml, validate
+from kneeal.errors import UserError
+
+
+def test_defaults_are_the_paper() -> None:
+    assert resolve("paper") == resolve(None, ["data.workers=4"])
+    paper = resolve("paper")
+    assert (paper.active.n_init, paper.active.n_query, paper.active.budget) == (50, 50, 800)
+    assert (paper.training.epochs, paper.training.milestones, paper.training.betas) == (500, (300, 400), (0.9, 0.99))
+    assert paper.data.test_site == "E"
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_packaged_configuration_is_valid_and_found_by_name(name: str) -> None:
+    assert isinstance(resolve(name), RunConfig)
+
+
+def test_precedence(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\nmodel: {width: 8, dropout: 0.1}\ntraining: {learning_rate: 1e-4}\n")
+    config = resolve(str(file), ["model.width=4", "seed=2"], {"seed": 3, "active.strategy": None})
+    assert config.model.width == 4
+    assert config.model.dropout == 0.1
+    assert config.seed == 3
+    assert config.active.strategy == "mi_mcd"
+    assert config.training.learning_rate == 1e-4
+
+
+def test_strategy_options_are_free_keys() -> None:
+    assert resolve(None, ["active.options.n_samples=20"]).active.options == {"n_samples": 20}
+
+
+def test_numbers_with_exponents_are_numbers() -> None:
+    assert parse_yaml("[1e-3, 1E5, 1.5e+2, -2e3, 1e]", "test") == [1e-3, 1e5, 150.0, -2000.0, "1e"]
+
+
+def test_what_is_saved_reads_back(tmp_path: Path) -> None:
+    config = resolve("demo", ["views.gamma=[0.7, 1.2]"], {"seed": 9})
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert resolve(str(tmp_path / "config.yaml")) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "cure"),
+    [
+        (["model.widht=8"], "unknown key model.widht", "did you mean model.width?"),
+        (["width=8"], "unknown key width", "did you mean model.width?"),
+        (["model.width=many"], "model.width = 'many'", "correct model.width"),
+        (["data.patch_size=100"], "multiple of 8", "correct data.patch_size"),
+        (["model.pooling=max"], "'hv', 'vh' or 'gap'", "correct"),
+        (["training.epochs=0"], "greater than or equal to 1", "correct"),
+        (["views.gamma=[1.5, 0.5]"], "views.gamma", "correct"),
+        (["model.width"], "--set 'model.width'", "--set model.width=16"),
+        (["seed.x=3", "seed=4", "seed.y=1"], "seed is no section", "check the key"),
+        (["model={width: 8"], "is not YAML", "correct the line"),
+        (["model={width: 8, width: 9}"], "'width' is given twice", "correct the line"),
+    ],
+)
+def test_mistakes_are_named_with_their_cure(settings: list[str], found: str, cure: str) -> None:
+    with pytest.raises(UserError) as error:
+        resolve(None, settings)
+    assert found in str(error.value)
+    assert cure in error.value.cure
+
+
+def test_a_missing_file_and_an_unknown_name() -> None:
+    with pytest.raises(UserError, match=r"no configuration file nowhere\.yaml"):
+        resolve("nowhere.yaml")
+    with pytest.raises(UserError, match="did you mean 'paper'"):
+        resolve("papr")
+
+
+def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
+    file = tmp_path / "list.yaml"
+    file.write_text("- 1\n- 2\n")
+    with pytest.raises(UserError, match="holds list"):
+        resolve(str(file))
+
+
+def test_identity_leaves_out_where_a_run_is_executed() -> None:
+    base = validate({})
+    moved = validate({"data": {"dir": "/elsewhere", "workers": 3}, "compute": {"devices": 2}, "tracking": {"mode": "none"}})
+    assert identity(base) == identity(moved)
+    assert identity(base) != identity(validate({"model": {"width": 16}}))
+    assert set(identity(base)) < set(flatten(base))
