@@ -201,7 +201,9 @@ def open_run(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writ
     folder = RunFolder(out, writer=writer)
     if (out / CONFIG).is_file():
         if writer and not resume:
-            raise UserError(f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out")
+            raise UserError(
+                f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
+            )
         _refuse_other_run(out, config, cohort)
     elif out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
@@ -217,7 +219,9 @@ def fingerprint(info: Mapping[str, Any]) -> str:
 
 def _refuse_other_run(out: Path, config: RunConfig, cohort: Cohort) -> None:
     before, now = identity(validate(read_yaml(out / CONFIG))), identity(config)
-    differing = [f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]]
+    differing = [
+        f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]
+    ]
     if differing:
         raise UserError(
             f"{out} belongs to another configuration: {', '.join(differing)}",

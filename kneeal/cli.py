@@ -19,7 +19,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-prepare_app = typer.Typer(help="Turn radiographs and tables into a prepared data set.", no_args_is_help=True, rich_markup_mode=None)
+prepare_app = typer.Typer(
+    help="Turn radiographs and tables into a prepared data set.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(prepare_app, name="prepare")
 
 
@@ -89,7 +91,10 @@ def strategies() -> None:
         info = acquisition.describe(name)
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         needs = [info.posterior.name.lower(), *(["features"] if info.needs_features else [])]
-        print(f"{name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}\n    source: {info.source}")
+        print(
+            f"{name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}\n"
+            f"    source: {info.source}"
+        )
 
 
 @app.command("demo-data")
@@ -107,6 +112,15 @@ def demo_data(
     print(f"wrote {knees} synthetic knees to {out}")
 
 
+@prepare_app.command("seal")
+def prepare_seal(data: Annotated[Path, typer.Argument(help="A prepared data set.", metavar="DATA")]) -> None:
+    """Vouch for a manifest.csv that was edited on purpose."""
+    from kneeal.data.prepared import reseal
+
+    changed = reseal(data)
+    print(f"{data}: {'columns changed: ' + ', '.join(changed) if changed else 'nothing had changed'}; sealed")
+
+
 @prepare_app.command("folder")
 def prepare_folder(
     source: Annotated[Path, typer.Argument(help="<split>/<grade>/<patient><L|R>.png", metavar="SRC")],
@@ -122,5 +136,7 @@ def prepare_folder(
     from kneeal.data import folder
 
     with count_progress(None, "knees") as progress:
-        summary = folder.prepare_folder(source, out, roi_mm=roi_mm, joint_offset_mm=joint_offset_mm, test_split=test_split, progress=progress)
+        summary = folder.prepare_folder(
+            source, out, roi_mm=roi_mm, joint_offset_mm=joint_offset_mm, test_split=test_split, progress=progress
+        )
     print(summary)

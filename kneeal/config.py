@@ -28,7 +28,9 @@ class DataConfig(_Section):
 
     dir: str | None = Field(None, description="prepared data set")
     test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="share of the patients for validation")
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="share of the patients for validation"
+    )
     split_seed: int | None = Field(None, description="seed of the division; the run's seed if empty")
     patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device")
@@ -58,7 +60,9 @@ class LossConfig(_Section):
     """Equation (1)."""
 
     consistency: bool = True
-    target: Literal["features", "logits", "probabilities"] = Field("features", description="what two views shall agree in")
+    target: Literal["features", "logits", "probabilities"] = Field(
+        "features", description="what two views shall agree in"
+    )
     weight: Annotated[float, Field(ge=0.0)] = 1.0
     ramp_up_epochs: Annotated[int, Field(ge=0)] = 0
 
@@ -123,12 +127,21 @@ class RunConfig(_Section):
         for name in ("gamma", "noise_std"):
             low, high = getattr(self.views, name)
             if low > high:
-                raise ValueError(f"views.{name}: the first number must not be above the second, but got {low} and {high}")
+                raise ValueError(
+                    f"views.{name}: the first number must not be above the second, but got {low} and {high}"
+                )
         return self
 
 
 #: Keys that say where and how a run is executed or shown, not what comes out of it.
-EXECUTION_KEYS = ("data.dir", "data.workers", "tracking", "compute.accelerator", "compute.devices", "training.eval_batch_size")
+EXECUTION_KEYS = (
+    "data.dir",
+    "data.workers",
+    "tracking",
+    "compute.accelerator",
+    "compute.devices",
+    "training.eval_batch_size",
+)
 
 
 def resolve(
@@ -176,7 +189,11 @@ def find_config(source: str) -> Path:
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if path.is_file():
             return path
-        raise UserError(f"no configuration file {source}", "a YAML file", f"check the path, or use one of: {', '.join(config_names())}")
+        raise UserError(
+            f"no configuration file {source}",
+            "a YAML file",
+            f"check the path, or use one of: {', '.join(config_names())}",
+        )
     packaged = Path(str(resources.files("kneeal") / "configs" / f"{source}.yaml"))
     if not packaged.is_file():
         near = difflib.get_close_matches(source, config_names(), 1)
@@ -228,7 +245,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML with numbers as YAML 1.2 has them (`1e-3` is a number) and without repeated keys."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{where} is not YAML: {reason}", "valid YAML", "correct the line named above") from error
@@ -282,4 +299,8 @@ def _explain(error: ValidationError) -> UserError:
         else:
             problems.append(f"{key or 'configuration'} = {item['input']!r}: {item['msg']}" if key else item["msg"])
             cures.append(f"correct {key}" if key else "correct the values")
-    return UserError("; ".join(problems), "keys and values as in `kneeal fit --config paper` (docs/configuration.md)", "; ".join(cures))
+    return UserError(
+        "; ".join(problems),
+        "keys and values as in `kneeal fit --config paper` (docs/configuration.md)",
+        "; ".join(cures),
+    )

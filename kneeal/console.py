@@ -123,7 +123,12 @@ class Console:
         self._started = self._said = self._clock()
         if self._terminal:
             self._bar = tqdm(
-                total=total, desc=f"{self._label} {what}", unit=f" {unit}", file=self._stream, leave=False, dynamic_ncols=True
+                total=total,
+                desc=f"{self._label} {what}",
+                unit=f" {unit}",
+                file=self._stream,
+                leave=False,
+                dynamic_ncols=True,
             )
 
     def _advance(self, n: int, detail: str) -> None:
@@ -136,7 +141,10 @@ class Console:
         elif self._clock() - self._said >= LOG_EVERY:
             self._said = self._clock()
             rate = (done + n) / max(1e-9, self._said - self._started)
-            self._line(f"{self._label} {self._what}: {done + n}/{total} {self._unit}, {rate:.1f}/s" + (f", {detail}" if detail else ""))
+            self._line(
+                f"{self._label} {self._what}: {done + n}/{total} {self._unit}, {rate:.1f}/s"
+                + (f", {detail}" if detail else "")
+            )
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -174,7 +182,11 @@ class NullConsole:
 def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """A bar for a count on a terminal, nothing elsewhere; gives the function to call with each step."""
     with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, disable=not sys.stderr.isatty()) as bar:
-        yield lambda n: bar.update(n) and None
+
+        def step(n: int) -> None:
+            bar.update(n)
+
+        yield step
 
 
 def _line_through(points: Sequence[tuple[float, float]]) -> Callable[[float], float]:

@@ -50,7 +50,9 @@ def draw_run_figures(run: Path, out: Path) -> list[Path]:
 
 def _learning_curve(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
     axes.plot(rows["n_labeled"], 100 * rows["test_balanced_accuracy"], "o-", color=COLOURS[0], label="test")
-    axes.plot(rows["n_labeled"], 100 * rows["val_balanced_accuracy"], "o:", color=COLOURS[1], label="validation, best epoch")
+    axes.plot(
+        rows["n_labeled"], 100 * rows["val_balanced_accuracy"], "o:", color=COLOURS[1], label="validation, best epoch"
+    )
     axes.axhline(20, color=GREY, linestyle="--", linewidth=1, label="chance")
     axes.set(xlabel="labeled knees", ylabel="balanced accuracy (%)", title="Learning curve")
     axes.legend(frameon=False)
@@ -62,7 +64,13 @@ def _uncertainty(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
         table = pd.read_csv(run / "rounds" / f"{number:03d}" / "test_predictions.csv")
         n_labeled = int(rows.loc[rows["round"] == number, "n_labeled"].iloc[0])
         axes.hist(
-            table["uncertainty"], bins=30, range=(0, 1.61), histtype="step", linewidth=1.8, color=colour, label=f"{n_labeled} labels"
+            table["uncertainty"],
+            bins=30,
+            range=(0, 1.61),
+            histtype="step",
+            linewidth=1.8,
+            color=colour,
+            label=f"{n_labeled} labels",
         )
     axes.set(xlabel="predictive entropy of a test knee (nats)", ylabel="knees", title="Uncertainty on the test set")
     axes.legend(frameon=False)

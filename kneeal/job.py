@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
 from kneeal import build
 from kneeal.config import RunConfig, flatten
 from kneeal.console import Console, NullConsole
 from kneeal.figures import draw_run_figures
-from kneeal.loop.events import LoopListener
+from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import cannot_write
 from kneeal.table import rounds_table
 
@@ -36,14 +36,18 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     _quiet_libraries()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
-    writer = rank_zero_only.rank in (0, None)
+    writer = getattr(rank_zero_only, "rank", 0) in (0, None)
     cohort = build.open_cohort(config)
     oracle = build.build_oracle(cohort)
     build.make_strategies(config)
     out = out or build.default_out(config)
     folder = build.open_run(out, config, cohort, resume=resume, writer=writer)
-    console: Console | NullConsole = Console() if writer else NullConsole()
-    listeners: list[LoopListener] = [console] if writer else []
+    listeners: list[LoopListener] = []
+    progress: FitProgress = NullConsole()
+    if writer:
+        console = Console()
+        progress = console
+        listeners.append(console)
     if writer and config.tracking.mode != "none":
         from kneeal.tracking import WandbTracker
 
@@ -59,7 +63,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
                 thumbnail=cohort.thumbnail,
             )
         )
-    loop = build.build_loop(config, cohort, folder, listeners=listeners, progress=console)
+    loop = build.build_loop(config, cohort, folder, listeners=listeners, progress=progress)
     if writer:
         _say_what(config, cohort, out)
         finished = loop.finished_rounds()

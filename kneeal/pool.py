@@ -37,7 +37,11 @@ class PoolState:
         pool = _distinct(self.unlabeled, "unlabeled knees")
         _distinct(self.pseudo, "pseudo-pool knees")
         _refuse((i for i in self.labeled if i in pool), "both labeled and unlabeled", "each knee in one of the two")
-        _refuse((i for i in self.pseudo if i not in pool), "in the pseudo pool but not unlabeled", "a subset of the unlabeled knees")
+        _refuse(
+            (i for i in self.pseudo if i not in pool),
+            "in the pseudo pool but not unlabeled",
+            "a subset of the unlabeled knees",
+        )
 
     def advance(self, answers: Mapping[str, int], pseudo: Iterable[str] = ()) -> PoolState:
         """The state after the oracle has answered.

@@ -160,12 +160,12 @@ class LightningRunner:
         )
         bar = _PredictedKnees(self.progress, len(ids), what) if self.progress else None
         trainer = self._trainer(callbacks=[bar] if bar else [], enable_checkpointing=False)
-        data = KneeDataModule(
-            self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0
-        )
+        data = KneeDataModule(self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0)
         data.predict_dataloader = lambda: data.still_loader(ids)  # type: ignore[method-assign]
         parts = trainer.predict(predictor, data) or []
-        table = _gather({name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}, trainer)
+        table = _gather(
+            {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}, trainer
+        )
         positions = table["position"]
         if sorted(positions.tolist()) != list(range(len(ids))):
             raise RuntimeError(f"{len(ids)} knees were to be predicted but {len(positions)} came back")
@@ -199,7 +199,9 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
     """
     try:
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        network.load_state_dict({name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")})
+        network.load_state_dict(
+            {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
+        )
     except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
         raise UserError(
             f"{checkpoint} is not a checkpoint of this network ({str(error).splitlines()[0]})",
@@ -233,7 +235,7 @@ class _disk_errors:  # noqa: N801 - reads as a statement
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.filename is not None or isinstance(error, OSError) and error.errno:
+        if (isinstance(error, OSError) and error.filename is not None) or (isinstance(error, OSError) and error.errno):
             raise cannot_write(self.folder, error) from error
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
             raise cannot_write(self.folder, OSError(28, "No space left on device")) from error
@@ -281,7 +283,13 @@ class _PredictedKnees(Callback):
         self.progress.predict_started(self.n_knees, self.what)
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         n = min(self.n_left, len(batch["position"]) * trainer.world_size)
         self.n_left -= n

@@ -28,7 +28,7 @@ _SLACK = 1e-3
 
 
 def mean_log_probs(log_probs: Tensor) -> Tensor:
-    """log p(c|x), the mean over the posterior samples: [N, K, C] -> [N, C] in nats."""
+    """Log p(c|x), the mean over the posterior samples: [N, K, C] -> [N, C] in nats."""
     check_log_probs(log_probs)
     return _mean(log_probs)
 
@@ -57,21 +57,23 @@ def least_confidence(log_probs: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:  # [n, K, C] -> [n, C]
-    return x.logsumexp(dim=1) - math.log(x.shape[1])
+    return torch.logsumexp(x, dim=1) - math.log(x.shape[1])
 
 
 def _entropy(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
-    return torch.special.entr(_mean(x).exp()).sum(dim=-1)
+    terms: Tensor = torch.special.entr(_mean(x).exp())
+    return terms.sum(dim=-1)
 
 
 def _expected_entropy(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
-    return torch.special.entr(x.exp()).sum(dim=-1).mean(dim=-1)
+    terms: Tensor = torch.special.entr(x.exp())
+    return terms.sum(dim=-1).mean(dim=-1)
 
 
 def _by_chunk(measure: Callable[[Tensor], Tensor], log_probs: Tensor, largest: float) -> Tensor:
     check_log_probs(log_probs)
     # Half precision is not enough for a difference of entropies.
-    parts = [measure(part.float() if part.dtype in _HALF else part) for part in log_probs.split(_CHUNK)]
+    parts = [measure(part.float() if part.dtype in _HALF else part) for part in torch.split(log_probs, _CHUNK)]
     values = torch.cat(parts) if parts else log_probs.new_zeros(0)
     if len(values) and not bool(((values >= -_SLACK) & (values <= largest + _SLACK)).all()):
         raise ValueError(f"a measure came out outside [0, {largest:.4g}]; the probabilities are damaged.")

@@ -63,7 +63,9 @@ class _MonteCarlo(Strategy):
 
     def __init__(self, *, n_samples: int = 50) -> None:
         if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 2:
-            raise UserError(f"n_samples = {n_samples!r}", "a whole number of at least 2", "set n_samples, 50 in the paper")
+            raise UserError(
+                f"n_samples = {n_samples!r}", "a whole number of at least 2", "set n_samples, 50 in the paper"
+            )
         self.n_samples = n_samples
 
 

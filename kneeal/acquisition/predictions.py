@@ -48,7 +48,9 @@ class Predictions:
         if self.log_probs is not None:
             check_log_probs(self.log_probs)
             if len(self.log_probs) != len(self.ids):
-                raise ValueError(f"log_probs must have one row an id, but got {len(self.log_probs)} for {len(self.ids)}.")
+                raise ValueError(
+                    f"log_probs must have one row an id, but got {len(self.log_probs)} for {len(self.ids)}."
+                )
         if self.features is not None and (self.features.ndim != 2 or len(self.features) != len(self.ids)):
             raise ValueError(
                 f"features must be [N, F] with N = {len(self.ids)} ids, but got {tuple(self.features.shape)}."
@@ -88,11 +90,13 @@ def check_log_probs(log_probs: Tensor) -> None:
         raise ValueError(f"log_probs must be [N, K, C] with K, C >= 1, but got {tuple(log_probs.shape)}.")
     if not log_probs.is_floating_point():
         raise ValueError(f"log_probs must be of a floating-point type, but got {log_probs.dtype}.")
-    for part in log_probs.split(_CHUNK):
+    for part in torch.split(log_probs, _CHUNK):
         total = part.logsumexp(dim=-1)
         if not bool((total.abs() <= _TOLERANCE).all()):  # false for NaN, too
             worst = total[~(total.abs() <= _TOLERANCE)][0]
-            raise ValueError(f"log_probs must be normalized over the classes, but one row sums to exp({float(worst):.4g}).")
+            raise ValueError(
+                f"log_probs must be normalized over the classes, but one row sums to exp({float(worst):.4g})."
+            )
 
 
 #: Rows looked at together, so that a million knees need little memory beyond the predictions.

@@ -101,9 +101,7 @@ def describe(name: str) -> StrategyInfo:
     """
     strategy = _find(name)
     summary = (inspect.getdoc(strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
-    return StrategyInfo(
-        name, strategy.posterior, strategy.needs_features, strategy.source, summary, _options(strategy)
-    )
+    return StrategyInfo(name, strategy.posterior, strategy.needs_features, strategy.source, summary, _options(strategy))
 
 
 def _find(name: str) -> type[Strategy]:

@@ -10,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kneeal.data.sampling import Share, ShuffledBatches
@@ -32,7 +31,14 @@ class TrainingViews(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, patches: Patches, ids: Sequence[str], views: Views, *, size: int, n_views: int, kl: Mapping[str, int] | None
+        self,
+        patches: Patches,
+        ids: Sequence[str],
+        views: Views,
+        *,
+        size: int,
+        n_views: int,
+        kl: Mapping[str, int] | None,
     ) -> None:
         self.patches = patches
         self.ids = tuple(ids)
@@ -193,4 +199,5 @@ class StoredPatches:
 
     def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
         """The patch pair uint8 [2, H, H] of a knee."""
-        return self.patches[self.row[knee_id]]
+        pair: NDArray[np.uint8] = self.patches[self.row[knee_id]]
+        return pair

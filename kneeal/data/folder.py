@@ -92,14 +92,18 @@ def prepare_folder(
     """
     refuse_occupied(out)
     if not roi_mm > 0 or not np.isfinite(roi_mm):
-        raise UserError(f"--roi-mm {roi_mm}", "the width of the pictures in mm, above 0", "measure it; 101 in the public set")
+        raise UserError(
+            f"--roi-mm {roi_mm}", "the width of the pictures in mm, above 0", "measure it; 101 in the public set"
+        )
     if not source.is_dir():
         raise UserError(f"no folder {source}", "a folder of pictures by split and grade", "check the path")
     pictures, notes = _find(source)
     splits = sorted({picture.split for picture in pictures})
     test = _choose_test(splits, test_split)
     if test == "val":
-        notes.append("val is the test set, since there is no other; a run divides its validation set off the training patients")
+        notes.append(
+            "val is the test set, since there is no other; a run divides its validation set off the training patients"
+        )
     rename = {test: "test"} if test else {}
     rows = pd.DataFrame(
         {
@@ -129,7 +133,9 @@ def read_grey(path: Path) -> NDArray[np.generic]:
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if image is None:
-        raise UserError(f"{path} cannot be read as a picture", "a whole PNG, JPEG, TIFF or BMP file", "replace or remove it")
+        raise UserError(
+            f"{path} cannot be read as a picture", "a whole PNG, JPEG, TIFF or BMP file", "replace or remove it"
+        )
     if image.ndim == 3:
         if any((image[..., 0] != image[..., channel]).any() for channel in (1, 2)):
             raise UserError(f"{path} is in colour", "a grey radiograph", "convert it, or remove it")
@@ -144,12 +150,16 @@ def _patch_pair(picture: _Picture, roi_mm: float, joint_offset_mm: float) -> NDA
             scale_intensities(image), roi_mm / image.shape[1], picture.side, joint_offset_mm=joint_offset_mm
         )
     except ValueError as error:
-        raise UserError(f"{picture.path}: {error}", "a picture of one knee, 101 mm wide in the public set", "check --roi-mm") from error
+        raise UserError(
+            f"{picture.path}: {error}", "a picture of one knee, 101 mm wide in the public set", "check --roi-mm"
+        ) from error
 
 
 def _find(source: Path) -> tuple[list[_Picture], list[str]]:
     names = {child.name for child in source.iterdir() if child.is_dir()}
-    notes = [f"auto_test is left out: {n} pictures of knees that test holds"] if (n := _count(source / "auto_test")) else []
+    notes = (
+        [f"auto_test is left out: {n} pictures of knees that test holds"] if (n := _count(source / "auto_test")) else []
+    )
     folders = [(split, source / split) for split in _SPLITS if split in names] or [("", source)]
     pictures: list[_Picture] = []
     odd: list[str] = []
@@ -170,7 +180,9 @@ def _find(source: Path) -> tuple[list[_Picture], list[str]]:
         )
     if not pictures:
         raise UserError(
-            f"no picture in {source}", "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png", "check the path and the layout"
+            f"no picture in {source}",
+            "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png",
+            "check the path and the layout",
         )
     return pictures, notes
 
@@ -188,7 +200,9 @@ def _count(folder: Path) -> int:
 
 def _choose_test(splits: list[str], wanted: str | None) -> str | None:
     if wanted is not None and wanted not in splits:
-        raise UserError(f"--test-split {wanted}", f"one of the folders {', '.join(splits)}", "name a folder that is there")
+        raise UserError(
+            f"--test-split {wanted}", f"one of the folders {', '.join(splits)}", "name a folder that is there"
+        )
     if wanted is not None:
         return wanted
     return "test" if "test" in splits else "val" if "val" in splits and "train" in splits else None

@@ -98,7 +98,9 @@ def check_manifest(frame: pd.DataFrame, where: str) -> Manifest:
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
         _refuse(frame, bad, column, where, f"a {column} of printable characters, without blanks around it")
-    _refuse(frame, frame["knee_id"].str.contains(r'[,"/\\]', regex=True), "knee_id", where, "a knee_id without , \" / \\")
+    _refuse(
+        frame, frame["knee_id"].str.contains(r'[,"/\\]', regex=True), "knee_id", where, 'a knee_id without , " / \\'
+    )
     _refuse(frame, frame["knee_id"].duplicated(keep=False), "knee_id", where, "each knee id once")
     _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, "a side of L or R")
     _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing")

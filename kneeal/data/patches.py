@@ -33,7 +33,8 @@ def scale_intensities(radiograph: NDArray[np.generic]) -> NDArray[np.uint8]:
     low, high = np.percentile(values, (5.0, 99.0))
     if high <= low:
         return np.zeros(values.shape, np.uint8)
-    return np.rint((np.clip(values, low, high) - low) * (255.0 / (high - low))).astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.rint((np.clip(values, low, high) - low) * (255.0 / (high - low))).astype(np.uint8)
+    return scaled
 
 
 def cut_patch_pair(

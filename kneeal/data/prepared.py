@@ -57,7 +57,9 @@ class PreparedDataset:
             UserError: A file is missing or damaged, or does not fit the others.
         """
         if not path.is_dir():
-            raise UserError(f"no folder {path}", "a prepared data set", "make one with `kneeal prepare` or `kneeal demo-data`")
+            raise UserError(
+                f"no folder {path}", "a prepared data set", "make one with `kneeal prepare` or `kneeal demo-data`"
+            )
         manifest = read_manifest(path / MANIFEST)
         info = _read_info(path / INFO)
         patches = _open_patches(path / PATCHES, len(manifest))
@@ -65,9 +67,9 @@ class PreparedDataset:
         changed = [name for name, digest in _column_checksums(manifest.frame).items() if checksums.get(name) != digest]
         if changed:
             raise UserError(
-                f"{path / MANIFEST} was changed since it was prepared: column{'s' * (len(changed) > 1)} {', '.join(changed)}",
+                f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
                 "the manifest that dataset.json vouches for",
-                f"if the change is meant, seal it with `kneeal seal {path}`; else restore the file",
+                f"if the change is meant, seal it with `kneeal prepare seal {path}`; else restore the file",
             )
         if verify and file_checksum(path / PATCHES) != checksums.get(PATCHES):
             raise UserError(
@@ -102,7 +104,9 @@ def write_prepared(
     """
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
-    manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]].astype(str), "the new manifest")
+    manifest = check_manifest(
+        rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]].astype(str), "the new manifest"
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -168,7 +172,9 @@ def file_checksum(path: Path) -> str:
 def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any]) -> None:
     checksums = {**_column_checksums(frame), PATCHES: file_checksum(folder / PATCHES)}
     temporary = folder / f".{INFO}.tmp"
-    temporary.write_text(json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     _sync(temporary)
     temporary.replace(folder / INFO)
 
@@ -182,7 +188,11 @@ def _write_patches(
 ) -> None:
     written = 0
     with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": (n, 2, px, px)}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
+            "fortran_order": False,
+            "shape": (n, 2, px, px),
+        }
         np.lib.format.write_array_header_1_0(file, header)
         for pair in patches:
             if pair.shape != (2, px, px) or pair.dtype != np.uint8:
@@ -200,10 +210,14 @@ def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
     try:
         patches = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "the patches of a prepared data set, whole", cure) from error
+        raise UserError(
+            f"{path} cannot be read ({error})", "the patches of a prepared data set, whole", cure
+        ) from error
     shape = patches.shape
     if patches.dtype != np.uint8 or patches.ndim != 4 or shape[1] != 2 or shape[2] != shape[3] or len(patches) != n:
-        raise UserError(f"{path} holds {patches.dtype} {shape}", f"uint8 [{n}, 2, H, H] for the {n} knees of the manifest", cure)
+        raise UserError(
+            f"{path} holds {patches.dtype} {shape}", f"uint8 [{n}, 2, H, H] for the {n} knees of the manifest", cure
+        )
     expected = patches.offset + patches.nbytes
     if path.stat().st_size != expected:
         raise UserError(f"{path} has {path.stat().st_size} bytes", f"{expected} bytes", cure)
@@ -217,7 +231,9 @@ def _read_info(path: Path) -> dict[str, Any]:
             raise ValueError("no checksums")
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error})", "dataset.json as written by kneeal", "restore it, or prepare the data set again"
+            f"{path} cannot be read ({error})",
+            "dataset.json as written by kneeal",
+            "restore it, or prepare the data set again",
         ) from error
     return dict(info)
 

@@ -30,7 +30,9 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         UserError: There are no samples, or the batch cannot be divided among the devices.
     """
 
-    def __init__(self, n: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, repeat: int = 1) -> None:
+    def __init__(
+        self, n: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, repeat: int = 1
+    ) -> None:
         if n < 1:
             raise UserError("a training set without a knee", "at least one labeled knee", "label some knees first")
         if batch_size < world_size or batch_size % world_size:

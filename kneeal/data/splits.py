@@ -65,7 +65,10 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
     if not val_given:
         for patient in _draw_patients(free, manifest.kl, val_fraction, seed):
             split.update(dict.fromkeys(free[patient], "val"))
-    graded = {name: {i: manifest.kl[i] for i in manifest.ids if split[i] == name and i in manifest.kl} for name in ("val", "test")}
+    graded = {
+        name: {i: manifest.kl[i] for i in manifest.ids if split[i] == name and i in manifest.kl}
+        for name in ("val", "test")
+    }
     splits = Splits(tuple(i for i in manifest.ids if split[i] in ("", "train")), graded["val"], graded["test"])
     _check(splits, manifest.kl)
     return splits
@@ -96,8 +99,8 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
     drawn: list[str] = []
     carry = 0.0
     # Strata in the order of their worst grade, so that what rounding leaves over goes to a neighbour.
-    for grades in sorted(strata, reverse=True):
-        patients = [strata[grades][k] for k in rng.permutation(len(strata[grades]))]
+    for stratum in sorted(strata, reverse=True):
+        patients = [strata[stratum][k] for k in rng.permutation(len(strata[stratum]))]
         wanted = fraction * len(patients) + carry
         n = min(len(patients), max(0, round(wanted)))
         carry = wanted - n

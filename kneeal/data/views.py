@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 # albumentations asks the package index for a newer version at import; a hospital's machine should not.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations as A  # noqa: E402, N812
-import cv2  # noqa: E402
+import albumentations as A
+import cv2
 
 
 class Views:

@@ -60,7 +60,9 @@ class Schedule:
         """
         for name in ("n_init", "n_query", "budget"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}")
+                raise UserError(
+                    f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}"
+                )
         if self.budget < self.n_init:
             raise UserError(
                 f"a budget of {self.budget} labels with a first query of {self.n_init}",
@@ -128,9 +130,9 @@ class ActiveLearningLoop:
         self.uncertainty = pseudo_strategy or strategy
         if consistency and not self.uncertainty.scores_uncertainty:
             raise UserError(
-                f"consistency regularization with the strategy {type(self.uncertainty).__name__}, which has no uncertainty",
+                f"consistency with the strategy {type(self.uncertainty).__name__}, which has no uncertainty",
                 "a measure of uncertainty to choose the pseudo pool U by",
-                "turn consistency off (--no-ssl), choose another --strategy, or name the strategy whose score chooses U "
+                "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
                 "(--set active.pseudo_by=entropy_mcd)",
             )
         self.runner = runner
@@ -342,7 +344,13 @@ class ActiveLearningLoop:
 
     def _write_query(self, query: Query, row: Mapping[str, float]) -> None:
         """Write query.json, the mark that a round's work is done."""
-        data = {"round": query.round, "ids": query.ids, "pseudo": query.pseudo, "scores": dict(query.scores), "row": row}
+        data = {
+            "round": query.round,
+            "ids": query.ids,
+            "pseudo": query.pseudo,
+            "scores": dict(query.scores),
+            "row": row,
+        }
         self.folder.write_json(self._place / QUERY, data)
 
     def _read_query(self) -> Query | None:
@@ -388,7 +396,9 @@ class ActiveLearningLoop:
         for i, kl in answers.items():
             if isinstance(kl, bool) or kl != int(kl) or not 0 <= kl < self.n_grades:
                 raise UserError(
-                    f"grade {kl!r} for knee {i!r}", f"a whole grade from 0 to {self.n_grades - 1}", "correct that answer"
+                    f"grade {kl!r} for knee {i!r}",
+                    f"a whole grade from 0 to {self.n_grades - 1}",
+                    "correct that answer",
                 )
             if self._answers.get(i, kl) != kl:
                 raise UserError(

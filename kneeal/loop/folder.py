@@ -107,7 +107,9 @@ class RunFolder:
         with path.open(encoding="utf-8", newline="") as file:
             return [float(row["uncertainty"]) for row in csv.DictReader(file)]
 
-    def write_scores(self, folder: Path, scores: Mapping[str, float], query: Sequence[str], pseudo: Sequence[str]) -> None:
+    def write_scores(
+        self, folder: Path, scores: Mapping[str, float], query: Sequence[str], pseudo: Sequence[str]
+    ) -> None:
         """Write scores.csv: the query in its order, then the pseudo pool, then the rest in the pool's order."""
         roles = dict.fromkeys(query, "query") | dict.fromkeys(pseudo, "pseudo")
         order = [*query, *pseudo, *(i for i in scores if i not in roles)]

@@ -1,7 +1,7 @@
 """Monte-Carlo dropout for any network: posterior samples of its output.
 
 References:
-    Gal and Ghahramani, "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", ICML 2016.
+    Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
     Kirsch, van Amersfoort and Gal, "BatchBALD", NeurIPS 2019 (one mask for all inputs: consistent samples).
 """
 
@@ -108,8 +108,8 @@ class MonteCarloDropout:
         if prefix is None:
             return forward()
         if first:
-            return prefix.record(forward)  # type: ignore[no-any-return]
-        return prefix.replay(forward) if prefix.usable else forward()  # type: ignore[no-any-return]
+            return prefix.record(forward)
+        return prefix.replay(forward) if prefix.usable else forward()
 
 
 class _Masks:
@@ -121,9 +121,7 @@ class _Masks:
         self._sample = sample
 
     def __enter__(self) -> None:
-        self._handles = [
-            module.register_forward_hook(self._hook(index)) for index, module in enumerate(self._dropouts)
-        ]
+        self._handles = [module.register_forward_hook(self._hook(index)) for index, module in enumerate(self._dropouts)]
 
     def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
@@ -132,10 +130,10 @@ class _Masks:
     def _hook(self, index: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         calls = 0
 
-        def apply(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            return _drop(module, output, self._generator(index, calls, output.device))  # type: ignore[arg-type]
+            return _drop(module, output, self._generator(index, calls, output.device))
 
         return apply
 

@@ -64,9 +64,7 @@ class SiameseKneeNet(nn.Module):
         self.branch = nn.Sequential()
         for group in range(4):
             stride = 1 if group == 0 else 2
-            self.branch.append(
-                _conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride)
-            )
+            self.branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
             if group < 3:
                 self.branch.append(nn.Dropout(dropout))
         self.branch.append(make_pooling(pooling, channels[-1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 
@@ -30,7 +29,7 @@ class PrefixCache:
         self._dropouts = stochastic
         self._certain = [m for m in network.modules() if m is not network and not stochastic.intersection(m.modules())]
 
-    def record(self, forward: Callable[[], Any]) -> Any:
+    def record(self, forward: Callable[[], Tensor]) -> Tensor:
         """Run the first pass and record its prefix."""
         starts: list[int] = []
         handles = []
@@ -65,7 +64,7 @@ class PrefixCache:
         """Whether there is something to reuse and none of it has been changed in place since."""
         return bool(self._records) and all(output._version == version for _, output, version in self._records)
 
-    def replay(self, forward: Callable[[], Any]) -> Any:
+    def replay(self, forward: Callable[[], Tensor]) -> Tensor:
         """Run a later pass with the recorded outputs in place of the modules that made them."""
         queues: dict[nn.Module, list[Tensor]] = {}
         for module, output, _ in self._records:
@@ -97,5 +96,3 @@ class _Recorded:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         recorded = next(self._outputs, None)
         return self._compute(*args, **kwargs) if recorded is None else recorded
-
-

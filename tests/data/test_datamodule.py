@@ -62,9 +62,7 @@ def test_unlabeled_knees_cannot_give_a_label() -> None:
 
 def test_views_do_not_depend_on_the_number_of_workers() -> None:
     def first(workers: int) -> torch.Tensor:
-        data = KneeDataModule(
-            PATCHES, STATE, {}, Views(16), LoaderOptions(16, 2, 4, workers), consistency=True, seed=5
-        )
+        data = KneeDataModule(PATCHES, STATE, {}, Views(16), LoaderOptions(16, 2, 4, workers), consistency=True, seed=5)
         return torch.cat([batch["views"] for batch in data.train_dataloader()["labeled"]])
 
     assert torch.equal(first(0), first(2))

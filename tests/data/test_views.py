@@ -42,6 +42,7 @@ def test_gamma_stays_in_its_range_and_comes_as_often_as_said() -> None:
 def test_rotation_and_shift_stay_in_their_ranges() -> None:
     dot = np.zeros((2, 101, 101), np.uint8)
     dot[:, 48:53, 88:93] = 255  # 40 px to the right of the centre
+
     def places(views: Views) -> np.ndarray:
         found = []
         for seed in range(200):

@@ -19,11 +19,18 @@ from kneeal.pool import PoolState
 SCHEDULE = Schedule(n_init=10, n_query=8, budget=30)
 
 
-def loop(path: Path, runner: FakeRunner | None = None, strategy: str = "entropy_mcd", **options: object) -> ActiveLearningLoop:
+def loop(
+    path: Path, runner: FakeRunner | None = None, strategy: str = "entropy_mcd", **options: object
+) -> ActiveLearningLoop:
     options.setdefault("schedule", SCHEDULE)
     schedule = options.pop("schedule")
     return ActiveLearningLoop(
-        runner or FakeRunner(), acquisition.get(strategy), POOL, RunFolder(path), schedule, **options  # type: ignore[arg-type]
+        runner or FakeRunner(),
+        acquisition.get(strategy),
+        POOL,
+        RunFolder(path),
+        schedule,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -222,7 +229,9 @@ def test_killed_anywhere_it_resumes_to_the_same_run(tmp_path: Path, what: str, r
     loop(tmp_path / "cut", resumed).run(SimulatedOracle(GRADES))
     assert queries(tmp_path / "cut") == queries(tmp_path / "whole")
     assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
-    assert resumed.calls[0] == (("predict", round) if what == "predict" else ("fit", round)), "no finished fit is redone"
+    assert resumed.calls[0] == (("predict", round) if what == "predict" else ("fit", round)), (
+        "no finished fit is redone"
+    )
 
 
 def test_killed_before_any_single_write_it_resumes_to_the_same_run(

@@ -48,7 +48,7 @@ def flat(*layers: nn.Module) -> nn.Module:
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "elementwise": lambda: (flat(nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 3)), torch.randn(5, 1, 8, 8)),
     "in-place activation": lambda: (
-        flat(nn.ReLU(inplace=True), nn.Linear(12, 12), nn.ReLU(inplace=True), nn.Dropout(0.3, inplace=True), nn.Linear(12, 3)),
+        flat(nn.ReLU(True), nn.Linear(12, 12), nn.ReLU(True), nn.Dropout(0.3, inplace=True), nn.Linear(12, 3)),
         torch.randn(5, 1, 8, 8),
     ),
     "batch norm": lambda: (
@@ -91,7 +91,8 @@ def test_samples_have_a_place_of_their_own_and_differ(case: tuple[nn.Module, Ten
 def test_reusing_the_prefix_changes_no_number(case: tuple[nn.Module, Tensor]) -> None:
     network, x = case
     assert torch.equal(
-        sampler(network, n_samples=6, seed=1)(x.clone()), sampler(network, n_samples=6, seed=1, reuse_prefix=False)(x.clone())
+        sampler(network, n_samples=6, seed=1)(x.clone()),
+        sampler(network, n_samples=6, seed=1, reuse_prefix=False)(x.clone()),
     )
 
 
@@ -170,11 +171,17 @@ def test_no_samples_are_refused() -> None:
         MonteCarloDropout(nn.Dropout(), 0)
 
 
-@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+@pytest.mark.parametrize(
+    "kind", [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout]
+)
 def test_each_kind_has_the_moments_of_torchs_own(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     dropout = kind(0.3)
-    x = torch.tensor([[1.0, -0.5, 2.0]]).reshape(1, 3, 1, 1, 1).expand(1, 3, 2, 2, 2)[..., : 1 if kind is nn.Dropout2d else 2]
+    x = (
+        torch.tensor([[1.0, -0.5, 2.0]])
+        .reshape(1, 3, 1, 1, 1)
+        .expand(1, 3, 2, 2, 2)[..., : 1 if kind is nn.Dropout2d else 2]
+    )
     x = x[..., 0] if kind is nn.Dropout2d else x.reshape(1, 3, 8) if kind is nn.Dropout1d else x
     mine = MonteCarloDropout(dropout, 4000)(x)[0]
     theirs = torch.stack([dropout.train()(x)[0] for _ in range(4000)])

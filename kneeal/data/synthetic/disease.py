@@ -10,6 +10,7 @@ its correlation between the two knees of a patient is the share of the patient's
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -34,7 +35,7 @@ _SCLEROSIS = (0.05, 0.10, 0.25, 0.60, 1.00)
 _NORMAL = NormalDist()
 _THRESHOLDS = [_NORMAL.inv_cdf(float(share)) for share in np.cumsum(GRADE_SHARES)[:-1]]
 _EDGES = np.concatenate([[0.0], np.cumsum(GRADE_SHARES)])
-_MIDDLES = [_NORMAL.inv_cdf(float(0.5 * (a + b))) for a, b in zip(_EDGES[:-1], _EDGES[1:], strict=True)]
+_MIDDLES = [_NORMAL.inv_cdf(float(0.5 * (a + b))) for a, b in pairwise(_EDGES)]
 
 
 class Correlated:
@@ -56,7 +57,7 @@ class Correlated:
 
 
 def severity_of(latent: float) -> float:
-    """Severity on the scale of the grades: grade g is where the middle of that grade's knees lies, about -0.4 to 4.7."""
+    """Severity on the scale of the grades, about -0.4 to 4.7: grade g is where the middle of its knees lies."""
     middle = float(np.interp(latent, _MIDDLES, range(N_GRADES)))
     below, above = min(latent - _MIDDLES[0], 0.0), max(latent - _MIDDLES[-1], 0.0)
     return float(np.clip(middle + 0.4 * below + 0.8 * above, -0.4, 4.7))
@@ -91,9 +92,7 @@ def draw_anatomy(severity: float, numbers: Correlated) -> KneeAnatomy:
     compartment = np.array([1.25 if k % 2 == worse else 0.8 for k in range(4)])
     spurs = np.clip(size * scatter * compartment * (1.0, 1.0, 0.85, 0.85), 0.0, 8.0)
 
-    dense = float(np.interp(severity, range(N_GRADES), _SCLEROSIS)) * float(
-        np.exp(0.35 * numbers.one(_SIGN_SHARE))
-    )
+    dense = float(np.interp(severity, range(N_GRADES), _SCLEROSIS)) * float(np.exp(0.35 * numbers.one(_SIGN_SHARE)))
     lost = max(severity - 3.2, 0.0) * 1.3 * float(np.exp(0.4 * numbers.one(_SIGN_SHARE)))
     sclerosis, attrition = [0.0, 0.0], [0.0, 0.0]
     sclerosis[worse], sclerosis[better] = dense, 0.35 * dense

@@ -140,7 +140,9 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     _stroke(fine, spline(lateral_wall, closed=False), int(55 * faint[0]), 3)
     _stroke(fine, spline(medial_wall, closed=False), int(80 * faint[1]), 3)
     _stroke(fine, spline(scar * width + roof + (0, 1) * wiggle[1, :6, None], closed=False), int(48 * faint[2]), 3)
-    _stroke(fine, spline(tibial_scar * width + foot + (0, 1) * wiggle[1, 4:, None], closed=False), int(48 * faint[3]), 3)
+    _stroke(
+        fine, spline(tibial_scar * width + foot + (0, 1) * wiggle[1, 4:, None], closed=False), int(48 * faint[3]), 3
+    )
     _stroke(fine, outlines.patella, int(10 + 30 * faint[4]), 2, closed=True)
 
     t = (outlines.plateau[:, 0] - outlines.plateau[:, 0].mean()) / width
@@ -184,7 +186,7 @@ def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Ge
 
 def _sharpen(attenuation: Film, strength: float) -> None:
     """Unsharp masking with a kernel of 3 mm, in place; the blur is made at a quarter of the size."""
-    small = cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
     base = cv2.resize(_blur(small, 0.75), (FILM_PX, FILM_PX), interpolation=cv2.INTER_LINEAR)
     attenuation += np.float32(strength) * (attenuation - base)
 

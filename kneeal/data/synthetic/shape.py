@@ -176,7 +176,7 @@ def landmarks(anatomy: KneeAnatomy) -> Array:
     position = min(max(anatomy.severity, 0.0), 4.0)
     below = min(int(position), 3)
     mean = stats.mean[below] + (position - below) * (stats.mean[below + 1] - stats.mean[below])
-    return mean + np.tensordot(anatomy.modes * stats.mode_sd, stats.modes, axes=1)
+    return np.asarray(mean + np.tensordot(anatomy.modes * stats.mode_sd, stats.modes, axes=1))
 
 
 def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
@@ -191,7 +191,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
         tibia_marks[outer, 1] += loss
         tibia_marks[inner, 1] += 0.5 * loss
     # The spines sharpen as osteoarthritis proceeds.
-    tibia_marks[[3, 5], 1] -= 0.25 * max(anatomy.severity, 0.0) + (0.6, -0.6) * variety[9:]
+    tibia_marks[[3, 5], 1] -= 0.25 * max(anatomy.severity, 0.0) + np.array([0.6, -0.6]) * variety[9:]
 
     spurs = anatomy.osteophytes_mm
     plateau_points = _plateau_points(tibia_marks, spurs[0], spurs[1])
@@ -241,7 +241,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
 
 
 def _plateau_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
-    """Plateau landmarks with close neighbours at the margins, so that the corners stay tight; spurs point up and out."""
+    """Plateau landmarks with close neighbours at the margins, so that the corners stay tight; spurs point outward."""
     points = np.vstack([marks[:1], marks[:1] + (1.8, -0.15), marks[1:8], marks[8:] + (-1.8, -0.15), marks[8:]])
     points[0] += (-lateral_spur, -0.12 * lateral_spur)
     points[1] += (-0.5 * lateral_spur, -0.04 * lateral_spur)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from wandb_file import read_records
+
+from kneeal.loop.events import RoundReport
+from kneeal.tracking import WandbTracker
+
+CONFIG = {"active.strategy": "mi_mcd", "seed": 4}
+
+
+def report(number: int) -> RoundReport:
+    query = ("p1_L", "p2_R") if number < 2 else ()
+    return RoundReport(
+        round=number,
+        n_labeled=50 * (number + 1),
+        n_pseudo=50 * number,
+        metrics={"val_balanced_accuracy": 0.3, "test_balanced_accuracy": 0.25 + number / 100, "test_recall_0": 0.5},
+        confusion=[[k] * 5 for k in range(5)],
+        uncertainty=[0.1, 0.5, 1.5],
+        query=query,
+        scores=dict.fromkeys(query, 0.75),
+        answers=dict(zip(query, (3, 1), strict=False)),
+        seconds={"fit": 1.0, "test": 0.5, "predict": 2.0, "select": 0.1},
+        n_rounds=3,
+        n_pool=100,
+    )
+
+
+def tracker(path: Path, mode: Any = "offline") -> WandbTracker:
+    return WandbTracker(
+        path,
+        mode=mode,
+        project="kneeal",
+        entity=None,
+        group="mi_mcd-cr",
+        run_id="abc123",
+        thumbnail=lambda knee: np.full((8, 16), 100, np.uint8),
+    )
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for file in sorted(path.glob("wandb/offline-run-*/*.wandb")):
+        for record in read_records(file):
+            if record.HasField("history"):
+                items = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
+                rows.append(items)
+    return rows
+
+
+@pytest.fixture
+def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    track = tracker(tmp_path, mode="auto")
+    track.run_started(CONFIG, [])
+    track.round_started(0, 50, 100, 3)
+    for number in range(3):
+        track.round_finished(report(number))
+    track.run_finished()
+    return tmp_path
+
+
+def test_an_offline_file_holds_every_round_with_its_metrics_on_the_right_axis(logged: Path) -> None:
+    rows = history(logged)
+    assert [row["al/n_labeled"] for row in rows] == [50, 100, 150]
+    assert [row["test/balanced_accuracy"] for row in rows] == [0.25, 0.26, 0.27]
+    assert rows[0]["test/recall_0"] == 0.5
+    assert [row.get("al/queried_grade_3") for row in rows] == [1, 1, None]
+    assert rows[0]["test/uncertainty/_type"] == "histogram"
+    assert sum(rows[0]["test/uncertainty/values"]) == 3
+
+
+def test_the_axis_and_the_run_are_defined(logged: Path) -> None:
+    (file,) = logged.glob("wandb/offline-run-*/*.wandb")
+    records = list(read_records(file))
+    metrics = {r.metric.glob_name: r.metric.step_metric for r in records if r.HasField("metric") and r.metric.glob_name}
+    assert metrics == dict.fromkeys(("al/*", "val/*", "test/*"), "al/n_labeled")
+    (run,) = [r.run for r in records if r.HasField("run")]
+    assert (run.run_id, run.project, run.run_group, run.job_type) == ("abc123", "kneeal", "mi_mcd-cr", "fit")
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["active.strategy"] == "mi_mcd"
+
+
+def test_the_query_table_holds_knees_with_pictures_scores_and_grades(logged: Path) -> None:
+    (media,) = logged.glob("wandb/offline-run-*/files/media")
+    tables = [json.loads(path.read_text()) for path in sorted(media.glob("table/al/query_*.table.json"))]
+    assert len(tables) == 2
+    assert tables[0]["columns"] == ["knee_id", "knee", "score", "kl"]
+    assert [(row[0], row[2], row[3]) for row in tables[0]["data"]] == [("p1_L", 0.75, 3), ("p2_R", 0.75, 1)]
+    first = history(logged)[0]
+    assert first["al/query_knees/captions"] == ["p1_L  score 0.750  KL 3", "p2_R  score 0.750  KL 1"]
+    assert first["al/query_knees/count"] == 2
+    assert all((media.parent / name).is_file() for name in first["al/query_knees/filenames"])
+
+
+def test_a_resumed_run_logs_no_round_twice(tmp_path: Path) -> None:
+    first = tracker(tmp_path)
+    first.run_started(CONFIG, [])
+    first.round_finished(report(0))
+    first.run_failed(RuntimeError("killed"))
+    second = tracker(tmp_path)
+    second.run_started(CONFIG, [report(0), report(1)])  # round 1 was finished but not logged
+    second.round_finished(report(2))
+    second.run_finished()
+    assert sorted(row["al/n_labeled"] for row in history(tmp_path)) == [50, 100, 150]
+
+
+def test_nothing_is_asked_without_a_key(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from test_tracking import tracker, report, CONFIG\n"
+        "track = tracker(Path(sys.argv[1]), 'auto'); track.run_started(CONFIG, []); track.round_finished(report(0))\n"
+        "track.run_finished()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HOME": str(tmp_path)},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(history(tmp_path)) == 1
+    assert "api key" not in (done.stdout + done.stderr).lower()
