@@ -87,12 +87,11 @@ def strategies() -> None:
     """List the strategies, what they need, and where they come from."""
     from kneeal import acquisition
 
-    for name in acquisition.available():
-        info = acquisition.describe(name)
+    for info in acquisition.describe_all():
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         needs = [info.posterior.name.lower(), *(["features"] if info.needs_features else [])]
         print(
-            f"{name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}\n"
+            f"{info.name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}\n"
             f"    source: {info.source}"
         )
 

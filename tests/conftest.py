@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+hypothesis.settings.register_profile("kneeal", deadline=None)
+hypothesis.settings.load_profile("kneeal")
 
 
 @pytest.fixture(scope="session")

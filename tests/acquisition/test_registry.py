@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from kneeal import acquisition
+from kneeal.acquisition import Posterior, Predictions, Strategy
+from kneeal.acquisition import registry as registry_module
+from kneeal.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "_registered", dict(registry_module._registered))
+
+
+class Mine(Strategy):
+    """One of a user's own.
+
+    More about it.
+    """
+
+    posterior = Posterior.NONE
+    source = "a notebook"
+
+    def __init__(self, *, power: float = 1.0) -> None:
+        if power <= 0:
+            raise ValueError("power must be above 0")
+
+    def score(self, predictions: Predictions) -> Tensor:
+        return torch.zeros(len(predictions))
+
+
+def test_the_papers_five_are_there() -> None:
+    assert {"random", "least_confidence", "entropy", "entropy_mcd", "mi_mcd"} <= set(acquisition.available())
+
+
+def test_registering_makes_a_name_known() -> None:
+    acquisition.register("mine")(Mine)
+    assert "mine" in acquisition.available()
+    assert isinstance(acquisition.get("mine", power=2.0), Mine)
+    info = acquisition.describe("mine")
+    assert (info.summary, info.source, info.options) == ("One of a user's own.", "a notebook", {"power": 1.0})
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(UserError, match="two strategies called 'entropy'"):
+        acquisition.register("entropy")(Mine)
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(acquisition.UnknownStrategyError) as error:
+        acquisition.get("mi_mdc")
+    assert "did you mean 'mi_mcd'?" in error.value.cure
+    assert "entropy_mcd" in error.value.expected
+
+
+def test_options_are_checked() -> None:
+    acquisition.register("mine")(Mine)
+    with pytest.raises(UserError, match=r"(?s)option pwoer.*only: power=1\.0"):
+        acquisition.get("mine", pwoer=2)
+    with pytest.raises(UserError, match="power must be above 0"):
+        acquisition.get("mine", power=-1)
+    with pytest.raises(UserError, match="no options"):
+        acquisition.get("random", n_samples=3)
+
+
+def test_importing_acquisition_is_cheap() -> None:
+    code = (
+        "import sys, kneeal.acquisition\n"
+        "heavy = {'pytorch_lightning', 'lightning', 'pandas', 'wandb', 'cv2', 'pydicom', 'torchmetrics', 'pydantic',"
+        " 'albumentations', 'matplotlib', 'torchvision', 'typer'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
