@@ -95,6 +95,12 @@ def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
 def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
     """The Lightning runner."""
     training, loss, views = config.training, config.loss, config.views
+    if training.batch_size % config.compute.devices:
+        raise UserError(
+            f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
+            "a batch size (it counts the knees of all devices) that the number of devices divides",
+            "set training.batch_size to a multiple of --devices",
+        )
 
     def make_learner(network: nn.Module) -> Learner:
         return Learner(

@@ -100,7 +100,7 @@ class StrategyContract:
         assert self._select(predictions, 1) == predictions.ids
 
     def test_select_refuses_more_than_there_is(self) -> None:
-        """n above N or below 0 is a ValueError."""
+        """N above N or below 0 is a ValueError."""
         predictions = self.pool(3)
         for n in (4, -1):
             try:
@@ -117,7 +117,7 @@ class StrategyContract:
         """Permuting the pool chooses the same knees, where no knees are tied."""
         predictions = self.pool()
         score = self.make().score(predictions)
-        if len(score.unique()) < len(score):
+        if len(torch.unique(score)) < len(score):
             return
         order = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(2)).tolist()
         assert set(self._select(predictions.take(order), 9)) == set(self._select(predictions, 9)), (

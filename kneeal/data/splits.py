@@ -105,7 +105,19 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
         n = min(len(patients), max(0, round(wanted)))
         carry = wanted - n
         drawn += patients[:n]
-    return drawn
+    return drawn + _rare_grades(strata, drawn)
+
+
+def _rare_grades(strata: Mapping[tuple[int, ...], Sequence[str]], drawn: Sequence[str]) -> list[str]:
+    """A patient more for each grade that nobody drawn has, though two or more patients have it."""
+    taken = set(drawn)
+    more: list[str] = []
+    for grade in sorted({grade for stratum in strata for grade in stratum}):
+        having = [patient for stratum in sorted(strata) if grade in stratum for patient in strata[stratum]]
+        if len(having) > 1 and taken.isdisjoint(having):
+            more.append(having[0])
+            taken.add(having[0])
+    return more
 
 
 def _check(splits: Splits, kl: Mapping[str, int]) -> None:

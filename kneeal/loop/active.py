@@ -63,12 +63,6 @@ class Schedule:
                 raise UserError(
                     f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}"
                 )
-        if self.budget < self.n_init:
-            raise UserError(
-                f"a budget of {self.budget} labels with a first query of {self.n_init}",
-                "a budget of at least n_init",
-                "raise active.budget or lower active.n_init",
-            )
         for name in ("n_init", "n_query", "budget"):
             if getattr(self, name) > n_pool:
                 raise UserError(
@@ -76,6 +70,12 @@ class Schedule:
                     f"{name} of at most the number of training knees",
                     f"lower active.{name}, or prepare more knees",
                 )
+        if self.budget < self.n_init:
+            raise UserError(
+                f"a budget of {self.budget} labels with a first query of {self.n_init}",
+                "a budget of at least n_init",
+                "raise active.budget or lower active.n_init",
+            )
 
     @property
     def n_rounds(self) -> int:

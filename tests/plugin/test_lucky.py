@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("kneeal_lucky", reason="installed by tests/acquisition/test_plugin.py")
 
-from kneeal import acquisition  # noqa: E402
-from kneeal.acquisition import Strategy  # noqa: E402
-from kneeal.acquisition.testing import StrategyContract  # noqa: E402
+from kneeal import acquisition
+from kneeal.acquisition import Strategy
+from kneeal.acquisition.testing import StrategyContract
 
 
 class TestLucky(StrategyContract):

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
+from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
 from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
-from kneeal.data.synthetic.render import Exposure, draw_knee
+from kneeal.data.synthetic.render import FILM_PX, Exposure, draw_knee
 from kneeal.errors import UserError
 
 SITE_KNEES = {"A": 1800, "B": 1882, "C": 2368, "D": 2000, "E": 903}
@@ -34,6 +34,7 @@ _SITE_LOOK = {
     "E": (0.88, 1.2, 1.3, -0.06),
 }
 _GOLDEN = (5**0.5 - 1) / 2
+_BORDER_PX = (FILM_PX - FIELD_PX) // 2
 _PATIENT, _LOOK = 0, 3  # streams of a patient; 1 and 2 are those of the right and the left knee
 
 
@@ -83,11 +84,11 @@ def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:
         black=float(np.clip(rng.normal(8, 25), 0, 0.4 * white)),
         white=white,
         sharpen=float(rng.uniform(0.2, 1.0)) * sharpen if crisp else float(rng.uniform(0.0, 0.3)),
-        blur_mm=float(rng.uniform(0.16, 0.26)) if crisp else float(rng.uniform(0.30, 0.55)),
+        blur_mm=float(rng.uniform(0.20, 0.30)) if crisp else float(rng.uniform(0.30, 0.55)),
         noise=float(np.exp(rng.normal(np.log(0.012), 0.4))) * noise,
         grain=float(np.exp(rng.normal(np.log(0.024 if crisp else 0.009), 0.3))),
         soft_mm=float(np.clip(rng.normal(61, 6), 49, 78)),
-        gradient=(float(rng.normal(0, 0.08)), float(rng.normal(-0.18, 0.12))),
+        gradient=(float(rng.normal(0, 0.08)), float(rng.normal(-0.26, 0.12))),
         collimation=((edges[0], float(rng.normal(0, 1.5))), (edges[1], float(rng.normal(0, 1.5)))),
         inverted=bool(rng.random() < 0.012),
     )
@@ -134,7 +135,9 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
             "knee_id": knee.knee_id, "patient_id": knee.patient_id, "side": knee.side, "site": knee.site,
             "kl": knee.kl, "path": "", "split": "",
         }  # fmt: skip
-        yield row, cut_patch_pair(scale_intensities(knee.film), MM_PER_PX, knee.side)
+        # The field of the patches stands for the radiograph: the film's own border is mostly empty.
+        field = knee.film[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
+        yield row, cut_patch_pair(scale_intensities(field), MM_PER_PX, knee.side)
 
 
 def write_synthetic(

@@ -110,7 +110,7 @@ def draw_anatomy(severity: float, numbers: Correlated) -> KneeAnatomy:
         flare_mm=float(np.clip(2.0 + 3.5 * flare, -5.0, 9.0)),
         variety=np.clip(numbers.normal(0.7, N_VARIETY), -2.5, 2.5),
         angle_deg=float(np.clip(mean + sd * angle, -8.0, 8.0)),
-        shift_mm=(2.0 * float(np.clip(across, -2, 2)), 5.5 + 1.5 * float(np.clip(along, -2, 2))),
+        shift_mm=(2.0 * float(np.clip(across, -2, 2)), 7.5 + 1.5 * float(np.clip(along, -2, 2))),
     )
 
 

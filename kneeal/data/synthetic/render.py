@@ -230,7 +230,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     leg = attenuation > 0
     attenuation += bone
     attenuation *= 1 + 0.025 * patchy
-    texture = _noise(rng, 0.16, 0.8) * (1 + 0.2 * patchy[::-1])
+    texture = _noise(rng, 0.16, 0.8) * (1 + 0.2 * patchy[::-1]) + 0.6 * _field(rng, 128)
     attenuation += present * (_details(outlines, anatomy.sclerosis, rng) + np.float32(exposure.grain) * texture)
     ramp = np.linspace(-0.5, 0.5, FILM_PX, dtype=np.float32)
     slope = np.float32(exposure.gradient[0]) * ramp[None, :] + np.float32(exposure.gradient[1]) * ramp[:, None]

@@ -1,0 +1,241 @@
+"""The command line's manners: quick help, one clear message and status 2 for a user's mistake."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from knees import pairs, table
+
+from kneeal.cli import main
+from kneeal.data.prepared import reseal, write_prepared
+
+TINY = [
+    *("--set", "data.patch_size=8", "--set", "model.width=1", "--set", "training.epochs=1", "--accelerator", "cpu"),
+    *(
+        "--set",
+        "active.n_init=5",
+        "--set",
+        "active.n_query=5",
+        "--set",
+        "active.budget=10",
+        "--set",
+        "tracking.mode=none",
+    ),
+]
+
+
+def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has the heavy imports behind it."""
+    out, err = io.StringIO(), io.StringIO()
+    status: int | str | None = 0
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["kneeal", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as exit:
+            status = exit.code
+    return subprocess.CompletedProcess([], int(status or 0), out.getvalue(), err.getvalue())
+
+
+def refused(done: subprocess.CompletedProcess[str], *messages: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "expected:" in done.stderr and "cure:" in done.stderr
+    for message in messages:
+        assert message in done.stderr
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_prepared(tmp_path / "data", table(60), pairs(120, 128), source="test", options={})
+    return tmp_path / "data"
+
+
+def test_help_is_quick() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "kneeal", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, kneeal.cli; print(sorted({'torch', 'pandas', 'wandb', 'numpy', 'pydantic'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_version_and_strategies() -> None:
+    assert kneeal("--version").stdout.startswith("kneeal 0.")
+    listed = kneeal("strategies").stdout
+    for name in ("random", "least_confidence", "entropy", "entropy_mcd", "mi_mcd"):
+        assert f"\n{name}\n" in f"\n{listed}"
+    assert "needs: samples   options: n_samples=50" in listed
+
+
+def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kneeal", "fit", "--config", "demo"], capture_output=True, text=True, cwd=tmp_path
+    )
+    refused(done, "no folder demo-data", "kneeal demo-data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["--strategy", "mi_mdc"], ["no strategy called 'mi_mdc'", "did you mean 'mi_mcd'?"]),
+        (["--set", "model.widht=3"], ["unknown key model.widht", "did you mean model.width?"]),
+        (["--set", "training.batch_size=0"], ["training.batch_size = 0"]),
+        (["--config", "papr"], ["no configuration called 'papr'", "did you mean 'paper'?"]),
+        (["--set", "active.n_init=500"], ["n_init = 500 for a pool of", "lower active.n_init"]),
+        (["--set", "active.n_query=500"], ["n_query = 500 for a pool of"]),
+        (["--set", "active.budget=4"], ["a budget of 4 labels with a first query of 5"]),
+        (["--set", "active.budget=500"], ["budget = 500 for a pool of"]),
+        (["--set", "model.dropout=0", "--set", "model.classifier_dropout=0"], ["without dropout", "model.dropout"]),
+        (["--strategy", "random"], ["has no uncertainty", "--no-ssl", "active.pseudo_by"]),
+        (["--set", "data.test_site=Z"], ["no test set", "A, B, C, D, E"]),
+        (["--set", "active.options.samples=3"], ["option samples", "n_samples=50"]),
+        (["--devices", "2", "--set", "training.batch_size=5"], ["a batch of 5 knees for 2 devices"]),
+    ],
+)
+def test_a_wrong_setting(data: Path, tmp_path: Path, arguments: list[str], messages: list[str]) -> None:
+    run = tmp_path / "run"
+    refused(kneeal("fit", "--data", data, "--out", run, *TINY, *arguments), *messages)
+    assert not list(run.rglob("best.ckpt"))
+
+
+def edit(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def apply(data: Path) -> None:
+        change(pd.read_csv(data / "manifest.csv", dtype=str, keep_default_na=False)).to_csv(
+            data / "manifest.csv", index=False
+        )
+
+    return apply
+
+
+def put(column: str, value: str, row: int = 0) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+def unknown_grade(data: Path) -> None:
+    edit(lambda f: f.assign(kl=["" if site == "A" else kl for site, kl in zip(f["site"], f["kl"], strict=True)]))(data)
+    reseal(data)
+
+
+def truncated(data: Path) -> None:
+    path = data / "patches.npy"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def wrong_shape(data: Path) -> None:
+    np.save(data / "patches.npy", np.zeros((120, 128, 128), np.uint8))
+
+
+def no_manifest(data: Path) -> None:
+    (data / "manifest.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "messages"),
+    [
+        (no_manifest, ["no manifest"]),
+        (edit(put("kl", "7")), ["kl '7' in line 2"]),
+        (edit(put("kl", "2.5")), ["kl '2.5' in line 2"]),
+        (edit(put("knee_id", "9000001_L")), ["'9000001_L' in line 4"]),
+        (edit(lambda f: f.assign(split=["train", "test"] * 60)), ["patients in two splits"]),
+        (edit(lambda f: f.drop(columns="kl")), ["without the column kl"]),
+        (truncated, ["patches.npy"]),
+        (wrong_shape, ["patches.npy holds uint8 (120, 128, 128)"]),
+        (unknown_grade, ["no grade for 24 queried knees (9000000_L", "fill the column kl"]),
+    ],
+)
+def test_a_damaged_data_set(data: Path, tmp_path: Path, damage: Callable[[Path], None], messages: list[str]) -> None:
+    damage(data)
+    refused(kneeal("fit", "--data", data, "--out", tmp_path / "run", *TINY), *messages)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grade_that_no_validation_knee_has(tmp_path: Path) -> None:
+    frame = table(60)
+    frame["kl"] = ["0", "1"] * 60
+    frame.loc[0, "kl"] = "4"
+    write_prepared(tmp_path / "data", frame, pairs(120), source="test", options={})
+    refused(
+        kneeal("fit", "--data", tmp_path / "data", "--out", tmp_path / "run", *TINY), "no validation knee of grade 4"
+    )
+
+
+def test_no_data_at_all(tmp_path: Path) -> None:
+    refused(kneeal("fit", "--out", tmp_path / "run"), "no data set", "kneeal demo-data --out demo-data")
+
+
+def test_what_is_there_is_not_written_over(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    refused(kneeal("fit", "--data", data, "--out", tmp_path / "mine", *TINY), "holds no run", "another --out")
+    refused(kneeal("demo-data", "--out", tmp_path / "mine", "--knees", "20"), "is there already")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(kneeal("fit", "--data", data, "--out", tmp_path / "file" / "run", *TINY), "cannot write")
+    refused(kneeal("demo-data", "--out", tmp_path / "file" / "data", "--knees", "20"), "cannot write")
+
+
+def test_a_full_disk_loses_nothing_and_resumes(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["fit", "--data", str(data), "--out", str(run), *TINY]
+    # A limit on the size of a file stands for the full disk: the checkpoint does not fit.
+    limited = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); sys.argv[0] = 'kneeal'\n"
+        "runpy.run_module('kneeal', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *arguments], capture_output=True, text=True, timeout=200, check=False
+    )
+    refused(done, "cannot write", "--resume")
+    assert json.loads((run / "start" / "answers.json").read_text())
+    resumed = kneeal(*arguments, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(pd.read_csv(run / "rounds.csv")) == 2
+
+
+def test_an_internal_error_keeps_its_traceback(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, kneeal.job\n"
+        "def broken(*a, **k): raise RuntimeError('a bug')\n"
+        "kneeal.job.run_fit = broken\n"
+        "from kneeal.cli import main; sys.argv = ['kneeal', 'fit']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "a bug" in done.stderr
+
+
+def test_prepare_folder_prints_counts(tmp_path: Path) -> None:
+    from test_folder import knee
+
+    for patient in (1, 2):
+        for side in "LR":
+            knee(tmp_path / "src" / ("train" if patient == 1 else "val") / "2" / f"{patient}{side}.png", side)
+    done = kneeal("prepare", "folder", tmp_path / "src", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "val is the test set" in done.stdout
+    again = kneeal("prepare", "folder", tmp_path / "src", "--out", tmp_path / "out")
+    refused(again, "is there already")
