@@ -36,7 +36,8 @@ def environment() -> dict[str, str]:
 def kneeal(*arguments: str | Path, cwd: Path | None = None, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "kneeal", *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, env=environment(),
+        stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kneeal.data.grades import N_GRADES
-from kneeal.data.manifest import check_manifest
-from kneeal.data.patches import cut_patch_pair, scale_intensities
+from kneeal.data.manifest import check_manifest, some
+from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
 from kneeal.errors import UserError
 
@@ -80,24 +80,33 @@ def prepare_folder(
         out: Where the data set goes.
         roi_mm: Width of the pictures in mm.
         joint_offset_mm: How far the joint line lies below its place in the published pipeline.
-        test_split: Split folder that becomes the test set, instead of the rule above.
+        test_split: Split folder that becomes the test set, instead of the rule above; not beside a folder `test`.
         progress: Called with 1 after each knee.
 
     Returns:
         Counts and decisions.
 
     Raises:
-        UserError: There are no such pictures, one cannot be read or has a name of another form, the scale is
-            impossible, or `out` is occupied. Nothing is left half-written.
+        UserError: There are no such pictures, some cannot be used or have a name of another form (all are looked
+            at first), the scale is impossible, or `out` is occupied. Nothing is left half-written.
     """
     refuse_occupied(out)
     if not roi_mm > 0 or not np.isfinite(roi_mm):
         raise UserError(
             f"--roi-mm {roi_mm}", "the width of the pictures in mm, above 0", "measure it; 101 in the public set"
         )
+    if not np.isfinite(joint_offset_mm):
+        raise UserError(f"--joint-offset-mm {joint_offset_mm}", "an offset in mm", "measure it; 3 in the public set")
     if not source.is_dir():
         raise UserError(f"no folder {source}", "a folder of pictures by split and grade", "check the path")
-    pictures, notes = _find(source)
+    try:
+        pictures, notes = _find(source)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the folder {error.filename}: {error.strerror}",
+            "folders that can be read",
+            "correct the permissions",
+        ) from error
     splits = sorted({picture.split for picture in pictures})
     test = _choose_test(splits, test_split)
     if test == "val":
@@ -116,43 +125,67 @@ def prepare_folder(
             "site": "",
         }
     )
-    check_manifest(rows, f"the data set of {source}")
+    check_manifest(rows, str(source), places=list(rows["path"]))
     options = {"roi_mm": roi_mm, "joint_offset_mm": joint_offset_mm, "test_split": test}
-    pairs = (_patch_pair(picture, roi_mm, joint_offset_mm) for picture in pictures)
+    pairs = _patch_pairs(pictures, roi_mm, joint_offset_mm)
     write_prepared(out, rows, pairs, source="folder", options=options, progress=progress)
     counts = Counter(zip(rows["split"], rows["kl"].astype(int), strict=True))
     return FolderSummary({(str(split), int(grade)): n for (split, grade), n in counts.items()}, tuple(notes))
 
 
 def read_grey(path: Path) -> NDArray[np.generic]:
-    """Read a grey picture of 8 or 16 bit.
+    """Read a grey picture of 8 or 16 bit; three equal channels are grey, and opacity is ignored.
 
     Raises:
-        UserError: It cannot be read, or it is in colour.
+        UserError: It cannot be read, is in colour, or has one grey level only.
     """
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if image is None:
+    try:
+        # OpenCV opens no path with letters outside the system's code page; NumPy does.
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    except (OSError, cv2.error):
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"{path} cannot be read as a picture", "a whole PNG, JPEG, TIFF or BMP file", "replace or remove it"
+            f"{path} cannot be read as a picture of 8 or 16 bit",
+            "a whole PNG, JPEG, TIFF or BMP file",
+            "replace or remove it",
         )
     if image.ndim == 3:
-        if any((image[..., 0] != image[..., channel]).any() for channel in (1, 2)):
+        if any((image[..., 0] != image[..., channel]).any() for channel in range(1, min(3, image.shape[2]))):
             raise UserError(f"{path} is in colour", "a grey radiograph", "convert it, or remove it")
         image = image[..., 0]
+    if image.min() == image.max():
+        raise UserError(f"{path} is all of one grey", "a radiograph", "replace or remove it")
     return image
+
+
+def _patch_pairs(pictures: Sequence[_Picture], roi_mm: float, joint_offset_mm: float) -> Iterator[NDArray[np.uint8]]:
+    """Patch pairs in order; one complaint at the end, so that a user meets all bad pictures at once."""
+    bad: list[str] = []
+    for picture in pictures:
+        try:
+            yield _patch_pair(picture, roi_mm, joint_offset_mm)
+        except UserError as error:
+            bad.append(error.found)
+            yield np.zeros((2, PATCH_PX, PATCH_PX), np.uint8)
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(pictures)} pictures cannot be used: {some(bad)}",
+            "square grey pictures of one knee, about 101 mm wide in the public set",
+            "replace or remove them; where the size is at fault, check --roi-mm",
+        )
 
 
 def _patch_pair(picture: _Picture, roi_mm: float, joint_offset_mm: float) -> NDArray[np.uint8]:
     image = read_grey(picture.path)
+    height, width = image.shape
+    if height != width:
+        raise UserError(f"{picture.path} is not square ({width} x {height} px)", "a square picture", "crop it")
     try:
-        return cut_patch_pair(
-            scale_intensities(image), roi_mm / image.shape[1], picture.side, joint_offset_mm=joint_offset_mm
-        )
+        return cut_patch_pair(scale_intensities(image), roi_mm / width, picture.side, joint_offset_mm=joint_offset_mm)
     except ValueError as error:
-        raise UserError(
-            f"{picture.path}: {error}", "a picture of one knee, 101 mm wide in the public set", "check --roi-mm"
-        ) from error
+        raise UserError(f"{picture.path}: {error}", "a picture that holds both patches", "check --roi-mm") from error
 
 
 def _find(source: Path) -> tuple[list[_Picture], list[str]]:
@@ -161,6 +194,11 @@ def _find(source: Path) -> tuple[list[_Picture], list[str]]:
         [f"auto_test is left out: {n} pictures of knees that test holds"] if (n := _count(source / "auto_test")) else []
     )
     folders = [(split, source / split) for split in _SPLITS if split in names] or [("", source)]
+    if folders[0][0]:
+        others = sorted(names - {*_SPLITS, "auto_test"})
+        notes += [f"{name} is left out: {n} pictures" for name in others if (n := _count(source / name))]
+    links = [path for _, folder in folders for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
+    notes += [f"{link.relative_to(source).as_posix()} is left out: a link to a folder" for link in links]
     pictures: list[_Picture] = []
     odd: list[str] = []
     for split, folder in folders:
@@ -172,9 +210,8 @@ def _find(source: Path) -> tuple[list[_Picture], list[str]]:
             else:
                 pictures.append(_Picture(path, split, int(grade), name["patient"], name["side"]))
     if odd:
-        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
         raise UserError(
-            f"pictures in {source} that do not follow the layout: {', '.join(odd[:5])}{more}",
+            f"pictures in {source} that do not follow the layout: {some(odd)}",
             "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png",
             "move or rename them",
         )
@@ -189,9 +226,15 @@ def _find(source: Path) -> tuple[list[_Picture], list[str]]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Pictures below a folder in a fixed order, not following links to folders."""
-    for parent, folders, files in os.walk(folder):
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
         folders.sort()
-        yield from (Path(parent) / name for name in sorted(files) if name.lower().endswith(_SUFFIXES))
+        # Hidden files are no pictures: macOS leaves `._<name>.png` beside each in an archive.
+        names = sorted(name for name in files if not name.startswith(".") and name.lower().endswith(_SUFFIXES))
+        yield from (Path(parent) / name for name in names)
 
 
 def _count(folder: Path) -> int:
@@ -202,6 +245,10 @@ def _choose_test(splits: list[str], wanted: str | None) -> str | None:
     if wanted is not None and wanted not in splits:
         raise UserError(
             f"--test-split {wanted}", f"one of the folders {', '.join(splits)}", "name a folder that is there"
+        )
+    if wanted not in (None, "test") and "test" in splits:
+        raise UserError(
+            f"--test-split {wanted} beside a folder test", "one test set", "leave it out, or move the folder test away"
         )
     if wanted is not None:
         return wanted

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ SPLITS = ("", "train", "val", "test")
 _GRADES = {"": None, **{form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """The knees of a data set.
 
@@ -64,23 +65,44 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         UserError: It is missing or malformed, or contradicts itself; the offending rows are named.
     """
+    rows: list[list[str]] = []
+    lines: list[str] = []
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        # Excel begins UTF-8 with a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            for row in filter(None, reader):
+                rows.append(row)
+                lines.append(f"line {reader.line_num}")
     except FileNotFoundError as error:
         raise UserError(f"no manifest {path}", "a prepared data set", "make one with `kneeal prepare`") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read as a table ({error})", "comma-separated text in UTF-8", "repair or rewrite the file"
         ) from error
-    return check_manifest(frame, str(path))
+    ragged = [f"{line} has {len(row)}" for row, line in zip(rows, lines, strict=True) if len(row) != len(header)]
+    if ragged:
+        raise UserError(
+            f"{path}: {some(ragged)} cells",
+            f"{len(header)} cells in each line, as in the first",
+            'add what is missing, or put cells with a comma in "quotes"',
+        )
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise UserError(
+            f"{path} has a column twice: {', '.join(map(repr, repeated))}", "each column once", "remove or rename one"
+        )
+    return check_manifest(pd.DataFrame(rows, columns=header, dtype=object), str(path), places=lines)
 
 
-def check_manifest(frame: pd.DataFrame, where: str) -> Manifest:
-    """A manifest from a table of text.
+def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | None = None) -> Manifest:
+    """A manifest from a table.
 
     Args:
-        frame: With the columns `COLUMNS`.
+        frame: With the columns `COLUMNS`; values become text, missing ones empty text.
         where: What to call it in messages.
+        places: What to call each row in messages; its line in a CSV file by default.
 
     Raises:
         UserError: See `read_manifest`.
@@ -90,42 +112,44 @@ def check_manifest(frame: pd.DataFrame, where: str) -> Manifest:
         raise UserError(
             f"{where} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
             f"the columns {', '.join(COLUMNS)}",
-            "add them (kl, site, path and split may be empty)",
+            "add them (kl, site, path and split may be empty); cells are separated by commas",
         )
     if frame.empty:
         raise UserError(f"{where} without a single knee", "one row a knee", "prepare the data set again")
-    frame = frame.astype(str).reset_index(drop=True)
+    frame = frame.astype(object).where(frame.notna(), "").astype(str).reset_index(drop=True)
+    # Line 1 is the header.
+    places = [f"line {row + 2}" for row in range(len(frame))] if places is None else places
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
-        _refuse(frame, bad, column, where, f"a {column} of printable characters, without blanks around it")
-    _refuse(
-        frame, frame["knee_id"].str.contains(r'[,"/\\]', regex=True), "knee_id", where, 'a knee_id without , " / \\'
-    )
-    _refuse(frame, frame["knee_id"].duplicated(keep=False), "knee_id", where, "each knee id once")
-    _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, "a side of L or R")
-    _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing")
-    _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, "a split of train, val or test, or nothing")
+        _refuse(frame, bad, column, where, places, f"a {column} of printable characters, without blanks around it")
+    unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
+    grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
+    _refuse(frame, unsafe, "knee_id", where, places, 'a knee_id without , " / \\')
+    _refuse(frame, frame["knee_id"].duplicated(keep=False), "knee_id", where, places, "each knee id once")
+    _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, places, "a side of L or R")
+    _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, places, grades)
+    _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, places, "a split of train, val or test, or nothing")
     given = frame[frame["split"] != ""]
     n_splits = given.groupby("patient_id")["split"].nunique()
     torn = list(n_splits.index[n_splits > 1])
     if torn:
         raise UserError(
-            f"{where} has patients in two splits: {_some(torn)}",
+            f"{where} has patients in two splits: {some(torn)}",
             "all knees of a patient in one split, or the test result would be too good",
             "correct the column split",
         )
     return Manifest(frame)
 
 
-def _refuse(frame: pd.DataFrame, bad: pd.Series[bool], column: str, where: str, expected: str) -> None:
-    rows = frame.index[bad]
-    if len(rows):
-        # Line 1 is the header.
-        found = [f"{frame.at[row, column]!r} in line {row + 2}" for row in rows[:5]]
-        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        raise UserError(f"{where}: {column} {', '.join(found)}{more}", expected, f"correct the column {column}")
+def _refuse(
+    frame: pd.DataFrame, bad: pd.Series[bool], column: str, where: str, places: Sequence[str], expected: str
+) -> None:
+    found = [f"{frame.at[row, column]!r} in {places[row]}" for row in frame.index[bad]]
+    if found:
+        raise UserError(f"{where}: {column} {some(found)}", expected, f"correct the {column}")
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names and how many more there are, for a message."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

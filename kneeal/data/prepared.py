@@ -24,7 +24,7 @@ from kneeal.errors import UserError
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedDataset:
     """A prepared data set.
 
@@ -64,7 +64,7 @@ class PreparedDataset:
         info = _read_info(path / INFO)
         patches = _open_patches(path / PATCHES, len(manifest))
         checksums = info["checksums"]
-        changed = [name for name, digest in _column_checksums(manifest.frame).items() if checksums.get(name) != digest]
+        changed = _changed(manifest, checksums)
         if changed:
             raise UserError(
                 f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
@@ -104,9 +104,7 @@ def write_prepared(
     """
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
-    manifest = check_manifest(
-        rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]].astype(str), "the new manifest"
-    )
+    manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]], "the new manifest")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -115,9 +113,12 @@ def write_prepared(
     try:
         _write_patches(work / PATCHES, patches, len(manifest), patch_px, progress)
         manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
-        info = {"kneeal": __version__, "source": source, "options": dict(options), "n_knees": len(manifest)}
-        _seal(work, manifest.frame, info)
-        for path in work.iterdir():
+        info = {
+            "kneeal": __version__, "source": source, "options": dict(options),
+            "n_knees": len(manifest), "patch_px": patch_px,
+        }  # fmt: skip
+        _seal(work, manifest.frame, info, file_checksum(work / PATCHES))
+        for path in (*work.iterdir(), work):
             _sync(path)
         work.chmod(0o755)
         if out.is_dir():
@@ -133,6 +134,9 @@ def write_prepared(
 def reseal(path: Path) -> list[str]:
     """Vouch for a manifest that was edited on purpose.
 
+    The knee ids, their order and their sides are what ties the manifest to patches.npy, so they must be as they
+    were. The checksum of the patches stays: an edited manifest says nothing about them.
+
     Args:
         path: The data set.
 
@@ -140,14 +144,20 @@ def reseal(path: Path) -> list[str]:
         The columns that had changed.
 
     Raises:
-        UserError: The edited manifest is malformed or does not fit the patches.
+        UserError: The edited manifest is malformed or does not fit the patches, or cannot be sealed.
     """
     manifest, info = read_manifest(path / MANIFEST), _read_info(path / INFO)
     _open_patches(path / PATCHES, len(manifest))
-    now = _column_checksums(manifest.frame)
-    changed = [name for name, digest in now.items() if info["checksums"].get(name) != digest]
+    changed = _changed(manifest, info["checksums"])
+    tied = [name for name in ("knee_id", "side") if name in changed]
+    if tied:
+        raise UserError(
+            f"{path / MANIFEST} has another {' and '.join(tied)} than when it was prepared, or its rows were reordered",
+            "the same knees in the same order, since row n describes patch pair n",
+            "restore these columns and the order of the rows, or prepare the data set again",
+        )
     try:
-        _seal(path, manifest.frame, {key: value for key, value in info.items() if key != "checksums"})
+        _seal(path, manifest.frame, info, info["checksums"][PATCHES])
     except OSError as error:
         raise _unwritable(path, error) from error
     return changed
@@ -157,9 +167,13 @@ def refuse_occupied(out: Path) -> None:
     """Refuse to write over something.
 
     Raises:
-        UserError: `out` is a file, or a folder that is not empty.
+        UserError: `out` is a file, or a folder that is not empty or cannot be read.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    try:
+        occupied = out.is_file() or (out.is_dir() and any(out.iterdir()))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if occupied:
         raise UserError(f"{out} is there already", "a new folder", "give another --out, or remove it first")
 
 
@@ -169,8 +183,8 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any]) -> None:
-    checksums = {**_column_checksums(frame), PATCHES: file_checksum(folder / PATCHES)}
+def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any], patches_checksum: str) -> None:
+    checksums = {**_column_checksums(frame), PATCHES: patches_checksum}
     temporary = folder / f".{INFO}.tmp"
     temporary.write_text(
         json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
@@ -181,6 +195,13 @@ def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any]) -> None:
 
 def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
     return {name: hashlib.sha256("\n".join(frame[name]).encode()).hexdigest() for name in map(str, frame.columns)}
+
+
+def _changed(manifest: Manifest, checksums: Mapping[str, str]) -> list[str]:
+    """Columns that were edited, added or removed since the manifest was sealed."""
+    now = _column_checksums(manifest.frame)
+    removed = [name for name in checksums if name not in now and name != PATCHES]
+    return [name for name, digest in now.items() if checksums.get(name) != digest] + removed
 
 
 def _write_patches(
@@ -208,7 +229,8 @@ def _write_patches(
 def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
     cure = "restore the file, or prepare the data set again"
     try:
-        patches = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not np.load, which would open an .npz archive under this name as well.
+        patches = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{path} cannot be read ({error})", "the patches of a prepared data set, whole", cure
@@ -221,13 +243,13 @@ def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
     expected = patches.offset + patches.nbytes
     if path.stat().st_size != expected:
         raise UserError(f"{path} has {path.stat().st_size} bytes", f"{expected} bytes", cure)
-    return patches  # type: ignore[no-any-return]
+    return patches
 
 
 def _read_info(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(info.get("checksums"), dict):
+        if not isinstance(info.get("checksums"), dict) or PATCHES not in info["checksums"]:
             raise ValueError("no checksums")
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kneeal.data.manifest import Manifest
+from kneeal.data.manifest import Manifest, some
 from kneeal.errors import UserError
 
 
@@ -26,13 +26,26 @@ class Splits:
     val: Mapping[str, int]
     test: Mapping[str, int]
 
+    def check(self, patients: Mapping[str, str]) -> None:
+        """Make sure that no patient is on two sides.
+
+        Args:
+            patients: Knee id to patient id.
+
+        Raises:
+            UserError: A patient is; named.
+        """
+        sides = {"train": self.train, "val": self.val, "test": self.test}
+        _refuse_torn({knee: name for name, knees in sides.items() for knee in knees}, patients)
+
 
 def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Divide the knees.
 
     A knee whose split the manifest gives is where the manifest puts it. Of the others, those of `test_site` are
     the test set; where the manifest gives no validation set, `val_fraction` of the remaining patients, stratified
-    by KL grade, become it. A test or validation knee without a known grade is left out.
+    by KL grade, become it: at least one with each grade that two patients have. A test or validation knee without
+    a known grade is left out; a training knee without one stays. The order of the rows does not matter.
 
     Args:
         manifest: The knees.
@@ -41,22 +54,24 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
         seed: Decides which patients.
 
     Raises:
-        UserError: There is no test set, a patient would be in two splits, or a grade of the training knees is
-            missing in the validation set.
+        UserError: There is no test set, the test site does not exist or contradicts the given splits, a patient
+            would be in two splits, or a grade of the training knees is missing in the validation set.
+        ValueError: The fraction is not within (0, 1).
     """
+    if not 0.0 < val_fraction < 1.0:
+        raise ValueError(f"val_fraction must be within (0, 1) but got {val_fraction=}.")
     split = dict(manifest.given_splits)
+    sites = sorted({site for site in manifest.sites.values() if site})
     if test_site is not None:
-        for knee, site in manifest.sites.items():
-            if site == test_site and not split[knee]:
-                split[knee] = "test"
-    if "test" not in split.values():
-        sites = sorted({site for site in manifest.sites.values() if site})
+        _refuse_contradiction(manifest, test_site)
+        split.update({knee: "test" for knee, site in manifest.sites.items() if site == test_site})
+    if "test" not in split.values() or (test_site is not None and test_site not in sites):
         raise UserError(
             "no test set: no knee has the split test" + (f" or the site {test_site}" if test_site else ""),
             f"a site among {', '.join(sites)}" if sites else "a split for the knees, since they have no site",
             "set data.test_site, or write train and test into the manifest's column split",
         )
-    _refuse_torn(split, manifest)
+    _refuse_torn(split, manifest.patients)
     val_given = "val" in split.values()
     free = defaultdict(list)
     for knee in manifest.ids:
@@ -74,15 +89,29 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
     return splits
 
 
-def _refuse_torn(split: Mapping[str, str], manifest: Manifest) -> None:
+def _refuse_contradiction(manifest: Manifest, test_site: str) -> None:
+    given = manifest.given_splits
+    odd = [
+        knee
+        for knee, site in manifest.sites.items()
+        if (site == test_site and given[knee] in ("train", "val")) or (site != test_site and given[knee] == "test")
+    ]
+    if odd:
+        raise UserError(
+            f"the test site is {test_site}, but the manifest's column split says otherwise of {some(odd)}",
+            "the test set by site or by split",
+            "empty the column split for these knees, or leave the test site empty",
+        )
+
+
+def _refuse_torn(split: Mapping[str, str], patients: Mapping[str, str]) -> None:
     places = defaultdict(set)
-    for knee, patient in manifest.patients.items():
-        places[patient].add(split[knee] or "train")
+    for knee, name in split.items():
+        places[patients[knee]].add(name or "train")
     torn = [patient for patient, names in places.items() if len(names) > 1]
     if torn:
-        more = f" and {len(torn) - 5} more" if len(torn) > 5 else ""
         raise UserError(
-            f"patients in two splits: {', '.join(torn[:5])}{more}",
+            f"patients in two splits: {some(torn)}",
             "all knees of a patient at one site and in one split",
             "correct the columns site and split of the manifest",
         )
@@ -123,11 +152,15 @@ def _rare_grades(strata: Mapping[tuple[int, ...], Sequence[str]], drawn: Sequenc
 def _check(splits: Splits, kl: Mapping[str, int]) -> None:
     if not splits.train:
         raise UserError("no training knee", "knees that are in neither validation nor test set", "correct the splits")
-    in_val = Counter(splits.val.values())
-    absent = sorted({kl[i] for i in splits.train if i in kl} - set(in_val))
+    for name, graded in (("validation", splits.val), ("test", splits.test)):
+        if not graded:
+            raise UserError(
+                f"no {name} knee with a known grade", "some, to measure with", f"give grades to patients for {name}"
+            )
+    absent = sorted({kl[i] for i in splits.train if i in kl} - set(splits.val.values()))
     if absent:
         raise UserError(
             f"no validation knee of grade {', '.join(map(str, absent))}",
             "every grade of the training knees in the validation set, since its balanced accuracy chooses the epoch",
-            "raise data.val_fraction, change data.split_seed, or add knees of that grade",
+            "add a second patient with that grade, or give the patients' splits in the manifest's column split",
         )

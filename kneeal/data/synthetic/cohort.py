@@ -79,8 +79,8 @@ def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:
     white = float(np.clip(rng.normal(240, 22), 110, 255))
     edges = [float(rng.uniform(46, 68)) if rng.random() < 0.15 else 99.0 for _ in range(2)]
     return Exposure(
-        level=float(rng.normal(0.60 if burnt else 1.0, 0.12)) + level,
-        contrast=float(np.exp(rng.normal(np.log(2.3 if crisp else 2.8), 0.25))) * contrast * (1.2 if burnt else 1.0),
+        level=float(rng.normal(0.93 if burnt else 1.32, 0.12)) + level,
+        contrast=float(np.exp(rng.normal(np.log(2.1 if crisp else 2.5), 0.25))) * contrast * (1.2 if burnt else 1.0),
         black=float(np.clip(rng.normal(8, 25), 0, 0.4 * white)),
         white=white,
         sharpen=float(rng.uniform(0.2, 1.0)) * sharpen if crisp else float(rng.uniform(0.0, 0.3)),

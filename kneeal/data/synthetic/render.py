@@ -17,6 +17,8 @@ FILM_MM = 140.0
 FILM_PX = round(FILM_MM / MM_PER_PX)
 _SHIFT = 4  # fractional bits of the coordinates that cv2 is given
 _CENTRE_PX = (FILM_PX - 1) / 2
+# Attenuation of the soft tissue in the middle of the leg; bone adds about a third of it.
+_SOFT = np.float32(1.35)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     rim = outlines.plateau + (0.0, 2.2 + wiggle[0, 0])
     for part in (t < -0.3, t > 0.3):
         _stroke(fine, rim[part], 55, 2)
-    _fill(fine, _band(outlines.condyles, -0.3 - 0.5 * np.exp(-(((np.abs(u) - 0.5) / 0.3) ** 2))), 85)
+    _fill(fine, _band(outlines.condyles, -0.3 - 0.5 * np.exp(-(((np.abs(u) - 0.5) / 0.3) ** 2))), 70)
     _fill(fine, _band(outlines.plateau, 0.25 + 1.5 * load), 215)
     dense = load * np.where(t < 0, sclerosis[LATERAL], sclerosis[MEDIAL])
     deep = _canvas()
@@ -175,13 +177,13 @@ def _noise(rng: np.random.Generator, across_mm: float, along_mm: float) -> Film:
 
 
 def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Generator) -> Film:
-    """Attenuation of the soft tissue: 1 in the middle of the leg, 0 beside it."""
+    """Attenuation of the soft tissue: greatest in the middle of the leg, 0 beside it."""
     mm = ((np.arange(FILM_PX) - _CENTRE_PX) * MM_PER_PX).astype(np.float32)
     bulge = rng.normal(0, 2, 2)
     half = half_width_mm + np.interp(mm, (-70, -25, 5, 30, 70), (9 + bulge[0], 1, -1, 0, 3 + bulge[1]))
     middle = float(outlines.plateau[:, 0].mean()) - 2.0
     t = (mm[None, :] - np.float32(middle)) / half[:, None].astype(np.float32)
-    return np.asarray(np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
+    return np.asarray(_SOFT * np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
 
 
 def _sharpen(attenuation: Film, strength: float) -> None:
@@ -220,8 +222,8 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     """
     outlines = build_outlines(anatomy)
     bone = np.zeros((FILM_PX, FILM_PX), np.float32)
-    _add_bone(bone, outlines.femur, 0.44, 0.34, 0.15)
-    _add_bone(bone, outlines.tibia, 0.40, 0.38, 0.18, fade_mm=16)
+    _add_bone(bone, outlines.femur, 0.44, 0.34, 0.11)
+    _add_bone(bone, outlines.tibia, 0.40, 0.38, 0.13, fade_mm=16)
     _add_bone(bone, outlines.fibula, 0.08, 0.4, 0.5)
     _add_bone(bone, outlines.patella, 0.05, 0.4, 0.0)
     present = np.minimum(4 * bone, 1)
@@ -237,7 +239,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     attenuation += slope * leg
     attenuation = _blur(attenuation, exposure.blur_mm)
     # Fewer quanta arrive behind more bone: the noise of the logarithm grows as the root of the attenuation's power.
-    attenuation += np.float32(exposure.noise) * _noise(rng, 0.2, 0.2) * (0.4 + 0.5 * attenuation)
+    attenuation += np.float32(exposure.noise) * _noise(rng, 0.2, 0.2) * (0.3 + 0.4 * attenuation)
     if exposure.sharpen > 0:
         _sharpen(attenuation, exposure.sharpen)
     film = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
