@@ -15,7 +15,7 @@ from torch import nn
 
 from kneeal import __version__, acquisition
 from kneeal.acquisition import Posterior, Strategy
-from kneeal.config import RunConfig, identity, read_yaml, to_yaml, validate
+from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
@@ -23,14 +23,16 @@ from kneeal.data.splits import Splits, make_splits
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.learner import Learner
-from kneeal.loop.active import ActiveLearningLoop, Schedule
+from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
+from kneeal.loop.query import Schedule
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.runner import Devices, LightningRunner
+from kneeal.yaml_files import read_yaml
 
 CONFIG, RUN = "config.yaml", "run.json"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kneeal.errors import UserError
+from kneeal.yaml_files import parse_yaml, read_yaml
 
 
 class _Section(BaseModel):
@@ -41,10 +41,12 @@ class ViewsConfig(_Section):
 
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
     pad: Annotated[float, Field(ge=0.0, le=0.5)] = Field(0.05, description="share of the patch, then random crop")
-    gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = (0.5, 1.5)
-    gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
+        (0.5, 1.5), description="range of the exponent"
+    )
+    gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
     noise_std: tuple[Share, Share] = Field((0.02, 0.08), description="share of the value range")
-    noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
 
 
 class ModelConfig(_Section):
@@ -53,31 +55,33 @@ class ModelConfig(_Section):
     width: Positive = Field(32, description="channels of the first group")
     dropout: Share = Field(0.35, description="after groups 1 to 3")
     classifier_dropout: Share = Field(0.35, description="before the classifier")
-    pooling: Literal["hv", "vh", "gap"] = "hv"
+    pooling: Literal["hv", "vh", "gap"] = Field(
+        "hv", description="horizontal-vertical, vertical-horizontal or global average"
+    )
 
 
 class LossConfig(_Section):
     """Equation (1)."""
 
-    consistency: bool = True
+    consistency: bool = Field(True, description="the second term of equation (1)")
     target: Literal["features", "logits", "probabilities"] = Field(
         "features", description="what two views shall agree in"
     )
-    weight: Annotated[float, Field(ge=0.0)] = 1.0
-    ramp_up_epochs: Annotated[int, Field(ge=0)] = 0
+    weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="of the consistency term")
+    ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(0, description="until the weight is whole; 0 is at once")
 
 
 class TrainingConfig(_Section):
     """One fit."""
 
-    epochs: Positive = 500
+    epochs: Positive = Field(500, description="of a fit")
     batch_size: Positive = Field(32, description="knees over all devices")
     eval_batch_size: Positive = Field(128, description="knees a device without gradients")
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.99)
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="of Adam")
+    betas: tuple[Share, Share] = Field((0.9, 0.99), description="of Adam")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="of Adam")
     milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")
     validate_every: Positive = Field(1, description="epochs")
     start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
 
@@ -85,28 +89,30 @@ class TrainingConfig(_Section):
 class ActiveConfig(_Section):
     """What is asked, and how much of it."""
 
-    strategy: str = "mi_mcd"
+    strategy: str = Field("mi_mcd", description="who asks; `kneeal strategies` lists them")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
-    n_init: Positive = 50
-    n_query: Positive = 50
-    budget: Positive = 800
+    n_init: Positive = Field(50, description="knees of the first query")
+    n_query: Positive = Field(50, description="knees of every other query")
+    budget: Positive = Field(800, description="labeled knees at the end")
     pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
 
 
 class TrackingConfig(_Section):
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "none"] = "auto"
-    project: str = "kneeal"
-    entity: str | None = None
+    mode: Literal["auto", "online", "offline", "none"] = Field(
+        "auto", description="auto is online where a key is at hand, else offline"
+    )
+    project: str = Field("kneeal", description="W&B project")
+    entity: str | None = Field(None, description="W&B user or team")
 
 
 class ComputeConfig(_Section):
     """Where it runs."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    devices: Positive = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    devices: Positive = Field(1, description="how many")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="of numbers")
 
 
 class RunConfig(_Section):
@@ -228,43 +234,6 @@ def identity(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
 def to_yaml(config: RunConfig) -> str:
     """The configuration as YAML that `resolve` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a YAML text file", "check the path") from error
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML with numbers as YAML 1.2 has them (`1e-3` is a number) and without repeated keys."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where} is not YAML: {reason}", "valid YAML", "correct the line named above") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with exponents without a dot and refusing a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:

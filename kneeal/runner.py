@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from kneeal.acquisition import Posterior, Predictions, measures
+from kneeal.callbacks import DeviceSeed, EpochReports, PredictionReports
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions, Patches
 from kneeal.data.views import Views
 from kneeal.errors import UserError
@@ -103,7 +104,7 @@ class LightningRunner:
         folder = checkpoint.parent / "fit"
         best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="max", save_weights_only=True)
         trainer = self._trainer(
-            callbacks=[best, _DeviceSeed(seed), *([_Epochs(self.progress)] if self.progress else [])],
+            callbacks=[best, DeviceSeed(seed), *([EpochReports(self.progress)] if self.progress else [])],
             enable_checkpointing=True,
             max_epochs=self.epochs,
             check_val_every_n_epoch=self.validate_every,
@@ -158,7 +159,7 @@ class LightningRunner:
             seed=derive_seed(self.seed, "dropout", round),
             features=needs.features,
         )
-        bar = _PredictedKnees(self.progress, len(ids), what) if self.progress else None
+        bar = PredictionReports(self.progress, len(ids), what) if self.progress else None
         trainer = self._trainer(callbacks=[bar] if bar else [], enable_checkpointing=False)
         data = KneeDataModule(self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0)
         data.predict_dataloader = lambda: data.still_loader(ids)  # type: ignore[method-assign]
@@ -239,61 +240,3 @@ class _disk_errors:  # noqa: N801 - reads as a statement
             raise cannot_write(self.folder, error) from error
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
             raise cannot_write(self.folder, OSError(28, "No space left on device")) from error
-
-
-class _DeviceSeed(Callback):
-    """After all devices drew the same first weights, give each its own dropout masks."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
-
-
-class _Epochs(Callback):
-    """Report each epoch."""
-
-    def __init__(self, progress: FitProgress) -> None:
-        self.progress = progress
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.fit_started(trainer.max_epochs or 0)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if isinstance(pl_module, Learner):
-            metrics["train/loss"] = pl_module.epoch_loss.value()
-        self.progress.epoch_finished(trainer.current_epoch, metrics)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.fit_finished()
-
-
-class _PredictedKnees(Callback):
-    """Report predicted knees, those of the other devices included."""
-
-    def __init__(self, progress: FitProgress, n_knees: int, what: str) -> None:
-        self.progress = progress
-        self.n_left = n_knees
-        self.n_knees = n_knees
-        self.what = what
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.predict_started(self.n_knees, self.what)
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        n = min(self.n_left, len(batch["position"]) * trainer.world_size)
-        self.n_left -= n
-        self.progress.knees_predicted(n)
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.predict_finished()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from kneeal.config import RunConfig, config_names, flatten, identity, parse_yaml, resolve, to_yaml, validate
+from kneeal.config import RunConfig, config_names, flatten, identity, resolve, to_yaml, validate
 from kneeal.errors import UserError
+from kneeal.yaml_files import parse_yaml
 
 
 def test_defaults_are_the_paper() -> None:
@@ -91,3 +93,12 @@ def test_identity_leaves_out_where_a_run_is_executed() -> None:
     assert identity(base) == identity(moved)
     assert identity(base) != identity(validate({"model": {"width": 16}}))
     assert set(identity(base)) < set(flatten(base))
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("make_configuration", docs / "make_configuration.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (docs / "configuration.md").read_text(encoding="utf-8") == module.text()

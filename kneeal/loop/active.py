@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,77 +12,13 @@ import torch
 from kneeal.acquisition import Posterior, Predictions, Strategy, top_n
 from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
-from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, TEST_PREDICTIONS, RunFolder
+from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, RunFolder
 from kneeal.loop.oracle import Oracle
+from kneeal.loop.query import Query, Schedule, check_answers
+from kneeal.loop.record import read_report
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is asked of the oracle.
-
-    Attributes:
-        round: The round that asks.
-        ids: The knees asked for, the most wanted first.
-        pseudo: The next pseudo pool U, chosen together with the query.
-        scores: Score of each knee asked for; empty for the first query, which no network made.
-    """
-
-    round: int
-    ids: tuple[str, ...]
-    pseudo: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How many labels to ask for, and when to stop.
-
-    Attributes:
-        n_init: Labels of the first query.
-        n_query: Labels of every other query, n_b.
-        budget: Labels at the end, N. The last query is smaller where it has to be.
-    """
-
-    n_init: int = 50
-    n_query: int = 50
-    budget: int = 800
-
-    def check(self, n_pool: int) -> None:
-        """Refuse a schedule that a pool of `n_pool` knees cannot serve.
-
-        Raises:
-            UserError: A number is below 1, the budget is below n_init, or more is asked than there is.
-        """
-        for name in ("n_init", "n_query", "budget"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}"
-                )
-        for name in ("n_init", "n_query", "budget"):
-            if getattr(self, name) > n_pool:
-                raise UserError(
-                    f"{name} = {getattr(self, name)} for a pool of {n_pool} knees",
-                    f"{name} of at most the number of training knees",
-                    f"lower active.{name}, or prepare more knees",
-                )
-        if self.budget < self.n_init:
-            raise UserError(
-                f"a budget of {self.budget} labels with a first query of {self.n_init}",
-                "a budget of at least n_init",
-                "raise active.budget or lower active.n_init",
-            )
-
-    @property
-    def n_rounds(self) -> int:
-        """Number of fits: one on the first labels and one after every further query."""
-        return 1 + math.ceil((self.budget - self.n_init) / self.n_query)
-
-    def next_query(self, n_labeled: int) -> int:
-        """How many knees to ask for now; 0 once the budget is spent."""
-        return self.n_init if n_labeled == 0 else max(0, min(self.n_query, self.budget - n_labeled))
 
 
 class ActiveLearningLoop:
@@ -217,7 +151,7 @@ class ActiveLearningLoop:
         query = self._query
         if query is None or not query.ids:
             raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
-        self._check_answers(answers, query)
+        check_answers(answers, query, self._answers, self.n_grades)
         merged = {**self._answers, **{i: int(kl) for i, kl in answers.items()}}
         self.folder.write_json(self._place / ANSWERS, merged)
         self._answers = merged
@@ -228,7 +162,7 @@ class ActiveLearningLoop:
     def finished_rounds(self) -> list[RoundReport]:
         """Reports of the rounds on disk that are finished, oldest first."""
         last = self.state.round + (1 if self.finished else 0)
-        return [self._report(number) for number in range(last)]
+        return [read_report(self.folder, number, self.schedule.n_rounds) for number in range(last)]
 
     # -- one round ---------------------------------------------------------------------------------------------------
 
@@ -329,7 +263,7 @@ class ActiveLearningLoop:
     def _close_round(self) -> None:
         self.folder.rebuild_rounds_csv()
         if self.listeners:
-            report = self._report(self.state.round)
+            report = read_report(self.folder, self.state.round, self.schedule.n_rounds)
             for listener in self.listeners:
                 listener.round_finished(report)
 
@@ -361,48 +295,3 @@ class ActiveLearningLoop:
 
     def _read_answers(self) -> dict[str, int]:
         return dict(self.folder.read_json(self._place / ANSWERS)) if self._query and self._has(ANSWERS) else {}
-
-    def _report(self, number: int) -> RoundReport:
-        folder = self.folder.round(number)
-        metrics, query = self.folder.read_json(folder / METRICS), self.folder.read_json(folder / QUERY)
-        answers = self.folder.read_json(folder / ANSWERS) if (folder / ANSWERS).is_file() else {}
-        state = PoolState.from_dict(self.folder.read_json(folder / "state.json"))
-        row = {**metrics["row"], **query["row"]}
-        seconds = {name: float(row[f"{name}_seconds"]) for name in ("fit", "predict", "select")}
-        return RoundReport(
-            round=number,
-            n_labeled=row["n_labeled"],
-            n_pseudo=row["n_pseudo"],
-            metrics={name: float(row[name]) for name in row if name.startswith(("val_", "test_"))},
-            confusion=metrics["confusion"],
-            uncertainty=self.folder.read_uncertainty(folder / TEST_PREDICTIONS),
-            query=tuple(query["ids"]),
-            scores=query["scores"],
-            answers={i: answers[i] for i in query["ids"] if i in answers},
-            seconds={**seconds, "test": float(metrics["test_seconds"])},
-            n_rounds=self.schedule.n_rounds,
-            n_pool=len(state.unlabeled),
-        )
-
-    def _check_answers(self, answers: Mapping[str, int], query: Query) -> None:
-        asked = set(query.ids)
-        strangers = [i for i in answers if i not in asked]
-        if strangers:
-            raise UserError(
-                f"answers for knees that were not asked for: {', '.join(map(repr, strangers[:5]))}",
-                f"answers for the {len(asked)} knees of round {query.round}'s query",
-                "remove those rows",
-            )
-        for i, kl in answers.items():
-            if isinstance(kl, bool) or kl != int(kl) or not 0 <= kl < self.n_grades:
-                raise UserError(
-                    f"grade {kl!r} for knee {i!r}",
-                    f"a whole grade from 0 to {self.n_grades - 1}",
-                    "correct that answer",
-                )
-            if self._answers.get(i, kl) != kl:
-                raise UserError(
-                    f"grade {kl} for knee {i!r}, which was graded {self._answers[i]} before",
-                    "one grade a knee",
-                    "keep the first answer, or correct it in the run's answers.json",
-                )

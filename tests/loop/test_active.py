@@ -10,10 +10,11 @@ from fake import GRADES, POOL, FakeRunner
 
 from kneeal import acquisition
 from kneeal.errors import UserError
-from kneeal.loop.active import ActiveLearningLoop, Schedule
+from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import RoundReport
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
+from kneeal.loop.query import Schedule
 from kneeal.pool import PoolState
 
 SCHEDULE = Schedule(n_init=10, n_query=8, budget=30)

@@ -1,11 +1,12 @@
 """Synthetic knee radiographs: good enough to develop on, and no patient's.
 
-Shapes follow the published statistics that ``shape`` cites; ``disease`` draws severity, grade and signs, ``render``
-the film, ``cohort`` the patients and sites.
+Shapes follow the published statistics that ``shape`` cites; ``disease`` draws severity, grade and signs,
+``outlines`` the bones, ``render`` (on ``canvas``) the film, ``cohort`` the patients and sites.
 """
 
 from __future__ import annotations
 
+from kneeal.data.synthetic.canvas import FILM_MM, FILM_PX
 from kneeal.data.synthetic.cohort import (
     SITE_KNEES,
     SyntheticKnee,
@@ -14,7 +15,7 @@ from kneeal.data.synthetic.cohort import (
     write_synthetic,
 )
 from kneeal.data.synthetic.disease import GRADE_SHARES
-from kneeal.data.synthetic.render import FILM_MM, FILM_PX, Exposure, draw_knee
+from kneeal.data.synthetic.render import Exposure, draw_knee
 from kneeal.data.synthetic.shape import KneeAnatomy
 
 __all__ = [

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
+from kneeal.data.synthetic.canvas import FILM_PX
 from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
-from kneeal.data.synthetic.render import FILM_PX, Exposure, draw_knee
+from kneeal.data.synthetic.render import Exposure, draw_knee
 from kneeal.errors import UserError
 
 SITE_KNEES = {"A": 1800, "B": 1882, "C": 2368, "D": 2000, "E": 903}

@@ -9,14 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
-from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy, KneeOutlines, build_outlines, spline
+from kneeal.data.synthetic.canvas import (
+    CENTRE_PX,
+    FILM_PX,
+    Film,
+    blank,
+    blur,
+    blur_grey,
+    collimate,
+    field,
+    fill,
+    noise,
+    sharpen,
+    stroke,
+)
+from kneeal.data.synthetic.outlines import KneeOutlines, build_outlines, spline
+from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy
 
-Film = NDArray[np.float32]
-
-FILM_MM = 140.0
-FILM_PX = round(FILM_MM / MM_PER_PX)
-_SHIFT = 4  # fractional bits of the coordinates that cv2 is given
-_CENTRE_PX = (FILM_PX - 1) / 2
 # Attenuation of the soft tissue in the middle of the leg; bone adds about a third of it.
 _SOFT = np.float32(1.35)
 
@@ -54,33 +63,6 @@ class Exposure:
     inverted: bool
 
 
-def _pixels(points: Array) -> NDArray[np.int32]:
-    """Film coordinates with fractional bits, of points in mm from the middle of the film."""
-    return np.round((points / MM_PER_PX + _CENTRE_PX) * (1 << _SHIFT)).astype(np.int32)
-
-
-def _canvas() -> NDArray[np.uint8]:
-    return np.zeros((FILM_PX, FILM_PX), np.uint8)
-
-
-def _fill(canvas: NDArray[np.uint8], outline: Array, grey: int = 255) -> None:
-    cv2.fillPoly(canvas, [_pixels(outline)], grey, cv2.LINE_AA, _SHIFT)
-
-
-def _stroke(canvas: NDArray[np.uint8], line: Array, grey: int, thickness: int, closed: bool = False) -> None:
-    cv2.polylines(canvas, [_pixels(line)], closed, grey, thickness, cv2.LINE_AA, _SHIFT)
-
-
-def _blur(image: Film, sigma_mm: float) -> Film:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_mm / MM_PER_PX), dtype=np.float32)
-
-
-def _blur_grey(canvas: NDArray[np.uint8], across_mm: float, along_mm: float) -> Film:
-    """Blur a canvas of 8 bit, which is several times quicker than one of floats; 0 to 1."""
-    blurred = cv2.GaussianBlur(canvas, (0, 0), across_mm / MM_PER_PX, sigmaY=along_mm / MM_PER_PX)
-    return np.asarray(blurred * np.float32(1 / 255), dtype=np.float32)
-
-
 def _add_bone(bones: Film, outline: Array, density: float, core: float, cortex: float, fade_mm: float = 0.0) -> None:
     """Add one bone to the attenuation, in place: round in section, with a dense shell seen edge-on.
 
@@ -92,12 +74,12 @@ def _add_bone(bones: Film, outline: Array, density: float, core: float, cortex: 
         cortex: share that the shell adds at the rim.
         fade_mm: depth over which the bone's upper end gains its thickness, for the thin tibial spines.
     """
-    low, high = outline.min(0) / MM_PER_PX + _CENTRE_PX, outline.max(0) / MM_PER_PX + _CENTRE_PX
+    low, high = outline.min(0) / MM_PER_PX + CENTRE_PX, outline.max(0) / MM_PER_PX + CENTRE_PX
     x0, y0 = max(int(low[0]) - 1, 0), max(int(low[1]) - 1, 0)
     x1, y1 = min(int(high[0]) + 3, FILM_PX), min(int(high[1]) + 3, FILM_PX)
-    mask, shell = _canvas(), _canvas()
-    _fill(mask, outline)
-    _stroke(shell, outline, 255, 3, closed=True)
+    mask, shell = blank(), blank()
+    fill(mask, outline)
+    stroke(shell, outline, 255, 3, closed=True)
     mask, shell = mask[y0:y1, x0:x1], shell[y0:y1, x0:x1]
     inside, columns = mask > 0, np.arange(x0, x1, dtype=np.float32)[None, :]
     left = x0 + inside.argmax(1).astype(np.float32)[:, None] - 1
@@ -128,7 +110,7 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     Subchondral plates on either side of the joint, sclerosis under the plateau, inner walls of the condyles,
     physeal scars, the rim of the patella. Attenuation, about 0 to 0.6.
     """
-    fine, width = _canvas(), outlines.half_width_mm
+    fine, width = blank(), outlines.half_width_mm
     roof = outlines.condyles[len(outlines.condyles) // 2]
     foot = outlines.plateau[len(outlines.plateau) // 2]
     wiggle = rng.normal(0, 0.03, (2, 8)) * width
@@ -139,13 +121,11 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     lateral_wall[:, 0] += wiggle[0, :4]
     medial_wall[:, 0] += wiggle[0, 4:]
     faint = rng.uniform(0.2, 1.0, 5)
-    _stroke(fine, spline(lateral_wall, closed=False), int(55 * faint[0]), 3)
-    _stroke(fine, spline(medial_wall, closed=False), int(80 * faint[1]), 3)
-    _stroke(fine, spline(scar * width + roof + (0, 1) * wiggle[1, :6, None], closed=False), int(48 * faint[2]), 3)
-    _stroke(
-        fine, spline(tibial_scar * width + foot + (0, 1) * wiggle[1, 4:, None], closed=False), int(48 * faint[3]), 3
-    )
-    _stroke(fine, outlines.patella, int(10 + 30 * faint[4]), 2, closed=True)
+    stroke(fine, spline(lateral_wall, closed=False), int(55 * faint[0]), 3)
+    stroke(fine, spline(medial_wall, closed=False), int(80 * faint[1]), 3)
+    stroke(fine, spline(scar * width + roof + (0, 1) * wiggle[1, :6, None], closed=False), int(48 * faint[2]), 3)
+    stroke(fine, spline(tibial_scar * width + foot + (0, 1) * wiggle[1, 4:, None], closed=False), int(48 * faint[3]), 3)
+    stroke(fine, outlines.patella, int(10 + 30 * faint[4]), 2, closed=True)
 
     t = (outlines.plateau[:, 0] - outlines.plateau[:, 0].mean()) / width
     load = np.exp(-(((np.abs(t) - 0.48) / 0.24) ** 2))
@@ -153,59 +133,23 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     # The rim of the plateau that the beam does not meet edge-on: a softer line below the first.
     rim = outlines.plateau + (0.0, 2.2 + wiggle[0, 0])
     for part in (t < -0.3, t > 0.3):
-        _stroke(fine, rim[part], 55, 2)
-    _fill(fine, _band(outlines.condyles, -0.3 - 0.5 * np.exp(-(((np.abs(u) - 0.5) / 0.3) ** 2))), 70)
-    _fill(fine, _band(outlines.plateau, 0.25 + 1.5 * load), 215)
+        stroke(fine, rim[part], 55, 2)
+    fill(fine, _band(outlines.condyles, -0.3 - 0.5 * np.exp(-(((np.abs(u) - 0.5) / 0.3) ** 2))), 70)
+    fill(fine, _band(outlines.plateau, 0.25 + 1.5 * load), 215)
     dense = load * np.where(t < 0, sclerosis[LATERAL], sclerosis[MEDIAL])
-    deep = _canvas()
-    _fill(deep, _band(outlines.plateau, 1.0 + 1.5 * load + 5.5 * np.minimum(dense, 1.2)))
-    return np.asarray(0.36 * _blur_grey(fine, 0.42, 0.42) + 0.20 * _blur_grey(deep, 1.2, 1.2), dtype=np.float32)
-
-
-def _field(rng: np.random.Generator, cells: int) -> Film:
-    """Smooth random field of unit scale."""
-    coarse = rng.standard_normal((cells, cells), dtype=np.float32)
-    return np.asarray(cv2.resize(coarse, (FILM_PX, FILM_PX), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def _noise(rng: np.random.Generator, across_mm: float, along_mm: float) -> Film:
-    """Blurred noise of mean 0 and unit variance; near normal, since each pixel sums many uniform ones."""
-    raw = np.frombuffer(rng.bytes(FILM_PX * FILM_PX), np.uint8).reshape(FILM_PX, FILM_PX)
-    grains = _blur_grey(raw, across_mm, along_mm)
-    mean, sd = cv2.meanStdDev(grains)
-    return np.asarray((grains - np.float32(mean[0, 0])) * np.float32(1 / sd[0, 0]), dtype=np.float32)
+    deep = blank()
+    fill(deep, _band(outlines.plateau, 1.0 + 1.5 * load + 5.5 * np.minimum(dense, 1.2)))
+    return np.asarray(0.36 * blur_grey(fine, 0.42, 0.42) + 0.20 * blur_grey(deep, 1.2, 1.2), dtype=np.float32)
 
 
 def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Generator) -> Film:
     """Attenuation of the soft tissue: greatest in the middle of the leg, 0 beside it."""
-    mm = ((np.arange(FILM_PX) - _CENTRE_PX) * MM_PER_PX).astype(np.float32)
+    mm = ((np.arange(FILM_PX) - CENTRE_PX) * MM_PER_PX).astype(np.float32)
     bulge = rng.normal(0, 2, 2)
     half = half_width_mm + np.interp(mm, (-70, -25, 5, 30, 70), (9 + bulge[0], 1, -1, 0, 3 + bulge[1]))
     middle = float(outlines.plateau[:, 0].mean()) - 2.0
     t = (mm[None, :] - np.float32(middle)) / half[:, None].astype(np.float32)
     return np.asarray(_SOFT * np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
-
-
-def _sharpen(attenuation: Film, strength: float) -> None:
-    """Unsharp masking with a kernel of 3 mm, in place; the blur is made at a quarter of the size."""
-    small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
-    base = cv2.resize(_blur(small, 0.75), (FILM_PX, FILM_PX), interpolation=cv2.INTER_LINEAR)
-    attenuation += np.float32(strength) * (attenuation - base)
-
-
-def _collimate(film: Film, edges: tuple[tuple[float, float], tuple[float, float]], black: float) -> None:
-    """Darken what lies beyond the collimator's edges, in place."""
-    for sign, (distance, angle) in zip((-1, 1), edges, strict=True):
-        if distance >= FILM_MM / 2:
-            continue
-        lean = np.tan(np.deg2rad(angle)) * FILM_MM / 2
-        far = sign * FILM_MM
-        shade = _canvas()
-        _fill(shade, np.array([
-            (sign * distance - lean, -FILM_MM / 2), (sign * distance + lean, FILM_MM / 2),
-            (far, FILM_MM / 2), (far, -FILM_MM / 2),
-        ]))  # fmt: skip
-        film += (np.float32(black) - film) * _blur_grey(shade, 0.4, 0.4)
 
 
 def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -219,7 +163,12 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
 
     Returns:
         Radiograph ``[382, 382]`` of 140 mm at ``MM_PER_PX``, 0 (dark) to 255.
+
+    Raises:
+        ValueError: The side is neither.
     """
+    if side not in ("L", "R"):
+        raise ValueError(f"side must be 'L' or 'R' but got {side=}.")
     outlines = build_outlines(anatomy)
     bone = np.zeros((FILM_PX, FILM_PX), np.float32)
     _add_bone(bone, outlines.femur, 0.44, 0.34, 0.11)
@@ -227,25 +176,25 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     _add_bone(bone, outlines.fibula, 0.08, 0.4, 0.5)
     _add_bone(bone, outlines.patella, 0.05, 0.4, 0.0)
     present = np.minimum(4 * bone, 1)
-    patchy = _field(rng, 12)
+    patchy = field(rng, 12)
     attenuation = _soft_tissue(outlines, exposure.soft_mm, rng)
     leg = attenuation > 0
     attenuation += bone
     attenuation *= 1 + 0.025 * patchy
-    texture = _noise(rng, 0.16, 0.8) * (1 + 0.2 * patchy[::-1]) + 0.6 * _field(rng, 128)
+    texture = noise(rng, 0.16, 0.8) * (1 + 0.2 * patchy[::-1]) + 0.6 * field(rng, 128)
     attenuation += present * (_details(outlines, anatomy.sclerosis, rng) + np.float32(exposure.grain) * texture)
     ramp = np.linspace(-0.5, 0.5, FILM_PX, dtype=np.float32)
     slope = np.float32(exposure.gradient[0]) * ramp[None, :] + np.float32(exposure.gradient[1]) * ramp[:, None]
     attenuation += slope * leg
-    attenuation = _blur(attenuation, exposure.blur_mm)
-    # Fewer quanta arrive behind more bone: the noise of the logarithm grows as the root of the attenuation's power.
-    attenuation += np.float32(exposure.noise) * _noise(rng, 0.2, 0.2) * (0.3 + 0.4 * attenuation)
+    attenuation = blur(attenuation, exposure.blur_mm)
+    # Fewer quanta arrive behind more bone, so the noise grows with the attenuation.
+    attenuation += np.float32(exposure.noise) * noise(rng, 0.2, 0.2) * (0.3 + 0.4 * attenuation)
     if exposure.sharpen > 0:
-        _sharpen(attenuation, exposure.sharpen)
+        sharpen(attenuation, exposure.sharpen)
     film = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
     film *= np.float32(exposure.white - exposure.black)
     film += np.float32(exposure.black)
-    _collimate(film, exposure.collimation, 0.3 * exposure.black)
+    collimate(film, exposure.collimation, 0.3 * exposure.black)
     if exposure.inverted:
         film = np.float32(exposure.black + exposure.white) - film
     picture = np.clip(film + 0.5, 0, 255).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Bone outlines of a synthetic knee, in millimetres.
+"""The shape of a synthetic knee: published statistics, and what one knee adds to them.
 
 The joint (16 landmarks: tibial plateau and femoral condyles), its variation and its joint space come from
 ``kneeal/data/knee_shape.json``: statistics of the 748 annotated OAI knees published with KNEEL (Tiulpin,
 Melekhov, Saarakkala: "KNEEL: Knee Anatomical Landmark Localization Using Hourglass Networks", ICCV VRMI 2019).
-What those landmarks do not cover (shafts, epicondyles, fibula, patella, skin) is drawn after common anatomy.
+What those landmarks do not cover is drawn after common anatomy (``outlines``).
 
 Frame: origin at the middle of the tibial plateau, x from lateral to medial, y down, every knee oriented like a
 right knee (lateral on the left of the picture).
@@ -24,23 +24,6 @@ Array = NDArray[np.float64]
 N_MODES = 8
 N_VARIETY = 10
 LATERAL, MEDIAL = 0, 1
-# The two compartments, as the distance from the middle of the plateau over its half width.
-_COMPARTMENT = ((-0.86, -0.34), (0.34, 0.86))
-# The margins of the joint stand for grade 0 half a plateau of 38.2 mm; what has no landmark scales with it.
-_REFERENCE_HALF_WIDTH_MM = 38.2
-
-# Offsets in mm from the margin landmarks, down the tibia and up the femur.
-_TIBIA_MEDIAL = ((0.7, 4.0), (-0.3, 11), (-4.5, 21), (-10.5, 33), (-15, 46), (-18, 60), (-19, 80), (-19, 120))
-_TIBIA_LATERAL = ((-0.9, 4.5), (0.3, 12), (4.5, 22), (10.5, 34), (15, 47), (17.5, 60), (18.5, 80), (18.5, 120))
-_FEMUR_MEDIAL = (
-    (0.8, -4.5), (1.4, -11), (3.4, -18), (6.0, -26), (6.6, -33), (3.8, -42), (-2.5, -52), (-7, -64), (-11, -120),
-)  # fmt: skip
-_FEMUR_LATERAL = (
-    (-0.8, -4.5), (0.2, -11), (-1.6, -17), (-4.4, -25), (-5.0, -32), (-2.5, -42), (3, -52), (7, -64), (11, -120),
-)  # fmt: skip
-_FIBULA = ((-36, 13.5), (-30, 16), (-27.5, 23), (-29, 32), (-32, 43), (-33, 60), (-33, 120),
-           (-43.5, 120), (-43.5, 60), (-44, 44), (-47.5, 33), (-48.5, 24), (-44, 16.5))  # fmt: skip
-_PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (-16, -31), (-23, -45))
 
 
 @dataclass(frozen=True)
@@ -108,68 +91,6 @@ class KneeAnatomy:
     shift_mm: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class KneeOutlines:
-    """Closed outlines and open lines of one knee, each ``[n, 2]`` in mm, in the film's place.
-
-    ``plateau`` and ``condyles`` are the parts of ``tibia`` and ``femur`` that face the joint, from lateral to
-    medial. ``joint_space_mm`` is measured on them (lateral, medial), before the rotation in the film.
-    """
-
-    femur: Array
-    tibia: Array
-    fibula: Array
-    patella: Array
-    plateau: Array
-    condyles: Array
-    half_width_mm: float
-    joint_space_mm: tuple[float, float]
-
-
-def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
-    """Smooth curve through points: centripetal cubic Hermite, which does not overshoot at uneven spacing.
-
-    Args:
-        points: ``[n, 2]``, consecutive ones distinct.
-        closed: whether the last point joins the first.
-        steps: samples for each segment.
-
-    Returns:
-        ``[n * steps, 2]`` when closed, else ``[(n - 1) * steps + 1, 2]``.
-    """
-    padded = np.vstack([points[-1:], points, points[:2]]) if closed else points
-    gap = np.diff(padded, axis=0)
-    dt = np.sqrt(np.maximum(np.hypot(gap[:, 0], gap[:, 1]), 1e-6))[:, None]
-    slope = gap / dt
-    tangent = (slope[:-1] * dt[1:] + slope[1:] * dt[:-1]) / (dt[:-1] + dt[1:])
-    if not closed:
-        tangent = np.vstack([slope[:1], tangent, slope[-1:]])
-        start, end, width = points[:-1], points[1:], dt
-        left, right = tangent[:-1], tangent[1:]
-    else:
-        start, end, width = padded[1:-2], padded[2:-1], dt[1:-1]
-        left, right = tangent[:-1], tangent[1:]
-    u = (np.arange(steps) / steps)[None, :, None]
-    square, cube = u * u, u * u * u
-    curve = (
-        (2 * cube - 3 * square + 1) * start[:, None]
-        + (cube - 2 * square + u) * (left * width)[:, None]
-        + (3 * square - 2 * cube) * end[:, None]
-        + (cube - square) * (right * width)[:, None]
-    ).reshape(-1, 2)
-    return curve if closed else np.vstack([curve, points[-1:]])
-
-
-def joint_space(plateau: Array, condyles: Array, half_width_mm: float) -> tuple[float, float]:
-    """Narrowest vertical distance in mm between the two curves in the lateral and the medial compartment."""
-    widths = []
-    for low, high in _COMPARTMENT:
-        x = np.linspace(low, high, 25) * half_width_mm
-        gap = np.interp(x, plateau[:, 0], plateau[:, 1]) - np.interp(x, condyles[:, 0], condyles[:, 1])
-        widths.append(float(gap.min()))
-    return widths[LATERAL], widths[MEDIAL]
-
-
 def landmarks(anatomy: KneeAnatomy) -> Array:
     """Mean shape at the severity plus the modes: 16 landmarks in mm, ``[16, 2]``."""
     stats = shape_statistics()
@@ -177,101 +98,3 @@ def landmarks(anatomy: KneeAnatomy) -> Array:
     below = min(int(position), 3)
     mean = stats.mean[below] + (position - below) * (stats.mean[below + 1] - stats.mean[below])
     return np.asarray(mean + np.tensordot(anatomy.modes * stats.mode_sd, stats.modes, axes=1))
-
-
-def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
-    """Draw the outlines of a knee whose joint space is the one that the anatomy names (within about 0.2 mm)."""
-    marks = landmarks(anatomy)
-    half_width = 0.5 * float(marks[8, 0] - marks[0, 0])
-    scale = half_width / _REFERENCE_HALF_WIDTH_MM
-    variety = anatomy.variety
-    tibia_marks, femur_marks = marks[:9].copy(), marks[9:]
-    # Attrition hollows the middle of a compartment; the outer landmark follows halfway.
-    for inner, outer, loss in ((2, 1, anatomy.attrition_mm[LATERAL]), (6, 7, anatomy.attrition_mm[MEDIAL])):
-        tibia_marks[outer, 1] += loss
-        tibia_marks[inner, 1] += 0.5 * loss
-    # The spines sharpen as osteoarthritis proceeds.
-    tibia_marks[[3, 5], 1] -= 0.25 * max(anatomy.severity, 0.0) + np.array([0.6, -0.6]) * variety[9:]
-
-    spurs = anatomy.osteophytes_mm
-    plateau_points = _plateau_points(tibia_marks, spurs[0], spurs[1])
-    condyle_points = _condyle_points(femur_marks, spurs[2], spurs[3])
-    flare = anatomy.flare_mm
-    tibia_wall = _walls(tibia_marks[8], tibia_marks[0], _TIBIA_MEDIAL, _TIBIA_LATERAL, scale, 0.6 * flare)
-    femur_wall = _walls(femur_marks[6], femur_marks[0], _FEMUR_MEDIAL, _FEMUR_LATERAL, scale, flare)
-    femur_wall[3:6, 0] += np.array([0.6, 1.0, 0.7]) * 1.3 * variety[6]
-    femur_wall[-6:-3, 0] += np.array([0.7, 1.0, 0.6]) * 1.3 * variety[5]
-    femur_wall[[1, -2], 0] += (0.8, -0.8) * variety[7:8]
-    tibia_wall[[1, -2], 0] += (0.8, -0.8) * variety[8:9]
-    # A spur is blunt: the wall beside the margin goes along with it.
-    for wall, lateral_spur, medial_spur in ((tibia_wall, spurs[0], spurs[1]), (femur_wall, spurs[2], spurs[3])):
-        wall[[-1, -2], 0] -= np.array([0.9, 0.35]) * lateral_spur
-        wall[[0, 1], 0] += np.array([0.9, 0.35]) * medial_spur
-
-    plateau = spline(plateau_points, closed=False)
-    femur_points = np.vstack([condyle_points, femur_wall])
-    # Turn and shift the femur as a whole until both compartments have the wanted width.
-    lever = 1.2 * half_width
-    for _ in range(3):
-        now = joint_space(plateau, spline(femur_points[: len(condyle_points)], closed=False), half_width)
-        down = [now[k] - anatomy.joint_space_mm[k] for k in (LATERAL, MEDIAL)]
-        turn = (down[MEDIAL] - down[LATERAL]) / lever
-        x, y = femur_points[:, 0].copy(), femur_points[:, 1].copy()
-        femur_points[:, 0] = x - turn * y
-        femur_points[:, 1] = y + 0.5 * (down[LATERAL] + down[MEDIAL]) + turn * x
-    condyles = spline(femur_points[: len(condyle_points)], closed=False)
-
-    def place(points: Array) -> Array:
-        angle = np.deg2rad(anatomy.angle_deg)
-        turn_matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        return np.asarray(points @ turn_matrix + np.asarray(anatomy.shift_mm), dtype=np.float64)
-
-    return KneeOutlines(
-        femur=place(spline(femur_points, closed=True)),
-        tibia=place(spline(np.vstack([plateau_points, tibia_wall]), closed=True)),
-        fibula=place(spline(np.array(_FIBULA) * (scale, 1.0) + (-2.0, 0.0) + (2.5, 3.0) * variety[:2], closed=True)),
-        patella=place(
-            spline(np.array(_PATELLA) * scale * (1 + 0.06 * variety[4]) + (2.0, 4.0) * variety[2:4], closed=True)
-        ),
-        plateau=place(plateau),
-        condyles=place(condyles),
-        half_width_mm=half_width,
-        joint_space_mm=joint_space(plateau, condyles, half_width),
-    )
-
-
-def _plateau_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
-    """Plateau landmarks with close neighbours at the margins, so that the corners stay tight; spurs point outward."""
-    points = np.vstack([marks[:1], marks[:1] + (1.8, -0.15), marks[1:8], marks[8:] + (-1.8, -0.15), marks[8:]])
-    points[0] += (-lateral_spur, -0.12 * lateral_spur)
-    points[1] += (-0.5 * lateral_spur, -0.04 * lateral_spur)
-    points[-1] += (medial_spur, -0.12 * medial_spur)
-    points[-2] += (0.5 * medial_spur, -0.04 * medial_spur)
-    return points
-
-
-def _condyle_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
-    """Condyle landmarks with the spurs at their margins, which point down and out, and a round notch between."""
-    roof = marks[3]
-    arch = roof + (marks[[2, 4]] - roof) * (0.42, 0.27)
-    points = np.vstack([marks[:3], arch[:1], roof[None], arch[1:], marks[4:]])
-    points[0] += (-lateral_spur, 0.05 * lateral_spur)
-    points[-1] += (medial_spur, 0.05 * medial_spur)
-    return points
-
-
-def _walls(
-    medial: Array,
-    lateral: Array,
-    medial_offsets: tuple[tuple[float, float], ...],
-    lateral_offsets: tuple[tuple[float, float], ...],
-    scale: float,
-    flare: float,
-) -> Array:
-    """Points from the medial margin along the shaft and back to the lateral margin."""
-    down = np.array(medial_offsets) * scale
-    back = np.array(lateral_offsets) * scale
-    # A wider shaft, not a wider joint: the flare grows with the distance from it.
-    down[:, 0] += flare * np.clip(np.abs(down[:, 1]) / 50, 0, 1)
-    back[:, 0] -= flare * np.clip(np.abs(back[:, 1]) / 50, 0, 1)
-    return np.vstack([medial + down, (lateral + back)[::-1]])

@@ -1,0 +1,71 @@
+"""What the Trainer does beside training: seed each device, and report how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from kneeal.learner import Learner
+from kneeal.loop.events import FitProgress
+from kneeal.seeds import derive_seed
+
+
+class DeviceSeed(Callback):
+    """After all devices drew the same first weights, give each its own dropout masks."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
+
+
+class EpochReports(Callback):
+    """Report each epoch."""
+
+    def __init__(self, progress: FitProgress) -> None:
+        self.progress = progress
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.fit_started(trainer.max_epochs or 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if isinstance(pl_module, Learner):
+            metrics["train/loss"] = pl_module.epoch_loss.value()
+        self.progress.epoch_finished(trainer.current_epoch, metrics)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.fit_finished()
+
+
+class PredictionReports(Callback):
+    """Report predicted knees, those of the other devices included."""
+
+    def __init__(self, progress: FitProgress, n_knees: int, what: str) -> None:
+        self.progress = progress
+        self.n_left = n_knees
+        self.n_knees = n_knees
+        self.what = what
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.predict_started(self.n_knees, self.what)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        n = min(self.n_left, len(batch["position"]) * trainer.world_size)
+        self.n_left -= n
+        self.progress.knees_predicted(n)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.predict_finished()

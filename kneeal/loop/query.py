@@ -1,0 +1,108 @@
+"""What is asked, how much of it, and which answers are taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kneeal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of the oracle.
+
+    Attributes:
+        round: The round that asks.
+        ids: The knees asked for, the most wanted first.
+        pseudo: The next pseudo pool U, chosen together with the query.
+        scores: Score of each knee asked for; empty for the first query, which no network made.
+    """
+
+    round: int
+    ids: tuple[str, ...]
+    pseudo: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many labels to ask for, and when to stop.
+
+    Attributes:
+        n_init: Labels of the first query.
+        n_query: Labels of every other query, n_b.
+        budget: Labels at the end, N. The last query is smaller where it has to be.
+    """
+
+    n_init: int = 50
+    n_query: int = 50
+    budget: int = 800
+
+    def check(self, n_pool: int) -> None:
+        """Refuse a schedule that a pool of `n_pool` knees cannot serve.
+
+        Raises:
+            UserError: A number is below 1, the budget is below n_init, or more is asked than there is.
+        """
+        for name in ("n_init", "n_query", "budget"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}"
+                )
+        for name in ("n_init", "n_query", "budget"):
+            if getattr(self, name) > n_pool:
+                raise UserError(
+                    f"{name} = {getattr(self, name)} for a pool of {n_pool} knees",
+                    f"{name} of at most the number of training knees",
+                    f"lower active.{name}, or prepare more knees",
+                )
+        if self.budget < self.n_init:
+            raise UserError(
+                f"a budget of {self.budget} labels with a first query of {self.n_init}",
+                "a budget of at least n_init",
+                "raise active.budget or lower active.n_init",
+            )
+
+    @property
+    def n_rounds(self) -> int:
+        """Number of fits: one on the first labels and one after every further query."""
+        return 1 + math.ceil((self.budget - self.n_init) / self.n_query)
+
+    def next_query(self, n_labeled: int) -> int:
+        """How many knees to ask for now; 0 once the budget is spent."""
+        return self.n_init if n_labeled == 0 else max(0, min(self.n_query, self.budget - n_labeled))
+
+
+def check_answers(answers: Mapping[str, int], query: Query, earlier: Mapping[str, int], n_grades: int) -> None:
+    """Refuse answers that cannot be taken.
+
+    Args:
+        answers: Knee id to KL grade.
+        query: What was asked.
+        earlier: Answers to the same query that were taken before.
+        n_grades: A grade lies in [0, n_grades).
+
+    Raises:
+        UserError: A knee was not asked for, a grade is no grade, or an earlier answer says otherwise.
+    """
+    asked = set(query.ids)
+    strangers = [i for i in answers if i not in asked]
+    if strangers:
+        raise UserError(
+            f"answers for knees that were not asked for: {', '.join(map(repr, strangers[:5]))}",
+            f"answers for the {len(asked)} knees of round {query.round}'s query",
+            "remove those rows",
+        )
+    for i, kl in answers.items():
+        if isinstance(kl, bool) or not isinstance(kl, int | float) or kl != kl // 1 or not 0 <= kl < n_grades:
+            raise UserError(
+                f"grade {kl!r} for knee {i!r}", f"a whole grade from 0 to {n_grades - 1}", "correct that answer"
+            )
+        if earlier.get(i, kl) != kl:
+            raise UserError(
+                f"grade {kl} for knee {i!r}, which was graded {earlier[i]} before",
+                "one grade a knee",
+                "keep the first answer, or correct it in the run's answers.json",
+            )
