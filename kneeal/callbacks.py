@@ -20,6 +20,7 @@ class DeviceSeed(Callback):
         self.seed = seed
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed this device."""
         torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
 
 
@@ -30,15 +31,18 @@ class EpochReports(Callback):
         self.progress = progress
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the number of epochs."""
         self.progress.fit_started(trainer.max_epochs or 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report loss and validation metrics."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if isinstance(pl_module, Learner):
             metrics["train/loss"] = pl_module.epoch_loss.value()
         self.progress.epoch_finished(trainer.current_epoch, metrics)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the end."""
         self.progress.fit_finished()
 
 
@@ -52,6 +56,7 @@ class PredictionReports(Callback):
         self.what = what
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the number of knees."""
         self.progress.predict_started(self.n_knees, self.what)
 
     def on_predict_batch_end(
@@ -63,9 +68,11 @@ class PredictionReports(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Report the knees of this batch on all devices."""
         n = min(self.n_left, len(batch["position"]) * trainer.world_size)
         self.n_left -= n
         self.progress.knees_predicted(n)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the end."""
         self.progress.predict_finished()

@@ -125,7 +125,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     femur_points = np.vstack([condyle_points, femur_wall])
     # Turn and shift the femur as a whole until both compartments have the wanted width.
     lever = 1.2 * half_width
-    for _ in range(3):
+    for _ in range(5):
         now = joint_space(plateau, spline(femur_points[: len(condyle_points)], closed=False), half_width)
         down = [now[k] - anatomy.joint_space_mm[k] for k in (LATERAL, MEDIAL)]
         turn = (down[MEDIAL] - down[LATERAL]) / lever
