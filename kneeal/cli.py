@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +31,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"kneeal: {error}", file=sys.stderr)
+        # Lightning runs this command once more for every further device; one message is enough.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"kneeal: {error}", file=sys.stderr)
         sys.exit(2)
 
 
