@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -229,11 +230,11 @@ def test_an_internal_error_keeps_its_traceback(data: Path, tmp_path: Path) -> No
 
 
 def test_prepare_folder_prints_counts(tmp_path: Path) -> None:
-    from test_folder import knee
-
     for patient in (1, 2):
         for side in "LR":
-            knee(tmp_path / "src" / ("train" if patient == 1 else "val") / "2" / f"{patient}{side}.png", side)
+            path = tmp_path / "src" / ("train" if patient == 1 else "val") / "2" / f"{patient}{side}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.tile(np.arange(224, dtype=np.uint8), (224, 1)))
     done = kneeal("prepare", "folder", tmp_path / "src", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "val is the test set" in done.stdout

@@ -1,141 +1,263 @@
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from kneeal.data.folder import prepare_folder
+from kneeal.data.folder import FolderSummary, prepare_folder, read_grey
+from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 
+MM = 101.0
 
-def knee(path: Path, side: str, px: int = 224) -> None:
-    """A bright disc on the lateral side, where the fibula is: the right of the picture for a left knee."""
-    image = np.tile(np.linspace(60, 140, px), (px, 1)).astype(np.uint8)
-    cv2.circle(image, (round(px * (0.85 if side == "L" else 0.15)), px // 2), 12, 255, -1)
+
+def picture(seed: int = 0, shape: tuple[int, ...] = (224, 224)) -> np.ndarray:
+    return cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), (9, 9), 0)
+
+
+def save(path: Path, image: np.ndarray | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imencode(".png", image)[1].tofile(path)
+    done, data = cv2.imencode(path.suffix, picture(sum(map(ord, path.stem))) if image is None else image)
+    assert done
+    path.write_bytes(data.tobytes())
+    return path
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for split, patients in {"train": (1, 2, 3), "val": (4,)}.items():
-        for patient in patients:
-            for side in "LR":
-                knee(tmp_path / "src" / split / str(patient % 5) / f"900000{patient}{side}.png", side)
-    return tmp_path / "src"
+    root = tmp_path / "knees"
+    for name in ("train/0/001L", "train/3/001R", "train/2/002L", "val/4/003R", "val/0/003L"):
+        save(root / f"{name}.png")
+    return root
 
 
-def test_the_public_layout_becomes_a_data_set(source: Path, tmp_path: Path) -> None:
-    summary = prepare_folder(source, tmp_path / "out")
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_public_layout_becomes_a_prepared_data_set(source: Path, tmp_path: Path) -> None:
+    done: list[int] = []
+    summary = prepare_folder(source, tmp_path / "out", progress=done.append)
+    assert sum(done) == 5
     dataset = PreparedDataset.open(tmp_path / "out", verify=True)
-    assert dataset.manifest.kl == {f"900000{p}_{s}": p % 5 for p in (1, 2, 3, 4) for s in "LR"}
-    assert [dataset.manifest.given_splits[f"900000{p}_L"] for p in (1, 2, 3, 4)] == ["train"] * 3 + ["test"]
-    assert "val is the test set" in str(summary)
-    assert summary.counts[("train", 1)] == 2
-    medial, lateral = (dataset.patches[:, k].astype(int) for k in (0, 1))
-    assert (lateral.max(axis=(1, 2)) == 255).all(), "the fibula is in the lateral patch of every knee"
-    assert np.abs(np.diff(lateral, axis=0)).mean() < 8 * np.abs(medial).mean()
+    manifest = dataset.manifest
+    assert manifest.kl == {"001_L": 0, "002_L": 2, "001_R": 3, "003_L": 0, "003_R": 4}
+    assert manifest.patients["001_R"] == "001"
+    assert set(manifest.sites.values()) == {""}
+    assert manifest.given_splits == {
+        "001_L": "train",
+        "001_R": "train",
+        "002_L": "train",
+        "003_L": "test",
+        "003_R": "test",
+    }
+    assert list(manifest.frame["side"]) == [i[-1] for i in manifest.ids]
+    assert dataset.info["options"] == {"roi_mm": MM, "joint_offset_mm": 3.0, "test_split": "val"}
+    assert summary.counts == {
+        ("train", 0): 1, ("train", 2): 1, ("train", 3): 1, ("test", 0): 1, ("test", 4): 1,
+    }  # fmt: skip
+    for knee, path in zip(manifest.ids, manifest.frame["path"], strict=True):
+        grey = scale_intensities(read_grey(source / path))
+        expected = cut_patch_pair(grey, MM / 224, knee[-1], joint_offset_mm=3.0)
+        np.testing.assert_array_equal(dataset.patches[dataset.row[knee]], expected)
 
 
-def test_a_test_folder_and_a_validation_folder_stay_what_they_are(source: Path, tmp_path: Path) -> None:
-    knee(source / "test" / "0" / "9000009L.png", "L")
-    knee(source / "auto_test" / "0" / "9000009L_1.png", "L")
+def test_that_val_becomes_the_test_set_is_said(source: Path, tmp_path: Path) -> None:
     summary = prepare_folder(source, tmp_path / "out")
-    assert set(PreparedDataset.open(tmp_path / "out").manifest.given_splits.values()) == {"train", "val", "test"}
-    assert "auto_test is left out: 1 pictures" in str(summary)
+    assert any(note.startswith("val is the test set") for note in summary.notes)
+    assert "val is the test set" in str(summary)
 
 
-def test_folders_of_grades_alone_leave_the_split_open(tmp_path: Path) -> None:
-    knee(tmp_path / "src" / "3" / "p\u00e4r_L.png", "L")
-    prepare_folder(tmp_path / "src", tmp_path / "out")
+def test_with_a_test_folder_val_stays_val(source: Path, tmp_path: Path) -> None:
+    save(source / "test/1/009L.png")
+    summary = prepare_folder(source, tmp_path / "out")
+    splits = PreparedDataset.open(tmp_path / "out").manifest.given_splits
+    assert (splits["003_L"], splits["009_L"]) == ("val", "test")
+    assert summary.notes == ()
+
+
+def test_the_test_set_can_be_chosen(source: Path, tmp_path: Path) -> None:
+    prepare_folder(source, tmp_path / "out", test_split="train")
+    assert PreparedDataset.open(tmp_path / "out").manifest.given_splits["001_L"] == "test"
+
+
+@pytest.mark.parametrize(("name", "words"), [("dev", "train, val"), ("val", "beside a folder test")])
+def test_a_test_set_that_cannot_be_is_refused(source: Path, tmp_path: Path, name: str, words: str) -> None:
+    if name == "val":
+        save(source / "test/1/009L.png")
+    with pytest.raises(UserError, match=words):
+        prepare_folder(source, tmp_path / "out", test_split=name)
+
+
+def test_grade_folders_alone_leave_the_split_open(tmp_path: Path) -> None:
+    for name in ("0/1L.png", "4/1_R.tif", "2/Ärztin 7膝L.jpg"):
+        save(tmp_path / "knees" / name)
+    summary = prepare_folder(tmp_path / "knees", tmp_path / "out")
     manifest = PreparedDataset.open(tmp_path / "out").manifest
-    assert manifest.ids == ("p\u00e4r_L",)
-    assert manifest.given_splits == {"p\u00e4r_L": ""}
+    assert manifest.kl == {"1_L": 0, "1_R": 4, "Ärztin 7膝_L": 2}
+    assert set(manifest.given_splits.values()) == {""}
+    assert "(open)" in str(summary)
 
 
-def empty(source: Path) -> None:
-    (source / "train/1/9000001L.png").write_bytes(b"")
+def test_auto_test_and_other_folders_are_left_out_and_counted(source: Path, tmp_path: Path) -> None:
+    for name in ("auto_test/0/001L_1", "auto_test/0/001L_2", "more/0/008L"):
+        save(source / f"{name}.png")
+    (source / "notes").mkdir()
+    summary = prepare_folder(source, tmp_path / "out")
+    assert len(PreparedDataset.open(tmp_path / "out").manifest) == 5
+    assert any("auto_test" in note and "2 pictures" in note for note in summary.notes)
+    assert any("more is left out: 1 " in note for note in summary.notes)
+    assert not any("notes" in note for note in summary.notes)
 
 
-def truncated(source: Path) -> None:
-    path = source / "train/1/9000001L.png"
-    path.write_bytes(path.read_bytes()[:60])
+def test_links_to_folders_are_not_followed(source: Path, tmp_path: Path) -> None:
+    (source / "train/4").symlink_to(source / "train", target_is_directory=True)
+    summary = prepare_folder(source, tmp_path / "out")
+    assert len(PreparedDataset.open(tmp_path / "out").manifest) == 5
+    assert any("train/4 is left out: a link" in note for note in summary.notes)
 
 
-def coloured(source: Path) -> None:
-    image = np.zeros((224, 224, 3), np.uint8)
-    image[..., 1] = 90
-    cv2.imencode(".png", image)[1].tofile(source / "train/1/9000001L.png")
+def test_hidden_and_other_files_are_no_pictures(source: Path, tmp_path: Path) -> None:
+    (source / "train/0/._001L.png").write_bytes(b"AppleDouble")
+    (source / "train/0/readme.txt").write_text("x")
+    prepare_folder(source, tmp_path / "out")
+    assert len(PreparedDataset.open(tmp_path / "out").manifest) == 5
 
 
-def misnamed(source: Path) -> None:
-    (source / "train/1/9000001L.png").rename(source / "train/1/left.png")
-
-
-def misplaced(source: Path) -> None:
-    (source / "train/1").rename(source / "train/7")
-
-
-def torn(source: Path) -> None:
-    knee(source / "val/1/9000001R.png", "R")
-    (source / "train/1/9000001R.png").unlink()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (empty, "9000001L.png cannot be read"),
-        (truncated, "9000001L.png cannot be read"),
-        (coloured, "in colour"),
-        (misnamed, "train/1/left.png"),
-        (misplaced, "train/7/9000001L.png"),
-        (torn, "patients in two splits: 9000001"),
-    ],
-)
-def test_bad_pictures_are_named_and_nothing_is_left(source: Path, tmp_path: Path, damage: object, message: str) -> None:
-    damage(source)  # type: ignore[operator]
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("name", ["train/0/001.png", "train/7/008L.png", "train/008L.png", "train/0/deep/008L.png"])
+def test_a_picture_outside_the_layout_is_named(source: Path, tmp_path: Path, name: str) -> None:
+    save(source / name)
+    with pytest.raises(UserError, match=f"{name}[^$]*patient><L"):
         prepare_folder(source, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
-def test_an_impossible_scale_and_an_empty_folder_are_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--roi-mm 0"):
-        prepare_folder(source, tmp_path / "out", roi_mm=0.0)
-    with pytest.raises(UserError, match="must span at least 94 mm"):
+def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tmp_path: Path) -> None:
+    colour = picture(1, (224, 224, 3))
+    bad = {
+        "colour": save(source / "train/1/010L.png", colour),
+        "not square": save(source / "train/1/011L.png", picture(2, (224, 200))),
+        "broken": source / "train/1/012L.png",
+        "empty": source / "train/1/013L.png",
+        "flat": save(source / "train/1/014L.png", np.full((224, 224), 9, np.uint8)),
+    }
+    bad["broken"].write_bytes((source / "train/0/001L.png").read_bytes()[:60])
+    bad["empty"].touch()
+    with pytest.raises(UserError) as caught:
+        prepare_folder(source, tmp_path / "out")
+    assert caught.value.found.startswith("5 of 10 pictures")
+    for path in bad.values():
+        assert str(path) in caught.value.found
+    for reason in ("in colour", "not square (200 x 224 px)", "cannot be read", "all of one grey"):
+        assert reason in caught.value.found
+    assert left(tmp_path) == ["knees"]
+
+
+def test_a_scale_that_leaves_no_room_for_the_patches_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"5 of 5[^$]*50 mm[^$]*--roi-mm"):
         prepare_folder(source, tmp_path / "out", roi_mm=50.0)
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(UserError, match="no picture in"):
-        prepare_folder(tmp_path / "bare", tmp_path / "out")
+    assert left(tmp_path) == ["knees"]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_scale_is_refused(source: Path, tmp_path: Path, value: float) -> None:
+    with pytest.raises(UserError, match="--roi-mm"):
+        prepare_folder(source, tmp_path / "out", roi_mm=value)
+
+
+def test_an_impossible_offset_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--joint-offset-mm"):
+        prepare_folder(source, tmp_path / "out", joint_offset_mm=float("nan"))
+
+
+def test_a_patient_in_two_splits_is_refused(source: Path, tmp_path: Path) -> None:
+    save(source / "val/1/002R.png")
+    with pytest.raises(UserError, match="two splits: 002"):
+        prepare_folder(source, tmp_path / "out")
+
+
+def test_a_knee_with_two_grades_is_refused_with_both_files(source: Path, tmp_path: Path) -> None:
+    save(source / "train/4/001L.png")
+    with pytest.raises(UserError, match=r"train/0/001L\.png.*train/4/001L\.png"):
+        prepare_folder(source, tmp_path / "out")
+
+
+def test_a_folder_without_pictures_or_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no picture"):
+        prepare_folder(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(UserError, match="no folder"):
-        prepare_folder(tmp_path / "nowhere", tmp_path / "out")
-    with pytest.raises(UserError, match="--test-split fold1"):
-        prepare_folder(source, tmp_path / "out", test_split="fold1")
+        prepare_folder(tmp_path / "gone", tmp_path / "out")
 
 
-def test_a_link_that_loops_is_not_followed(source: Path, tmp_path: Path) -> None:
-    (source / "train" / "loop").symlink_to(source, target_is_directory=True)
-    prepare_folder(source, tmp_path / "out")
-    assert len(PreparedDataset.open(tmp_path / "out").manifest) == 8
+def test_an_occupied_folder_is_refused_before_any_work(source: Path, tmp_path: Path) -> None:
+    save(tmp_path / "out/kept.png")
+    with pytest.raises(UserError, match="there already"):
+        prepare_folder(source, tmp_path / "out")
+    assert left(tmp_path / "out") == ["kept.png"]
 
 
-def test_real_knees(shared_data: Path, tmp_path: Path) -> None:
-    """The first patients of the public set: mean patches show the joint, dark, near the middle, alike on all sides."""
-    source = tmp_path / "src"
-    for grade in range(5):
-        for path in sorted((shared_data / "oai_knees/train" / str(grade)).iterdir())[:40]:
-            target = source / "train" / str(grade) / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path)
-    prepare_folder(source, tmp_path / "out")
-    dataset = PreparedDataset.open(tmp_path / "out")
-    left = np.array([i.endswith("L") for i in dataset.manifest.ids])
-    for side in (left, ~left):
-        for compartment in (0, 1):
-            profile = dataset.patches[side, compartment][:, :, 30:80].mean(axis=(0, 2))
-            smooth = np.convolve(profile, np.ones(31) / 31, "same")
-            joint = 25 + int(np.argmin((profile - smooth)[25:103]))
-            assert 52 < joint < 84
+def test_a_folder_that_fails_while_it_is_read_is_not_passed_over(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def deny(path: str) -> object:
+        if str(path).endswith("train/3"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(UserError, match="Permission denied"):
+        prepare_folder(source, tmp_path / "out")
+
+
+def test_grey_pictures_of_every_form_are_read(tmp_path: Path) -> None:
+    grey = picture(3)
+    forms = {
+        "grey": grey,
+        "three": np.dstack([grey] * 3),
+        "alpha": np.dstack([grey] * 3 + [np.full_like(grey, 200)]),
+    }
+    for name, image in forms.items():
+        np.testing.assert_array_equal(read_grey(save(tmp_path / f"{name}.png", image)), grey)
+    deep = grey.astype(np.uint16) * 257
+    np.testing.assert_array_equal(read_grey(save(tmp_path / "deep.png", deep)), deep)
+
+
+def test_a_picture_of_real_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="8 or 16 bit"):
+        read_grey(save(tmp_path / "a.tif", picture().astype(np.float32)))
+
+
+def test_a_summary_is_a_table() -> None:
+    text = str(FolderSummary({("train", 0): 3, ("train", 4): 2, ("test", 1): 1}, ("a note",)))
+    assert text.splitlines()[1:] == [
+        "train           3      0      0      0      2      5",
+        "test            0      1      0      0      0      1",
+        "a note",
+    ]
+
+
+def test_the_real_knees(shared_data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "few"
+    for grade in "01234":
+        for split in ("train", "val"):
+            folder = root / split / grade
+            folder.mkdir(parents=True)
+            for path in sorted((shared_data / "oai_knees" / split / grade).iterdir())[:12]:
+                (folder / path.name).symlink_to(path)
+    summary = prepare_folder(root, tmp_path / "out")
+    assert Counter(summary.counts) == {(s, g): 12 for s in ("train", "test") for g in range(5)}
+    patches = PreparedDataset.open(tmp_path / "out").patches.astype(np.float32)
+    # The joint space is the darkest band of the mean knee; it belongs near the middle row.
+    profile = np.median(patches, axis=0)[:, :, 30:90].mean(2)
+    for rows in profile:
+        trend = np.convolve(np.pad(rows, 20, mode="edge"), np.full(41, 1 / 41), mode="valid")
+        assert abs(int(np.argmin((rows - trend)[30:98])) + 30 - 64) <= 12
+    # Beyond the margin of the joint, on the left in both patches, there is soft tissue.
+    assert (patches[..., :10].mean((0, 2, 3)) < patches[..., 60:].mean((0, 2, 3)) - 30).all()

@@ -1,74 +1,126 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from knees import table
 
-from kneeal.data.manifest import read_manifest
+from kneeal.data.manifest import COLUMNS, check_manifest, read_manifest, some
 from kneeal.errors import UserError
 
-
-def write(path: Path, frame: pd.DataFrame) -> Path:
-    frame.to_csv(path / "manifest.csv", index=False)
-    return path / "manifest.csv"
+HEADER = ",".join(COLUMNS)
+GOOD = ("0012_L,0012,L,A,3,a.png,train", "0012_R,0012,R,A,,b.png,train", "7_L,7,L,,4.0,,")
 
 
-def test_reading_keeps_ids_as_text_and_grades_as_numbers(tmp_path: Path) -> None:
-    frame = table(3)
-    frame["patient_id"] = ["0012", "0012", "7", "7", "8", "8"]
-    frame["kl"] = ["0", "4", "", "2.0", "1", "3"]
-    frame["reader"] = "NA"
-    manifest = read_manifest(write(tmp_path, frame))
-    assert list(manifest.patients.values())[:2] == ["0012", "0012"]
-    assert list(manifest.kl.values()) == [0, 4, 2, 1, 3]
-    assert manifest.ids[2] not in manifest.kl
-    assert set(manifest.frame["reader"]) == {"NA"}
+def write(folder: Path, *rows: str, header: str = HEADER, encoding: str = "utf-8") -> Path:
+    path = folder / "manifest.csv"
+    path.write_text("\n".join((header, *rows)) + "\n", encoding=encoding)
+    return path
 
 
-def first(column: str, value: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    def change(frame: pd.DataFrame) -> pd.DataFrame:
-        frame.loc[0, column] = value
-        return frame
+def test_ids_keep_their_zeros_and_unknown_grades_are_absent(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, *GOOD))
+    assert len(manifest) == 3
+    assert manifest.ids == ("0012_L", "0012_R", "7_L")
+    assert manifest.kl == {"0012_L": 3, "7_L": 4}
+    assert manifest.patients == {"0012_L": "0012", "0012_R": "0012", "7_L": "7"}
+    assert manifest.sites == {"0012_L": "A", "0012_R": "A", "7_L": ""}
+    assert manifest.given_splits == {"0012_L": "train", "0012_R": "train", "7_L": ""}
 
-    return change
+
+def test_texts_that_pandas_takes_for_missing_stay_texts(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, "NA,null,L,None,1,nan,"))
+    assert manifest.patients == {"NA": "null"}
+    assert manifest.sites == {"NA": "None"}
+
+
+def test_extra_columns_stay(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,p,L,,1,,,61", header=HEADER + ",age")
+    assert list(read_manifest(path).frame["age"]) == ["61"]
+
+
+def test_a_byte_order_mark_and_other_alphabets_are_read(tmp_path: Path) -> None:
+    assert read_manifest(write(tmp_path, "膝_L,Ä1,L,,1,,", encoding="utf-8-sig")).patients == {"膝_L": "Ä1"}
+
+
+def test_missing_values_of_a_table_in_memory_become_empty() -> None:
+    frame = pd.DataFrame([["a", "p", "L", None, np.nan, "", ""], ["b", "q", "R", "A", 2.0, "", ""]], columns=COLUMNS)
+    manifest = check_manifest(frame, "table")
+    assert manifest.kl == {"b": 2}
+    assert manifest.sites == {"a": "", "b": "A"}
 
 
 @pytest.mark.parametrize(
-    ("change", "found", "expected"),
+    ("row", "words"),
     [
-        (first("kl", "7"), "kl '7' in line 2", "whole KL grade from 0 to 4"),
-        (first("kl", "2.5"), "kl '2.5' in line 2", "whole KL grade"),
-        (first("kl", "mild"), "kl 'mild' in line 2", "whole KL grade"),
-        (first("knee_id", "9000001_L"), "knee_id '9000001_L' in line 2, '9000001_L' in line 4", "each knee id once"),
-        (first("knee_id", ""), "knee_id '' in line 2", "printable"),
-        (first("knee_id", "../../x"), "knee_id '../../x' in line 2", "without"),
-        (first("patient_id", "a\x07b"), "patient_id 'a\\x07b' in line 2", "printable"),
-        (first("side", "left"), "side 'left' in line 2", "L or R"),
-        (first("split", "training"), "split 'training' in line 2", "train, val or test"),
-        (lambda f: f.drop(columns=["kl", "site"]), "without the columns site, kl", "the columns knee_id"),
-        (lambda f: f.iloc[:0], "without a single knee", "one row a knee"),
-        (lambda f: f.assign(split=["train", "test"] * (len(f) // 2)), "two splits: 9000000, 9000001", "one split"),
+        ("b,q,L,,7,,", ("kl '7' in line 3", "0 to 4")),
+        ("b,q,L,,2.5,,", ("kl '2.5' in line 3",)),
+        ("b,q,L,,x,,", ("kl 'x' in line 3",)),
+        ("b,q,L,,-1,,", ("kl '-1' in line 3",)),
+        ("b,q,left,,1,,", ("side 'left' in line 3", "L or R")),
+        ("b,q,L,,1,,dev", ("split 'dev' in line 3", "train, val or test")),
+        (",q,L,,1,,", ("knee_id '' in line 3",)),
+        ("b,,L,,1,,", ("patient_id '' in line 3",)),
+        ("b, q,L,,1,,", ("patient_id ' q' in line 3", "blanks")),
+        ('"b,c",q,L,,1,,', ("knee_id 'b,c' in line 3",)),
+        ("../b,q,L,,1,,", ("knee_id '../b' in line 3",)),
+        ('"b\nc",q,L,,1,,', ("knee_id 'b\\nc'",)),
+        ("b\tc,q,L,,1,,", ("knee_id 'b\\tc' in line 3",)),
+        ("a,q,L,,1,,", ("knee_id 'a' in line 2, 'a' in line 3", "once")),
+        ("b,p,R,,1,,val", ("patients in two splits: p", "one split")),
+        ("b,q,L,,1", ("line 3 has 5 cells", "7 cells")),
+        ("b,q,L,,1,,,,", ("line 3 has 9 cells", "7 cells")),
     ],
 )
-def test_mistakes_are_named(
-    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], found: str, expected: str
-) -> None:
-    with pytest.raises(UserError) as error:
-        read_manifest(write(tmp_path, change(table(6))))
-    assert found in error.value.found
-    assert expected in error.value.expected
+def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, row: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_manifest(write(tmp_path, "a,p,L,,1,,train", row))
+    for word in words:
+        assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b'a,b\n"1,2\n3'])
-def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "manifest.csv").write_bytes(content)
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="in line 5"):
+        read_manifest(write(tmp_path, "a,p,L,,1,,", "", "", "b,q,L,,9,,"))
+
+
+def test_five_offenders_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_manifest(write(tmp_path, *(f"k{n},p{n},L,,9,," for n in range(8))))
+    assert caught.value.found.count("in line") == 5
+    assert "and 3 more" in caught.value.found
+
+
+def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="without the columns side, kl"):
+        read_manifest(write(tmp_path, "a,p,,,", header="knee_id,patient_id,site,path,split"))
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="twice: 'kl'"):
+        read_manifest(write(tmp_path, "a,p,L,,1,,,2", header=HEADER + ",kl"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", (HEADER + "\n").encode(), HEADER.encode() + b"\n\xe9,p,L,,1,,\n", bytes(range(256)), b'knee_id,"patient_id'],
+    ids=["empty", "header only", "latin-1", "binary", "open quote"],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(content)
     with pytest.raises(UserError, match=r"manifest\.csv"):
-        read_manifest(tmp_path / "manifest.csv")
+        read_manifest(path)
 
 
-def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="kneeal prepare"):
+def test_a_manifest_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no manifest"):
         read_manifest(tmp_path / "manifest.csv")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_some_names_and_a_count() -> None:
+    assert some("abc") == "a, b, c"
+    assert some("abcdefg", most=2) == "a, b and 5 more"
