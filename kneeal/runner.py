@@ -21,7 +21,7 @@ from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.learner import MONITOR, Learner, Predictor
 from kneeal.loop.events import FitProgress
-from kneeal.loop.folder import cannot_write
+from kneeal.loop.folder import cannot_write, move_whole
 from kneeal.loop.runner import Evaluation, Needs
 from kneeal.metrics import evaluate
 from kneeal.pool import PoolState
@@ -122,7 +122,7 @@ class LightningRunner:
             trainer.fit(learner, data)
             _check_progress(trainer)
             if trainer.is_global_zero:
-                Path(best.best_model_path).replace(checkpoint)
+                move_whole(Path(best.best_model_path), checkpoint)
                 shutil.rmtree(folder, ignore_errors=True)
             trainer.strategy.barrier()
         if best.best_model_score is None:

@@ -34,10 +34,17 @@ def write_atomic(path: Path, content: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
         raise cannot_write(path, error) from error
+
+
+def move_whole(source: Path, target: Path) -> None:
+    """Move a finished file into its place, its content on disk before its name."""
+    _sync(source)
+    source.replace(target)
+    _sync(target.parent)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -169,8 +176,8 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
