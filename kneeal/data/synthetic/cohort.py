@@ -78,7 +78,7 @@ def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:
     crisp = rng.random() < 0.6
     burnt = rng.random() < 0.2
     white = float(np.clip(rng.normal(240, 22), 110, 255))
-    edges = [float(rng.uniform(46, 68)) if rng.random() < 0.15 else 99.0 for _ in range(2)]
+    edges = [float(rng.uniform(53, 69)) if rng.random() < 0.15 else 99.0 for _ in range(2)]
     return Exposure(
         level=float(rng.normal(0.93 if burnt else 1.32, 0.12)) + level,
         contrast=float(np.exp(rng.normal(np.log(2.1 if crisp else 2.5), 0.25))) * contrast * (1.2 if burnt else 1.0),
