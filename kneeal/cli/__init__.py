@@ -1,0 +1,53 @@
+"""The command line. Thin: everything heavy is imported inside the command that needs it.
+
+One module for each family of commands; importing it registers them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from kneeal import __version__
+from kneeal.cli import fit, listing, prepare
+from kneeal.errors import UserError
+
+app = typer.Typer(
+    name="kneeal",
+    help="Grade knee osteoarthritis on radiographs with few expert labels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+for family in (fit, listing, prepare):
+    family.register(app)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one message and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        # Lightning runs this command once more for every further device; one message is enough.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"kneeal: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kneeal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
