@@ -222,14 +222,14 @@ def test_two_processes_make_the_run_of_three_rounds(data: Path, tmp_path: Path) 
 
 
 def test_wandb_offline_file_of_a_real_run(data: Path, tmp_path: Path) -> None:
-    from wandb_file import read_records
+    from wandb_file import read_finished
 
     run = tmp_path / "run"
     options = [*SMALL, "--set", "tracking.mode=offline", "--set", "active.budget=20"]
     done = kneeal("fit", "--strategy", "entropy_mcd", "--no-ssl", "--data", data, "--out", run, *options)
     assert done.returncode == 0, done.stderr
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
-    records = list(read_records(file))
+    records = read_finished(file)
     rows = [
         {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in r.history.item}
         for r in records

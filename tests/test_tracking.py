@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wandb_file import read_records
+from wandb_file import read_finished
 
 from kneeal.loop.events import RoundReport
 from kneeal.tracking import WandbTracker
@@ -49,7 +49,7 @@ def tracker(path: Path, mode: Any = "offline") -> WandbTracker:
 def history(path: Path) -> list[dict[str, Any]]:
     rows = []
     for file in sorted(path.glob("wandb/offline-run-*/*.wandb")):
-        for record in read_records(file):
+        for record in read_finished(file):
             if record.HasField("history"):
                 items = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
                 rows.append(items)
@@ -81,7 +81,7 @@ def test_an_offline_file_holds_every_round_with_its_metrics_on_the_right_axis(lo
 
 def test_the_axis_and_the_run_are_defined(logged: Path) -> None:
     (file,) = logged.glob("wandb/offline-run-*/*.wandb")
-    records = list(read_records(file))
+    records = read_finished(file)
     metrics = {r.metric.glob_name: r.metric.step_metric for r in records if r.HasField("metric") and r.metric.glob_name}
     assert metrics == dict.fromkeys(("al/*", "val/*", "test/*"), "al/n_labeled")
     (run,) = [r.run for r in records if r.HasField("run")]
