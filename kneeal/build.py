@@ -94,6 +94,13 @@ def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
     return strategy, pseudo if config.loss.consistency else None
 
 
+def make_schedule(config: RunConfig, n_pool: int) -> Schedule:
+    """How many labels to ask for, with `all` resolved to the `n_pool` training knees."""
+    n_init, budget = (n_pool if n == "all" else n for n in (config.active.n_init, config.active.budget))
+    # A first query of the whole pool leaves no other query, whatever its size would be.
+    return Schedule(n_init, min(config.active.n_query, n_pool) if n_init == n_pool else config.active.n_query, budget)
+
+
 def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
     """The Lightning runner."""
     training, loss, views = config.training, config.loss, config.views
@@ -152,13 +159,12 @@ def build_loop(
     strategy, pseudo = make_strategies(config)
     if Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
-    active = config.active
     return ActiveLearningLoop(
         build_runner(config, cohort, progress),
         strategy,
         cohort.splits.train,
         folder,
-        Schedule(active.n_init, active.n_query, active.budget),
+        make_schedule(config, len(cohort.splits.train)),
         consistency=config.loss.consistency,
         pseudo_strategy=pseudo,
         warm_start=config.training.start == "warm",

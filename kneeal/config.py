@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from kneeal.errors import UserError
 from kneeal.yaml_files import parse_yaml, read_yaml
@@ -21,6 +21,16 @@ class _Section(BaseModel):
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+def _count(value: Any) -> int | Literal["all"]:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value  # type: ignore[no-any-return]
+    raise ValueError("should be a whole number of at least 1, or all")
+
+
+#: A number of knees, or all there are.
+Count = Annotated[int | Literal["all"], PlainValidator(_count)]
 
 
 class DataConfig(_Section):
@@ -91,9 +101,11 @@ class ActiveConfig(_Section):
 
     strategy: str = Field("mi_mcd", description="who asks; `kneeal strategies` lists them")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
-    n_init: Positive = Field(50, description="knees of the first query")
+    n_init: Count = Field(
+        50, description="knees of the first query; `all` is every training knee, a baseline of one fit"
+    )
     n_query: Positive = Field(50, description="knees of every other query")
-    budget: Positive = Field(800, description="labeled knees at the end")
+    budget: Count = Field(800, description="labeled knees at the end; `all` is every training knee")
     pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
 
 
@@ -105,6 +117,9 @@ class TrackingConfig(_Section):
     )
     project: str = Field("kneeal", description="W&B project")
     entity: str | None = Field(None, description="W&B user or team")
+    group: str | None = Field(None, description="runs shown as one line; strategy and consistency if empty")
+    job_type: str = Field("fit", description="W&B job type")
+    tags: tuple[str, ...] = Field((), description="W&B tags")
 
 
 class ComputeConfig(_Section):
@@ -170,10 +185,10 @@ def resolve(
         key, separator, value = setting.partition("=")
         if not separator or not key:
             raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
-        _put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
     for key, value in (flags or {}).items():
         if value is not None:
-            _put(tree, key, value)
+            put(tree, key, value)
     return validate(tree)
 
 
@@ -213,7 +228,9 @@ def find_config(source: str) -> Path:
 
 def config_names() -> list[str]:
     """Configurations that ship with the package."""
-    return sorted(path.stem for path in Path(str(resources.files("kneeal") / "configs")).glob("*.yaml"))
+    files = Path(str(resources.files("kneeal") / "configs")).glob("*.yaml")
+    # Study files lie beside them.
+    return sorted(path.stem for path in files if RunConfig.model_fields.keys() >= read_yaml(path).keys())
 
 
 def flatten(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +253,12 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key in a tree of sections, which are made where they are missing.
+
+    Raises:
+        UserError: The key leads through something that is no section.
+    """
     *sections, key = dotted.split(".")
     for section in sections:
         child = tree.setdefault(section, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,14 +34,15 @@ class Console:
         self._step = (0, 0)
         self._label = ""
         self._started = self._said = 0.0
-        self._n_schedule: tuple[int, int] = (0, 0)
+        self._n_schedule: tuple[int, float] = (0, 0.0)
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Say from which round a resumed run goes on."""
         self._reports = list(finished)
-        self._n_schedule = (int(config.get("active.n_query", 0)), int(config.get("active.budget", 0)))
+        budget = config.get("active.budget", 0)
+        self._n_schedule = (int(config.get("active.n_query", 0)), math.inf if budget == "all" else float(budget))
         if finished:
             self._line(f"resuming: {len(finished)} of {finished[0].n_rounds} rounds are finished")
 
@@ -79,6 +81,7 @@ class Console:
             return float("nan")
         last = self._reports[-1]
         n_query, budget = self._n_schedule
+        budget = min(budget, last.n_pool + last.n_labeled)
         labels = [min(budget, last.n_labeled + n_query * step) for step in range(1, last.n_rounds - last.round)]
         fit = _line_through([(r.n_labeled, r.seconds.get("fit", 0.0)) for r in self._reports])
         scored = [r for r in self._reports if r.query] or self._reports

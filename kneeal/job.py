@@ -58,7 +58,9 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
                 mode=config.tracking.mode,
                 project=config.tracking.project,
                 entity=config.tracking.entity,
-                group=f"{config.active.strategy}-{kind}",
+                group=config.tracking.group or f"{config.active.strategy}-{kind}",
+                job_type=config.tracking.job_type,
+                tags=config.tracking.tags,
                 run_id=build.run_id(config, cohort),
                 thumbnail=cohort.thumbnail,
             )

@@ -35,6 +35,7 @@ class WandbTracker:
         project: W&B project.
         entity: W&B user or team.
         group: Runs to be compared as one line, for example the strategy.
+        job_type: W&B job type.
         tags: W&B tags.
         run_id: Identifies the run, so that it goes on in the same dashboard after a resume.
         thumbnail: Knee id to a picture, uint8 [H, W].
@@ -48,6 +49,7 @@ class WandbTracker:
         project: str,
         entity: str | None,
         group: str,
+        job_type: str = "fit",
         tags: Sequence[str] = (),
         run_id: str,
         thumbnail: Callable[[str], NDArray[np.uint8]],
@@ -57,6 +59,7 @@ class WandbTracker:
         self.project = project
         self.entity = entity
         self.group = group
+        self.job_type = job_type
         self.tags = tuple(tags)
         self.run_id = run_id
         self.thumbnail = thumbnail
@@ -98,7 +101,7 @@ class WandbTracker:
             "project": self.project,
             "entity": self.entity,
             "group": self.group,
-            "job_type": "fit",
+            "job_type": self.job_type,
             "tags": self.tags,
             "name": self.run_folder.name,
             "id": self.run_id,

@@ -1,0 +1,52 @@
+"""One cell in a process of its own: `python -m kneeal.study.cell CONFIG RUN ERROR`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from kneeal.errors import UserError
+
+
+def main() -> None:
+    """Run or resume a cell; on failure leave its error in a file, the message first."""
+    config, out, error_file = map(Path, sys.argv[1:4])
+    _end_with_parent()
+    try:
+        run_cell(config, out)
+    except Exception as error:
+        report = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            error_file.write_text(f"{report}\n\n{traceback.format_exc()}", encoding="utf-8")
+        print(report if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def run_cell(config: Path, out: Path) -> None:
+    """Run a cell, or go on with it."""
+    import torch
+
+    from kneeal.config import resolve
+    from kneeal.job import run_fit
+
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    run_fit(resolve(str(config)), out, resume=True)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process with the study that started it, however that ends (Linux)."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    with suppress(OSError, AttributeError):
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""A study file, and the cells that it spans."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kneeal.config import RunConfig, find_config, flatten, identity, put, validate
+from kneeal.errors import UserError
+from kneeal.yaml_files import parse_yaml, read_yaml
+
+#: Keys of an entry of `cells` and `exclude` that are no keys of a run.
+SETTING, SEED = "setting", "seed"
+
+
+class StudyFile(BaseModel):
+    """What a study file may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also the W&B project")]
+    base: str | dict[str, Any] = Field("paper", description="configuration by name or file, or written out here")
+    out: str | None = Field(None, description="study folder; runs/NAME if empty")
+    set: dict[str, Any] = Field(default_factory=dict, description="dotted keys that every cell has")
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="name to dotted keys")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="dotted key to values, crossed with settings")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0], min_length=1)
+    exclude: list[dict[str, Any]] = Field(default_factory=list, description="cells that match all keys are left out")
+    cells: list[dict[str, Any]] = Field(default_factory=list, description="further cells, key by key")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        name: The run folder's name, a function of the configuration alone.
+        setting: What it is called in tables; cells of a setting differ in the seed only.
+        config: The resolved configuration.
+    """
+
+    name: str
+    setting: str
+    config: RunConfig
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.config.seed
+
+
+@dataclass(frozen=True)
+class Study:
+    """The cells of a study file.
+
+    Attributes:
+        name: What it is called.
+        out: Its folder; each cell's run folder lies in it.
+        cells: In the order of the file: all settings of the first seed, then of the next.
+    """
+
+    name: str
+    out: Path
+    cells: tuple[Cell, ...]
+
+
+def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = None, out: Path | None = None) -> Study:
+    """The cells of a study file.
+
+    Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments.
+
+    Args:
+        path: The study file.
+        settings: `section.key=value` for every cell.
+        data: Prepared data set of every cell.
+        out: Study folder; what the file says if None.
+
+    Raises:
+        UserError: The file cannot be read, a key or value is wrong, or two cells are the same run.
+    """
+    study = _parse(path)
+    base = _base(study, path)
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
+        changes[key.strip()] = parse_yaml(value, f"--set {setting}")
+    if data is not None:
+        changes["data.dir"] = data
+    points = list(_points(study))
+    varied = {key for _, keys in points for key in keys}
+    cells: dict[str, Cell] = {}
+    for setting, keys in points:
+        tree = copy.deepcopy(base)
+        for key, value in {**study.set, **keys, **changes}.items():
+            put(tree, key, copy.deepcopy(value))
+        config = _tracked(validate(tree), study, setting)
+        name = cell_name(config, with_data="data.dir" in varied)
+        label = _label(setting, keys, study)
+        if name in cells:
+            raise UserError(
+                f"{path} has a duplicate cell: {label!r} seed {config.seed} is the same run as "
+                f"{cells[name].setting!r} seed {cells[name].seed}",
+                "cells that differ in what they compute",
+                "remove one of them, or a value that is given twice; --set also makes cells equal where it sets "
+                "a key of the grid",
+            )
+        cells[name] = Cell(name, label, config)
+    if not cells:
+        raise UserError(f"{path} has no cell", "at least one that `exclude` leaves", "remove an entry of exclude")
+    return Study(study.name, out or Path(study.out or Path("runs") / study.name), tuple(cells.values()))
+
+
+def cell_name(config: RunConfig, *, with_data: bool = False) -> str:
+    """The name of a run folder in a study: a function of what the run computes.
+
+    Values that equal the defaults do not enter, so that a later version with further settings finds its cells again.
+
+    Args:
+        config: The resolved configuration.
+        with_data: Whether the data set's folder tells cells apart.
+    """
+    defaults = identity(RunConfig())
+    content = {key: value for key, value in identity(config).items() if defaults.get(key, ...) != value}
+    if with_data:
+        content["data.dir"] = config.data.dir
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    kind = "cr" if config.loss.consistency else "naive"
+    return f"{config.active.strategy}-{kind}-seed{config.seed}-{digest}"
+
+
+def _parse(path: Path) -> StudyFile:
+    if not path.is_file():
+        packaged = find_config(str(path)) if path.suffix == "" else None
+        if packaged is None:
+            raise UserError(f"no study file {path}", "a YAML file", "check the path; configs/table2.yaml is an example")
+        path = packaged
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} holds {type(tree).__name__}", "the keys of a study", "see configs/table2.yaml")
+    try:
+        return StudyFile.model_validate(tree)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise UserError(
+            f"{path}: {'; '.join(problems)}",
+            f"a study with the keys {', '.join(StudyFile.model_fields)}",
+            "correct these keys (docs/studies.md); a run's own keys go under set, settings or grid",
+        ) from error
+
+
+def _base(study: StudyFile, path: Path) -> dict[str, Any]:
+    if isinstance(study.base, dict):
+        return dict(study.base)
+    beside = path.parent / study.base
+    tree = read_yaml(beside if beside.is_file() else find_config(study.base))
+    if not isinstance(tree, dict):
+        raise UserError(f"{study.base} holds {type(tree).__name__}", "a mapping of sections", "see --config paper")
+    return tree
+
+
+def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Setting and dotted keys of each cell, seed by seed."""
+    named = study.settings or {"": {}}
+    empty = [key for key, values in study.grid.items() if not values]
+    if empty:
+        raise UserError(f"grid.{empty[0]} without a value", "a list of values", "give one, or remove the key")
+    used: set[int] = set()
+    for seed in study.seeds:
+        for (setting, keys), values in itertools.product(named.items(), itertools.product(*study.grid.values())):
+            point = {**keys, **dict(zip(study.grid, values, strict=True)), SEED: seed}
+            matching = {n for n, entry in enumerate(study.exclude) if _matches(entry, setting, point)}
+            used |= matching
+            if not matching:
+                yield setting, point
+    unused = [entry for n, entry in enumerate(study.exclude) if n not in used]
+    if unused:
+        raise UserError(
+            f"exclude {unused[0]} matches no cell",
+            "the setting, seed or grid values of some cell",
+            "correct or drop it",
+        )
+    for entry in study.cells:
+        setting = str(entry.get(SETTING, ""))
+        if setting and setting not in study.settings:
+            raise UserError(
+                f"a cell of the setting {setting!r}", f"one of: {', '.join(study.settings)}", "correct the cell"
+            )
+        own = {key: value for key, value in entry.items() if key != SETTING}
+        yield setting, {**study.settings.get(setting, {}), SEED: 0, **own}
+
+
+def _matches(entry: Mapping[str, Any], setting: str, point: Mapping[str, Any]) -> bool:
+    have = {**point, SETTING: setting}
+    return all(key in have and have[key] == value for key, value in entry.items())
+
+
+def _label(setting: str, keys: Mapping[str, Any], study: StudyFile) -> str:
+    """The setting's name with the grid's values, or what the cell sets beside its setting."""
+    own = study.settings.get(setting, {})
+    extra = [f"{key}={value}" for key, value in keys.items() if key != SEED and (key in study.grid or key not in own)]
+    return ", ".join([*([setting] if setting else []), *extra]) or study.name
+
+
+def _tracked(config: RunConfig, study: StudyFile, setting: str) -> RunConfig:
+    """With group, job type and tags for W&B, where the study does not say otherwise."""
+    tracking, default = config.tracking, RunConfig().tracking
+    kind = "consistency" if config.loss.consistency else "naive"
+    flat = flatten(config)
+    grid = [f"{key}={flat.get(key)}" for key in study.grid]
+    group = ", ".join([*([setting] if setting else []), *grid]) or f"{config.active.strategy}-{kind}"
+    return config.model_copy(
+        update={
+            "tracking": tracking.model_copy(
+                update={
+                    "project": study.name if tracking.project == default.project else tracking.project,
+                    "group": tracking.group or group,
+                    "job_type": "study" if tracking.job_type == default.job_type else tracking.job_type,
+                    # W&B takes tags of at most 64 characters.
+                    "tags": tracking.tags
+                    or tuple(t[:64] for t in (config.active.strategy, kind, f"seed{config.seed}")),
+                }
+            )
+        }
+    )

@@ -1,0 +1,220 @@
+"""Cells on this machine: so many processes at once, each with its share of processors and GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from kneeal.errors import UserError
+from kneeal.study.folder import CellStatus, StudyFolder, try_lock
+from kneeal.study.grid import Cell, Study
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cells may use.
+
+    Attributes:
+        workers: Cells at once.
+        threads: Threads of each.
+        gpus: Identifiers of the GPUs, as CUDA_VISIBLE_DEVICES names them; empty without a GPU.
+        per_gpu: Cells that share one GPU.
+    """
+
+    workers: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+    per_gpu: int = 1
+
+
+def find_resources(
+    study: Study, *, workers: int | None = None, gpu_fraction: float = 1.0, gpus: Sequence[str] | None = None
+) -> Resources:
+    """What to use of this machine.
+
+    Args:
+        study: Its cells say whether they want GPUs.
+        workers: Cells at once; by default what the GPUs hold, without a GPU half of the processors.
+        gpu_fraction: Share of a GPU that a cell takes, in (0, 1].
+        gpus: The GPUs; found if None.
+
+    Raises:
+        UserError: A number is out of range.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}", "at least 1", "give how many cells shall run at once")
+    if not 0.0 < gpu_fraction <= 1.0:
+        raise UserError(f"--gpu-fraction {gpu_fraction}", "more than 0 and at most 1", "give a share of one GPU")
+    devices = max(cell.config.compute.devices for cell in study.cells)
+    on_cpu = all(cell.config.compute.accelerator == "cpu" for cell in study.cells)
+    gpus = () if on_cpu else tuple(visible_gpus() if gpus is None else gpus)
+    per_gpu = 1 if devices > 1 else max(1, int(1.0 / gpu_fraction + 1e-9))
+    cpus = n_cpus()
+    slots = max(1, len(gpus) // devices) * per_gpu if gpus else max(1, cpus // 2)
+    workers = min(slots if workers is None else workers, len(study.cells))
+    if gpus:
+        workers = min(workers, slots)
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdigit() and int(given) > 0 else max(1, cpus // (workers * (1 if gpus else devices)))
+    return Resources(workers, threads, gpus, per_gpu)
+
+
+def n_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    count = torch.cuda.device_count()
+    return named[:count] if named else [str(number) for number in range(count)]
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    lock: int
+    gpus: tuple[str, ...]
+    started: float = field(default_factory=time.monotonic)
+
+
+class LocalStudy:
+    """Runs the cells of a study that are not finished.
+
+    Args:
+        study: The cells.
+        resources: What to use.
+        say: Called with each line for the user.
+        program: What runs a cell; gets the cell's configuration, run folder and error file as arguments.
+        poll: Seconds between two looks at the processes.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        resources: Resources,
+        *,
+        say: Callable[[str], None],
+        program: Sequence[str] = (sys.executable, "-m", "kneeal.study.cell"),
+        poll: float = 0.2,
+    ) -> None:
+        self.study = study
+        self.resources = resources
+        self.folder = StudyFolder(study.out)
+        self.say = say
+        self.program = tuple(program)
+        self.poll = poll
+        self._running: list[_Running] = []
+        self._n_done = 0
+
+    def run(self) -> dict[str, CellStatus]:
+        """Run until every cell is finished or failed.
+
+        A cell that another process works on is waited for. A failed cell does not stop the others.
+
+        Returns:
+            The status of each cell by name.
+        """
+        self.folder.write(self.study)
+        waiting = [cell for cell in self.study.cells if self.folder.status(cell).state != "finished"]
+        self._n_done = len(self.study.cells) - len(waiting)
+        if self._n_done:
+            self.say(f"{self._n_done} of {len(self.study.cells)} cells are finished already")
+        elsewhere: set[str] = set()
+        try:
+            while waiting or self._running:
+                for cell in [*waiting]:
+                    if len(self._running) >= self.resources.workers:
+                        break
+                    if self.folder.status(cell).state == "finished":
+                        waiting.remove(cell)
+                        self._n_done += 1
+                    elif self._start(cell):
+                        waiting.remove(cell)
+                    elif cell.name not in elsewhere:
+                        elsewhere.add(cell.name)
+                        self.say(f"{cell.name}: another process works on it; waiting")
+                time.sleep(self.poll)
+                self._collect()
+        finally:
+            self._stop()
+        return {cell.name: self.folder.status(cell) for cell in self.study.cells}
+
+    def _start(self, cell: Cell) -> bool:
+        gpus = self._free_gpus(cell)
+        lock = try_lock(self.folder.lock(cell))
+        if lock is None:
+            return False
+        self.folder.error(cell).unlink(missing_ok=True)
+        environment = {**os.environ, **dict.fromkeys(_THREADS, str(self.resources.threads))}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        paths = (self.folder.config(cell), self.folder.run(cell), self.folder.error(cell))
+        with self.folder.log(cell).open("ab") as log:
+            process = subprocess.Popen(
+                [*self.program, *map(str, paths)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
+            )
+        self._running.append(_Running(cell, process, lock, gpus))
+        self.say(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
+        return True
+
+    def _free_gpus(self, cell: Cell) -> tuple[str, ...]:
+        """The least used GPUs, as many as the cell wants."""
+        used = [gpu for running in self._running for gpu in running.gpus]
+        return tuple(sorted(self.resources.gpus, key=used.count)[: cell.config.compute.devices])
+
+    def _collect(self) -> None:
+        for running in [*self._running]:
+            code = running.process.poll()
+            if code is None:
+                continue
+            self._running.remove(running)
+            os.close(running.lock)
+            self._report(running, code)
+
+    def _report(self, running: _Running, code: int) -> None:
+        cell, error = running.cell, self.folder.error(running.cell)
+        if code != 0 and not error.is_file():
+            cause = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+            error.write_text(f"{cause}; see {self.folder.log(cell)}\n", encoding="utf-8")
+        status = self.folder.status(cell)
+        self._n_done += 1
+        head = f"[{self._n_done}/{len(self.study.cells)}] {cell.setting}, seed {cell.seed}: "
+        if status.state == "finished":
+            minutes = (time.monotonic() - running.started) / 60
+            accuracy = 100 * (status.balanced_accuracy or 0.0)
+            self.say(
+                f"{head}finished in {minutes:.1f} min, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels"
+            )
+        else:
+            self.say(f"{head}FAILED: {status.error}")
+
+    def _stop(self) -> None:
+        """End what still runs; each goes on from its last finished round at the next start."""
+        for running in self._running:
+            running.process.terminate()
+        for running in self._running:
+            try:
+                running.process.wait(20)
+            except subprocess.TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+            with suppress(OSError):
+                os.close(running.lock)
+        self._running.clear()

@@ -1,0 +1,54 @@
+"""The grid of a study as text: settings by seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from kneeal.study.folder import CellStatus, StudyFolder
+from kneeal.study.grid import Study
+
+_EMPTY = "-"
+
+
+def show_grid(study: Study) -> str:
+    """One line a setting, one column a seed: accuracy of finished cells, progress of the others, then the errors.
+
+    Args:
+        study: The cells; their state is read from disk.
+    """
+    folder = StudyFolder(study.out)
+    statuses = {cell.name: folder.status(cell) for cell in study.cells}
+    seeds = sorted({cell.seed for cell in study.cells})
+    settings = list(dict.fromkeys(cell.setting for cell in study.cells))
+    place = {(cell.setting, cell.seed): statuses[cell.name] for cell in study.cells}
+    table = [["setting", *(f"seed {seed}" for seed in seeds)]]
+    table += [[setting, *(_cell(place.get((setting, seed))) for seed in seeds)] for setting in settings]
+    widths = [max(len(line[k]) for line in table) for k in range(len(table[0]))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in table
+    ]
+    counts = Counter(status.state for status in statuses.values())
+    lines += ["", f"{len(statuses)} cells in {study.out}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+    lines += failures(study, statuses)
+    return "\n".join(lines)
+
+
+def failures(study: Study, statuses: dict[str, CellStatus]) -> list[str]:
+    """A line for each failed cell with its error and where to read on."""
+    folder = StudyFolder(study.out)
+    return [
+        f"{cell.setting}, seed {cell.seed}: FAILED: {statuses[cell.name].error} (more in {folder.error(cell)})"
+        for cell in study.cells
+        if statuses[cell.name].state == "failed"
+    ]
+
+
+def _cell(status: CellStatus | None) -> str:
+    if status is None:
+        return _EMPTY
+    if status.state == "finished" and status.balanced_accuracy is not None:
+        return f"{100 * status.balanced_accuracy:.1f} % @{status.n_labeled}"
+    return f"{status.state} ({status.rounds} rounds)" if status.rounds else status.state

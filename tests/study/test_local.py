@@ -1,0 +1,241 @@
+"""The scheduler of cells, with a program in place of training; and a few real cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from knees import pairs, table
+
+from kneeal.data.prepared import write_prepared
+from kneeal.errors import UserError
+from kneeal.study.folder import StudyFolder, is_locked, try_lock
+from kneeal.study.grid import Study, read_study
+from kneeal.study.local import LocalStudy, Resources, find_resources
+from kneeal.study.show import show_grid
+
+#: Writes a finished run, notes how many of its kind run at once and with what environment; fails on seed 3.
+PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+import yaml
+config, run, error = map(Path, sys.argv[1:4])
+seed = yaml.safe_load(config.read_text())["seed"]
+notes = run.parent / "notes"
+notes.mkdir(exist_ok=True)
+begun = time.monotonic()
+time.sleep(0.4)
+if seed == 3:
+    error.write_text("a grid cell of sorrow\\n\\nTraceback")
+    sys.exit(1)
+if seed == 4:
+    os.kill(os.getpid(), 9)
+(run / "rounds" / "000").mkdir(parents=True)
+(run / "rounds" / "000" / "query.json").write_text('{"ids": []}')
+(run / "rounds.csv").write_text("round,n_labeled,test_balanced_accuracy\\n0,50,0.25\\n")
+note = {"threads": os.environ["OMP_NUM_THREADS"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "begun": begun, "ended": time.monotonic()}
+(notes / run.name).write_text(json.dumps(note))
+"""
+
+
+def make(path: Path, seeds: list[int], **keys: Any) -> Study:
+    file = path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "s", "base": "demo", "seeds": seeds, **keys}))
+    return read_study(file, out=path / "out")
+
+
+def run(study: Study, **resources: Any) -> tuple[dict[str, str], list[str]]:
+    said: list[str] = []
+    resources = {"workers": 2, "threads": 1, **resources}
+    local = LocalStudy(
+        study, Resources(**resources), say=said.append, program=(sys.executable, "-c", PROGRAM), poll=0.01
+    )
+    return {name: status.state for name, status in local.run().items()}, said
+
+
+def notes(study: Study) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((study.out / "notes").iterdir())]
+
+
+def test_cells_run_side_by_side_with_their_share_of_threads(tmp_path: Path) -> None:
+    study = make(tmp_path, [0, 1, 2])
+    states, said = run(study, workers=2, threads=3)
+    assert set(states.values()) == {"finished"}
+    at = notes(study)
+    assert {note["threads"] for note in at} == {"3"}
+    most = max(sum(n["begun"] <= t["begun"] < n["ended"] for n in at) for t in at)
+    assert most == 2, "never more than the workers, and not one after another"
+    assert "[3/3]" in said[-1]
+
+
+def test_a_failed_cell_is_reported_and_stops_no_other(tmp_path: Path) -> None:
+    study = make(tmp_path, [3, 4, 0])
+    states, _ = run(study, workers=1)
+    assert list(states.values()) == ["failed", "failed", "finished"]
+    shown = show_grid(study)
+    assert "seed 3: FAILED: a grid cell of sorrow" in shown
+    assert "seed 4: FAILED: killed by signal 9" in shown
+    assert "25.0 % @50" in shown
+    assert "3 cells in" in shown and "2 failed, 1 finished" in shown
+
+
+def test_finished_cells_are_kept_and_failed_ones_tried_again(tmp_path: Path) -> None:
+    study = make(tmp_path, [0, 3])
+    run(study)
+    before = (study.out / study.cells[0].name / "rounds.csv").stat().st_mtime_ns
+    _, said = run(study)
+    assert said[0] == "1 of 2 cells are finished already"
+    assert [line for line in said if "started" in line] == [
+        f"demo, seed 3: started ({study.cells[1].name})".replace("demo", "s")
+    ]
+    assert (study.out / study.cells[0].name / "rounds.csv").stat().st_mtime_ns == before
+
+
+def test_cells_share_gpus_evenly(tmp_path: Path) -> None:
+    study = make(tmp_path, [0, 1, 2, 5])
+    run(study, workers=4, gpus=("0", "1"), per_gpu=2)
+    assert sorted(note["gpus"] for note in notes(study)) == ["0", "0", "1", "1"]
+
+
+def test_a_cell_of_two_devices_gets_two_gpus(tmp_path: Path) -> None:
+    study = make(tmp_path, [0, 1], set={"compute.devices": 2, "training.batch_size": 32})
+    resources = find_resources(study, gpus=["a", "b", "c", "d"])
+    assert (resources.workers, resources.per_gpu) == (2, 1)
+    run(study, workers=2, gpus=resources.gpus)
+    assert sorted(note["gpus"] for note in notes(study)) == ["a,b", "c,d"]
+
+
+def test_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("kneeal.study.local.n_cpus", lambda: 8)
+    study = make(tmp_path, list(range(10)))
+    assert find_resources(study, gpus=[]) == Resources(4, 2)
+    assert find_resources(study, gpus=[], workers=2) == Resources(2, 4)
+    assert find_resources(study, gpus=["0", "1"]) == Resources(2, 4, ("0", "1"))
+    assert find_resources(study, gpus=["0"], gpu_fraction=1 / 3) == Resources(3, 2, ("0",), 3)
+    assert find_resources(study, gpus=["0"], gpu_fraction=1 / 3, workers=50).workers == 3
+    for wrong in ({"workers": 0}, {"gpu_fraction": 0.0}, {"gpu_fraction": 1.5}):
+        with pytest.raises(UserError):
+            find_resources(study, gpus=[], **wrong)  # type: ignore[arg-type]
+
+
+def test_a_cell_that_another_process_works_on_is_waited_for(tmp_path: Path) -> None:
+    study = make(tmp_path, [0])
+    folder = StudyFolder(study.out)
+    lock = folder.lock(study.cells[0])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from kneeal.study.folder import try_lock\n"
+         "assert try_lock(Path(sys.argv[1])) is not None; print('held', flush=True); time.sleep(1)", str(lock)],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    assert folder.status(study.cells[0]).state == "running"
+    states, said = run(study)
+    assert "another process works on it" in said[0]
+    assert list(states.values()) == ["finished"]
+    holder.wait()
+    assert not is_locked(lock)
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    handle = try_lock(tmp_path / "lock")
+    assert handle is not None and try_lock(tmp_path / "lock") is None
+    os.close(handle)
+    again = try_lock(tmp_path / "lock")
+    assert again is not None
+    os.close(again)
+
+
+# -- real cells ------------------------------------------------------------------------------------------------------
+
+TINY = {
+    "data": {"patch_size": 8},
+    "model": {"width": 1},
+    "training": {"epochs": 1, "milestones": [1], "eval_batch_size": 64},
+    "active": {"n_init": 6, "n_query": 5, "budget": 16},
+    "tracking": {"mode": "none"},
+    "compute": {"accelerator": "cpu"},
+}
+SETTINGS = {
+    "Random": {"active.strategy": "random", "loss.consistency": False},
+    "ENT + CR": {"active.strategy": "entropy"},
+    "Full": {
+        "active.strategy": "random", "loss.consistency": False, "active.n_init": "all", "active.budget": "all"
+    },
+    "Wrong": {"active.strategy": "entropy", "active.options": {"nope": 1}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A study file with data, and the arguments that run it."""
+    path = tmp_path_factory.mktemp("real")
+    write_prepared(path / "data", table(60), pairs(120, 16), source="test", options={}, patch_px=16)
+    file = path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "s", "base": TINY, "settings": SETTINGS}, sort_keys=False))
+    return path, ["--config", str(file), "--data", str(path / "data"), "--out", str(path / "out")]
+
+
+def kneeal(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "kneeal", *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple[Path, list[str]]) -> None:
+    path, arguments = real
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kneeal", "study", *arguments, "--workers", "2"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list((path / "out").glob("*/rounds/000/metrics.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while any(is_locked(lock) for lock in (path / "out" / "logs").glob("*.lock")):
+        assert time.monotonic() < deadline, "the cells end with the study"
+        time.sleep(0.05)
+    study = read_study(path / "study.yaml", data=str(path / "data"), out=path / "out")
+    states = [StudyFolder(study.out).status(cell).state for cell in study.cells]
+    assert "begun" in states and "finished" not in states[1:], states
+
+    done = kneeal("study", *arguments, "--workers", "2")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Wrong, seed 0: FAILED: option nope for the strategy entropy" in done.stdout
+    runs = {cell.setting: study.out / cell.name for cell in study.cells}
+    firsts = [json.loads((runs[name] / "start/answers.json").read_text()) for name in ("Random", "ENT + CR")]
+    assert firsts[0] == firsts[1] and len(firsts[0]) == 6
+    tests = [
+        (runs[name] / "rounds/000/test_predictions.csv").read_text().split("\n") for name in SETTINGS if name != "Wrong"
+    ]
+    assert len({tuple(line.split(",")[0] for line in lines) for lines in tests}) == 1, "one test set"
+    full = json.loads((runs["Full"] / "rounds/000/state.json").read_text())
+    state = json.loads((runs["Random"] / "rounds/000/state.json").read_text())
+    assert full["unlabeled"] == [] and not (runs["Full"] / "rounds/001").exists()
+    assert len(full["labeled"]) == len(state["labeled"]) + len(state["unlabeled"])
+
+
+def test_status_shows_the_grid(real: tuple[Path, list[str]]) -> None:
+    _, arguments = real
+    if not (real[0] / "out").is_dir():
+        pytest.skip("needs the study of the test above")
+    done = kneeal("study", "status", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "ENT + CR" in done.stdout and "4 cells in" in done.stdout
+
+
+def test_no_study_file_is_one_message() -> None:
+    done = kneeal("study")
+    assert done.returncode == 2 and "no study file" in done.stderr and "Traceback" not in done.stderr
