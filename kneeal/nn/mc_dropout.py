@@ -7,8 +7,6 @@ References:
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
+from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
 from kneeal.nn.prefix import PrefixCache
 
-_CHANNELWISE = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)
-_ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
-#: What an alpha dropout sets a dropped activation to: minus the product of SELU's two constants.
-_ALPHA_VALUE = -1.7580993408473766
+#: Bytes that the activations in front of the dropout modules may take over all samples of one pass. On a CPU more
+#: than the cache holds is slower; on a GPU more than this fills it already.
+_PASS_BYTES = {"cpu": 8 * 2**20, "other": 512 * 2**20}
 
 
 class MonteCarloDropout:
@@ -34,7 +32,9 @@ class MonteCarloDropout:
 
     While it predicts, the network is in evaluation mode, dropout aside: batch normalization keeps its statistics.
     Every mode is restored afterwards, buffers and the global random state are never touched. What comes before the
-    first dropout is computed once for all samples.
+    first dropout is computed once for all samples, and several samples are computed in one pass (`torch.vmap`).
+    A network that does not allow either is run in the plain way, with the same numbers. Where memory runs out, the
+    passes and then the batches are made smaller.
 
     Only dropout modules count. Dropout that a network applies as a function, or inside an attention or recurrent
     module, cannot be seen from outside and stays off.
@@ -45,9 +45,11 @@ class MonteCarloDropout:
         seed: Seed of the masks.
         output: Picks the tensor [N, ...] from what the network returns, where that is not the tensor itself.
         reuse_prefix: Compute what precedes the first dropout once; False computes it for every sample.
+        samples_per_pass: Samples computed together; None chooses by the size of the activations and by how much
+            memory the first pass took. 1 computes one after another.
 
     Raises:
-        UserError: The network has no dropout module with a probability above 0, or n_samples is below 1.
+        UserError: The network has no dropout module with a probability above 0, or a number is below 1.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class MonteCarloDropout:
         seed: int = 0,
         output: Callable[[Any], Tensor] = lambda result: result,
         reuse_prefix: bool = True,
+        samples_per_pass: int | None = None,
     ) -> None:
         self._dropouts = [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
         if not self._dropouts:
@@ -68,11 +71,18 @@ class MonteCarloDropout:
             )
         if n_samples < 1:
             raise UserError(f"n_samples = {n_samples}", "at least 1 sample", "set n_samples, 50 in the paper")
+        if samples_per_pass is not None and samples_per_pass < 1:
+            raise UserError(f"samples_per_pass = {samples_per_pass}", "at least 1 sample", "leave it out")
         self.network = network
         self.n_samples = n_samples
         self.seed = seed
         self.output = output
         self.reuse_prefix = reuse_prefix
+        self.samples_per_pass = samples_per_pass
+        self._masks = DropoutMasks(self._dropouts, seed)
+        self._together = True  # until the network turns out not to allow several samples in one pass
+        self._largest_pass: int | None = None  # what memory has been seen not to hold more than
+        self._largest_batch: int | None = None
 
     @torch.inference_mode(False)  # an inference tensor cannot tell whether it was changed in place
     @torch.no_grad()
@@ -84,73 +94,126 @@ class MonteCarloDropout:
 
         Returns:
             [N, K, ...]: the network's output [N, ...], K times.
+
+        Raises:
+            torch.OutOfMemoryError: One sample of one input is too much for the device.
         """
         modes = [(module, module.training) for module in self.network.modules()]
-        prefix = PrefixCache(self.network, self._dropouts) if self.reuse_prefix else None
-        samples: list[Tensor] = []
         try:
             for module, _ in modes:
                 module.training = False
-            for k in range(self.n_samples):
-                with _Masks(self._dropouts, self.seed, k):
-                    samples.append(self._one_pass(inputs, prefix, first=k == 0))
+            return self._whole_or_in_parts(inputs)
         finally:
             for module, mode in modes:
                 module.training = mode
-            if prefix is not None:
-                prefix.forget()
-        return torch.stack(samples, dim=1)
 
-    def _one_pass(self, inputs: tuple[Any, ...], prefix: PrefixCache | None, *, first: bool) -> Tensor:
+    def _whole_or_in_parts(self, inputs: tuple[Any, ...]) -> Tensor:
+        """The samples of a batch, halved for as long as memory does not hold it."""
+        n = next((len(i) for i in inputs if isinstance(i, Tensor) and i.ndim), 0)
+        limit = self._largest_batch or n
+        if n <= limit:
+            try:
+                return self._draw(inputs)
+            except RuntimeError as error:
+                if not _out_of_memory(error) or n < 2:
+                    raise
+                self._largest_batch = limit = n // 2
+            _empty_cache(inputs)
+        parts = [
+            self._whole_or_in_parts(
+                tuple(i[start : start + limit] if isinstance(i, Tensor) and len(i) == n else i for i in inputs)
+            )
+            for start in range(0, n, limit)
+        ]
+        return torch.cat(parts)
+
+    def _draw(self, inputs: tuple[Any, ...]) -> Tensor:
+        prefix = PrefixCache(self.network, self._dropouts)
+
         def forward() -> Tensor:
             return self.output(self.network(*inputs))
 
-        if prefix is None:
-            return forward()
-        if first:
-            return prefix.record(forward)
-        return prefix.replay(forward) if prefix.usable else forward()
+        def repeat() -> Tensor:
+            return prefix.replay(forward) if self.reuse_prefix and prefix.usable else forward()
+
+        try:
+            # The first sample is drawn alone: it shows what can be reused, which masks there are and what a pass costs.
+            meter = _MemoryMeter(inputs)
+            with self._masks.observe():
+                first = prefix.record(forward) if self.reuse_prefix else forward()
+            samples = first.new_empty((len(first), self.n_samples, *first.shape[1:]))
+            samples[:, 0] = first
+            size = self._pass_size(meter)
+            k = 1
+            while k < self.n_samples:
+                g = min(size, self.n_samples - k)
+                try:
+                    part = self._pass(repeat, k, g)
+                except RuntimeError as error:
+                    if not _out_of_memory(error) or g == 1:
+                        raise
+                    self._largest_pass = size = g // 2
+                else:
+                    samples[:, k : k + g] = part.movedim(0, 1)
+                    k += g
+                    continue
+                _empty_cache(inputs)
+            return samples
+        finally:
+            prefix.forget()
+
+    def _pass(self, forward: Callable[[], Tensor], first: int, n: int) -> Tensor:
+        """Samples `first` to `first + n`: [n, N, ...]."""
+        if n > 1 and self._together:
+            try:
+                masks = self._masks.of(first, n)
+                return torch.vmap(lambda given: self._masks.apply(given, forward))(masks)
+            except UnforeseenDropout:
+                self._together = False
+            except RuntimeError as error:
+                if _out_of_memory(error):
+                    raise
+                self._together = False  # the network does something that torch.vmap cannot follow
+        parts = []
+        for k in range(first, first + n):
+            with self._masks.observe(k):
+                parts.append(forward())
+        return torch.stack(parts)
+
+    def _pass_size(self, meter: _MemoryMeter) -> int:
+        """Samples of one pass."""
+        if self.samples_per_pass is not None:
+            size = self.samples_per_pass
+        else:
+            activations = max(1, self._masks.largest_input)
+            size = _PASS_BYTES.get(meter.device.type, _PASS_BYTES["other"]) // activations
+            size = min(size, meter.passes_that_fit())
+        return max(1, min(size, self.n_samples, self._largest_pass or self.n_samples))
 
 
-class _Masks:
-    """For one sample, give every dropout module its mask by a forward hook (the module itself is off)."""
+class _MemoryMeter:
+    """Measures what a pass takes of a GPU's memory; on other devices nothing is known."""
 
-    def __init__(self, dropouts: list[_DropoutNd], seed: int, sample: int) -> None:
-        self._dropouts = dropouts
-        self._seed = seed
-        self._sample = sample
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self.device = next((i.device for i in inputs if isinstance(i, Tensor)), torch.device("cpu"))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
 
-    def __enter__(self) -> None:
-        self._handles = [module.register_forward_hook(self._hook(index)) for index, module in enumerate(self._dropouts)]
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _hook(self, index: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        calls = 0
-
-        def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            return _drop(module, output, self._generator(index, calls, output.device))
-
-        return apply
-
-    def _generator(self, index: int, call: int, device: torch.device) -> torch.Generator:
-        digest = hashlib.sha256(f"{self._seed}/{self._sample}/{index}/{call}".encode()).digest()
-        return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    def passes_that_fit(self) -> int:
+        """How many passes like the one since the beginning fit in half of the free memory."""
+        if self.device.type != "cuda":
+            return 2**31
+        free, _ = torch.cuda.mem_get_info(self.device)
+        idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        taken = torch.cuda.max_memory_allocated(self.device) - self._before
+        return int((free + idle) // (2 * max(1, taken)))
 
 
-def _drop(module: _DropoutNd, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Apply a dropout module to x [N, ...] with one mask for all N."""
-    shape = [1, *x.shape[1:]]
-    if isinstance(module, _CHANNELWISE):
-        shape[2:] = [1] * len(shape[2:])
-    keep = torch.rand(shape, generator=generator, device=x.device) >= module.p
-    if not isinstance(module, _ALPHA):
-        return x * (keep.to(x.dtype) / (1.0 - module.p)) if module.p < 1 else torch.zeros_like(x)
-    # Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017: an affine map restores mean and variance.
-    q = 1.0 - module.p
-    scale = 1.0 / math.sqrt(q + _ALPHA_VALUE**2 * q * module.p) if q else 0.0
-    return torch.where(keep, x, _ALPHA_VALUE) * scale - scale * module.p * _ALPHA_VALUE
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _empty_cache(inputs: tuple[Any, ...]) -> None:
+    if any(isinstance(i, Tensor) and i.is_cuda for i in inputs):
+        torch.cuda.empty_cache()

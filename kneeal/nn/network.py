@@ -99,7 +99,8 @@ def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequent
         layers += [
             nn.Conv2d(n_in if layer == 0 else n_out, n_out, 3, stride if layer == 0 else 1, padding=1, bias=False),
             SizeSafeInstanceNorm2d(n_out),
-            nn.LeakyReLU(0.2),
+            # In place: the norm's backward pass does not look at its output.
+            nn.LeakyReLU(0.2, inplace=True),
         ]
     return nn.Sequential(*layers)
 

@@ -1,0 +1,137 @@
+"""Dropout masks that are a function of a seed and a sample, for one sample or several at once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+_CHANNELWISE = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)
+_ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
+#: What an alpha dropout sets a dropped activation to: minus the product of SELU's two constants.
+_ALPHA_VALUE = -1.7580993408473766
+#: Bytes of masks that are kept from one batch to the next. 50 masks of the paper's network take 46 MB.
+_KEEP_BYTES = 512 * 2**20
+
+
+class UnforeseenDropout(Exception):  # noqa: N818 - not an error: the caller goes another way
+    """A dropout module was called when, or with a shape that, the observed pass did not show."""
+
+
+class DropoutMasks:
+    """The masks of a network's dropout modules: one mask a module, call and sample, shared by all inputs.
+
+    The mask of sample k depends on (seed, k, module, call) and the shape of one input, never on the batch, so masks
+    are drawn once and kept for the batches to come.
+
+    Args:
+        dropouts: The modules, all of them off.
+        seed: Seed of the masks.
+    """
+
+    def __init__(self, dropouts: Sequence[_DropoutNd], seed: int) -> None:
+        self._dropouts = tuple(dropouts)
+        self._seed = seed
+        self._places: list[tuple[int, int, torch.Size, torch.device]] = []
+        self._kept: dict[tuple[int, int, tuple[Any, ...]], Tensor] = {}
+        self._kept_bytes = 0
+        #: Bytes of the largest activation that a dropout module was given in the observed pass.
+        self.largest_input = 0
+
+    @contextmanager
+    def observe(self, sample: int = 0) -> Iterator[None]:
+        """Apply the masks of one sample, and remember which masks there were."""
+        self._places, self.largest_input = [], 0
+        calls = [0] * len(self._dropouts)
+
+        def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
+            def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
+                calls[index] += 1
+                place = (index, calls[index], _mask_shape(module, output), output.device)
+                self._places.append(place)
+                self.largest_input = max(self.largest_input, output.nbytes)
+                return _drop(module, output, self._stacked(place, sample, 1)[0])
+
+            return apply
+
+        with self._hooked(hook):
+            yield
+
+    def of(self, first: int, n: int) -> list[Tensor]:
+        """The masks of `n` samples from `first` on, [n, 1, ...] for each place that was observed."""
+        return [self._stacked(place, first, n) for place in self._places]
+
+    def apply(self, masks: Sequence[Tensor], forward: Callable[[], Tensor]) -> Tensor:
+        """Run `forward` with given masks [1, ...], one for each place that was observed.
+
+        Raises:
+            UnforeseenDropout: The dropout modules were not called as in the observed pass.
+        """
+        left = dict(zip(((index, call) for index, call, _, _ in self._places), masks, strict=True))
+        calls = [0] * len(self._dropouts)
+
+        def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
+            def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
+                calls[index] += 1
+                mask = left.pop((index, calls[index]), None)
+                if mask is None or mask.shape != _mask_shape(module, output):
+                    raise UnforeseenDropout
+                return _drop(module, output, mask)
+
+            return apply
+
+        with self._hooked(hook):
+            result = forward()
+        if left:
+            raise UnforeseenDropout
+        return result
+
+    @contextmanager
+    def _hooked(self, hook: Callable[[int], Callable[[Any, Any, Tensor], Tensor]]) -> Iterator[None]:
+        # The modules themselves are off, so a forward hook sees what they were given.
+        handles = [module.register_forward_hook(hook(index)) for index, module in enumerate(self._dropouts)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _stacked(self, place: tuple[int, int, torch.Size, torch.device], first: int, n: int) -> Tensor:
+        key = (first, n, place)
+        masks = self._kept.get(key)
+        if masks is None:
+            masks = torch.stack([self._draw(place, k) for k in range(first, first + n)])
+            if self._kept_bytes + masks.nbytes <= _KEEP_BYTES:
+                self._kept[key] = masks
+                self._kept_bytes += masks.nbytes
+        return masks
+
+    def _draw(self, place: tuple[int, int, torch.Size, torch.device], sample: int) -> Tensor:
+        index, call, shape, device = place
+        digest = hashlib.sha256(f"{self._seed}/{sample}/{index}/{call}".encode()).digest()
+        generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.rand(shape, generator=generator, device=device) >= self._dropouts[index].p
+
+
+def _mask_shape(module: Any, x: Tensor) -> torch.Size:
+    """One mask for all N of x [N, ...]."""
+    shape = [1, *x.shape[1:]]
+    if isinstance(module, _CHANNELWISE):
+        shape[2:] = [1] * len(shape[2:])
+    return torch.Size(shape)
+
+
+def _drop(module: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:
+    """Apply a dropout module to x [N, ...] with a mask [1, ...], true where an activation stays."""
+    if not isinstance(module, _ALPHA):
+        return x * (keep.to(x.dtype) / (1.0 - module.p)) if module.p < 1 else torch.zeros_like(x)
+    # Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017: an affine map restores mean and variance.
+    q = 1.0 - module.p
+    scale = 1.0 / math.sqrt(q + _ALPHA_VALUE**2 * q * module.p) if q else 0.0
+    return torch.where(keep, x, _ALPHA_VALUE) * scale - scale * module.p * _ALPHA_VALUE
