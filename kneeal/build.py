@@ -202,6 +202,8 @@ def run_id(config: RunConfig, cohort: Cohort) -> str:
 def open_run(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunFolder:
     """Begin a run folder, or go on with one of the same configuration and data.
 
+    A folder that holds nothing but a configuration is as good as new: its run was refused before it began.
+
     Args:
         out: The folder.
         config: The resolved configuration.
@@ -213,13 +215,14 @@ def open_run(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writ
         UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
     """
     folder = RunFolder(out, writer=writer)
-    if (out / CONFIG).is_file():
+    occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN) for path in out.iterdir()))
+    if (out / CONFIG).is_file() and occupied:
         if writer and not resume:
             raise UserError(
                 f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
             )
         _refuse_other_run(out, config, cohort)
-    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
+    elif occupied:
         raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
     folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
     folder.write_text(out / CONFIG, to_yaml(config))

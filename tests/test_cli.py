@@ -192,6 +192,14 @@ def test_what_is_there_is_not_written_over(data: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_a_run_that_was_refused_leaves_its_folder_free(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused(kneeal("fit", "--data", data, "--out", run, *TINY, "--set", "active.budget=500"), "budget = 500")
+    done = kneeal("fit", "--data", data, "--out", run, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "budget: 500" not in (run / "config.yaml").read_text()
+
+
 def test_a_folder_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(kneeal("fit", "--data", data, "--out", tmp_path / "file" / "run", *TINY), "cannot write")
