@@ -17,6 +17,7 @@ from kneeal import __version__, acquisition
 from kneeal.acquisition import Posterior, Strategy
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
+from kneeal.data.device_views import DeviceViews
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.splits import Splits, make_splits
@@ -131,7 +132,9 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
         patches=StoredPatches(cohort.dataset.patches, cohort.dataset.row),
         val=cohort.splits.val,
         test=cohort.splits.test,
-        views=Views(config.data.patch_size, **views.model_dump()),
+        views=(DeviceViews if views.where == "device" else Views)(
+            config.data.patch_size, **views.model_dump(exclude={"where"})
+        ),
         options=LoaderOptions(
             patch_size=config.data.patch_size,
             batch_size=training.batch_size,

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from kneeal.learner import Learner
 from kneeal.loop.events import FitProgress
@@ -76,3 +77,46 @@ class PredictionReports(Callback):
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end."""
         self.progress.predict_finished()
+
+
+class PredictionTable(Callback):
+    """Keeps what comes out of each batch, each number once: memory grows by the results and by nothing else.
+
+    Attributes:
+        columns: Name to [n, ...], the n knees of this device in the order of its loader.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Tensor] = {}
+        self._filled = 0
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Copy the rows of this batch to their place."""
+        start, end = self._filled, self._filled + len(outputs["position"])
+        for name, rows in outputs.items():
+            column = self.columns.get(name)
+            if column is None or len(column) < end:
+                column = self._room(column, rows, trainer, end)
+                self.columns[name] = column
+            column[start:end] = rows
+        self._filled = end
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave out the room that was not needed."""
+        self.columns = {name: column[: self._filled] for name, column in self.columns.items()}
+
+    def _room(self, column: Tensor | None, rows: Tensor, trainer: pl.Trainer, needed: int) -> Tensor:
+        if column is None:
+            # All batches but the last have the size of the first, so this is enough, and used up but for a batch.
+            batches = trainer.num_predict_batches[0]
+            known = int(batches) if batches != float("inf") else 1
+            return torch.empty((max(needed, known * len(rows)), *rows.shape[1:]), dtype=rows.dtype)
+        return torch.cat([column, torch.empty_like(column)])

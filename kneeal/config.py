@@ -43,12 +43,15 @@ class DataConfig(_Section):
     )
     split_seed: int | None = Field(None, description="seed of the division; the run's seed if empty")
     patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device, for views.where: worker")
 
 
 class ViewsConfig(_Section):
     """Random views."""
 
+    where: Literal["device", "worker"] = Field(
+        "device", description="made in a batch on the device, or one by one by the loader's workers (albumentations)"
+    )
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
     pad: Annotated[float, Field(ge=0.0, le=0.5)] = Field(0.05, description="share of the patch, then random crop")
     gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(

@@ -15,8 +15,10 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from kneeal.acquisition import Posterior, Predictions, measures
-from kneeal.callbacks import DeviceSeed, EpochReports, PredictionReports
+from kneeal.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions, Patches
+from kneeal.data.device_views import DeviceViews
+from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.learner import MONITOR, Learner, Predictor
@@ -52,7 +54,7 @@ class LightningRunner:
         patches: Patch pairs by knee id.
         val: Validation knees and grades.
         test: Test knees and grades.
-        views: Random views.
+        views: Random views: made on the device, or by the loader's workers.
         options: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
@@ -70,7 +72,7 @@ class LightningRunner:
         patches: Patches,
         val: Mapping[str, int],
         test: Mapping[str, int],
-        views: Views,
+        views: Views | DeviceViews,
         options: LoaderOptions,
         devices: Devices,
         epochs: int,
@@ -81,7 +83,8 @@ class LightningRunner:
     ) -> None:
         self.make_network = make_network
         self.make_learner = make_learner
-        self.patches = patches
+        # Kept from round to round, so that patches are resampled and brought to the device once a run.
+        self.patches = PatchStore(patches, options.patch_size) if isinstance(views, DeviceViews) else patches
         self.val = dict(val)
         self.test_knees = dict(test)
         self.views = views
@@ -159,20 +162,21 @@ class LightningRunner:
             seed=derive_seed(self.seed, "dropout", round),
             features=needs.features,
         )
-        bar = PredictionReports(self.progress, len(ids), what) if self.progress else None
-        trainer = self._trainer(callbacks=[bar] if bar else [], enable_checkpointing=False)
+        bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
+        collected = PredictionTable()
+        trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
         data = KneeDataModule(self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0)
         data.predict_dataloader = lambda: data.still_loader(ids)  # type: ignore[method-assign]
-        parts = trainer.predict(predictor, data) or []
-        table = _gather(
-            {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}, trainer
-        )
+        trainer.predict(predictor, data, return_predictions=False)
+        table = _gather(collected.columns, trainer)
         positions = table["position"]
         if sorted(positions.tolist()) != list(range(len(ids))):
             raise RuntimeError(f"{len(ids)} knees were to be predicted but {len(positions)} came back")
-        order = positions.argsort()
-        log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"][order]
-        return Predictions(ids, log_probs, table["features"][order] if needs.features else None)
+        if trainer.world_size > 1:  # one process predicts in order
+            order = positions.argsort()
+            table = {name: column[order] for name, column in table.items()}
+        log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"]
+        return Predictions(ids, log_probs, table["features"] if needs.features else None)
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         one = self.devices.devices == 1

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from kneeal.data.batches import StillBatches, ViewBatches
+from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import Share, ShuffledBatches
+from kneeal.data.store import Patches, PatchStore, StoredPatches
 from kneeal.data.views import Views, normalize, resize
 from kneeal.pool import PoolState
 
+__all__ = ["KneeDataModule", "LoaderOptions", "Patches", "StillKnees", "StoredPatches", "TrainingViews"]
 
-class Patches(Protocol):
-    """Where patch pairs come from."""
-
-    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
-        """The patch pair uint8 [2, H, H] of a knee, medial first."""
+#: What Lightning iterates over.
+Loader = DataLoader[dict[str, Any]] | ViewBatches | StillBatches
 
 
 class TrainingViews(Dataset[dict[str, Any]]):
@@ -90,7 +91,7 @@ class LoaderOptions:
         patch_size: Side in px that the network sees; patches are resampled to it.
         batch_size: Training knees a batch, over all devices.
         eval_batch_size: Knees a batch and device without gradients.
-        workers: Loader processes a device; 0 loads in the main process.
+        workers: Loader processes a device, for views made by workers; 0 loads in the main process.
     """
 
     patch_size: int = 128
@@ -104,8 +105,10 @@ class KneeDataModule(pl.LightningDataModule):
 
     The training labels are those of the pool state and no others; validation and test knees bring their own.
 
+    With `DeviceViews`, batches are made on the device of the trainer; with `Views`, by the loader's workers.
+
     Args:
-        patches: Patch pairs by knee id.
+        patches: Patch pairs by knee id; a `PatchStore` is used as it is, so that it can serve many rounds.
         state: The pool at the start of the round.
         val: Validation knees and their grades.
         views: The random views, made for patches of `options.patch_size`.
@@ -119,7 +122,7 @@ class KneeDataModule(pl.LightningDataModule):
         patches: Patches,
         state: PoolState,
         val: Mapping[str, int],
-        views: Views,
+        views: Views | DeviceViews,
         options: LoaderOptions,
         *,
         consistency: bool,
@@ -134,7 +137,7 @@ class KneeDataModule(pl.LightningDataModule):
         self.consistency = consistency
         self.seed = seed
 
-    def train_dataloader(self) -> dict[str, DataLoader[dict[str, Any]]]:
+    def train_dataloader(self) -> dict[str, Loader]:
         """`labeled` and, with consistency and a pseudo pool, `pseudo`: the same number of batches an epoch."""
         labeled = tuple(self.state.labeled)
         loaders = {"labeled": self._training_loader("labeled", labeled, self.state.labeled)}
@@ -142,29 +145,28 @@ class KneeDataModule(pl.LightningDataModule):
             loaders["pseudo"] = self._training_loader("pseudo", self.state.pseudo, None)
         return loaders
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> Loader:
         """Validation knees with their grades."""
         return self.still_loader(tuple(self.val), self.val)
 
-    def still_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> DataLoader[dict[str, Any]]:
+    def still_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> Loader:
         """Any knees, unchanged, in order; every device gets its share."""
-        dataset = StillKnees(self.patches, ids, size=self.options.patch_size, kl=kl)
-        rank, world_size = self._place()
+        rank, world_size, device = self._place()
+        share = Share(len(ids), rank=rank, world_size=world_size)
+        size = self.options.eval_batch_size
+        if isinstance(self.views, DeviceViews):
+            return StillBatches(self._store, ids, share, batch_size=size, kl=kl, device=device)
         return DataLoader(
-            dataset,
-            batch_size=self.options.eval_batch_size,
-            sampler=Share(len(dataset), rank=rank, world_size=world_size),
+            StillKnees(self.patches, ids, size=self.options.patch_size, kl=kl),
+            batch_size=size,
+            sampler=share,
             num_workers=self.options.workers,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _training_loader(
-        self, name: str, ids: Sequence[str], kl: Mapping[str, int] | None
-    ) -> DataLoader[dict[str, Any]]:
-        dataset = TrainingViews(
-            self.patches, ids, self.views, size=self.options.patch_size, n_views=2 if self.consistency else 1, kl=kl
-        )
-        rank, world_size = self._place()
+    def _training_loader(self, name: str, ids: Sequence[str], kl: Mapping[str, int] | None) -> Loader:
+        n_views = 2 if self.consistency else 1
+        rank, world_size, device = self._place()
         batches = ShuffledBatches(
             len(ids),
             self.options.batch_size,
@@ -172,32 +174,25 @@ class KneeDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
+        if isinstance(self.views, DeviceViews):
+            return ViewBatches(self._store, ids, batches, self.views, n_views=n_views, kl=kl, device=device)
         return DataLoader(
-            dataset,
+            TrainingViews(self.patches, ids, self.views, size=self.options.patch_size, n_views=n_views, kl=kl),
             batch_sampler=batches,
             num_workers=self.options.workers,
             persistent_workers=self.options.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _place(self) -> tuple[int, int]:
+    @cached_property
+    def _store(self) -> PatchStore:
+        size = self.options.patch_size
+        reuse = isinstance(self.patches, PatchStore) and self.patches.size == size
+        return self.patches if reuse else PatchStore(self.patches, size)  # type: ignore[return-value]
+
+    def _place(self) -> tuple[int, int, torch.device]:
+        """This device's number, the number of devices, and the device."""
         trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
-
-class StoredPatches:
-    """Patch pairs of a prepared data set by knee id.
-
-    Args:
-        patches: uint8 [N, 2, H, H], memory-mapped or not.
-        row: Position of each knee in `patches`.
-    """
-
-    def __init__(self, patches: NDArray[np.uint8], row: Mapping[str, int]) -> None:
-        self.patches = patches
-        self.row = row
-
-    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
-        """The patch pair uint8 [2, H, H] of a knee."""
-        pair: NDArray[np.uint8] = self.patches[self.row[knee_id]]
-        return pair
+        if trainer is None:
+            return 0, 1, torch.device("cpu")
+        return trainer.global_rank, trainer.world_size, trainer.strategy.root_device

@@ -64,7 +64,11 @@ class Views:
         Returns:
             uint8 [2, H, H].
         """
-        self._transform.set_random_seed(seed)
+        # Compose.set_random_seed gives every transform the same seed, so that noise would come with gamma and never
+        # without, and the crop would follow the angle.
+        states = np.random.SeedSequence(seed).generate_state(len(self._transform.transforms))
+        for transform, state in zip(self._transform.transforms, states.tolist(), strict=True):
+            transform.set_random_seed(state)
         image = self._transform(image=np.ascontiguousarray(pair.transpose(1, 2, 0)))["image"]
         return np.ascontiguousarray(image.transpose(2, 0, 1))
 

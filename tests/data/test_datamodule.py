@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions, StillKnees, StoredPatches
+from kneeal.data.device_views import DeviceViews
 from kneeal.data.views import Views
 from kneeal.pool import PoolState
 
@@ -15,8 +17,8 @@ PATCHES = StoredPatches(
 STATE = PoolState({IDS[3]: 4, IDS[7]: 0, IDS[1]: 2}, tuple(i for i in IDS[8:]), pseudo=IDS[8:11])
 
 
-def module(consistency: bool = True, state: PoolState = STATE) -> KneeDataModule:
-    views = Views(16, rotation=0.0, pad=0.0, gamma_p=0.0, noise_p=0.0)
+def module(consistency: bool = True, state: PoolState = STATE, kind: type = Views) -> KneeDataModule:
+    views = kind(16, rotation=0.0, pad=0.0, gamma_p=0.0, noise_p=0.0)
     options = LoaderOptions(patch_size=16, batch_size=2, eval_batch_size=4)
     return KneeDataModule(PATCHES, state, {IDS[0]: 1, IDS[2]: 3}, views, options, consistency=consistency, seed=0)
 
@@ -25,31 +27,36 @@ def knee_number(patches: torch.Tensor) -> list[int]:
     return ((patches.flatten(1).mean(1) + 1) * 255 / 2 / 10).round().int().tolist()
 
 
-def test_labeled_batches_hold_the_labels_of_the_state() -> None:
-    batches = list(module().train_dataloader()["labeled"])
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_labeled_batches_hold_the_labels_of_the_state(kind: type) -> None:
+    batches = list(module(kind=kind).train_dataloader()["labeled"])
     assert [batch["views"].shape for batch in batches] == [(2, 2, 2, 16, 16), (1, 2, 2, 16, 16)]
     seen = {n: kl for b in batches for n, kl in zip(knee_number(b["views"][:, 0]), b["kl"].tolist(), strict=True)}
     assert seen == {3: 4, 7: 0, 1: 2}
 
 
-def test_the_pseudo_pool_comes_in_two_views_and_without_any_label() -> None:
-    batches = list(module().train_dataloader()["pseudo"])
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_the_pseudo_pool_comes_in_two_views_and_without_any_label(kind: type) -> None:
+    batches = list(module(kind=kind).train_dataloader()["pseudo"])
     assert all(set(batch) == {"views"} for batch in batches)
     assert sorted(n for b in batches for n in knee_number(b["views"][:, 1])) == [8, 9, 10]
 
 
-def test_without_consistency_there_is_one_view_and_no_pseudo_pool() -> None:
-    loaders = module(consistency=False).train_dataloader()
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_without_consistency_there_is_one_view_and_no_pseudo_pool(kind: type) -> None:
+    loaders = module(consistency=False, kind=kind).train_dataloader()
     assert set(loaders) == {"labeled"}
     assert next(iter(loaders["labeled"]))["views"].shape[1] == 1
 
 
-def test_without_a_pseudo_pool_there_is_no_loader_for_it() -> None:
-    assert set(module(state=PoolState({IDS[3]: 4}, IDS[8:])).train_dataloader()) == {"labeled"}
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_without_a_pseudo_pool_there_is_no_loader_for_it(kind: type) -> None:
+    assert set(module(state=PoolState({IDS[3]: 4}, IDS[8:]), kind=kind).train_dataloader()) == {"labeled"}
 
 
-def test_validation_knees_bring_their_grades_in_order() -> None:
-    (batch,) = module().val_dataloader()
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_validation_knees_bring_their_grades_in_order(kind: type) -> None:
+    (batch,) = module(kind=kind).val_dataloader()
     assert knee_number(batch["patches"]) == [0, 2]
     assert batch["kl"].tolist() == [1, 3]
 

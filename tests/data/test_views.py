@@ -76,3 +76,20 @@ def test_resize_averages_and_keeps_what_has_the_size(pair: np.ndarray) -> None:
     assert half.shape == (2, 16, 16)
     assert half[0, 0, 0] == pytest.approx(pair[0, :2, :2].mean(), abs=1)
     assert np.array_equal(resize(pair, 32), pair)
+
+
+def test_the_parts_of_a_view_are_independent() -> None:
+    grey = np.full((2, 24, 24), 128, np.uint8)
+    views = Views(24, rotation=0.0, pad=0.0)
+    drawn = np.stack([views(grey, seed) for seed in range(300)]).astype(float)
+    noise = drawn.std(axis=(1, 2, 3)) > 1
+    gamma = np.abs(drawn.mean(axis=(1, 2, 3)) - 128) > 3
+    assert 0.4 < noise.mean() < 0.6
+    assert abs(np.corrcoef(noise, gamma)[0, 1]) < 0.2
+
+    dot = np.zeros((2, 101, 101), np.uint8)
+    dot[:, 48:53, 88:93] = 255
+    moves = Views(101, gamma_p=0.0, noise_p=0.0)
+    places = np.array([[axis.mean() for axis in np.nonzero(moves(dot, seed)[0] > 60)] for seed in range(300)])
+    # The angle moves the dot up and down, the crop both ways.
+    assert abs(np.corrcoef(places.T)[0, 1]) < 0.2

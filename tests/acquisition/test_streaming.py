@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from kneeal import acquisition
+from kneeal.acquisition import Posterior, Predictions, Strategy, streaming
+from kneeal.errors import UserError
+
+LOG_PROBS = (3 * torch.randn(203, 6, 5, generator=torch.Generator().manual_seed(0))).log_softmax(-1)
+IDS = tuple(f"{k}_L" for k in range(203))
+
+
+def pool(size: int = 20) -> list[Predictions]:
+    return list(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], size=size))
+
+
+@pytest.mark.parametrize("name", ["mi_mcd", "entropy_mcd", "entropy", "least_confidence"])
+@pytest.mark.parametrize("size", [1, 20, 203, 1000])
+def test_a_stream_selects_what_the_whole_pool_does(name: str, size: int) -> None:
+    strategy, whole = acquisition.get(name), Predictions(IDS, LOG_PROBS)
+    ids, scores = streaming.score(strategy, pool(size))
+    assert tuple(ids) == IDS
+    torch.testing.assert_close(scores, strategy.score(whole))
+    assert streaming.select(strategy, pool(size), 17, seed=4) == strategy.select(whole, 17, seed=4)
+
+
+def test_equal_scores_are_drawn_alike() -> None:
+    strategy = acquisition.get("random")
+    assert streaming.select(strategy, pool(), 9, seed=2) == strategy.select(Predictions(IDS), 9, seed=2)
+
+
+def test_a_chunk_is_let_go_before_the_next() -> None:
+    alive = 0
+    most = 0
+
+    def counted(start: int, end: int) -> Tensor:
+        nonlocal alive, most
+        part = LOG_PROBS[start:end].clone()
+        alive += 1
+        most = max(most, alive)
+
+        class Watch:
+            def __del__(self) -> None:
+                nonlocal alive
+                alive -= 1
+
+        part.watch = Watch()  # type: ignore[attr-defined]
+        return part
+
+    streaming.select(acquisition.get("mi_mcd"), streaming.chunks(IDS, counted, size=10), 5, seed=0)
+    assert most <= 2
+
+
+def test_an_empty_stream_has_nothing_to_select() -> None:
+    assert streaming.select(acquisition.get("mi_mcd"), [], 0, seed=0) == ()
+    with pytest.raises(ValueError, match="n must be between"):
+        streaming.select(acquisition.get("mi_mcd"), [], 1, seed=0)
+
+
+def test_an_id_that_comes_again_in_a_later_chunk_is_refused() -> None:
+    with pytest.raises(ValueError, match="distinct"):
+        streaming.score(acquisition.get("mi_mcd"), [*pool(), pool()[0]])
+
+
+class Pairs(Strategy):
+    posterior = Posterior.SAMPLES
+    source = "a test"
+
+    def score(self, predictions: Predictions) -> Tensor:
+        return torch.zeros(len(predictions))
+
+    def select(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
+    ) -> tuple[str, ...]:
+        return predictions.ids[:n]
+
+
+class Features(Pairs):
+    needs_features = True
+    select = Strategy.select  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Pairs, Features])
+def test_a_strategy_that_looks_at_the_pool_as_a_whole_is_refused(kind: type[Strategy]) -> None:
+    with pytest.raises(UserError, match="one Predictions"):
+        streaming.select(kind(), pool(), 3, seed=0)
+
+
+def test_a_chunk_of_no_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="size"):
+        next(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], size=0))
