@@ -23,10 +23,18 @@ LAYERS = (
     ("nn",),
     ("acquisition",),
     ("pool",),
-    ("errors", "seeds", ""),
+    ("errors", "seeds", "stats", ""),
 )
 #: What may be imported from elsewhere, where that is limited.
-ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}
+ALLOWED = {
+    "acquisition": {"torch"},
+    "nn": {"torch"},
+    "pool": set(),
+    "errors": set(),
+    "seeds": set(),
+    "loop": {"torch"},
+    "stats": {"numpy"},
+}
 STANDARD = {
     "__future__", "abc", "collections", "csv", "dataclasses", "difflib", "enum", "hashlib", "importlib", "inspect",
     "io", "json", "math", "os", "pathlib", "re", "shutil", "time", "types", "typing", "warnings",
