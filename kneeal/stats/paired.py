@@ -80,7 +80,7 @@ def balanced_accuracy(hits: Array, support: Array, weights: Array | None = None)
         [S], or [B, S] with weights. Grades without a knee do not count.
     """
     if weights is None:
-        return balanced_accuracy(hits, support, np.ones((1, support.shape[0])))[0]
+        return np.asarray(balanced_accuracy(hits, support, np.ones((1, support.shape[0])))[0])
     n_seeds, n_patients, n_grades = hits.shape
     knees = weights @ support  # [B, C]
     right = (weights @ hits.transpose(1, 0, 2).reshape(n_patients, -1)).reshape(len(weights), n_seeds, n_grades)
@@ -191,7 +191,8 @@ def _tolerance(d: Array) -> float:
 
 def _by_patient(values: Array, patient: NDArray[np.int64], grade: NDArray[np.int64], shape: tuple[int, int]) -> Array:
     """[P, C] sums of [N] values."""
-    return np.bincount(patient * shape[1] + grade, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
+    flat = np.bincount(patient * shape[1] + grade, weights=values, minlength=shape[0] * shape[1])
+    return np.asarray(flat, dtype=np.float64).reshape(shape)
 
 
 def _check_pair(a: Array, b: Array) -> None:
