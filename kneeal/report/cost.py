@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ def measure(runs: Sequence[Run]) -> list[Rates]:
     return [_rates(kind, group) for kind, group in kinds.items()]
 
 
-def project(config: dict[str, Any], rates: Sequence[Rates]) -> float:
+def project(config: Mapping[str, Any], rates: Sequence[Rates]) -> float:
     """Seconds of one device for a run at measured rates.
 
     Args:
@@ -108,7 +108,7 @@ def project(config: dict[str, Any], rates: Sequence[Rates]) -> float:
     return seconds
 
 
-def shape_of(config: dict[str, Any]) -> tuple[Any, ...]:
+def shape_of(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the measured runs must have in common with the ones that are projected."""
     return tuple(config.get(key) for key in _SHAPE)
 
