@@ -11,7 +11,7 @@ PACKAGE = Path(kneeal.__file__).parent
 #: From the top; a module may import from its own layer and from those below it.
 LAYERS = (
     ("cli", "__main__"),
-    ("study",),
+    ("study", "report"),
     ("job",),
     ("build",),
     ("config", "runner", "tracking", "console", "figures", "table"),
@@ -23,10 +23,18 @@ LAYERS = (
     ("nn",),
     ("acquisition",),
     ("pool",),
-    ("errors", "seeds", ""),
+    ("errors", "seeds", "stats", ""),
 )
 #: What may be imported from elsewhere, where that is limited.
-ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}
+ALLOWED = {
+    "acquisition": {"torch"},
+    "nn": {"torch"},
+    "pool": set(),
+    "errors": set(),
+    "seeds": set(),
+    "loop": {"torch"},
+    "stats": {"numpy"},
+}
 STANDARD = {
     "__future__", "abc", "collections", "contextlib", "csv", "dataclasses", "difflib", "enum", "hashlib", "importlib",
     "inspect", "io", "json", "math", "os", "pathlib", "re", "shutil", "time", "types", "typing", "warnings",

@@ -11,6 +11,7 @@ import typer
 from kneeal.errors import UserError
 
 if TYPE_CHECKING:
+    from kneeal.study.folder import CellStatus
     from kneeal.study.grid import Study
 
 _app = typer.Typer(help="Run a grid of settings and seeds.", rich_markup_mode=None)
@@ -36,6 +37,10 @@ def study(
     out: Out = None,
     workers: Annotated[int | None, typer.Option(help="Cells at once; by default what the machine holds.")] = None,
     gpu_fraction: Annotated[float, typer.Option(help="Share of a GPU that a cell takes.")] = 1.0,
+    ray: Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address.")] = None,
+    cell_gpus: Annotated[float | None, typer.Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
+    cell_cpus: Annotated[float, typer.Option(help="With --ray: CPUs of a cell.")] = 1.0,
+    ship_data: Annotated[bool, typer.Option("--ship-data", help="With --ray: send the data set to each node.")] = False,
     settings: Settings = None,
 ) -> None:
     """Run every cell of a study file that is not finished; a killed study goes on where it was."""
@@ -43,19 +48,67 @@ def study(
         context.obj = (config, data, out, settings)
         return
     from kneeal.study.local import LocalStudy, find_resources
-    from kneeal.study.show import show_grid
 
     read = _read(config, data, out, settings)
+    if ray is not None:
+        from kneeal.study.ray_cluster import run_on_ray
+
+        _conclude(read, run_on_ray(read, ray, say=_say, gpus=cell_gpus, cpus=cell_cpus, ship_data=ship_data))
+        return
     resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
     where = f"{len(resources.gpus)} GPUs" if resources.gpus else "no GPU"
     _say(
         f"{read.name}: {len(read.cells)} cells, {resources.workers} at once with {resources.threads} threads each, "
         f"{where}; study folder {read.out}"
     )
-    statuses = LocalStudy(read, resources, say=_say).run()
-    print(show_grid(read))
-    if any(status.state != "finished" for status in statuses.values()):
-        sys.exit(1)
+    _conclude(read, LocalStudy(read, resources, say=_say).run())
+
+
+@_app.command()
+def cell(
+    config: Config = None,
+    data: Data = None,
+    out: Out = None,
+    name: Annotated[str | None, typer.Option("--cell", help="The cell's name, as in study.json.")] = None,
+    index: Annotated[int | None, typer.Option(help="Or its number from 0, for a job array.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Run one cell: for a job array, or for the agent of a W&B sweep."""
+    from kneeal.study.single import run_single
+
+    run_single(_read(config, data, out, settings), name=name, index=index)
+
+
+@_app.command()
+def sweep(
+    config: Config = None,
+    data: Data = None,
+    out: Out = None,
+    file: Annotated[Path, typer.Option(help="Where to write the sweep.")] = Path("sweep.yaml"),
+    settings: Settings = None,
+) -> None:
+    """Write a W&B sweep that runs the same grid under W&B's own agent."""
+    from kneeal.loop.folder import write_atomic
+    from kneeal.study.single import sweep_yaml
+
+    read = _read(config, data, out, settings)
+    options = ["--config", str(config), *(["--data", str(data)] if data else []), "--out", str(read.out)]
+    for setting in settings or ():
+        options += ["--set", setting]
+    write_atomic(file, sweep_yaml(read, options))
+    print(f"wrote {file}: wandb sweep --project {read.name} {file}, then wandb agent with the id that it prints")
+
+
+@_app.command()
+def cost(
+    measured: Annotated[list[Path], typer.Argument(help="Runs to take the rates from.", metavar="RUN...")],
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """What a study would cost on one device, at the rates of runs that were measured."""
+    from kneeal.study.forecast import forecast
+
+    print(forecast(_read(config, None, None, settings), measured).text())
 
 
 @_app.command()
@@ -75,6 +128,14 @@ def _read(config: Path | None, data: Path | None, out: Path | None, settings: li
     if config is None:
         raise UserError("no study file", "a YAML file", "give --config FILE, for example --config configs/table2.yaml")
     return read_study(config, settings=settings or (), data=None if data is None else str(data), out=out)
+
+
+def _conclude(read: Study, statuses: dict[str, CellStatus]) -> None:
+    from kneeal.study.show import show_grid
+
+    print(show_grid(read))
+    if any(status.state != "finished" for status in statuses.values()):
+        sys.exit(1)
 
 
 def _say(line: str) -> None:

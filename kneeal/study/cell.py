@@ -1,4 +1,4 @@
-"""One cell in a process of its own: `python -m kneeal.study.cell CONFIG RUN ERROR`."""
+"""One cell in a process of its own: `python -m kneeal.study.cell CONFIG RUN ERROR [DATA]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> None:
     config, out, error_file = map(Path, sys.argv[1:4])
     _end_with_parent()
     try:
-        run_cell(config, out)
+        run_cell(config, out, data=sys.argv[4] if len(sys.argv) > 4 else None)
     except Exception as error:
         report = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -27,8 +27,14 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
-def run_cell(config: Path, out: Path) -> None:
-    """Run a cell, or go on with it."""
+def run_cell(config: Path, out: Path, *, data: str | None = None) -> None:
+    """Run a cell, or go on with it.
+
+    Args:
+        config: Its configuration.
+        out: Its run folder.
+        data: Where the data set is on this machine; where the configuration says if None.
+    """
     import torch
 
     from kneeal.config import resolve
@@ -36,7 +42,7 @@ def run_cell(config: Path, out: Path) -> None:
 
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    run_fit(resolve(str(config)), out, resume=True)
+    run_fit(resolve(str(config), flags={"data.dir": data}), out, resume=True)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,49 @@
+"""`kneeal report`: tables, figures and one page from any set of run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kneeal.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(report)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or study folders.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option(help="Where to write.")],
+    metric: Annotated[str, typer.Option(help="For the main table and the curves.")] = "balanced_accuracy",
+    labels: Annotated[str, typer.Option(help="Label counts of the table, for example 50,250,500,800.")] = "",
+    targets: Annotated[str, typer.Option(help="Values to count the labels saved for, for example 0.4,0.5.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Prepared data set; where the runs had it if not given.")] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
+    thumbnails: Annotated[int, typer.Option(help="Pictures of knees kept in the page.", min=0)] = 2000,
+) -> None:
+    """Compare runs: tables, figures, statistics and a self-contained report.html."""
+    from kneeal.report.write import write_report
+
+    main = write_report(
+        runs,
+        out,
+        metric=metric,
+        labels=[int(n) for n in _numbers(labels, "--labels")],
+        targets=_numbers(targets, "--targets"),
+        data=data,
+        title=title,
+        n_thumbnails=thumbnails,
+    )
+    print(main.text())
+    print(f"report: {out / 'report.html'}")
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UserError(f"{option} {text!r}", "numbers with commas between them", "correct the option") from error

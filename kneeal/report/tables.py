@@ -1,0 +1,182 @@
+"""Tables over seeds: a metric at label counts, area under the budget curve, labels saved, the paper's beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+
+from kneeal.report.runs import Runs, Setting
+from kneeal.report.text import TextTable, is_percent, metric_name, show
+from kneeal.stats.summary import Curve, Summary, area, labels_saved, labels_to_reach, summarize, summarize_at
+
+#: The paper's full training set, balanced accuracy in %, mean and standard error.
+PAPER_FULL = (64.13, 0.88)
+
+
+def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
+    """Mean and standard error of a metric at label counts; the baseline of all labels in its own column.
+
+    Args:
+        runs: The runs.
+        metric: A column of rounds.csv.
+        counts: Label counts, each matched exactly.
+    """
+    percent, n = is_percent(metric), len(runs.seeds)
+    rows = []
+    for setting in runs.curves:
+        curves = setting.curves(metric)
+        rows.append([setting.label, *(show(summarize_at(curves, c), percent=percent, n_seeds=n) for c in counts), ""])
+    rows += [
+        [setting.label, *[""] * len(counts), show(last(setting, metric), percent=percent, n_seeds=n)]
+        for setting in runs.baselines
+    ]
+    over = f"over {n} seeds" if n > 1 else "of one seed, which has no error"
+    place = "validation" if metric.startswith("val_") else "test"
+    return TextTable(
+        f"{metric_name(metric)} on the {place} set, by number of labels",
+        ["setting", *map(str, counts), "all"],
+        rows,
+        ["", f"mean±standard error (s / √n) {over}", *runs.messages],
+    )
+
+
+def last(setting: Setting, metric: str) -> Summary | None:
+    """A metric after the last round of each run, whatever its label count: for the baseline of all labels."""
+    values = [curve.values[-1] for curve in setting.curves(metric).values() if len(curve.values)]
+    return summarize(values) if values else None
+
+
+def long_table(runs: Runs) -> pd.DataFrame:
+    """Every metric of every setting at every label count, as numbers: for other programs."""
+    rows = []
+    for setting in runs.settings:
+        for metric in runs.metrics:
+            curves = setting.curves(metric)
+            for n in sorted({int(n) for curve in curves.values() for n in curve.n_labeled}):
+                found = summarize_at(curves, n, runs.seeds)
+                if found is not None:
+                    missing = " ".join(map(str, found.missing))
+                    rows.append((setting.label, metric, n, found.mean, found.error, found.n, missing))
+    return pd.DataFrame(
+        rows, columns=["setting", "metric", "n_labeled", "mean", "standard_error", "n_seeds", "missing_seeds"]
+    )
+
+
+def mean_curve(setting: Setting, metric: str) -> Curve:
+    """Mean over the seeds at the label counts that all of them have."""
+    curves = list(setting.curves(metric).values())
+    common = sorted(set.intersection(*({int(n) for n in curve.n_labeled} for curve in curves)))
+    return Curve.of(common, [float(np.mean([curve.at(n) for curve in curves])) for n in common])
+
+
+def common_range(runs: Runs, metric: str) -> tuple[int, int] | None:
+    """The widest range of label counts at whose ends every run has a round."""
+    curves = [curve for setting in runs.curves for curve in setting.curves(metric).values()]
+    if not curves:
+        return None
+    common = sorted(set.intersection(*({int(n) for n in curve.n_labeled} for curve in curves)))
+    return (common[0], common[-1]) if len(common) > 1 else None
+
+
+def area_summary(setting: Setting, metric: str, low: int, high: int) -> Summary | None:
+    """Area under the budget curve over the seeds."""
+    values = [value for curve in setting.curves(metric).values() if (value := area(curve, low, high)) is not None]
+    return summarize(values) if values else None
+
+
+def area_table(runs: Runs, metric: str) -> TextTable:
+    """Area under the budget curve, divided by its range: the mean of the metric over the budget."""
+    span, percent = common_range(runs, metric), is_percent(metric)
+    if span is None:
+        return TextTable(
+            "area under the budget curve", ["setting"], [[s.label] for s in runs.curves],
+            ["", "no range of label counts that all runs share"],
+        )  # fmt: skip
+    rows = [
+        [s.label, show(area_summary(s, metric, *span), percent=percent, n_seeds=len(runs.seeds))] for s in runs.curves
+    ]
+    title = f"area under the budget curve from {span[0]} to {span[1]} labels, as the mean of {metric_name(metric)}"
+    return TextTable(title, ["setting", "area"], rows)
+
+
+def find_random(runs: Runs) -> Setting | None:
+    """The setting that asks at random, without consistency if there is one."""
+    found = sorted((s for s in runs.curves if s.first.strategy == "random"), key=lambda s: s.first.consistency)
+    return found[0] if found else None
+
+
+def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextTable:
+    """Labels needed for a value, and how many fewer than random asking needs.
+
+    Labels needed are read from the mean curve, on straight lines between rounds. Labels saved are paired by seed.
+
+    Args:
+        runs: The runs.
+        metric: A metric that rises with quality, for example test_balanced_accuracy.
+        targets: Values; what random reaches on average at its end if there is none.
+    """
+    random, percent, factor = find_random(runs), is_percent(metric), 100 if is_percent(metric) else 1
+    if random is None:
+        return TextTable("labels saved against random", ["setting"], [], ["", "no setting that asks at random"])
+    reference = mean_curve(random, metric)
+    targets = list(targets) or [float(reference.values[-1])]
+    header, rows = ["setting"], []
+    for target in targets:
+        goal = f"{factor * target:.{1 if percent else 3}f}{' %' if percent else ''}"
+        header += [f"labels for {goal}", "saved", "saved, by seed"]
+    for setting in runs.curves:
+        row = [setting.label]
+        for target in targets:
+            needed = labels_to_reach(mean_curve(setting, metric), target)
+            saved = labels_saved(mean_curve(setting, metric), reference, target)
+            own, other = setting.curves(metric), random.curves(metric)
+            pairs = [labels_saved(own[s], other[s], target) for s in own if s in other]
+            known = [value for value in pairs if value is not None]
+            by_seed = _show_labels(summarize(known)) if known else "-"
+            by_seed += f" ({len(known)}/{len(pairs)} seeds)" if len(known) < len(pairs) else ""
+            row += ["never" if needed is None else f"{needed:.0f}", "-" if saved is None else f"{saved:+.0f}", by_seed]
+        rows.append(row)
+    return TextTable(
+        f"labels needed for {metric_name(metric)}, and saved against {random.label}", header, rows,
+        ["", "saved by seed: seeds in which either never reaches the value do not count, and are said"],
+    )  # fmt: skip
+
+
+def paper_numbers() -> pd.DataFrame:
+    """The paper's Table 2: strategy, consistency, n_labeled, mean and error in %."""
+    with resources.as_file(resources.files("kneeal.report") / "paper_table2.csv") as path:
+        return pd.read_csv(path)
+
+
+def paper_table(runs: Runs) -> TextTable | None:
+    """Balanced accuracy here beside the paper's, where both have it; None where they share no label count."""
+    paper, metric, n = paper_numbers(), "test_balanced_accuracy", len(runs.seeds)
+    counts = [c for c in sorted(set(paper["n_labeled"])) if c in runs.label_counts]
+    if metric not in runs.metrics or not counts:
+        return None
+    rows = []
+    for setting in runs.curves:
+        first = setting.first
+        rows_paper = paper[(paper["strategy"] == first.strategy) & (paper["consistency"] == first.consistency)]
+        if rows_paper.empty:
+            continue
+        curves, row = setting.curves(metric), [setting.label]
+        for count in counts:
+            theirs = rows_paper[rows_paper["n_labeled"] == count].iloc[0]
+            ours = show(summarize_at(curves, count), percent=True, n_seeds=n)
+            row += [ours, f"{theirs['mean']:.2f}±{theirs['error']:.2f}"]
+        rows.append(row)
+    for setting in runs.baselines:
+        if not setting.first.consistency:
+            empty = [""] * (2 * len(counts) - 2)
+            ours = show(last(setting, metric), percent=True, n_seeds=n)
+            rows.append([f"{setting.label} (all labels)", *empty, ours, "{:.2f}±{:.2f}".format(*PAPER_FULL)])
+    header = ["setting", *(text for count in counts for text in (f"{count} here", f"{count} paper"))]
+    return TextTable("balanced accuracy in % beside the paper's Table 2", header, rows) if rows else None
+
+
+def _show_labels(summary: Summary) -> str:
+    return f"{summary.mean:+.0f}" + (f"±{summary.error:.0f}" if summary.error is not None else "")

@@ -1,0 +1,160 @@
+"""Everything that `kneeal report` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.data.prepared import PreparedDataset
+from kneeal.errors import UserError
+from kneeal.loop.folder import cannot_write, write_atomic
+from kneeal.report.claims import check_claims
+from kneeal.report.comparisons import compare, comparison_table, win_matrix
+from kneeal.report.cost import cost_table
+from kneeal.report.figures import draw_figures
+from kneeal.report.page import make_page
+from kneeal.report.queries import mix_table, overlap_table
+from kneeal.report.runs import Runs, read_runs
+from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
+from kneeal.report.text import TextTable
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    metric: str = "balanced_accuracy",
+    labels: Sequence[int] = (),
+    targets: Sequence[float] = (),
+    data: Path | None = None,
+    title: str = "Active learning for knee osteoarthritis",
+    n_thumbnails: int = 2000,
+) -> TextTable:
+    """Write tables, figures, report.md and report.html.
+
+    Args:
+        folders: Run folders, or study folders.
+        out: Where to write; made if need be, and files of an earlier report are replaced.
+        metric: For the main table and the learning curves.
+        labels: Label counts of the main table; the paper's or four over the range if empty.
+        targets: Values of the metric to count the labels saved for.
+        data: The data set; where the runs had it if None. Without it there are no pictures and no sites.
+        title: Heading of the page.
+        n_thumbnails: Pictures kept in the page.
+
+    Returns:
+        The main table.
+
+    Raises:
+        UserError: See `read_runs`; or the metric or a label count does not exist, or `out` cannot be written.
+    """
+    runs = read_runs(folders)
+    column = runs.metric(metric)
+    counts = _counts(runs, labels)
+    dataset, note = _dataset(runs, data)
+    if note:
+        runs = Runs(runs.settings, runs.seeds, (*runs.messages, note))
+    patients, sites = _patients(runs, dataset)
+    main = metric_table(runs, column, counts)
+    last = max(counts) if counts else 0
+    comparisons = compare(runs, last, patients)
+    claims = check_claims(runs)
+    paper = paper_table(runs)
+    tables = [
+        *([paper] if paper else []),
+        area_table(runs, column),
+        saved_table(runs, column, targets),
+        *([comparison_table(comparisons, last), win_matrix(comparisons)] if comparisons else []),
+        mix_table(runs, patients, sites),
+        overlap_table(runs),
+        cost_table(runs),
+    ]
+    names = ["table2_beside_paper"] if paper else []
+    names += ["area", "labels_saved", *(["comparisons", "wins"] if comparisons else []), "asked", "overlap", "cost"]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in (("table", main), *zip(names, tables, strict=True)):
+            write_atomic(out / f"{name}.txt", table.text())
+            write_atomic(out / f"{name}.csv", table.csv())
+            write_atomic(out / f"{name}.md", table.markdown())
+            write_atomic(out / f"{name}.tex", table.latex())
+        write_atomic(out / "curves.csv", long_table(runs).to_csv(index=False))
+        figures = draw_figures(runs, column, out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    write_atomic(out / "report.md", _markdown(runs, title, main, claims_text(runs), tables, figures))
+    page = make_page(
+        runs, column, counts, title=title, claims=claims, tables=tables, n_thumbnails=n_thumbnails,
+        thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
+    )  # fmt: skip
+    write_atomic(out / "report.html", page)
+    return main
+
+
+def claims_text(runs: Runs) -> str:
+    """The claims with their evidence, in Markdown."""
+    parts = [
+        f"### {claim.claim[0].upper()}{claim.claim[1:]}?\n\n**{claim.verdict}**\n\nRule: {claim.rule}.\n\n"
+        f"{claim.evidence.markdown()}"
+        for claim in check_claims(runs)
+    ]
+    return "\n".join(parts)
+
+
+def _markdown(
+    runs: Runs, title: str, main: TextTable, claims: str, tables: Sequence[TextTable], figures: Sequence[Path]
+) -> str:
+    parts = [f"# {title}", f"## {main.title}", main.markdown()]
+    if claims:
+        parts += ["## The paper's claims on these runs", claims]
+    for table in tables:
+        parts += [f"## {table.title[0].upper()}{table.title[1:]}", table.markdown()]
+    parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _counts(runs: Runs, labels: Sequence[int]) -> tuple[int, ...]:
+    unknown = [n for n in labels if n not in runs.label_counts]
+    if unknown:
+        raise UserError(
+            f"no round with {', '.join(map(str, unknown))} labels",
+            f"label counts among {', '.join(map(str, runs.label_counts))}",
+            "correct --labels; nothing is interpolated",
+        )
+    return tuple(labels) or runs.default_counts()
+
+
+def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, str]:
+    """The data set, if it is where it should be, and else a message."""
+    if given is not None:
+        return PreparedDataset.open(given), ""
+    named = next((run.data_dir for s in runs.settings for run in s.runs.values() if run.data_dir), None)
+    if named is None or not Path(named).is_dir():
+        where = f" ({named})" if named else ""
+        return None, f"the data set{where} is not at hand, so there are no pictures and no sites; give --data DIR"
+    return PreparedDataset.open(Path(named)), ""
+
+
+def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Patient and site by knee. Without the data set the patient is in the knee's name: <patient>_<side>."""
+    if dataset is not None:
+        known = dataset.manifest.patients
+        missing = [i for i in runs.settings[0].first.predictions(0).ids if i not in known]
+        if missing:
+            raise UserError(
+                f"the data set {dataset.path} lacks {len(missing)} test knees of the runs, for example {missing[0]}",
+                "the data set that the runs were made of",
+                "give it with --data",
+            )
+        return known, dataset.manifest.sites
+    first = runs.settings[0].first
+    ids = {i for s in runs.settings for run in s.runs.values() for q in run.queries() for i in q.ids}
+    ids.update(first.predictions(int(first.rounds["round"].iloc[0])).ids)
+    return {i: i.rpartition("_")[0] or i for i in ids}, {}
+
+
+def _picture(dataset: PreparedDataset, knee: str) -> NDArray[np.uint8]:
+    return np.concatenate(list(dataset.patches[dataset.row[knee]]), axis=1)

@@ -1,0 +1,132 @@
+"""Mean and standard error over seeds, area under the budget curve, labels needed for an accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Values of several seeds.
+
+    Attributes:
+        mean: Their mean.
+        error: Standard error s / sqrt(n), s with n - 1; None for a single seed, which has no error.
+        n: How many.
+        missing: Seeds that should be there and are not.
+    """
+
+    mean: float
+    error: float | None
+    n: int
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one run.
+
+    Attributes:
+        n_labeled: [R] label counts, rising.
+        values: [R] the metric.
+    """
+
+    n_labeled: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, n_labeled: Sequence[int], values: Sequence[float]) -> Curve:
+        """A curve from plain numbers.
+
+        Raises:
+            ValueError: The lengths differ, or the label counts do not rise.
+        """
+        n, v = np.asarray(n_labeled, dtype=np.int64), np.asarray(values, dtype=np.float64)
+        if n.shape != v.shape or n.ndim != 1:
+            raise ValueError(f"label counts and values must be of one length, but got {n.shape} and {v.shape}.")
+        if (np.diff(n) <= 0).any():
+            raise ValueError(f"label counts must rise, but got {n.tolist()}.")
+        return cls(n, v)
+
+    def at(self, n: int) -> float | None:
+        """The value at exactly n labels; None where the run has no such round: nothing is interpolated."""
+        found = np.flatnonzero(self.n_labeled == n)
+        return float(self.values[found[0]]) if len(found) else None
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean and standard error of independent values.
+
+    Raises:
+        ValueError: There is no value.
+    """
+    if not len(values):
+        raise ValueError("there must be at least one value to summarize.")
+    array = np.asarray(values, dtype=np.float64)
+    error = float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else None
+    return Summary(float(array.mean()), error, len(array))
+
+
+def summarize_at(curves: Mapping[int, Curve], n: int, seeds: Sequence[int] = ()) -> Summary | None:
+    """The seeds' values at exactly n labels.
+
+    Args:
+        curves: By seed.
+        n: Label count. Only rounds with exactly that many labels enter.
+        seeds: Every seed that should be there; those without a value are named in `missing`.
+
+    Returns:
+        None where no seed has that label count.
+    """
+    values = {seed: value for seed, curve in curves.items() if (value := curve.at(n)) is not None}
+    if not values:
+        return None
+    whole = summarize(list(values.values()))
+    missing = tuple(sorted({*curves, *seeds} - set(values)))
+    return Summary(whole.mean, whole.error, whole.n, missing)
+
+
+def area(curve: Curve, low: int, high: int) -> float | None:
+    """Area under the budget curve from `low` to `high` labels, divided by that range: the mean height.
+
+    Trapezoids between the rounds. In the metric's own unit.
+
+    Returns:
+        None unless the run has rounds at exactly `low` and `high` labels.
+
+    Raises:
+        ValueError: `high` is not above `low`.
+    """
+    if high <= low:
+        raise ValueError(f"the range must be rising, but got {low=}, {high=}.")
+    if curve.at(low) is None or curve.at(high) is None:
+        return None
+    inside = (curve.n_labeled >= low) & (curve.n_labeled <= high)
+    n, v = curve.n_labeled[inside].astype(np.float64), curve.values[inside]
+    return float(((v[1:] + v[:-1]) / 2 * np.diff(n)).sum() / (high - low))
+
+
+def labels_to_reach(curve: Curve, target: float) -> float | None:
+    """The fewest labels at which a curve reaches a value, on straight lines between its rounds.
+
+    Returns:
+        None if it never does. A curve that begins above the target gives its first label count.
+    """
+    reached = np.flatnonzero(curve.values >= target)
+    if not len(reached):
+        return None
+    k = int(reached[0])
+    if k == 0:
+        return float(curve.n_labeled[0])
+    (n0, n1), (v0, v1) = curve.n_labeled[k - 1 : k + 1], curve.values[k - 1 : k + 1]
+    return float(n0 + (target - v0) / (v1 - v0) * (n1 - n0))
+
+
+def labels_saved(curve: Curve, reference: Curve, target: float) -> float | None:
+    """How many labels fewer than the reference a curve needs for a value; None if one never reaches it."""
+    own, other = labels_to_reach(curve, target), labels_to_reach(reference, target)
+    return None if own is None or other is None else other - own

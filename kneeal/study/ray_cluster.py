@@ -1,0 +1,195 @@
+"""Cells on a Ray cluster. Ray is an extra and is imported when it is asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kneeal.data.prepared import MANIFEST, PreparedDataset
+from kneeal.errors import UserError
+from kneeal.study.folder import CellStatus, StudyFolder, is_finished, try_lock
+from kneeal.study.grid import Study
+
+#: Seconds to wait for the lock of a cell whose former worker is dying.
+_LOCK_PATIENCE = 60.0
+
+
+def run_on_ray(
+    study: Study,
+    address: str,
+    *,
+    say: Callable[[str], None],
+    gpus: float | None = None,
+    cpus: float = 1.0,
+    ship_data: bool = False,
+    max_retries: int = 5,
+) -> dict[str, CellStatus]:
+    """Run the cells of a study that are not finished on a cluster.
+
+    Each cell is one Ray task that starts `python -m kneeal.study.cell`. A task whose worker or node is lost is
+    started again elsewhere and goes on from the last finished round in the run folder, so the study folder must lie
+    on storage that every node sees under the same path.
+
+    Args:
+        study: The cells.
+        address: "auto", or the address of a cluster.
+        say: Called with each line for the user.
+        gpus: GPUs of a cell, fractions allowed; the cell's devices where the cluster has GPUs, if None.
+        cpus: CPUs of a cell.
+        ship_data: Send the data set to each node once, for nodes that do not see its folder.
+        max_retries: How often a cell may lose its worker.
+
+    Returns:
+        The status of each cell by name.
+
+    Raises:
+        UserError: Ray is not installed, there is no such cluster, or it lacks what a cell asks for.
+    """
+    ray = _import_ray()
+    _connect(ray, address)
+    try:
+        return _run(ray, study, say, gpus, cpus, ship_data, max_retries)
+    finally:
+        ray.shutdown()
+
+
+def _run(
+    ray: Any, study: Study, say: Callable[[str], None], gpus: float | None, cpus: float, ship: bool, max_retries: int
+) -> dict[str, CellStatus]:
+    have = ray.cluster_resources()
+    devices = max(cell.config.compute.devices for cell in study.cells)
+    gpus = (float(devices) if have.get("GPU", 0) else 0.0) if gpus is None else gpus
+    if have.get("CPU", 0) < cpus or have.get("GPU", 0) < gpus:
+        raise UserError(
+            f"a cluster with {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs",
+            f"at least {cpus:g} CPUs and {gpus:g} GPUs for one cell",
+            "start more nodes, or lower --cell-gpus or --cell-cpus",
+        )
+    folder = StudyFolder(study.out.resolve())
+    folder.write(study)
+    packed = ray.put(_pack(study)) if ship else None
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=max_retries, scheduling_strategy="SPREAD")(_cell_task)
+    waiting = {}
+    for cell in study.cells:
+        if folder.status(cell).state != "finished":
+            folder.error(cell).unlink(missing_ok=True)
+            paths = [str(p) for p in (folder.config(cell), folder.run(cell), folder.error(cell), folder.log(cell))]
+            waiting[task.remote(paths, str(folder.lock(cell)), packed)] = cell
+    n_done = len(study.cells) - len(waiting)
+    say(f"{n_done} of {len(study.cells)} cells are finished already; {len(ray.nodes())} nodes, {gpus:g} GPUs a cell")
+    while waiting:
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        for reference in done:
+            cell = waiting.pop(reference)
+            n_done += 1
+            head = f"[{n_done}/{len(study.cells)}] {cell.setting}, seed {cell.seed}: "
+            try:
+                node = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                # What the task said is in its error file; a cell that lost all its workers left none.
+                if not folder.error(cell).is_file():
+                    folder.error(cell).write_text(f"lost on the cluster: {error}\n", encoding="utf-8")
+                node = ""
+            status = folder.status(cell)
+            if status.state == "finished":
+                accuracy = 100 * (status.balanced_accuracy or 0.0)
+                say(f"{head}finished on {node}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels")
+            else:
+                say(f"{head}FAILED: {status.error}")
+    return {cell.name: folder.status(cell) for cell in study.cells}
+
+
+def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) -> str:
+    """Run on a node: one cell in a process of its own. Returns the node's name; says in the error file what fails."""
+    config, run, error, log = map(Path, paths)
+    if not config.is_file():
+        raise RuntimeError(f"{socket.gethostname()} does not see {config}: the study folder must be on shared storage")
+    handle = _wait_for_lock(Path(lock))
+    try:
+        if run.is_dir() and is_finished(run):
+            return socket.gethostname()
+        command = [sys.executable, "-m", "kneeal.study.cell", str(config), str(run), str(error)]
+        if packed is not None:
+            command.append(str(_unpack(*packed)))
+        with log.open("ab") as output:
+            options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+            done = subprocess.run(command, pass_fds=(handle,), check=False, **options)
+        if done.returncode < 0:
+            # The process was killed, not wrong: the worker goes with it, so that Ray starts the task again.
+            os._exit(1)
+        if done.returncode and not error.is_file():
+            error.write_text(f"exit status {done.returncode}; see {log}\n", encoding="utf-8")
+        return socket.gethostname()
+    finally:
+        os.close(handle)
+
+
+def _wait_for_lock(lock: Path) -> int:
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while (handle := try_lock(lock)) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"another process works on the cell ({lock})")
+        time.sleep(0.2)
+    return handle
+
+
+def _pack(study: Study) -> tuple[str, bytes]:
+    """Checksum and content of the one data set of a study."""
+    folders = {cell.config.data.dir for cell in study.cells}
+    if len(folders) != 1 or None in folders:
+        raise UserError(
+            f"{len(folders)} data sets to ship", "one data set for all cells", "give --data, or use shared storage"
+        )
+    dataset = PreparedDataset.open(Path(str(folders.pop())))
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(json.dumps(dataset.info["checksums"], sort_keys=True).encode()).hexdigest()[:16]
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for path in sorted(dataset.path.iterdir()):
+            archive.add(path, arcname=path.name)
+    return digest, content.getvalue()
+
+
+def _unpack(digest: str, content: bytes) -> Path:
+    """Unpack a shipped data set once a node; several cells may try at the same time."""
+    target = Path(tempfile.gettempdir()) / f"kneeal-data-{digest}"
+    if not (target / MANIFEST).is_file():
+        work = Path(tempfile.mkdtemp(prefix="kneeal-data-"))
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            archive.extractall(work, filter="data")
+        try:
+            work.rename(target)
+        except OSError:  # another cell was first
+            if not (target / MANIFEST).is_file():
+                raise
+    return target
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UserError(
+            f"no Ray cluster at {address!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            "the address of a running cluster, or auto on one of its nodes",
+            "start it with `ray start --head`, or leave out --ray to run on this machine",
+        ) from error
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--ray without Ray", "the extra `ray`", "pip install 'kneeal[ray]'") from error
+    return ray

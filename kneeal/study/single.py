@@ -1,0 +1,79 @@
+"""One cell at a time, for schedulers other than ours: job arrays and the agent of a W&B sweep."""
+
+from __future__ import annotations
+
+import difflib
+
+import yaml
+
+from kneeal.errors import UserError
+from kneeal.study.cell import run_cell
+from kneeal.study.folder import StudyFolder, locked
+from kneeal.study.grid import Cell, Study
+
+
+def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
+    """Run one cell, or go on with it; a finished one is left as it is.
+
+    Args:
+        study: The study.
+        name: The cell's name.
+        index: Or its number, from 0.
+
+    Raises:
+        UserError: There is no such cell, or another process works on it.
+    """
+    cell = _find(study, name, index)
+    folder = StudyFolder(study.out)
+    folder.write(study)
+    with locked(folder.lock(cell)) as handle:
+        if handle is None:
+            raise UserError(
+                f"another process works on {cell.name}", "one process a cell", "wait for it, or choose another cell"
+            )
+        if folder.status(cell).state == "finished":
+            print(f"{cell.name} is finished already")
+            return
+        folder.error(cell).unlink(missing_ok=True)
+        run_cell(folder.config(cell), folder.run(cell))
+
+
+def sweep_yaml(study: Study, options: list[str]) -> str:
+    """A W&B sweep over the cells.
+
+    Args:
+        study: The study.
+        options: Command-line options of `kneeal study cell` beside the cell.
+    """
+    command = ["${env}", "kneeal", "study", "cell", *options, "${args}"]
+    sweep = {
+        "name": study.name,
+        "project": study.name,
+        "method": "grid",
+        "metric": {"name": "test/balanced_accuracy", "goal": "maximize"},
+        "parameters": {"cell": {"values": [cell.name for cell in study.cells]}},
+        "command": command,
+    }
+    return yaml.safe_dump(sweep, sort_keys=False)
+
+
+def _find(study: Study, name: str | None, index: int | None) -> Cell:
+    if (name is None) == (index is None):
+        raise UserError(
+            "no cell" if name is None else "a name and an index", "one of --cell and --index", "give one of them"
+        )
+    if index is not None:
+        if not 0 <= index < len(study.cells):
+            raise UserError(
+                f"--index {index}", f"0 to {len(study.cells) - 1}", f"the study has {len(study.cells)} cells"
+            )
+        return study.cells[index]
+    found = next((cell for cell in study.cells if cell.name == name), None)
+    if found is None:
+        near = difflib.get_close_matches(str(name), [cell.name for cell in study.cells], 1)
+        raise UserError(
+            f"no cell called {name!r}",
+            f"one of the {len(study.cells)} cells in study.json",
+            f"did you mean {near[0]!r}?" if near else "see `kneeal study status`",
+        )
+    return found
