@@ -28,7 +28,7 @@ LAYERS = (
 ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}
 STANDARD = {
     "__future__", "abc", "collections", "csv", "dataclasses", "difflib", "enum", "hashlib", "importlib", "inspect",
-    "io", "json", "math", "os", "pathlib", "re", "shutil", "time", "types", "typing", "warnings",
+    "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time", "types", "typing", "warnings",
 }  # fmt: skip
 
 

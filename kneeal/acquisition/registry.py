@@ -32,6 +32,7 @@ class StrategyInfo:
     name: str
     posterior: Posterior
     needs_features: bool
+    batch_aware: bool
     source: str
     summary: str
     options: Mapping[str, Any]
@@ -101,7 +102,15 @@ def describe(name: str) -> StrategyInfo:
     """
     strategy = _find(name)
     summary = (inspect.getdoc(strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
-    return StrategyInfo(name, strategy.posterior, strategy.needs_features, strategy.source, summary, _options(strategy))
+    return StrategyInfo(
+        name,
+        strategy.posterior,
+        strategy.needs_features,
+        strategy.batch_aware,
+        strategy.source,
+        summary,
+        _options(strategy),
+    )
 
 
 def _find(name: str) -> type[Strategy]:
