@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -140,8 +141,10 @@ def _find(name: str) -> type[Strategy]:
     )
 
 
-def _plugins() -> Iterator[EntryPoint]:
-    yield from entry_points(group=GROUP)
+@functools.cache
+def _plugins() -> tuple[EntryPoint, ...]:
+    """Found once a process: it reads a file of every installed package."""
+    return tuple(entry_points(group=GROUP))
 
 
 def _load(point: EntryPoint) -> type[Strategy]:
