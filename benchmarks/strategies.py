@@ -87,15 +87,19 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         found = json.loads(done.stdout)
         rows.append((name, acquisition.describe(name), found, load))
-        print(f"{name:26s}{found['seconds']:8.1f} s{found['peak_gib']:8.2f} GiB   load {load:.1f}", flush=True)
+        print(
+            f"{name:26s}{found['seconds']:8.1f} s{found['cpu_seconds']:8.1f} CPU s{found['peak_gib']:8.2f} GiB   load {load:.1f}",
+            flush=True,
+        )
     if arguments.only:
         return
     lines = [
         "# Time and memory of the strategies",
         "",
-        f"One query of {N_QUERY} from {arguments.knees:,} knees with {N_FEATURES} features, {N_SAMPLES} posterior samples "
-        f"of {N_GRADES} grades and {N_LABELED} labeled knees, each in a process of its own with two threads. Memory is "
-        "the peak of the whole process, torch and the pool itself included. Written by `make bench-strategies`.",
+        f"One query of {N_QUERY} from {arguments.knees:,} knees with {N_FEATURES} features, {N_SAMPLES} posterior "
+        f"samples of {N_GRADES} grades and {N_LABELED} labeled knees, each in a process of its own with two threads. "
+        "Memory is the peak of the whole process, torch and the pool itself included. Written by "
+        "`make bench-strategies`.",
         "",
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}. The load is how many "
         "processes wanted to run when the strategy started (one-minute mean): above the number of cores, the seconds "

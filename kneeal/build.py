@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from kneeal import __version__, acquisition
+from kneeal import __version__, acquisition, around
 from kneeal.acquisition import Posterior, Strategy
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
@@ -153,8 +153,12 @@ def build_loop(
     if Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
     active = config.active
+    strategy = around.constrain(
+        strategy, active.constraints, cohort.dataset.manifest, cohort.splits.train, active.budget
+    )
+    runner = build_runner(config, cohort, progress)
     return ActiveLearningLoop(
-        build_runner(config, cohort, progress),
+        runner,
         strategy,
         cohort.splits.train,
         folder,
@@ -165,6 +169,7 @@ def build_loop(
         n_grades=N_GRADES,
         seed=config.seed,
         listeners=listeners,
+        first_query=around.first_query(config, cohort, runner),
     )
 
 

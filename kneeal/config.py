@@ -84,6 +84,7 @@ class TrainingConfig(_Section):
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")
     validate_every: Positive = Field(1, description="epochs")
     start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
+    init: str | None = Field(None, description="file whose branch weights each fit starts from; random if empty")
 
 
 class ActiveConfig(_Section):
@@ -95,6 +96,13 @@ class ActiveConfig(_Section):
     n_query: Positive = Field(50, description="knees of every other query")
     budget: Positive = Field(800, description="labeled knees at the end")
     pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
+    constraints: list[dict[str, Any]] = Field(
+        default_factory=list, description="limits of every query, for example `[{name: max_per_group, by: patient_id}]`"
+    )
+    first_query: str = Field("random", description="who makes the first query: random or a strategy on features alone")
+    first_features: Literal["init", "pixels"] = Field(
+        "init", description="features for it: of the weights in training.init, or the patches at 16 px"
+    )
 
 
 class TrackingConfig(_Section):

@@ -12,7 +12,7 @@ PACKAGE = Path(kneeal.__file__).parent
 LAYERS = (
     ("cli", "__main__"),
     ("job",),
-    ("build",),
+    ("build", "around"),
     ("config", "runner", "tracking", "console", "figures", "table"),
     ("callbacks", "yaml_files"),
     ("learner",),

@@ -42,7 +42,7 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
 
     source = "Kirsch, van Amersfoort and Gal, BatchBALD, NeurIPS 2019"
 
-    def __init__(self, *, n_configurations: int = 4000, n_candidates: int = 10_000, n_samples: int = 50) -> None:
+    def __init__(self, *, n_configurations: int = 2000, n_candidates: int = 4000, n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
         self.n_configurations = whole("n_configurations", n_configurations, 2)
         self.n_candidates = whole("n_candidates", n_candidates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ class Strategy(ABC):
     posterior: Posterior
     needs_features: bool = False
     batch_aware: bool = False
-    source: ClassVar[str]
+    source: str
     n_samples: int = 1
 
     @property
