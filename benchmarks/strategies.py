@@ -88,7 +88,8 @@ def main() -> None:
         found = json.loads(done.stdout)
         rows.append((name, acquisition.describe(name), found, load))
         print(
-            f"{name:26s}{found['seconds']:8.1f} s{found['cpu_seconds']:8.1f} CPU s{found['peak_gib']:8.2f} GiB   load {load:.1f}",
+            f"{name:26s}{found['seconds']:8.1f} s{found['cpu_seconds']:8.1f} CPU s"
+            f"{found['peak_gib']:8.2f} GiB   load {load:.1f}",
             flush=True,
         )
     if arguments.only:

@@ -28,6 +28,7 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
+from kneeal.nn import ssl
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
@@ -94,9 +95,16 @@ def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
     return strategy, pseudo if config.loss.consistency else None
 
 
+def make_method(config: RunConfig) -> ssl.Method | None:
+    """The semi-supervised method, where it is another than equation (1)."""
+    loss = config.loss
+    return ssl.get(loss.method, **loss.options) if loss.consistency and loss.method != "consistency" else None
+
+
 def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
     """The Lightning runner."""
     training, loss, views = config.training, config.loss, config.views
+    make_method(config)  # refuses an unknown method now rather than in a fit
     if training.batch_size % config.compute.devices:
         raise UserError(
             f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
@@ -107,7 +115,8 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
     def make_learner(network: nn.Module) -> Learner:
         return Learner(
             network,
-            consistency=ConsistencyLoss(loss.target) if loss.consistency else None,
+            consistency=ConsistencyLoss(loss.target) if loss.consistency and loss.method == "consistency" else None,
+            method=make_method(config),
             weight=loss.weight,
             ramp_up_epochs=loss.ramp_up_epochs,
             learning_rate=training.learning_rate,

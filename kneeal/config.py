@@ -64,6 +64,10 @@ class LossConfig(_Section):
     """Equation (1)."""
 
     consistency: bool = Field(True, description="the second term of equation (1)")
+    method: str = Field(
+        "consistency", description="the second term, or pi_model, mean_teacher, fixmatch, pseudo_label, semixup"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="of another method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = Field(
         "features", description="what two views shall agree in"
     )

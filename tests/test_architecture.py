@@ -27,8 +27,8 @@ LAYERS = (
 #: What may be imported from elsewhere, where that is limited.
 ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}
 STANDARD = {
-    "__future__", "abc", "collections", "csv", "dataclasses", "difflib", "enum", "functools", "hashlib", "importlib",
-    "inspect", "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time", "types", "typing", "warnings",
+    "__future__", "abc", "collections", "copy", "csv", "dataclasses", "difflib", "enum", "functools", "hashlib",
+    "importlib", "inspect", "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time", "types", "typing", "warnings",
 }  # fmt: skip
 
 
