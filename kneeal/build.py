@@ -32,6 +32,7 @@ from kneeal.nn import ssl
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.posterior import WITH_DROPOUT, make_runner
 from kneeal.runner import Devices, LightningRunner
 from kneeal.yaml_files import read_yaml
 
@@ -159,13 +160,14 @@ def build_loop(
 ) -> ActiveLearningLoop:
     """The loop of one run, at the point where its folder says it is."""
     strategy, pseudo = make_strategies(config)
-    if Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}:
+    samples = Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}
+    if config.posterior.method in WITH_DROPOUT and samples:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
     active = config.active
     strategy = around.constrain(
         strategy, active.constraints, cohort.dataset.manifest, cohort.splits.train, active.budget
     )
-    runner = build_runner(config, cohort, progress)
+    runner = make_runner(config, lambda c: build_runner(c, cohort, progress))
     return ActiveLearningLoop(
         runner,
         strategy,

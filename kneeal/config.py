@@ -109,6 +109,15 @@ class ActiveConfig(_Section):
     )
 
 
+class PosteriorConfig(_Section):
+    """What posterior samples are."""
+
+    method: Literal["mcd", "ensemble", "mcd_ensemble", "snapshot", "tta", "laplace"] = Field(
+        "mcd", description="Monte-Carlo dropout, networks, both, one network's cycles, views, or a Gaussian last layer"
+    )
+    members: Annotated[int, Field(ge=2)] = Field(5, description="networks of an ensemble, or cycles of a snapshot one")
+
+
 class TrackingConfig(_Section):
     """Weights & Biases."""
 
@@ -137,6 +146,7 @@ class RunConfig(_Section):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     active: ActiveConfig = ActiveConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
     tracking: TrackingConfig = TrackingConfig()
     compute: ComputeConfig = ComputeConfig()
 

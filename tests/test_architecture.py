@@ -12,9 +12,10 @@ PACKAGE = Path(kneeal.__file__).parent
 LAYERS = (
     ("cli", "__main__"),
     ("job",),
-    ("build", "around"),
+    ("build", "around", "posterior"),
     ("config", "runner", "tracking", "console", "figures", "table"),
     ("callbacks", "yaml_files"),
+    ("posteriors",),
     ("learner",),
     ("data",),
     ("loop",),
@@ -28,7 +29,8 @@ LAYERS = (
 ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}
 STANDARD = {
     "__future__", "abc", "collections", "copy", "csv", "dataclasses", "difflib", "enum", "functools", "hashlib",
-    "importlib", "inspect", "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time", "types", "typing", "warnings",
+    "importlib", "inspect", "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time",
+    "types", "typing", "warnings",
 }  # fmt: skip
 
 
