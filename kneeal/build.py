@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -79,13 +81,34 @@ def open_cohort(config: RunConfig) -> Cohort:
 def make_network(config: RunConfig) -> nn.Module:
     """The network, with random weights."""
     model = config.model
-    return SiameseKneeNet(
+    network = SiameseKneeNet(
         width=model.width,
         dropout=model.dropout,
         classifier_dropout=model.classifier_dropout,
         pooling=model.pooling,
         n_grades=N_GRADES,
     )
+    if config.training.init is not None:
+        load_branch(network, Path(config.training.init))
+    return network
+
+
+def load_branch(network: SiameseKneeNet, path: Path) -> None:
+    """Load the weights of the branch from a checkpoint; the classifier stays as it is.
+
+    Raises:
+        UserError: The file is no checkpoint of such a branch.
+    """
+    prefix = "network.branch."
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
+            "a checkpoint that kneeal wrote with the same model.width and model.pooling",
+            "check --init, or set the model settings of the checkpoint",
+        ) from error
 
 
 def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:

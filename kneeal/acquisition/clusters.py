@@ -66,6 +66,10 @@ class TypiClust(BatchStrategy):
         order = sorted(
             range(k), key=lambda c: (int(sizes[c] < self.min_cluster_size), int(n_labeled[c]), -int(sizes[c]))
         )
+        # Where the first n clusters can each give a knee, the others are never drawn from.
+        pool_sizes = torch.bincount(labels[:n_pool], minlength=k)
+        if all(int(sizes[c]) >= self.min_cluster_size and int(pool_sizes[c]) for c in order[:n]) and len(order) >= n:
+            order = order[:n]
         ranked = [_most_typical(x, torch.nonzero(labels == c)[:, 0], self.n_neighbors, generator) for c in order]
         queues = [[p for p in rows.tolist() if p < n_pool] for rows in ranked]
         chosen: list[int] = []
