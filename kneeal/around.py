@@ -89,7 +89,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
         raise UserError(f"active.constraints: {name}: {error.found}", error.expected, error.cure) from error
     except TypeError as error:
         raise UserError(
-            f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/constraints.md"
+            f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/around.md"
         ) from error
 
 
@@ -118,7 +118,7 @@ def first_query(config: RunConfig, cohort: Any, runner: Runner) -> FirstQuery:
         raise UserError(
             f"active.first_query = {active.first_query!r} without weights to compute features with",
             "training.init (--init FILE), or active.first_features=pixels",
-            "make weights with `kneeal pretrain`, or choose pixels",
+            "give a checkpoint that kneeal wrote, or choose pixels",
         )
     limits = [setting for setting in active.constraints if setting.get("name") != "mix"]
     if active.first_query == "random" and not limits:

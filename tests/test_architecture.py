@@ -13,7 +13,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("job",),
     ("build", "around", "posterior"),
-    ("config", "runner", "tracking", "console", "figures", "table"),
+    ("config", "runner", "tracking", "console", "figures", "table", "stopping"),
     ("callbacks", "yaml_files"),
     ("posteriors",),
     ("learner",),

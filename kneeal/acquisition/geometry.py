@@ -13,7 +13,7 @@ from kneeal.acquisition.batch import draw
 #: Entries of a block of distances; bounds the memory beyond the features.
 BLOCK = 2**24
 #: Points that place the centres of k-means; all points are assigned to them afterwards.
-FIT_POINTS = 25_000
+FIT_POINTS = 12_000
 
 
 def unit(features: Tensor) -> Tensor:
