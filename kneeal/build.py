@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from kneeal import __version__, acquisition
+from kneeal import __version__, acquisition, around
 from kneeal.acquisition import Posterior, Strategy
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
@@ -29,9 +31,11 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
+from kneeal.nn import ssl
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.posterior import WITH_DROPOUT, make_runner
 from kneeal.runner import Devices, LightningRunner
 from kneeal.yaml_files import read_yaml
 
@@ -78,13 +82,34 @@ def open_cohort(config: RunConfig) -> Cohort:
 def make_network(config: RunConfig) -> nn.Module:
     """The network, with random weights."""
     model = config.model
-    return SiameseKneeNet(
+    network = SiameseKneeNet(
         width=model.width,
         dropout=model.dropout,
         classifier_dropout=model.classifier_dropout,
         pooling=model.pooling,
         n_grades=N_GRADES,
     )
+    if config.training.init is not None:
+        load_branch(network, Path(config.training.init))
+    return network
+
+
+def load_branch(network: SiameseKneeNet, path: Path) -> None:
+    """Load the weights of the branch from a checkpoint; the classifier stays as it is.
+
+    Raises:
+        UserError: The file is no checkpoint of such a branch.
+    """
+    prefix = "network.branch."
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
+            "a checkpoint that kneeal wrote with the same model.width and model.pooling",
+            "check --init, or set the model settings of the checkpoint",
+        ) from error
 
 
 def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
@@ -102,9 +127,16 @@ def make_schedule(config: RunConfig, n_pool: int) -> Schedule:
     return Schedule(n_init, min(config.active.n_query, n_pool) if n_init == n_pool else config.active.n_query, budget)
 
 
+def make_method(config: RunConfig) -> ssl.Method | None:
+    """The semi-supervised method, where it is another than equation (1)."""
+    loss = config.loss
+    return ssl.get(loss.method, **loss.options) if loss.consistency and loss.method != "consistency" else None
+
+
 def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
     """The Lightning runner."""
     training, loss, views = config.training, config.loss, config.views
+    make_method(config)  # refuses an unknown method now rather than in a fit
     if training.batch_size % config.compute.devices:
         raise UserError(
             f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
@@ -115,7 +147,8 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
     def make_learner(network: nn.Module) -> Learner:
         return Learner(
             network,
-            consistency=ConsistencyLoss(loss.target) if loss.consistency else None,
+            consistency=ConsistencyLoss(loss.target) if loss.consistency and loss.method == "consistency" else None,
+            method=make_method(config),
             weight=loss.weight,
             ramp_up_epochs=loss.ramp_up_epochs,
             learning_rate=training.learning_rate,
@@ -160,20 +193,27 @@ def build_loop(
 ) -> ActiveLearningLoop:
     """The loop of one run, at the point where its folder says it is."""
     strategy, pseudo = make_strategies(config)
-    if Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}:
+    samples = Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}
+    if config.posterior.method in WITH_DROPOUT and samples:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
+    active, schedule = config.active, make_schedule(config, len(cohort.splits.train))
+    strategy = around.constrain(
+        strategy, active.constraints, cohort.dataset.manifest, cohort.splits.train, schedule.budget
+    )
+    runner = make_runner(config, lambda c: build_runner(c, cohort, progress))
     return ActiveLearningLoop(
-        build_runner(config, cohort, progress),
+        runner,
         strategy,
         cohort.splits.train,
         folder,
-        make_schedule(config, len(cohort.splits.train)),
+        schedule,
         consistency=config.loss.consistency,
         pseudo_strategy=pseudo,
         warm_start=config.training.start == "warm",
         n_grades=N_GRADES,
         seed=config.seed,
         listeners=listeners,
+        first_query=around.first_query(config, cohort, runner, schedule.budget),
     )
 
 

@@ -77,6 +77,10 @@ class LossConfig(_Section):
     """Equation (1)."""
 
     consistency: bool = Field(True, description="the second term of equation (1)")
+    method: str = Field(
+        "consistency", description="the second term, or pi_model, mean_teacher, fixmatch, pseudo_label, semixup"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="of another method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = Field(
         "features", description="what two views shall agree in"
     )
@@ -97,6 +101,7 @@ class TrainingConfig(_Section):
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")
     validate_every: Positive = Field(1, description="epochs")
     start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
+    init: str | None = Field(None, description="file whose branch weights each fit starts from; random if empty")
 
 
 class ActiveConfig(_Section):
@@ -110,6 +115,22 @@ class ActiveConfig(_Section):
     n_query: Positive = Field(50, description="knees of every other query")
     budget: Count = Field(800, description="labeled knees at the end; `all` is every training knee")
     pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
+    constraints: list[dict[str, Any]] = Field(
+        default_factory=list, description="limits of every query, for example `[{name: max_per_group, by: patient_id}]`"
+    )
+    first_query: str = Field("random", description="who makes the first query: random or a strategy on features alone")
+    first_features: Literal["init", "pixels"] = Field(
+        "init", description="features for it: of the weights in training.init, or the patches at 16 px"
+    )
+
+
+class PosteriorConfig(_Section):
+    """What posterior samples are."""
+
+    method: Literal["mcd", "ensemble", "mcd_ensemble", "snapshot", "tta", "laplace"] = Field(
+        "mcd", description="Monte-Carlo dropout, networks, both, one network's cycles, views, or a Gaussian last layer"
+    )
+    members: Annotated[int, Field(ge=2)] = Field(5, description="networks of an ensemble, or cycles of a snapshot one")
 
 
 class TrackingConfig(_Section):
@@ -143,6 +164,7 @@ class RunConfig(_Section):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     active: ActiveConfig = ActiveConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
     tracking: TrackingConfig = TrackingConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -16,6 +16,7 @@ from kneeal.metrics import balanced_accuracy
 from kneeal.nn.consistency import ConsistencyLoss, ramp_up
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
+from kneeal.nn.ssl import Method, Step
 
 #: The name under which the metric that chooses the best epoch is logged.
 MONITOR = "val/balanced_accuracy"
@@ -35,6 +36,7 @@ class Learner(pl.LightningModule):
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
         n_grades: Number of classes.
+        method: Another semi-supervised term in the place of `consistency`.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Learner(pl.LightningModule):
         milestones: Sequence[int] = (),
         factor: float = 0.1,
         n_grades: int = 5,
+        method: Method | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.consistency = consistency
+        self.method = method
         self.weight = weight
         self.ramp_up_epochs = ramp_up_epochs
         self.learning_rate = learning_rate
@@ -85,8 +89,21 @@ class Learner(pl.LightningModule):
         if self.consistency is not None:
             weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
             loss = loss + weight * self.consistency(views[0], views[1])
+        elif self.method is not None:
+            weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
+            loss = loss + weight * self.method(Step(self.network, knees, views[0], views[1], kl))
         self.epoch_loss.add(loss.detach(), len(kl))
         return loss
+
+    def on_fit_start(self) -> None:
+        """Let a semi-supervised method begin."""
+        if self.method is not None:
+            self.method.started(self.network)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let a semi-supervised method follow the weights."""
+        if self.method is not None:
+            self.method.stepped(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Count right and wrong grades."""

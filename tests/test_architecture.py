@@ -13,9 +13,10 @@ LAYERS = (
     ("cli", "__main__"),
     ("study", "report"),
     ("job",),
-    ("build",),
-    ("config", "runner", "tracking", "console", "figures", "table"),
+    ("build", "around", "posterior"),
+    ("config", "runner", "tracking", "console", "figures", "table", "stopping"),
     ("callbacks", "yaml_files"),
+    ("posteriors",),
     ("learner",),
     ("data",),
     ("loop",),
@@ -36,8 +37,9 @@ ALLOWED = {
     "stats": {"numpy"},
 }
 STANDARD = {
-    "__future__", "abc", "collections", "contextlib", "csv", "dataclasses", "difflib", "enum", "hashlib", "importlib",
-    "inspect", "io", "json", "math", "os", "pathlib", "re", "shutil", "time", "types", "typing", "warnings",
+    "__future__", "abc", "collections", "contextlib", "copy", "csv", "dataclasses", "difflib", "enum", "functools",
+    "hashlib", "importlib", "inspect", "io", "json", "math", "os", "pathlib", "pkgutil", "re", "shutil", "time",
+    "types", "typing", "warnings",
 }  # fmt: skip
 
 

@@ -9,6 +9,9 @@
 50
 """
 
+import pkgutil
+from importlib import import_module
+
 from kneeal.acquisition import measures, paper
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import (
@@ -20,11 +23,17 @@ from kneeal.acquisition.registry import (
     get,
     register,
 )
-from kneeal.acquisition.strategy import Strategy, top_n
+from kneeal.acquisition.strategy import SamplingStrategy, Strategy, top_n
+
+# A file of this folder is a family of strategies by being there: importing it registers them. All of them need
+# torch alone, so this costs some milliseconds.
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Posterior",
     "Predictions",
+    "SamplingStrategy",
     "Strategy",
     "StrategyInfo",
     "UnknownStrategyError",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import Strategy
-from kneeal.errors import UserError
+from kneeal.acquisition.strategy import SamplingStrategy, Strategy
 
 _GAL = "Gal, Islam and Ghahramani, Deep Bayesian Active Learning with Image Data, ICML 2017"
 
@@ -52,25 +49,8 @@ class Entropy(Strategy):
         return measures.entropy(predictions.given())
 
 
-class _MonteCarlo(Strategy):
-    """A strategy on posterior samples.
-
-    Args:
-        n_samples: Monte-Carlo dropout passes K, at least 2.
-    """
-
-    posterior: ClassVar[Posterior] = Posterior.SAMPLES
-
-    def __init__(self, *, n_samples: int = 50) -> None:
-        if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 2:
-            raise UserError(
-                f"n_samples = {n_samples!r}", "a whole number of at least 2", "set n_samples, 50 in the paper"
-            )
-        self.n_samples = n_samples
-
-
 @register("entropy_mcd")
-class EntropyMCD(_MonteCarlo):
+class EntropyMCD(SamplingStrategy):
     """The knees of the highest total uncertainty: entropy of the mean over dropout samples."""
 
     source = _GAL
@@ -81,7 +61,7 @@ class EntropyMCD(_MonteCarlo):
 
 
 @register("mi_mcd")
-class MutualInformationMCD(_MonteCarlo):
+class MutualInformationMCD(SamplingStrategy):
     """The knees of the highest epistemic uncertainty: mutual information of grade and weights."""
 
     source = f"Houlsby et al., arXiv:1112.5745, 2011; {_GAL}"

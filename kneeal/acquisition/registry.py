@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ class StrategyInfo:
     name: str
     posterior: Posterior
     needs_features: bool
+    batch_aware: bool
     source: str
     summary: str
     options: Mapping[str, Any]
@@ -101,7 +103,15 @@ def describe(name: str) -> StrategyInfo:
     """
     strategy = _find(name)
     summary = (inspect.getdoc(strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
-    return StrategyInfo(name, strategy.posterior, strategy.needs_features, strategy.source, summary, _options(strategy))
+    return StrategyInfo(
+        name,
+        strategy.posterior,
+        strategy.needs_features,
+        strategy.batch_aware,
+        strategy.source,
+        summary,
+        _options(strategy),
+    )
 
 
 def _find(name: str) -> type[Strategy]:
@@ -131,8 +141,10 @@ def _find(name: str) -> type[Strategy]:
     )
 
 
-def _plugins() -> Iterator[EntryPoint]:
-    yield from entry_points(group=GROUP)
+@functools.cache
+def _plugins() -> tuple[EntryPoint, ...]:
+    """Found once a process: it reads a file of every installed package."""
+    return tuple(entry_points(group=GROUP))
 
 
 def _load(point: EntryPoint) -> type[Strategy]:

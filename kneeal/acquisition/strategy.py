@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.errors import UserError
 
 
 class Strategy(ABC):
@@ -20,12 +20,15 @@ class Strategy(ABC):
         posterior: What it needs to be given.
         needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
         source: Where it comes from.
+        batch_aware: Whether it chooses knees together, so that a query does not repeat itself.
         n_samples: Posterior samples K that it wants, where `posterior` is SAMPLES.
     """
 
-    posterior: ClassVar[Posterior]
-    needs_features: ClassVar[bool] = False
-    source: ClassVar[str]
+    # Not class variables: a strategy around another one has what that one has.
+    posterior: Posterior
+    needs_features: bool = False
+    batch_aware: bool = False
+    source: str
     n_samples: int = 1
 
     @property
@@ -63,6 +66,26 @@ class Strategy(ABC):
         """
         positions = top_n(self.score(predictions), n, seed=seed)
         return tuple(predictions.ids[p] for p in positions.tolist())
+
+
+class SamplingStrategy(Strategy):
+    """A strategy on posterior samples.
+
+    Args:
+        n_samples: Posterior samples K, at least 2.
+
+    Raises:
+        UserError: n_samples is no such number.
+    """
+
+    posterior = Posterior.SAMPLES
+
+    def __init__(self, *, n_samples: int = 50) -> None:
+        if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 2:
+            raise UserError(
+                f"n_samples = {n_samples!r}", "a whole number of at least 2", "set n_samples, 50 in the paper"
+            )
+        self.n_samples = n_samples
 
 
 def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:

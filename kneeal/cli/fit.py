@@ -22,6 +22,7 @@ def fit(
     ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,
     devices: Annotated[int | None, typer.Option(help="Number of devices.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint whose branch every fit starts from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
@@ -34,6 +35,7 @@ def fit(
         "active.strategy": strategy,
         "data.dir": None if data is None else str(data),
         "seed": seed,
+        "training.init": None if init is None else str(init),
         "loss.consistency": ssl,
         "compute.devices": devices,
         "compute.accelerator": accelerator,

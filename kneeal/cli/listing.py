@@ -17,7 +17,8 @@ def strategies() -> None:
     for info in acquisition.describe_all():
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         needs = [info.posterior.name.lower(), *(["features"] if info.needs_features else [])]
+        together = "   chooses knees together" if info.batch_aware else ""
         print(
-            f"{info.name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}\n"
+            f"{info.name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}{together}\n"
             f"    source: {info.source}"
         )

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kneeal.acquisition import Posterior, Predictions, Strategy, top_n
 from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
 from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, RunFolder
 from kneeal.loop.oracle import Oracle
-from kneeal.loop.query import Query, Schedule, check_answers
+from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
 from kneeal.loop.record import read_report
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
@@ -39,6 +37,7 @@ class ActiveLearningLoop:
         n_grades: Number of grades; an answer lies in [0, n_grades).
         seed: Seed of the first query and of every selection.
         listeners: Told about the rounds.
+        first_query: Makes the first query, before anything is trained; random if None.
 
     Raises:
         UserError: The schedule does not fit the pool, the run on disk has another pool, or consistency is
@@ -59,6 +58,7 @@ class ActiveLearningLoop:
         n_grades: int = 5,
         seed: int = 0,
         listeners: Sequence[LoopListener] = (),
+        first_query: FirstQuery | None = None,
     ) -> None:
         schedule.check(len(pool))
         self.uncertainty = pseudo_strategy or strategy
@@ -78,6 +78,7 @@ class ActiveLearningLoop:
         self.n_grades = n_grades
         self.seed = seed
         self.listeners = tuple(listeners)
+        self.first_query = first_query or random_first_query
         self.state = folder.latest_state() or PoolState({}, tuple(pool))
         if {*self.state.labeled, *self.state.unlabeled} != set(pool):
             raise UserError(
@@ -167,10 +168,8 @@ class ActiveLearningLoop:
     # -- one round ---------------------------------------------------------------------------------------------------
 
     def _first_query(self) -> Query:
-        order = torch.randperm(
-            len(self.state.unlabeled), generator=torch.Generator().manual_seed(derive_seed(self.seed, "first query"))
-        )
-        query = Query(0, tuple(self.state.unlabeled[i] for i in order[: self.schedule.n_init].tolist()))
+        seed = derive_seed(self.seed, "first query")
+        query = Query(0, tuple(self.first_query(self.state.unlabeled, self.schedule.n_init, seed)))
         self._write_query(query, {})
         return query
 

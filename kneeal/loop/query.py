@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from kneeal.errors import UserError
+
+#: From the ids of the pool, a number of knees and a seed to the knees of the first query.
+FirstQuery = Callable[[Sequence[str], int, int], Sequence[str]]
+
+
+def random_first_query(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
+    """Any n knees of the pool."""
+    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
+    return tuple(ids[i] for i in order[:n].tolist())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+r"""BAIT: the knees whose grades would leave the least error in the last layer, by Fisher information.
+
+Symbols:
+    h [F] the features, p the largest probability, I(x) = p (1 - p) h h^T the Fisher information of a knee in the
+    problem "the most probable grade or not" (Huseljic et al., 2024, who show that it serves as well as that of all C
+    grades, which has C F rows). F = sum over pool and labeled knees of I(x), M = lambda 1 + sum over labeled of I(x).
+    The query S minimizes tr( (M + sum_S I)^-1 F ).
+
+I(x) has rank 1, so with u = M^-1 h and B = M^-1 F M^-1, adding or removing x changes M^-1 by a multiple of u u^T and
+B by rank 2. What counts for a knee, a(x) = h^T M^-1 h and b(x) = h^T B h, is kept up to date for all knees with two
+products of N x F by F: a choice costs O(N F) and no F x F product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition import measures
+from kneeal.acquisition.batch import BatchStrategy, features_of
+from kneeal.acquisition.options import number, whole
+from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.registry import register
+
+
+@register("bait")
+class BAIT(BatchStrategy):
+    """The knees that together leave the least expected error in the last layer.
+
+    Args:
+        regularization: lambda, above 0.
+        oversampling: Greedily add so many times n knees, then remove all but n, 1 or more; 2 in the source.
+    """
+
+    posterior = Posterior.POINT
+    needs_features = True
+    source = (
+        "Ash et al., Gone Fishing: Neural Active Learning with Fisher Embeddings, NeurIPS 2021; "
+        "Huseljic et al., Fast Fishing: Approximating BAIT for Efficient and Scalable Deep Active Image "
+        "Classification, ECML PKDD 2024"
+    )
+
+    def __init__(self, *, regularization: float = 1.0, oversampling: int = 2) -> None:
+        self.regularization = number("regularization", regularization, 0.0)
+        self.oversampling = whole("oversampling", oversampling)
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """Fisher information tr I(x) = p (1 - p) |h|^2, [N] of 0 or more."""
+        return _roots(predictions).square().sum(dim=1)
+
+    def choose(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
+    ) -> Sequence[int]:
+        """Greedily forward, then greedily backward."""
+        z = _roots(predictions)  # I(x) = z z^T
+        known = z[:0] if labeled is None else _roots(labeled)
+        fisher = _gram(z) + _gram(known)
+        start = _gram(known) + self.regularization * torch.eye(z.shape[1], dtype=torch.float64)
+        inverse = torch.linalg.inv(start)
+        trace = _Trace(z, inverse, inverse @ fisher @ inverse)
+        chosen: list[int] = []
+        free = torch.ones(len(z), dtype=torch.bool)
+        for _ in range(min(self.oversampling * n, len(z))):
+            best = int(torch.where(free, trace.decrease(), -torch.inf).argmax())
+            chosen.append(best)
+            free[best] = False
+            trace.update(z[best], 1.0)
+        # What is removed lies among the chosen: the others need no attention any more.
+        trace.narrow(chosen)
+        kept = list(range(len(chosen)))
+        while len(kept) > n:
+            increase = trace.increase()
+            worst = min(kept, key=lambda k: float(increase[k]))
+            kept.remove(worst)
+            trace.update(z[chosen[worst]], -1.0)
+        return [chosen[k] for k in kept]
+
+
+class _Trace:
+    """How tr(M^-1 F) changes with each knee, z [N, F], while knees are added to M and removed."""
+
+    def __init__(self, z: Tensor, inverse: Tensor, b: Tensor) -> None:
+        self.z = z
+        self.inverse = inverse
+        self.matrix_b = b
+        self.a = (z @ inverse.to(z.dtype) * z).sum(dim=1).double()
+        self.b = (z @ b.to(z.dtype) * z).sum(dim=1).double()
+
+    def decrease(self) -> Tensor:
+        """By how much the trace falls when a knee is added, [N]."""
+        return self.b / (1.0 + self.a)
+
+    def increase(self) -> Tensor:
+        """By how much the trace rises when a knee is removed, [N]."""
+        return self.b / (1.0 - self.a).clamp(min=1e-12)
+
+    def update(self, z: Tensor, sign: float) -> None:
+        """Add a knee to M (sign 1) or remove it (sign -1)."""
+        z = z.double()
+        u, v = self.inverse @ z, self.matrix_b @ z  # M^-1 z and M^-1 F M^-1 z
+        c = sign / (1.0 + sign * float(z @ u))
+        zv = float(z @ v)
+        self.inverse = self.inverse - c * torch.outer(u, u)
+        self.matrix_b = self.matrix_b - c * (torch.outer(u, v) + torch.outer(v, u)) + c * c * zv * torch.outer(u, u)
+        zu_all, zv_all = (self.z @ torch.stack([u, v], dim=1).to(self.z.dtype)).double().unbind(dim=1)
+        self.a = self.a - c * zu_all.square()
+        self.b = self.b - 2.0 * c * zu_all * zv_all + c * c * zv * zu_all.square()
+
+    def narrow(self, rows: Sequence[int]) -> None:
+        """Go on with some knees alone."""
+        index = torch.tensor(rows)
+        self.z, self.a, self.b = self.z[index], self.a[index], self.b[index]
+
+
+def _roots(predictions: Predictions) -> Tensor:
+    """Vectors z [N, F] with I(x) = z z^T."""
+    features = features_of(predictions)
+    p = measures.mean_log_probs(predictions.given()).amax(dim=1).detach().cpu().exp().to(features.dtype)
+    return (p * (1.0 - p)).clamp(min=0.0).sqrt()[:, None] * features
+
+
+def _gram(z: Tensor) -> Tensor:
+    """Sum of z z^T over the rows of z [N, F], in double precision."""
+    return (z.T @ z).double()

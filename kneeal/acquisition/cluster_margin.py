@@ -1,0 +1,123 @@
+"""Cluster-Margin: uncertain knees, spread over the clusters of their features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition.batch import BatchStrategy, features_of
+from kneeal.acquisition.confidence import margins
+from kneeal.acquisition.geometry import squared_distances
+from kneeal.acquisition.options import whole
+from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.registry import register
+
+#: Most candidates that are clustered: their distances are a matrix.
+_MOST = 5000
+
+
+@register("cluster_margin")
+class ClusterMargin(BatchStrategy):
+    """Of the knees of the lowest margin, one from each cluster in turn, small clusters first.
+
+    The source clusters the whole pool once, hierarchically with average linkage. Here only the candidates are
+    clustered, with the same linkage, since clusters without a candidate are never drawn from.
+
+    Args:
+        oversampling: Candidates for each knee asked for, the lowest margins; 5,000 in all at most.
+        cluster_size: Candidates in a cluster, on average.
+    """
+
+    posterior = Posterior.POINT
+    needs_features = True
+    source = "Citovsky et al., Batch Active Learning at Scale, NeurIPS 2021"
+
+    def __init__(self, *, oversampling: int = 10, cluster_size: int = 10) -> None:
+        self.oversampling = whole("oversampling", oversampling)
+        self.cluster_size = whole("cluster_size", cluster_size)
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """1 - margin, [N] in [0, 1]."""
+        return 1.0 - margins(predictions.given())
+
+    def choose(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
+    ) -> Sequence[int]:
+        """Round robin over the clusters, from the smallest to the largest."""
+        scores = self.score(predictions).detach().cpu()
+        n_candidates = max(n, min(self.oversampling * n, _MOST))
+        candidates = torch.argsort(scores, descending=True, stable=True)[:n_candidates]
+        if len(candidates) > _MOST:  # a query that is larger than what can be clustered
+            return candidates[:n].tolist()
+        k = math.ceil(len(candidates) / self.cluster_size)
+        labels = average_linkage(features_of(predictions)[candidates], k)
+        # Within a cluster any knee is as good as another: all are uncertain.
+        members = [torch.nonzero(labels == cluster)[:, 0] for cluster in range(k)]
+        queues = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in members]
+        queues.sort(key=len)
+        chosen: list[int] = []
+        while len(chosen) < n:
+            for queue in queues:
+                if queue and len(chosen) < n:
+                    chosen.append(queue.pop())
+        return candidates[chosen].tolist()
+
+
+def average_linkage(x: Tensor, k: int) -> Tensor:
+    """Agglomerative clustering by average Euclidean distance.
+
+    By chains of nearest neighbours (Murtagh, 1983), which for this linkage finds the merges of the greedy algorithm
+    in O(M^2); the highest k - 1 of them are left out.
+
+    Args:
+        x: [M, F].
+        k: Clusters, in [1, M].
+
+    Returns:
+        Cluster of each point, int64 [M] in [0, k).
+    """
+    m = len(x)
+    distance = squared_distances(x, x).sqrt_()
+    distance.fill_diagonal_(torch.inf)
+    size = torch.ones(m, dtype=distance.dtype)
+    merges: list[tuple[float, int, int]] = []
+    alive = set(range(m))
+    chain: list[int] = []
+    while len(alive) > 1:
+        if not chain:
+            chain.append(min(alive))
+        last = chain[-1]
+        row = distance[last]
+        near = int(row.argmin())
+        if len(chain) > 1 and float(row[chain[-2]]) <= float(row[near]):
+            near = chain[-2]  # of equals the one before, or the chain would never close
+        if len(chain) < 2 or near != chain[-2]:
+            chain.append(near)
+            continue
+        del chain[-2:]
+        height = float(row[near])
+        merges.append((height, last, near))
+        # Lance and Williams: the distance of the union is the mean of the distances, by size.
+        joined = (size[last] * distance[last] + size[near] * distance[near]) / (size[last] + size[near])
+        distance[near], distance[:, near] = joined, joined
+        distance[last], distance[:, last] = torch.inf, torch.inf
+        distance[near, near] = torch.inf
+        size[near] += size[last]
+        alive.remove(last)
+    parent = list(range(m))
+
+    def root(point: int) -> int:
+        while parent[point] != point:
+            parent[point] = parent[parent[point]]
+            point = parent[point]
+        return point
+
+    merges.sort(key=lambda merge: merge[0])
+    for _, first, second in merges[: m - k]:
+        parent[root(first)] = root(second)
+    roots = [root(point) for point in range(m)]
+    names = {r: number for number, r in enumerate(dict.fromkeys(roots))}
+    return torch.tensor([names[r] for r in roots])

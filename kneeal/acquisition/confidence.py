@@ -1,0 +1,52 @@
+"""Margin and variation ratio: how clearly the first grade wins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kneeal.acquisition import measures
+from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.registry import register
+from kneeal.acquisition.strategy import SamplingStrategy, Strategy
+
+
+@register("margin")
+class Margin(Strategy):
+    """The knees whose two most probable grades are nearly as probable as each other."""
+
+    posterior = Posterior.POINT
+    source = "Scheffer, Decomain and Wrobel, Active Hidden Markov Models for Information Extraction, IDA 2001"
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """1 - (p_1 - p_2), the two largest probabilities, [N] in [0, 1]."""
+        return 1.0 - margins(predictions.given())
+
+
+@register("variation_ratio")
+class VariationRatio(SamplingStrategy):
+    """The knees on whose grade the fewest posterior samples agree."""
+
+    source = (
+        "Freeman, Elementary Applied Statistics, 1965; Gal, Islam and Ghahramani, "
+        "Deep Bayesian Active Learning with Image Data, ICML 2017"
+    )
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """1 - (votes for the most frequent grade) / K, each sample voting for its most probable grade, [N].
+
+        In [0, 1 - 1/min(K, C)]. Many knees have the same score; the seed decides among them.
+        """
+        log_probs = predictions.given()
+        votes = F.one_hot(log_probs.argmax(dim=2), log_probs.shape[2]).sum(dim=1)  # [N, C]
+        return 1.0 - votes.amax(dim=1) / log_probs.shape[1]
+
+
+def margins(log_probs: Tensor) -> Tensor:
+    """p_1 - p_2 of the mean over the samples: [N, K, C] -> [N] in [0, 1]; 1 where there is one class."""
+    probs = measures.mean_log_probs(log_probs).exp()
+    if probs.shape[1] == 1:
+        return torch.ones_like(probs[:, 0])
+    first, second = probs.topk(2, dim=1).values.unbind(dim=1)
+    return first - second

@@ -1,0 +1,68 @@
+"""Strategies for ordered grades: taking a 0 for a 4 is worse than taking it for a 1.
+
+A grade is its number 0 .. C-1. p is the mean over the posterior samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition import measures
+from kneeal.acquisition.predictions import Predictions
+from kneeal.acquisition.registry import register
+from kneeal.acquisition.strategy import SamplingStrategy
+from kneeal.errors import UserError
+
+_PARTS = ("total", "data", "epistemic")
+
+
+@register("expected_grade_variance")
+class ExpectedGradeVariance(SamplingStrategy):
+    """The knees whose grade, as a number, varies most: the expected squared error of the best guess.
+
+    The law of total variance divides it as the entropy is divided: total = data + epistemic.
+
+    Args:
+        part: "total", Var[y]; "data", the mean over the samples of Var_k[y]; or "epistemic", the variance over the
+            samples of the expected grade E_k[y].
+        n_samples: Posterior samples K, at least 2.
+    """
+
+    source = "kneeal; the division: law of total variance, as Depeweg et al., ICML 2018, use it"
+
+    def __init__(self, *, part: str = "total", n_samples: int = 50) -> None:
+        super().__init__(n_samples=n_samples)
+        if part not in _PARTS:
+            raise UserError(f"part = {part!r}", f"one of: {', '.join(_PARTS)}", "correct part")
+        self.part = part
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """The variance of the grade or a part of it, [N] in [0, (C - 1)^2 / 4]."""
+        probs = _probs(predictions)  # [N, K, C]
+        # About the middle, so that the difference of squares loses little.
+        grades = torch.arange(probs.shape[2], dtype=probs.dtype, device=probs.device) - (probs.shape[2] - 1) / 2
+        mean, square = probs @ grades, probs @ grades.square()  # [N, K]
+        data = (square - mean.square()).clamp(min=0.0).mean(dim=1)
+        epistemic = mean.var(dim=1, correction=0)
+        return {"data": data, "epistemic": epistemic, "total": data + epistemic}[self.part]
+
+
+@register("expected_absolute_error")
+class ExpectedAbsoluteError(SamplingStrategy):
+    """The knees whose best guess is expected to be farthest from the grade, in grades."""
+
+    source = "kneeal; expected risk as in Roy and McCallum, ICML 2001, with the absolute error of ordered grades"
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """Min over guesses g of sum_c p(c) |c - g|, [N] in [0, (C - 1) / 2]; the best guess is the median."""
+        log_probs = predictions.given()
+        probs = measures.mean_log_probs(log_probs.float() if log_probs.dtype != torch.float64 else log_probs).exp()
+        grades = torch.arange(probs.shape[1], dtype=probs.dtype, device=probs.device)
+        risks = probs @ (grades[:, None] - grades).abs()  # [N, guesses]
+        return risks.amin(dim=1)
+
+
+def _probs(predictions: Predictions) -> Tensor:
+    log_probs = predictions.given()
+    return (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).exp()

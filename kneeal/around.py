@@ -1,0 +1,145 @@
+"""What a configuration puts around a strategy: constraints on its queries, and who makes the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kneeal import acquisition
+from kneeal.acquisition import Posterior, Predictions, Strategy
+from kneeal.acquisition.constraints import Constrained, Constraint, Mixed, constraints
+from kneeal.config import RunConfig
+from kneeal.data.manifest import Manifest
+from kneeal.data.views import resize
+from kneeal.errors import UserError
+from kneeal.loop.query import FirstQuery, random_first_query
+from kneeal.loop.runner import Needs, Runner
+
+#: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
+PIXELS = 16
+
+
+def constrain(
+    strategy: Strategy, settings: Sequence[Mapping[str, Any]], manifest: Manifest, pool: Sequence[str], budget: int
+) -> Strategy:
+    """The strategy, with what `active.constraints` lists around it.
+
+    Args:
+        strategy: Any strategy.
+        settings: Each with a `name`; `by` names the column of the manifest that groups the knees.
+        manifest: Of the data set.
+        pool: The knees that may be asked for.
+        budget: Labels at the end.
+
+    Raises:
+        UserError: A setting is wrong, or the constraints leave fewer knees than the budget.
+    """
+    limits: list[Constraint] = []
+    for setting in settings:
+        options = dict(setting)
+        name = options.pop("name", None)
+        if name == "mix":
+            strategy = _mix(strategy, options)
+        else:
+            limits.append(_constraint(str(name), options, manifest))
+    if not limits:
+        return strategy
+    constrained = Constrained(strategy, limits)
+    constrained.check(pool, budget)
+    return constrained
+
+
+def _mix(strategy: Strategy, options: dict[str, Any]) -> Strategy:
+    unknown = set(options) - {"strategy", "share", "options"}
+    if unknown or not {"strategy", "share"} <= set(options):
+        raise UserError(
+            f"active.constraints: mix with {', '.join(sorted(options)) or 'nothing'}",
+            "mix with strategy, share and, if wanted, options",
+            "write for example {name: mix, strategy: random, share: 0.2}",
+        )
+    second = acquisition.get(options["strategy"], **options.get("options", {}))
+    return Mixed(strategy, second, share=options["share"])
+
+
+def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Constraint:
+    known = constraints()
+    if name not in known:
+        raise UserError(
+            f"active.constraints: no constraint called {name!r}",
+            f"one of: mix, {', '.join(known)}",
+            "correct the name",
+        )
+    if "by" in options:
+        column = options.pop("by")
+        if column not in manifest.frame.columns:
+            raise UserError(
+                f"active.constraints: {name} by {column!r}, which the manifest does not have",
+                f"a column of it: {', '.join(map(str, manifest.frame.columns))}",
+                "correct `by`, or add the column and run `kneeal prepare seal`",
+            )
+        options["groups"] = dict(zip(manifest.ids, manifest.frame[column], strict=True))
+    try:
+        return known[name](**options)
+    except UserError as error:
+        raise UserError(f"active.constraints: {name}: {error.found}", error.expected, error.cure) from error
+    except TypeError as error:
+        raise UserError(
+            f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/around.md"
+        ) from error
+
+
+def first_query(config: RunConfig, cohort: Any, runner: Runner, budget: int) -> FirstQuery:
+    """Who makes the first query: the configured strategy, under the configured constraints.
+
+    Args:
+        config: The resolved configuration.
+        cohort: Data set and division, see `kneeal.build.Cohort`.
+        runner: Computes features with the initial weights.
+        budget: Labeled knees at the end.
+
+    Raises:
+        UserError: The strategy needs predictions, which no network can make yet, or there are no features for it.
+    """
+    active = config.active
+    strategy = acquisition.get(active.first_query)
+    if strategy.posterior is not Posterior.NONE:
+        usable = [i.name for i in acquisition.describe_all() if i.posterior is Posterior.NONE]
+        raise UserError(
+            f"active.first_query = {active.first_query!r}, which needs predictions",
+            f"a strategy that needs none, since nothing is trained yet: {', '.join(usable)}",
+            "choose one of those",
+        )
+    init = config.training.init
+    if strategy.needs_features and active.first_features == "init" and init is None:
+        raise UserError(
+            f"active.first_query = {active.first_query!r} without weights to compute features with",
+            "training.init (--init FILE), or active.first_features=pixels",
+            "give a checkpoint that kneeal wrote, or choose pixels",
+        )
+    limits = [setting for setting in active.constraints if setting.get("name") != "mix"]
+    if active.first_query == "random" and not limits:
+        return random_first_query
+    pool = cohort.splits.train
+    whole = constrain(strategy, limits, cohort.dataset.manifest, tuple(pool), budget)
+
+    def ask(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
+        features = None
+        if strategy.needs_features and (active.first_features == "pixels" or init is None):
+            features = pixel_features(cohort.dataset, ids)
+        elif strategy.needs_features and init is not None:
+            features = runner.predict(Path(init), 0, ids, Needs(Posterior.NONE, features=True)).features
+        return whole.select(Predictions(tuple(ids), None, features), n, seed=seed)
+
+    return ask
+
+
+def pixel_features(dataset: Any, ids: Sequence[str]) -> Tensor:
+    """Both patches of each knee, reduced to 16 px: [N, 512], brightness and contrast of each knee removed."""
+    rows = [resize(dataset.patches[dataset.row[i]], PIXELS).reshape(-1) for i in ids]
+    features = torch.from_numpy(np.stack(rows)).float()
+    return (features - features.mean(dim=1, keepdim=True)) / features.std(dim=1, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,33 @@
+"""`kneeal stopping`: when a run could have stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(stopping)
+
+
+def stopping(
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    kappa: Annotated[float, typer.Option(help="Agreement of successive rounds that is enough.")] = 0.99,
+    uncertainty: Annotated[float, typer.Option(help="Mean uncertainty in nats that is low enough.")] = 0.2,
+    gain: Annotated[float, typer.Option(help="Gain of a query that is too small.")] = 0.005,
+    window: Annotated[int, typer.Option(help="Rounds that agreement and gain are averaged over.")] = 3,
+) -> None:
+    """Report in which round a run could have stopped, and what that would have cost."""
+    from kneeal.stopping import verdicts
+
+    for v in verdicts(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
+        if v.round is None or v.cost is None:
+            print(f"{v.criterion}: not met in this run")
+        else:
+            print(
+                f"{v.criterion}: after round {v.round} with {v.n_labeled} labels, saving {v.labels_saved}; "
+                f"test balanced accuracy {100 * v.cost:+.1f} points by the end"
+            )

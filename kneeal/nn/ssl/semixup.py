@@ -1,0 +1,55 @@
+"""Semixup's two regularizers: views of a knee agree, and a blend of two knees gets the blend of their grades."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kneeal.nn.ssl.method import Method, Step, register
+
+
+@register("semixup")
+class Semixup(Method):
+    r"""In-manifold plus out-of-manifold consistency of the probabilities, over D_L and U.
+
+    .. math:: \| p(x) - p(x') \|^2 + \| p(\lambda x + (1 - \lambda) y) - \lambda p(x) - (1 - \lambda) p(y) \|^2
+
+    for two views x and x' of one knee and a view y of another, lambda from Beta(alpha, alpha), each the mean over
+    knees and grades. The blended target passes no gradient. One more forward pass a step.
+
+    Args:
+        alpha: Of the blend, above 0.
+        interpolation: Weight of the second term, 0 or more.
+    """
+
+    source = (
+        "Nguyen et al., Semixup, IEEE TMI 39 (12), 2020; "
+        "Verma et al., Interpolation Consistency Training, IJCAI 2019 (the second term)"
+    )
+
+    def __init__(self, *, alpha: float = 0.75, interpolation: float = 1.0) -> None:
+        super().__init__()
+        if alpha <= 0.0:
+            raise ValueError(f"alpha must be above 0 but got {alpha=}.")
+        if interpolation < 0.0:
+            raise ValueError(f"interpolation must be at least 0 but got {interpolation=}.")
+        self.alpha = alpha
+        self.interpolation = interpolation
+
+    def forward(self, step: Step) -> Tensor:
+        """A scalar of 0 or more."""
+        first, second = step.first.logits.softmax(dim=-1), step.second.logits.softmax(dim=-1)
+        agreement: Tensor = (first - second).square().mean()
+        if not self.interpolation:
+            return agreement
+        # The share is drawn by torch's global generator, as the dropout masks are: the fit has seeded it.
+        alpha = torch.full((), self.alpha)
+        share = torch.distributions.Beta(alpha, alpha).sample((len(first),)).to(first)
+        partner = torch.randperm(len(first), device=first.device)
+        views = step.knees[:, 0]
+        wide = share.view(-1, *[1] * (views.ndim - 1))
+        blended = step.network(wide * views + (1.0 - wide) * views[partner]).logits.softmax(dim=-1)
+        with torch.no_grad():
+            target = share[:, None] * first + (1.0 - share[:, None]) * first[partner]
+        interpolated: Tensor = agreement + self.interpolation * (blended - target).square().mean()
+        return interpolated

@@ -1,0 +1,79 @@
+"""Test-time augmentation: the spread of predictions over random views.
+
+References:
+    Wang et al., "Aleatoric Uncertainty Estimation with Test-Time Augmentation for Medical Image Segmentation with
+    Convolutional Neural Networks", Neurocomputing 338, 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kneeal.acquisition import Posterior
+from kneeal.loop.runner import Needs, Runner
+from kneeal.pool import PoolState
+from kneeal.posteriors.base import PosteriorRunner, features_by, log_probs_of
+from kneeal.seeds import derive_seed
+
+
+class _Pairs(Protocol):
+    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]: ...
+
+
+class ViewedPatches:
+    """Patch pairs as one random view each, which is a function of the knee and the seed.
+
+    Args:
+        patches: Patch pairs uint8 [2, H, H] by knee id.
+        view: Makes a view uint8 [2, h, h] of a pair from a seed.
+        seed: Of all views.
+    """
+
+    def __init__(self, patches: _Pairs, view: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]], seed: int) -> None:
+        self.patches = patches
+        self.view = view
+        self.seed = seed
+
+    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
+        """The view of a knee."""
+        return self.view(self.patches[knee_id], derive_seed(self.seed, knee_id))
+
+
+class AugmentedRunner(PosteriorRunner):
+    """One network, which sees K random views of each knee.
+
+    Args:
+        plain: Trains, and predicts knees as they are: that is the point estimate.
+        viewed: From a number k to a runner that predicts the k-th view of every knee.
+        test: Test knees and grades.
+    """
+
+    def __init__(self, plain: Runner, viewed: Callable[[int], Runner], test: Mapping[str, int]) -> None:
+        super().__init__(test)
+        self.plain = plain
+        self.viewed = viewed
+
+    def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
+        """Train the one network."""
+        return self.plain.fit(state, checkpoint, previous)
+
+    def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
+        """One sample a view, [N, K, C]."""
+        views = (self.viewed(k) for k in range(n_samples))
+        needs = Needs(Posterior.POINT)
+        return torch.cat([log_probs_of(runner, checkpoint, round, ids, needs) for runner in views], dim=1)
+
+    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """Those of the knees as they are."""
+        return features_by(self.plain, checkpoint, round, ids)
+
+    def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """The prediction of the knees as they are."""
+        return log_probs_of(self.plain, checkpoint, round, ids, Needs(Posterior.POINT))[:, 0]

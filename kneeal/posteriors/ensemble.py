@@ -1,0 +1,91 @@
+"""Deep ensembles, ensembles of Monte-Carlo dropout, and snapshot ensembles.
+
+References:
+    Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Ensembles", NeurIPS 2017.
+    Beluch et al., "The Power of Ensembles for Active Learning in Image Classification", CVPR 2018.
+    Huang et al., "Snapshot Ensembles: Train 1, Get M for Free", ICLR 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition import Posterior
+from kneeal.errors import UserError
+from kneeal.loop.runner import Needs, Runner
+from kneeal.pool import PoolState
+from kneeal.posteriors.base import PosteriorRunner, features_by, log_probs_of, share_out
+
+
+class EnsembleRunner(PosteriorRunner):
+    """Several networks, which differ in first weights, order and views, are a sample of the posterior.
+
+    The checkpoint of the first member is the round's; the others lie beside it. Features are the first member's.
+
+    Args:
+        members: Runners that differ in their seed, at least 2.
+        test: Test knees and grades.
+        dropout: Whether each member gives Monte-Carlo dropout samples rather than one prediction.
+        chain: Whether each member goes on from the weights of the one before: a snapshot ensemble.
+
+    Raises:
+        UserError: There are fewer than 2 members.
+    """
+
+    def __init__(
+        self, members: Sequence[Runner], test: Mapping[str, int], *, dropout: bool = False, chain: bool = False
+    ) -> None:
+        super().__init__(test)
+        if len(members) < 2:
+            raise UserError(f"an ensemble of {len(members)}", "at least 2 members", "set posterior.members")
+        self.members = tuple(members)
+        self.dropout = dropout
+        self.chain = chain
+
+    def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
+        """Train one member after the other.
+
+        Returns:
+            The mean of the members' validation metrics.
+        """
+        found: list[Mapping[str, float]] = []
+        # From the last to the first, so that the round's checkpoint is there only when all others are.
+        for number in reversed(range(len(self.members))):
+            start = None if previous is None else self.place(previous, 0 if self.chain else number)
+            if self.chain and number < len(self.members) - 1:
+                start = self.place(checkpoint, number + 1)
+            found.append(self.members[number].fit(state, self.place(checkpoint, number), start))
+        return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+    def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
+        """One sample a member, or its dropout samples: [N, K, C], member after member."""
+        needs = [Needs(Posterior.POINT)] * len(self.members)
+        if self.dropout:
+            needs = [Needs(Posterior.SAMPLES, k) for k in share_out(n_samples, len(self.members))]
+        parts = [
+            log_probs_of(member, self.place(checkpoint, number), round, ids, needs[number])
+            for number, member in enumerate(self.members)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """Those of the first member."""
+        return features_by(self.members[0], checkpoint, round, ids)
+
+    def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """The mean of the members' deterministic predictions."""
+        parts = [
+            log_probs_of(member, self.place(checkpoint, number), round, ids, Needs(Posterior.POINT))
+            for number, member in enumerate(self.members)
+        ]
+        return torch.logsumexp(torch.cat(parts, dim=1), dim=1) - torch.log(torch.tensor(float(len(parts))))
+
+    @staticmethod
+    def place(checkpoint: Path, member: int) -> Path:
+        """Where the weights of a member lie: best.ckpt, best.1.ckpt, ..."""
+        return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")

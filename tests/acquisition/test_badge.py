@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from pools import pool, rows
+
+from kneeal import acquisition
+from kneeal.acquisition import Predictions
+
+
+def gradients(predictions: Predictions) -> torch.Tensor:
+    """The gradient of the cross-entropy to the last layer, by autograd: [N, C F]."""
+    assert predictions.features is not None
+    result = []
+    for log_probs, h in zip(predictions.given()[:, 0], predictions.features, strict=True):
+        # A layer that gives exactly these probabilities for h.
+        weight = torch.outer(log_probs, h / h.square().sum()).requires_grad_()
+        logits = weight @ h
+        loss = torch.nn.functional.cross_entropy(logits[None], logits.argmax()[None])
+        result.append(torch.autograd.grad(loss, weight)[0].flatten())
+    return torch.stack(result)
+
+
+def test_scores_are_lengths_of_gradients() -> None:
+    predictions = pool(20, k=1)
+    torch.testing.assert_close(acquisition.get("badge").score(predictions), gradients(predictions).norm(dim=1))
+
+
+def test_the_first_is_the_longest_and_the_second_is_drawn_by_squared_distance() -> None:
+    predictions = pool(6, k=1, sharp=1.0)
+    g = gradients(predictions)
+    first = int(g.norm(dim=1).argmax())
+    square = (g - g[first]).square().sum(dim=1)
+    expected = square / square.sum()
+    n = 800
+    counts: Counter[int] = Counter()
+    for seed in range(n):
+        chosen = rows(predictions, acquisition.get("badge").select(predictions, 2, seed=seed))
+        assert chosen[0] == first
+        counts[chosen[1]] += 1
+    for position, probability in enumerate(expected.tolist()):
+        assert abs(counts[position] / n - probability) < 5 * (probability * (1 - probability) / n) ** 0.5 + 1e-9
+
+
+def test_the_third_is_drawn_by_the_distance_to_the_nearer_of_both() -> None:
+    predictions = pool(5, k=1, sharp=1.0)
+    g = gradients(predictions)
+    distance = torch.cdist(g, g).square()
+    counts: Counter[tuple[int, ...]] = Counter(
+        tuple(rows(predictions, acquisition.get("badge").select(predictions, 3, seed=seed))) for seed in range(1500)
+    )
+    pair = Counter()
+    for (a, b, _), count in counts.items():
+        pair[a, b] += count
+    (a, b), n = pair.most_common(1)[0]
+    near = torch.minimum(distance[a], distance[b])
+    for c, probability in enumerate((near / near.sum()).tolist()):
+        assert abs(counts[a, b, c] / n - probability) < 5 * (probability * (1 - probability) / n) ** 0.5 + 1e-9
+
+
+def test_copies_come_last() -> None:
+    base = pool(3, k=1)
+    assert base.features is not None
+    twins = Predictions(tuple("abcdef"), base.given().repeat(2, 1, 1).float(), base.features.repeat(2, 1).float())
+    for seed in range(20):
+        chosen = acquisition.get("badge").select(twins, 3, seed=seed)
+        assert {"ad".find(i) >= 0 for i in chosen} == {True, False}
+        assert len({"abcdef".index(i) % 3 for i in chosen}) == 3
+
+
+@pytest.mark.parametrize("n", [1, 6])
+def test_one_and_all(n: int) -> None:
+    assert len(set(acquisition.get("badge").select(pool(6, k=1), n, seed=0))) == n

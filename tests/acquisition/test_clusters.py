@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pools import pool, rows
+
+from kneeal import acquisition
+from kneeal.acquisition import Predictions, clusters
+from kneeal.acquisition.clusters import typicality
+
+
+def blobs(sizes: list[int], seed: int = 0) -> Predictions:
+    generator = torch.Generator().manual_seed(seed)
+    centres = 100.0 * torch.eye(len(sizes))
+    x = torch.cat([c + torch.randn(n, len(sizes), generator=generator) for c, n in zip(centres, sizes, strict=True)])
+    names = tuple(f"{'abcdef'[b]}{i:02d}" for b, n in enumerate(sizes) for i in range(n))
+    return Predictions(names, None, x)
+
+
+def test_typicality_by_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = pool(20).features
+    assert x is not None
+    expected = [1 / (sum(sorted(float((a - b).norm()) for b in x)[1:6]) / 5 + 1e-5) for a in x]
+    assert typicality(x, 5).tolist() == pytest.approx(expected)
+    monkeypatch.setattr("kneeal.acquisition.geometry.BLOCK", 40)  # two rows at a time
+    assert typicality(x, 5).tolist() == pytest.approx(expected)
+
+
+def test_typiclust_takes_the_most_typical_of_each_cluster_the_largest_first() -> None:
+    predictions = blobs([8, 20, 13])
+    strategy = acquisition.get("typiclust", n_neighbors=3, normalize=False)
+    chosen = strategy.select(predictions, 3, seed=0)
+    assert [i[0] for i in chosen] == ["b", "c", "a"]
+    assert predictions.features is not None
+    for name in chosen:
+        inside = [k for k, i in enumerate(predictions.ids) if i[0] == name[0]]
+        best = inside[int(typicality(predictions.features[inside], 3).argmax())]
+        assert predictions.ids[best] == name
+
+
+def test_typiclust_passes_over_clusters_that_hold_a_label_and_over_outliers() -> None:
+    predictions = blobs([20, 15, 10, 2])
+    labeled = Predictions(("known",), None, blobs([1, 1, 1, 1]).features[:1])  # type: ignore[index]
+    strategy = acquisition.get("typiclust", normalize=False)
+    # Four clusters for one label and three knees asked for.
+    assert [i[0] for i in strategy.select(predictions, 3, labeled=labeled, seed=0)] == ["b", "c", "a"]
+
+
+def test_a_cluster_too_large_for_all_distances_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_EXACT", 6)
+    chosen = acquisition.get("typiclust", normalize=False).select(blobs([30, 20]), 45, seed=0)
+    assert len(set(chosen)) == 45
+
+
+def test_kmeans_takes_the_nearest_to_each_centre() -> None:
+    predictions = blobs([8, 20, 13])
+    chosen = acquisition.get("kmeans", normalize=False).select(predictions, 3, seed=0)
+    assert [i[0] for i in chosen] == ["b", "c", "a"]
+    x = predictions.features
+    assert x is not None
+    for position in rows(predictions, chosen):
+        inside = [k for k, i in enumerate(predictions.ids) if i[0] == predictions.ids[position][0]]
+        distances = (x[inside] - x[inside].mean(dim=0)).norm(dim=1)
+        assert inside[int(distances.argmin())] == position
+
+
+@pytest.mark.parametrize("name", ["kmeans", "typiclust"])
+def test_the_length_of_the_features_does_not_matter_unless_asked(name: str) -> None:
+    predictions = pool(50)
+    assert predictions.features is not None
+    stretched = Predictions(predictions.ids, None, predictions.features * torch.rand(50, 1).add(0.5))
+    assert acquisition.get(name).select(predictions, 6, seed=0) == acquisition.get(name).select(stretched, 6, seed=0)
+    plain = acquisition.get(name, normalize=False)
+    assert plain.select(predictions, 6, seed=0) != plain.select(stretched, 6, seed=0)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from knees import pairs, table
+
+from kneeal import around, build
+from kneeal.acquisition import get
+from kneeal.config import validate
+from kneeal.data.manifest import check_manifest
+from kneeal.errors import UserError
+from kneeal.loop.query import random_first_query
+
+MANIFEST = check_manifest(table(30), "here")
+DATASET = SimpleNamespace(manifest=MANIFEST, patches=pairs(60, 32), row={i: k for k, i in enumerate(MANIFEST.ids)})
+COHORT = SimpleNamespace(dataset=DATASET, splits=SimpleNamespace(train=MANIFEST.ids))
+
+
+def test_constraints_read_the_manifest_and_never_the_id() -> None:
+    strategy = around.constrain(
+        get("random"),
+        [{"name": "max_per_group", "by": "patient_id"}, {"name": "exclude", "by": "site", "values": ["A"]}],
+        MANIFEST,
+        MANIFEST.ids,
+        40,
+    )
+    from kneeal.acquisition import Predictions
+
+    chosen = strategy.select(Predictions(MANIFEST.ids), 15, seed=0)
+    assert max(Counter(MANIFEST.patients[i] for i in chosen).values()) == 1
+    assert "A" not in {MANIFEST.sites[i] for i in chosen}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"name": "max_per_patient"}, "no constraint called 'max_per_patient'"),
+        ({"name": "max_per_group", "by": "ward"}, "'ward', which the manifest does not have"),
+        ({"name": "max_per_group", "by": "site", "most": 0}, "most = 0"),
+        ({"name": "max_per_group"}, "groups"),
+        ({"name": "mix", "strategy": "random"}, "mix with"),
+        ({"name": "exclude", "by": "site", "values": ["A", "B", "C", "D"]}, "leave 12 of 60"),
+    ],
+)
+def test_wrong_settings_are_said(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        around.constrain(get("random"), [setting], MANIFEST, MANIFEST.ids, 40)
+
+
+def test_the_first_query_is_random_unless_asked_otherwise() -> None:
+    assert around.first_query(validate({}), COHORT, None) is random_first_query  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["typiclust", "probcover", "kmeans", "coreset"])
+def test_a_first_query_on_pixels_repeats(name: str) -> None:
+    config = validate({"active": {"first_query": name, "first_features": "pixels", "budget": 60}})
+    ask = around.first_query(config, COHORT, None)  # type: ignore[arg-type]
+    first = ask(MANIFEST.ids, 9, 3)
+    assert len(set(first)) == 9
+    assert ask(MANIFEST.ids, 9, 3) == first
+
+
+def test_a_first_query_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(UserError, match="needs predictions"):
+        around.first_query(validate({"active": {"first_query": "badge"}}), COHORT, None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="without weights"):
+        around.first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None)  # type: ignore[arg-type]
+
+
+def test_init_gives_the_branch_and_leaves_the_classifier(tmp_path: Path) -> None:
+    small = {"model": {"width": 2}}
+    source = build.make_network(validate(small))
+    path = tmp_path / "start.ckpt"
+    torch.save({"state_dict": {f"network.{n}": w for n, w in source.state_dict().items()}}, path)
+    network = build.make_network(validate({**small, "training": {"init": str(path)}}))
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, source.state_dict()[name]) == name.startswith("branch"), name
+    for wrong in ({"model": {"width": 4}}, small):
+        file = path if wrong is not small else tmp_path / "none.ckpt"
+        with pytest.raises(UserError, match=r"training\.init"):
+            build.make_network(validate({**wrong, "training": {"init": str(file)}}))
