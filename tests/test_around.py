@@ -58,7 +58,7 @@ def test_the_first_query_is_random_unless_asked_otherwise() -> None:
 @pytest.mark.parametrize("name", ["typiclust", "probcover", "kmeans", "coreset"])
 def test_a_first_query_on_pixels_repeats(name: str) -> None:
     config = validate({"active": {"first_query": name, "first_features": "pixels", "budget": 60}})
-    ask = around.first_query(config, COHORT, None)  # type: ignore[arg-type]
+    ask = around.first_query(config, COHORT, None, 20)  # type: ignore[arg-type]
     first = ask(MANIFEST.ids, 9, 3)
     assert len(set(first)) == 9
     assert ask(MANIFEST.ids, 9, 3) == first
@@ -66,9 +66,9 @@ def test_a_first_query_on_pixels_repeats(name: str) -> None:
 
 def test_a_first_query_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(UserError, match="needs predictions"):
-        around.first_query(validate({"active": {"first_query": "badge"}}), COHORT, None)  # type: ignore[arg-type]
+        around.first_query(validate({"active": {"first_query": "badge"}}), COHORT, None, 20)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="without weights"):
-        around.first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None)  # type: ignore[arg-type]
+        around.first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None, 20)  # type: ignore[arg-type]
 
 
 def test_init_gives_the_branch_and_leaves_the_classifier(tmp_path: Path) -> None:
