@@ -11,9 +11,10 @@ PACKAGE = Path(kneeal.__file__).parent
 #: From the top; a module may import from its own layer and from those below it.
 LAYERS = (
     ("cli", "__main__"),
-    ("job",),
+    ("job", "asking"),
     ("build",),
     ("config", "runner", "tracking", "console", "figures", "table"),
+    ("exchange",),
     ("callbacks", "yaml_files"),
     ("learner",),
     ("data",),
@@ -22,7 +23,7 @@ LAYERS = (
     ("nn",),
     ("acquisition",),
     ("pool",),
-    ("errors", "seeds", ""),
+    ("errors", "seeds", "run_lock", ""),
 )
 #: What may be imported from elsewhere, where that is limited.
 ALLOWED = {"acquisition": {"torch"}, "nn": {"torch"}, "pool": set(), "errors": set(), "seeds": set(), "loop": {"torch"}}

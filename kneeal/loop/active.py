@@ -97,6 +97,11 @@ class ActiveLearningLoop:
         return dict(self._answers)
 
     @property
+    def missing(self) -> list[str]:
+        """Knees of the pending query that are not answered yet, in its order."""
+        return [] if self._query is None else [i for i in self._query.ids if i not in self._answers]
+
+    @property
     def finished(self) -> bool:
         """Whether the budget is spent and the last network evaluated."""
         return self._query is not None and not self._query.ids
@@ -111,8 +116,8 @@ class ActiveLearningLoop:
             The final state.
         """
         try:
-            while (query := self.ask()) is not None:
-                self.tell(oracle.label([i for i in query.ids if i not in self._answers]))
+            while self.ask() is not None:
+                self.tell(oracle.label(self.missing))
         except BaseException as error:
             for listener in self.listeners:
                 listener.run_failed(error)
@@ -155,6 +160,14 @@ class ActiveLearningLoop:
                 answer says otherwise. Nothing of `answers` is taken then.
         """
         query = self._query
+        closed = [i for i in answers if i in self.state.labeled or i in self.state.unreadable]
+        if closed:
+            some = ", ".join(map(repr, closed[:5]))
+            raise UserError(
+                f"answers to a round that is closed: {len(closed)} knees, among them {some}",
+                f"answers to the query of round {self.state.round}; a network was trained on the others",
+                "remove those rows, or begin a new run where they must change",
+            )
         if query is None or not query.ids:
             raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
         check_answers(answers, query, self._answers, self.n_grades, replace=replace)
