@@ -153,15 +153,14 @@ def say_told(
     opened: OpenRun, loop: ActiveLearningLoop, given: Mapping[str, int | None], *, replace: bool, close: bool
 ) -> None:
     """Tell the loop and print what came of it."""
-    n_before = loop.state.round, len(loop.state.labeled), len(loop.state.unreadable)
-    known = loop.answers
+    state, known = loop.state, loop.answers
     loop.tell(given, replace=replace)
     new = [i for i in given if known.get(i, "none") != given[i]]
-    if (loop.state.round, len(loop.state.labeled), len(loop.state.unreadable)) == n_before and close:
+    if loop.state is state and close:
         loop.close()
     unreadable = sum(given[i] is None for i in new)
     print(f"took {len(new)} new answers" + (f", {unreadable} of them unreadable" if unreadable else ""))
-    if (loop.state.round, len(loop.state.labeled), len(loop.state.unreadable)) != n_before:
+    if loop.state is not state:
         carried = f"; {len(loop.state.asked)} open knees go into the next query" if loop.state.asked else ""
         print(f"the round is closed with {len(loop.state.labeled)} knees graded{carried}")
         print(f"next: kneeal ask {opened.path}")

@@ -13,18 +13,19 @@ LOCK = ".lock"
 
 
 @contextmanager
-def lock_run(run: Path) -> Iterator[None]:
+def lock_run(run: Path, name: str = LOCK) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however that ends.
 
     Args:
         run: The run folder, which must be there.
+        name: Of the lock's file, where it is not the work on the run that is held.
 
     Raises:
         UserError: Another process holds it.
     """
     import fcntl  # not on Windows, where the rest of the package works
 
-    handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(run / name, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,12 @@ def ask(
 
 def tell(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
-    answers: Annotated[Path, typer.Argument(help="CSV, XLSX or Label Studio JSON.", metavar="ANSWERS")],
+    answers: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV, XLSX or Label Studio JSON; by default the readings of `kneeal annotate`.", metavar="ANSWERS"
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Let answers correct earlier ones.")] = False,
     close: Annotated[
@@ -52,6 +57,12 @@ def tell(
     ] = False,
 ) -> None:
     """Check a person's answers and take them: all or some, in any order."""
+    if answers is None:
+        from kneeal.annotate.next_round import tell_readings
+
+        tell_readings(run, data=data, close=close)
+        return
+
     from kneeal.asking import run_tell
 
     run_tell(run, answers, data=data, replace=replace, close=close)
