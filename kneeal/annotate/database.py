@@ -96,6 +96,7 @@ class Database:
         return self.reader().execute(query, values).fetchall()
 
     def reader(self) -> sqlite3.Connection:
+        """The calling thread's own connection, for reading."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = connect(self.path, create=False, timeout=self._timeout)

@@ -96,7 +96,8 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _make(connection)
+        if create:
+            _make(connection)
     except sqlite3.DatabaseError as error:
         raise UserError(
             f"{path} cannot be opened ({error})",
