@@ -44,7 +44,11 @@ def make_data(folder: Path, n_patients: int = 60, px: int = 300) -> Path:
 def make_run(folder: Path, n_init: int = 12, *settings: str) -> Path:
     """A run whose first query is asked."""
     data = make_data(folder)
-    more = [part for setting in (f"active.n_init={n_init}", *settings) for part in ("--set", setting)]
+    more = [
+        part
+        for setting in (f"active.n_init={n_init}", f"active.budget={n_init + 8}", *settings)
+        for part in ("--set", setting)
+    ]
     done("ask", folder / "run", "--data", data, "--strategy", "mi_mcd", *QUICK, *more)
     return folder / "run"
 

@@ -106,10 +106,10 @@ async function take(said) {
     + (task.adjudication ? " " + by("adjudication").textContent : ""));
 }
 
-async function showPicture(path, about) {
+async function showPicture(path, about, measurements = []) {
   const response = await request(path);
   if (!response.ok) throw new Error("no picture");
-  await viewer.show(await response.blob(), about);
+  await viewer.show(await response.blob(), about, measurements);
   if (viewer.measuring) viewer.startMeasuring(true);
   const side = about.side === "L" ? "Left" : "Right";
   by("stage-note").textContent = `${state.other ? "Other knee of the patient: " : ""}${side} knee`
@@ -169,12 +169,13 @@ async function toggleOther() {
   if (!task || state.busy) return;
   if (state.other) {
     state.other = false;
-    await showPicture(`api/task/${task.id}/picture`, task);
+    await showPicture(`api/task/${task.id}/picture`, task, state.kept);
     return;
   }
   const {other} = await (await request(`api/task/${task.id}/other`)).json();
   if (!other) return notice("There is no other knee of this patient.");
   notice("");
+  state.kept = viewer.measurements;  // of the knee that is asked for
   state.other = true;
   await showPicture(`api/task/${task.id}/other/picture`, other);
 }

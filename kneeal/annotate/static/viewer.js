@@ -21,7 +21,7 @@ class Viewer {
     }, {passive: false});
   }
 
-  async show(blob, about) {
+  async show(blob, about, measurements = []) {
     const bitmap = await createImageBitmap(blob);
     const {width, height} = bitmap;
     this.layer.width = width;
@@ -33,7 +33,7 @@ class Viewer {
     this.grey = new Uint8Array(width * height);
     for (let k = 0; k < this.grey.length; k++) this.grey[k] = pixels[4 * k];
     this.picture = about;
-    this.measurements = [];
+    this.measurements = measurements;
     this.draft = null;
     this.inverted = false;
     this.autoWindow();
