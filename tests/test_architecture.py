@@ -11,7 +11,7 @@ PACKAGE = Path(kneeal.__file__).parent
 #: From the top; a module may import from its own layer and from those below it.
 LAYERS = (
     ("cli", "__main__"),
-    ("annotate",),
+    ("annotate", "predict"),
     ("job", "asking"),
     ("build",),
     ("config", "runner", "tracking", "console", "figures", "table"),
