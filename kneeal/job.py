@@ -33,7 +33,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     Raises:
         UserError: The configuration, the data set or the run folder is wrong, or the disk is full.
     """
-    _quiet_libraries()
+    quiet_libraries()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
     writer = getattr(rank_zero_only, "rank", 0) in (0, None)
@@ -101,7 +101,7 @@ def _say_what(config: RunConfig, cohort: build.Cohort, out: Path) -> None:
     )
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Leave the terminal to what matters to the user."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -20,18 +20,24 @@ class PoolState:
         pseudo: U, the least uncertain knees, a subset of `unlabeled`. They carry no labels.
         round: Number of finished rounds. A round is fit + evaluate + query, so the answers to the
             first query, before which nothing was trained, do not end one.
+        unreadable: Knees that nobody could grade. They are out of the pool and carry no label.
+        asked: Knees of earlier queries that were left unanswered, a subset of `unlabeled`. The next query
+            begins with them, so that none is asked for twice and none is forgotten.
     """
 
     labeled: Mapping[str, int]
     unlabeled: tuple[str, ...]
     pseudo: tuple[str, ...] = ()
     round: int = 0
+    unreadable: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the containers and refuse a state that contradicts itself."""
         object.__setattr__(self, "labeled", MappingProxyType(dict(self.labeled)))
         object.__setattr__(self, "unlabeled", tuple(self.unlabeled))
-        object.__setattr__(self, "pseudo", tuple(self.pseudo))
+        for name in ("pseudo", "unreadable", "asked"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.round < 0:
             raise UserError(f"round {self.round}", "a round of 0 or more", "start from round 0")
         pool = _distinct(self.unlabeled, "unlabeled knees")
@@ -42,13 +48,30 @@ class PoolState:
             "in the pseudo pool but not unlabeled",
             "a subset of the unlabeled knees",
         )
+        _distinct(self.unreadable, "unreadable knees")
+        _refuse(
+            (i for i in self.unreadable if i in pool or i in self.labeled),
+            "unreadable and still in the pool or labeled",
+            "each knee in one of the three",
+        )
+        _distinct(self.asked, "knees asked for")
+        _refuse((i for i in self.asked if i not in pool), "asked for but not unlabeled", "a subset of the unlabeled")
 
-    def advance(self, answers: Mapping[str, int], pseudo: Iterable[str] = ()) -> PoolState:
+    def advance(
+        self,
+        answers: Mapping[str, int],
+        pseudo: Iterable[str] = (),
+        *,
+        unreadable: Iterable[str] = (),
+        asked: Iterable[str] = (),
+    ) -> PoolState:
         """The state after the oracle has answered.
 
         Args:
             answers: Knee id to KL grade, in the order asked.
             pseudo: The next pseudo pool, chosen among the knees that stay unlabeled.
+            unreadable: Knees that were asked for and cannot be graded; they leave the pool.
+            asked: Knees that were asked for and are still to be answered.
 
         Returns:
             A new state; this one is unchanged.
@@ -57,16 +80,20 @@ class PoolState:
             UserError: An answered knee is unknown or labeled already, there are no answers, or a
                 pseudo-pool knee is not among the remaining unlabeled ones.
         """
-        if not answers:
+        unreadable = tuple(unreadable)
+        if not answers and not unreadable:
             raise UserError("no answers", "a grade for at least one knee", "answer the query first")
         _refuse((i for i in answers if i in self.labeled), "labeled already", "answers for unlabeled knees only")
         pool = frozenset(self.unlabeled)
-        _refuse((i for i in answers if i not in pool), "not in the pool", "answers for knees that were asked for")
+        _refuse((i for i in (*answers, *unreadable) if i not in pool), "not in the pool", "answers for knees asked for")
+        gone = {*answers, *unreadable}
         return PoolState(
             labeled={**self.labeled, **answers},
-            unlabeled=tuple(i for i in self.unlabeled if i not in answers),
+            unlabeled=tuple(i for i in self.unlabeled if i not in gone),
             pseudo=tuple(pseudo),
             round=self.round + 1 if self.labeled else self.round,
+            unreadable=(*self.unreadable, *unreadable),
+            asked=tuple(asked),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +103,8 @@ class PoolState:
             "labeled": [[knee, grade] for knee, grade in self.labeled.items()],
             "unlabeled": list(self.unlabeled),
             "pseudo": list(self.pseudo),
+            "unreadable": list(self.unreadable),
+            "asked": list(self.asked),
         }
 
     @classmethod
@@ -91,6 +120,8 @@ class PoolState:
                 unlabeled=tuple(data["unlabeled"]),
                 pseudo=tuple(data["pseudo"]),
                 round=int(data["round"]),
+                unreadable=tuple(data.get("unreadable", ())),  # absent in the states of version 0.1
+                asked=tuple(data.get("asked", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):

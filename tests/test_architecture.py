@@ -11,10 +11,11 @@ PACKAGE = Path(kneeal.__file__).parent
 #: From the top; a module may import from its own layer and from those below it.
 LAYERS = (
     ("cli", "__main__"),
-    ("study", "report"),
-    ("job",),
+    ("annotate", "predict", "study", "report"),
+    ("job", "asking"),
     ("build", "around", "posterior"),
     ("config", "runner", "tracking", "console", "figures", "table", "stopping"),
+    ("exchange",),
     ("callbacks", "yaml_files"),
     ("posteriors",),
     ("learner",),
@@ -24,7 +25,7 @@ LAYERS = (
     ("nn",),
     ("acquisition",),
     ("pool",),
-    ("errors", "seeds", "stats", ""),
+    ("errors", "seeds", "stats", "run_lock", ""),
 )
 #: What may be imported from elsewhere, where that is limited.
 ALLOWED = {

@@ -83,7 +83,7 @@ def test_a_run_leaves_the_files_of_the_contract(whole: Path) -> None:
     for number in range(3):
         folder = whole / "rounds" / f"{number:03d}"
         expected = {"state.json", "metrics.json", "test_predictions.csv", "best.ckpt", "query.json"}
-        expected |= {"scores.csv", "answers.json"} if number < 2 else set()
+        expected |= {"scores.csv", "query_predictions.csv", "answers.json"} if number < 2 else set()
         assert {path.name for path in folder.iterdir()} == expected
     with (whole / "rounds/002/test_predictions.csv").open() as file:
         predictions = list(csv.DictReader(file))

@@ -80,7 +80,7 @@ class ActiveLearningLoop:
         self.listeners = tuple(listeners)
         self.first_query = first_query or random_first_query
         self.state = folder.latest_state() or PoolState({}, tuple(pool))
-        if {*self.state.labeled, *self.state.unlabeled} != set(pool):
+        if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(pool):
             raise UserError(
                 f"the run in {folder.path} has other knees than the data set",
                 "the data set that the run was started with",
@@ -90,7 +90,17 @@ class ActiveLearningLoop:
         folder.write_state(self.state)
         folder.rebuild_rounds_csv()
         self._query = self._read_query()
-        self._answers: dict[str, int] = self._read_answers()
+        self._answers: dict[str, int | None] = self._read_answers()
+
+    @property
+    def answers(self) -> Mapping[str, int | None]:
+        """Answers to the pending query so far; None for a knee that cannot be graded."""
+        return dict(self._answers)
+
+    @property
+    def missing(self) -> list[str]:
+        """Knees of the pending query that are not answered yet, in its order."""
+        return [] if self._query is None else [i for i in self._query.ids if i not in self._answers]
 
     @property
     def finished(self) -> bool:
@@ -107,8 +117,8 @@ class ActiveLearningLoop:
             The final state.
         """
         try:
-            while (query := self.ask()) is not None:
-                self.tell(oracle.label([i for i in query.ids if i not in self._answers]))
+            while self.ask() is not None:
+                self.tell(oracle.label(self.missing))
         except BaseException as error:
             for listener in self.listeners:
                 listener.run_failed(error)
@@ -129,18 +139,19 @@ class ActiveLearningLoop:
             self._query = self._first_query() if not self.state.labeled else self._train_and_choose()
             if not self._query.ids:
                 self._close_round()
-        elif self.state.labeled and self._answers.keys() >= set(self._query.ids) and self._query.ids:
+        elif self._query.ids and self._answers.keys() >= set(self._query.ids):
             self._advance()
             return self.ask()
         return None if self.finished else self._query
 
-    def tell(self, answers: Mapping[str, int]) -> PoolState:
+    def tell(self, answers: Mapping[str, int | None], *, replace: bool = False) -> PoolState:
         """Take answers to the pending query, all or some, in any order.
 
         They are on disk when this returns. Once the query is answered whole, the state advances.
 
         Args:
-            answers: Knee id to KL grade.
+            answers: Knee id to KL grade; None for a knee that cannot be graded, which then leaves the pool.
+            replace: Whether an answer may correct an earlier one.
 
         Returns:
             The state: the next one if the query is answered whole, else the same as before.
@@ -150,14 +161,36 @@ class ActiveLearningLoop:
                 answer says otherwise. Nothing of `answers` is taken then.
         """
         query = self._query
+        closed = [i for i in answers if i in self.state.labeled or i in self.state.unreadable]
+        if closed:
+            some = ", ".join(map(repr, closed[:5]))
+            raise UserError(
+                f"answers to a round that is closed: {len(closed)} knees, among them {some}",
+                f"answers to the query of round {self.state.round}; a network was trained on the others",
+                "remove those rows, or begin a new run where they must change",
+            )
         if query is None or not query.ids:
             raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
-        check_answers(answers, query, self._answers, self.n_grades)
-        merged = {**self._answers, **{i: int(kl) for i, kl in answers.items()}}
+        check_answers(answers, query, self._answers, self.n_grades, replace=replace)
+        merged = {**self._answers, **{i: None if kl is None else int(kl) for i, kl in answers.items()}}
         self.folder.write_json(self._place / ANSWERS, merged)
         self._answers = merged
         if len(merged) == len(query.ids):
             self._advance()
+        return self.state
+
+    def close(self) -> PoolState:
+        """Go on with the answers that are in; the next query begins with the knees left unanswered.
+
+        Returns:
+            The next state.
+
+        Raises:
+            UserError: No query is pending, or none of its knees has a grade.
+        """
+        if self._query is None or all(kl is None for kl in self._answers.values()):
+            raise UserError("a round without a grade", "at least one graded knee of the pending query", "grade some")
+        self._advance()
         return self.state
 
     def finished_rounds(self) -> list[RoundReport]:
@@ -181,6 +214,7 @@ class ActiveLearningLoop:
         if not self._has(METRICS):
             self._fit_and_test(checkpoint, needs)
         n = min(self.schedule.next_query(len(state.labeled)), len(state.unlabeled))
+        n = n and max(n, len(state.asked))  # what was asked for stays asked for
         if n == 0:
             query = Query(state.round, ())
             self._write_query(query, {"predict_seconds": 0.0, "select_seconds": 0.0})
@@ -232,7 +266,11 @@ class ActiveLearningLoop:
 
     def _choose(self, predictions: Predictions, certain: Predictions, labeled: Predictions | None, n: int) -> Query:
         state = self.state
-        ids = self.strategy.select(predictions, n, labeled=labeled, seed=derive_seed(self.seed, "select", state.round))
+        ids = list(state.asked)
+        if n > len(ids):
+            seed = derive_seed(self.seed, "select", state.round)
+            fresh = _without(predictions, state.asked)
+            ids += self.strategy.select(fresh, n - len(ids), labeled=labeled, seed=seed)
         scores = dict(zip(predictions.ids, self.strategy.score(predictions).tolist(), strict=True))
         pseudo: tuple[str, ...] = ()
         if self.consistency:
@@ -245,15 +283,21 @@ class ActiveLearningLoop:
             )
             pseudo = tuple(certain.ids[rest[k]] for k in lowest.tolist())
         self.folder.write_scores(self._place, scores, ids, pseudo)
+        self.folder.write_query_predictions(self._place, predictions, ids)
         return Query(state.round, tuple(ids), pseudo, {i: scores[i] for i in ids})
 
     def _advance(self) -> None:
         query = self._query
         if query is None:  # pragma: no cover - callers have a query
             raise RuntimeError("no query to advance from")
-        in_order = {i: self._answers[i] for i in query.ids}
+        in_order = {i: self._answers[i] for i in query.ids if i in self._answers}
         had_labels = bool(self.state.labeled)
-        state = self.state.advance(in_order, query.pseudo)
+        state = self.state.advance(
+            {i: kl for i, kl in in_order.items() if kl is not None},
+            query.pseudo,
+            unreadable=[i for i, kl in in_order.items() if kl is None],
+            asked=[i for i in query.ids if i not in in_order],
+        )
         self.folder.write_state(state)
         if had_labels:
             self._close_round()
@@ -290,7 +334,28 @@ class ActiveLearningLoop:
         if not self._has(QUERY):
             return None
         data = self.folder.read_json(self._place / QUERY)
+        # A first query of nothing but unreadable knees is answered without a label: its folder stays the place of
+        # the next one, and what lies there is history.
+        if not self.state.labeled and not set(data["ids"]) <= set(self.state.unlabeled):
+            return None
         return Query(data["round"], tuple(data["ids"]), tuple(data["pseudo"]), data["scores"])
 
-    def _read_answers(self) -> dict[str, int]:
-        return dict(self.folder.read_json(self._place / ANSWERS)) if self._query and self._has(ANSWERS) else {}
+    def _read_answers(self) -> dict[str, int | None]:
+        if self._query is None or not self._has(ANSWERS):
+            return {}
+        answers = self.folder.read_json(self._place / ANSWERS)
+        return {i: answers[i] for i in answers if i in self._query.ids}
+
+
+def _without(predictions: Predictions, ids: Sequence[str]) -> Predictions:
+    """The predictions of all other knees."""
+    if not ids:
+        return predictions
+    gone = set(ids)
+    keep = [position for position, i in enumerate(predictions.ids) if i not in gone]
+    log_probs, features = predictions.log_probs, predictions.features
+    return Predictions(
+        tuple(predictions.ids[k] for k in keep),
+        None if log_probs is None else log_probs[keep],
+        None if features is None else features[keep],
+    )

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kneeal.acquisition import Predictions
 from kneeal.errors import UserError
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 
 STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, CHECKPOINT, START = "test_predictions.csv", "best.ckpt", "start"
+QUERY_PREDICTIONS = "query_predictions.csv"
 
 
 def write_atomic(path: Path, content: str) -> None:
@@ -122,6 +124,16 @@ class RunFolder:
         order = [*query, *pseudo, *(i for i in scores if i not in roles)]
         rows = ([i, f"{scores[i]:.9g}", roles.get(i, "")] for i in order)
         self.write_csv(folder / SCORES, ["knee_id", "score", "role"], rows)
+
+    def write_query_predictions(self, folder: Path, predictions: Predictions, query: Sequence[str]) -> None:
+        """Write query_predictions.csv, mean probabilities of the knees asked for, where the strategy had any."""
+        if predictions.log_probs is None:
+            return
+        row = {i: position for position, i in enumerate(predictions.ids)}
+        probs = predictions.log_probs[[row[i] for i in query]].exp().mean(dim=1)
+        header = ["knee_id", *(f"p{grade}" for grade in range(probs.shape[1]))]
+        rows = ([i, *(f"{p:.6g}" for p in knee)] for i, knee in zip(query, probs.tolist(), strict=True))
+        self.write_csv(folder / QUERY_PREDICTIONS, header, rows)
 
     def rebuild_rounds_csv(self) -> None:
         """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""

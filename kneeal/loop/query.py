@@ -86,14 +86,22 @@ class Schedule:
         return self.n_init if n_labeled == 0 else max(0, min(self.n_query, self.budget - n_labeled))
 
 
-def check_answers(answers: Mapping[str, int], query: Query, earlier: Mapping[str, int], n_grades: int) -> None:
+def check_answers(
+    answers: Mapping[str, int | None],
+    query: Query,
+    earlier: Mapping[str, int | None],
+    n_grades: int,
+    *,
+    replace: bool = False,
+) -> None:
     """Refuse answers that cannot be taken.
 
     Args:
-        answers: Knee id to KL grade.
+        answers: Knee id to KL grade; None for a knee that cannot be graded.
         query: What was asked.
         earlier: Answers to the same query that were taken before.
         n_grades: A grade lies in [0, n_grades).
+        replace: Whether an answer may say otherwise than an earlier one.
 
     Raises:
         UserError: A knee was not asked for, a grade is no grade, or an earlier answer says otherwise.
@@ -107,13 +115,21 @@ def check_answers(answers: Mapping[str, int], query: Query, earlier: Mapping[str
             "remove those rows",
         )
     for i, kl in answers.items():
-        if isinstance(kl, bool) or not isinstance(kl, int | float) or kl != kl // 1 or not 0 <= kl < n_grades:
+        if kl is not None and not _is_grade(kl, n_grades):
             raise UserError(
                 f"grade {kl!r} for knee {i!r}", f"a whole grade from 0 to {n_grades - 1}", "correct that answer"
             )
-        if earlier.get(i, kl) != kl:
+        if earlier.get(i, kl) != kl and not replace:
             raise UserError(
-                f"grade {kl} for knee {i!r}, which was graded {earlier[i]} before",
-                "one grade a knee",
-                "keep the first answer, or correct it in the run's answers.json",
+                f"{_said(kl)} for knee {i!r}, which was {_said(earlier[i], 'graded')} before",
+                "one answer a knee",
+                "keep the first answer; where the correction is meant, say so (`kneeal tell --replace`)",
             )
+
+
+def _is_grade(kl: object, n_grades: int) -> bool:
+    return isinstance(kl, int | float) and not isinstance(kl, bool) and kl == kl // 1 and 0 <= kl < n_grades
+
+
+def _said(kl: int | None, verb: str = "grade") -> str:
+    return "unreadable" if kl is None else f"{verb} {kl}"

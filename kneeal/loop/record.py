@@ -30,7 +30,7 @@ def read_report(run: RunFolder, number: int, n_rounds: int) -> RoundReport:
         uncertainty=run.read_uncertainty(folder / TEST_PREDICTIONS),
         query=tuple(query["ids"]),
         scores=query["scores"],
-        answers={i: answers[i] for i in query["ids"] if i in answers},
+        answers={i: answers[i] for i in query["ids"] if answers.get(i) is not None},
         seconds={**seconds, "test": float(metrics["test_seconds"])},
         n_rounds=n_rounds,
         n_pool=len(state.unlabeled),

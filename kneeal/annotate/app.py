@@ -1,0 +1,292 @@
+"""The web application: small JSON answers to one page. Knee ids never leave the server."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
+import logging
+import math
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from kneeal.annotate.agreement import paces, readings_table, within_and_between
+from kneeal.annotate.people import SESSION_SECONDS, People, Session
+from kneeal.annotate.rounds import Rounds, read_opinion
+from kneeal.annotate.rules import RULE
+from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
+from kneeal.annotate.store import RefusedError, Store, Task
+from kneeal.data.pictures import Box, KneePicture, Pictures, to_png
+from kneeal.exchange.query_files import REASONS
+
+logger = logging.getLogger("kneeal.annotate")
+STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
+#: Longest time that one knee can have been looked at, in seconds.
+MAX_SECONDS = 86400.0
+_FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "style.css": "text/css"}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class EnterBody(_Body):
+    """A one-time link."""
+
+    secret: Annotated[str, Field(max_length=200)]
+
+
+class Measurement(_Body):
+    """A length measured on the picture, in its pixels and in mm where its scale is known."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    mm: float | None = None
+
+
+class AnswerBody(_Body):
+    """An answer."""
+
+    task: int
+    seen: int | None = None
+    nonce: Annotated[str, Field(min_length=16, max_length=64)]
+    kl: int | None = None
+    reason: str | None = None
+    seconds: float | int = 0.0
+    measurements: Annotated[list[Measurement], Field(max_length=50)] = []
+
+
+class UndoBody(_Body):
+    """Take the last answer back."""
+
+    nonce: Annotated[str, Field(min_length=16, max_length=64)]
+
+
+class Empty(_Body):
+    """Nothing to say."""
+
+
+def make_app(
+    store: Store,
+    people: People,
+    rounds: Rounds,
+    pictures: Pictures,
+    patients: dict[str, str],
+    origin: Origin,
+    run: Path,
+) -> FastAPI:
+    """The application of one run.
+
+    Args:
+        store: Readings.
+        people: Who may come in.
+        rounds: The run behind the page.
+        pictures: Pictures of its knees.
+        patients: Patient by knee, to find the other knee.
+        origin: The addresses that are ours.
+        run: The run folder.
+    """
+    app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, origin=origin)
+    _say_errors(app)
+    others: dict[str, list[str]] = {}
+    for knee_id, patient in patients.items():
+        others.setdefault(patient, []).append(knee_id)
+
+    def signed_in(request: Request) -> Session:
+        session = people.session(request.cookies.get(COOKIE))
+        if session is None:
+            raise RefusedError(401, "nobody is signed in", "a session", "open a one-time link")
+        if request.method != "GET" and not same(request.headers.get(CSRF_HEADER), session.csrf):
+            raise RefusedError(403, "a request from another page", "the page's own secret", "load the page again")
+        return session
+
+    signed = Annotated[Session, Depends(signed_in)]
+
+    def adjudicator(session: signed) -> Session:
+        if not session.adjudicates:
+            raise RefusedError(403, "a page for adjudicators", "an adjudicator", "readers stay blind to each other")
+        return session
+
+    def say(session: Session, task: Task | None) -> dict[str, Any]:
+        progress = store.progress(session.reader)
+        said: dict[str, Any] = {"done": progress.done, "left": progress.left, "pace": progress.pace, "task": None}
+        if task is not None:
+            said["task"] = _say_task(task, pictures)
+        else:
+            said["status"] = rounds.status()
+        return said
+
+    def other_knee(knee_id: str) -> str | None:
+        return next((i for i in others.get(patients.get(knee_id, ""), []) if i != knee_id), None)
+
+    @app.get("/")
+    def index() -> Response:
+        return FileResponse(STATIC / "index.html", media_type="text/html")
+
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        return Response(status_code=204)
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in _FILES:
+            return JSONResponse({"error": "no such file"}, 404)
+        return FileResponse(STATIC / name, media_type=_FILES[name])
+
+    @app.post("/api/enter")
+    def enter(body: EnterBody, response: Response) -> dict[str, Any]:
+        key, session = people.enter(body.secret)
+        response.set_cookie(
+            COOKIE, key, max_age=int(SESSION_SECONDS), httponly=True, samesite="strict", secure=origin.secure, path="/"
+        )
+        logger.info("reader %d signed in", session.reader)
+        return {"name": session.name}
+
+    @app.post("/api/leave")
+    def leave(request: Request, response: Response, session: signed, body: Empty) -> dict[str, Any]:
+        people.leave(request.cookies.get(COOKIE, ""))
+        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=origin.secure)
+        return {}
+
+    @app.get("/api/me")
+    def me(session: signed) -> dict[str, Any]:
+        return {
+            "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates, "reasons": REASONS,
+            "rule": RULE, "status": rounds.status(),
+        }  # fmt: skip
+
+    @app.get("/api/next")
+    def next_task(session: signed) -> dict[str, Any]:
+        return say(session, store.next(session.reader))
+
+    @app.post("/api/answer")
+    def answer(session: signed, body: AnswerBody) -> dict[str, Any]:
+        if not math.isfinite(body.seconds) or body.seconds < 0:
+            raise RefusedError(422, f"{body.seconds} seconds", "a time of 0 or more", "load the page again")
+        task = store.answer(
+            session.reader,
+            body.task,
+            nonce=body.nonce,
+            seen=body.seen,
+            kl=body.kl,
+            reason=body.reason,
+            seconds=min(float(body.seconds), MAX_SECONDS),
+            measurements=[measurement.model_dump() for measurement in body.measurements],
+        )
+        return say(session, task)
+
+    @app.post("/api/undo")
+    def undo(session: signed, body: UndoBody) -> dict[str, Any]:
+        return say(session, store.undo(session.reader, nonce=body.nonce))
+
+    @app.get("/api/task/{number}/picture")
+    def picture(session: signed, number: int) -> Response:
+        return _png(pictures[store.task(session.reader, number).knee_id])
+
+    @app.get("/api/task/{number}/other")
+    def other(session: signed, number: int) -> dict[str, Any]:
+        knee_id = other_knee(store.task(session.reader, number).knee_id)
+        return {"other": None if knee_id is None else _say_picture(pictures[knee_id], pictures.side(knee_id))}
+
+    @app.get("/api/task/{number}/other/picture")
+    def other_picture(session: signed, number: int) -> Response:
+        knee_id = other_knee(store.task(session.reader, number).knee_id)
+        if knee_id is None:
+            raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "go on without it")
+        return _png(pictures[knee_id])
+
+    @app.post("/api/task/{number}/opinion")
+    def opinion(session: signed, number: int, body: Empty) -> dict[str, Any]:
+        return {"probabilities": read_opinion(run, store.look(session.reader, number).knee_id)}
+
+    @app.get("/api/status")
+    def status(session: signed) -> dict[str, Any]:
+        return rounds.status()
+
+    @app.post("/api/again")
+    def again(session: signed, body: Empty) -> dict[str, Any]:
+        rounds.again()
+        return rounds.status()
+
+    @app.get("/api/agreement")
+    def agreement(session: Annotated[Session, Depends(adjudicator)]) -> dict[str, Any]:
+        within, between = within_and_between(store)
+        return {
+            "within": [vars(row) for row in within], "between": [vars(row) for row in between],
+            "paces": [vars(row) for row in paces(store)], "rule": RULE,
+        }  # fmt: skip
+
+    @app.get("/api/readings.csv")
+    def readings(session: Annotated[Session, Depends(adjudicator)]) -> Response:
+        return Response(
+            readings_table(store),
+            media_type="text/csv",
+            headers={"content-disposition": "attachment; filename=readings.csv"},
+        )
+
+    return app
+
+
+def _say_task(task: Task, pictures: Pictures) -> dict[str, Any]:
+    """A task for the page. Whether it is a repeat is not told."""
+    return {
+        "id": task.id,
+        "seen": task.current,
+        "adjudication": task.kind == "adjudication",
+        "grades": list(task.grades),
+        **_say_picture(pictures[task.knee_id], pictures.side(task.knee_id)),
+    }
+
+
+def _say_picture(picture: KneePicture, side: str) -> dict[str, Any]:
+    def box(box: Box | None) -> dict[str, float] | None:
+        return None if box is None else vars(box)
+
+    return {
+        "side": side, "height": picture.pixels.shape[0], "width": picture.pixels.shape[1], "full": picture.full,
+        "mm_per_px": picture.mm_per_px, "medial": box(picture.medial), "lateral": box(picture.lateral),
+    }  # fmt: skip
+
+
+def _png(picture: KneePicture) -> Response:
+    return Response(to_png(picture.pixels), media_type="image/png")
+
+
+def _say_errors(app: FastAPI) -> None:
+    """Each error says what, and that everything else is kept."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: Exception) -> Response:
+        code = error.code if isinstance(error, RefusedError) else 500
+        found, expected, cure = error.args[0].split("\n") if len(error.args) == 1 else (str(error), "", "")
+        return JSONResponse({"error": found, "expected": expected.strip(), "cure": cure.strip()}, code)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: Exception) -> Response:
+        # Without the values: a body may hold what no log should.
+        problems = [
+            f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}"
+            for item in (error.errors() if isinstance(error, RequestValidationError) else [])
+        ]
+        return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def unwritable(request: Request, error: Exception) -> Response:
+        text = str(error)
+        logger.error("the store cannot be written: %s", text)
+        if "locked" in text or "busy" in text:
+            return JSONResponse(
+                {"error": "the store is locked by another program", "cure": "the page tries again by itself"}, 503
+            )
+        if "full" in text or "disk" in text:
+            return JSONResponse(
+                {"error": "the disk is full: this answer is not stored, all earlier ones are",
+                 "cure": "free some space; the page tries again by itself"}, 507,
+            )  # fmt: skip
+        return JSONResponse({"error": f"the store cannot be written ({text})", "cure": "look at the server's log"}, 503)

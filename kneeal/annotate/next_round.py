@@ -1,0 +1,142 @@
+"""The next round from the readings of a store, as a process of its own: `python -m kneeal.annotate.next_round RUN`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kneeal.annotate.rounds import PROGRESS
+from kneeal.annotate.schema import STORE
+from kneeal.annotate.store import Store
+from kneeal.asking import OpenRun, open_run, say_told
+from kneeal.errors import UserError
+from kneeal.job import quiet_libraries
+from kneeal.loop.active import ActiveLearningLoop
+from kneeal.loop.folder import write_atomic
+from kneeal.run_lock import lock_run
+
+
+class ProgressFile:
+    """Writes how far a round is, for the page to show; a `FitProgress`.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._what = ""
+        self._done = self._of = 0
+        self._said = 0.0
+
+    def fit_started(self, n_epochs: int) -> None:
+        """Training begins."""
+        self._begin("training", n_epochs)
+
+    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """One epoch more."""
+        self._step(epoch + 1)
+
+    def fit_finished(self) -> None:
+        """Training is over."""
+
+    def predict_started(self, n_knees: int, what: str) -> None:
+        """A prediction begins."""
+        self._begin("testing" if what == "test" else "choosing", n_knees)
+
+    def knees_predicted(self, n: int) -> None:
+        """So many knees more."""
+        self._step(self._done + n)
+
+    def predict_finished(self) -> None:
+        """The prediction is over."""
+
+    def _begin(self, what: str, of: int) -> None:
+        self._what, self._done, self._of, self._said = what, 0, of, 0.0
+        self._say()
+
+    def _step(self, done: int) -> None:
+        self._done = done
+        if time.monotonic() - self._said > 0.5:
+            self._say()
+
+    def _say(self) -> None:
+        self._said = time.monotonic()
+        write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
+
+
+def next_round(run: Path) -> None:
+    """Give the settled knees to the loop, close the round and make the next query.
+
+    Killed at any instant, it does the same again when it is called again: what was decided is in the store,
+    what was told is in the run folder.
+
+    Args:
+        run: The run folder.
+
+    Raises:
+        UserError: Another process works on the run, or there is nothing to go on with.
+    """
+    quiet_libraries()
+    opened = open_run(run)
+    with lock_run(run):
+        loop = opened.loop(progress=ProgressFile(run / PROGRESS))
+        take_readings(opened, loop)
+        loop.ask()
+
+
+def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
+    """Take the settled readings of the store as answers, without training: `kneeal tell RUN`.
+
+    Args:
+        run: The run folder.
+        data: The data set, where it has moved.
+        close: Go on without the knees that are not settled.
+
+    Raises:
+        UserError: Nobody has annotated the run, or another process works on it.
+    """
+    if not (run / STORE).is_file():
+        raise UserError(
+            f"no answers, and nobody has annotated {run}",
+            "a file of answers, or readings by `kneeal annotate`",
+            f"write `kneeal tell {run} ANSWERS`",
+        )
+    quiet_libraries()
+    opened = open_run(run, data=data)
+    with lock_run(run):
+        loop = opened.loop()
+        say_told(opened, loop, _decide(opened, loop), replace=False, close=close)
+
+
+def take_readings(opened: OpenRun, loop: ActiveLearningLoop) -> None:
+    """Tell the loop what the store has settled, and close the round with it.
+
+    Args:
+        opened: The run.
+        loop: Its loop.
+    """
+    if not loop.missing or not (opened.path / STORE).is_file():
+        return
+    state = loop.state
+    if loop.tell(_decide(opened, loop)) is state:
+        loop.close()
+
+
+def _decide(opened: OpenRun, loop: ActiveLearningLoop) -> dict[str, int | None]:
+    store = Store(opened.path / STORE)
+    try:
+        return store.decide(loop.missing)
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    try:
+        next_round(Path(sys.argv[1]))
+    except UserError as error:
+        print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,60 @@
+"""Which answer goes to training. Stated once, here; the documentation quotes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: The rule in words, shown on the page and in the table of readings.
+RULE = (
+    "A knee goes to training when all its readings are in and say the same, or when an adjudicator has decided. "
+    "Readings that differ, be it between readers or between two readings of one, are never averaged and never "
+    "outvoted. A knee that is unreadable by the same rule leaves the pool without a grade."
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One answer that holds.
+
+    Attributes:
+        reader: Who.
+        kl: The grade; None is unreadable.
+    """
+
+    reader: int
+    kl: int | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the readings of a knee amount to.
+
+    Attributes:
+        state: "open" (readings are missing), "disagreed" (an adjudicator is needed) or "settled".
+        kl: The grade of a settled knee; None is unreadable.
+        rule: "single", "agreed" or "adjudicated" for a settled knee.
+    """
+
+    state: str
+    kl: int | None = None
+    rule: str | None = None
+
+
+def judge(readings: Sequence[Reading], *, wanted: int, pending: bool, adjudicated: Sequence[Reading] = ()) -> Verdict:
+    """Apply the rule.
+
+    Args:
+        readings: First readings and repeats that are in.
+        wanted: Readers that each knee needs.
+        pending: Whether a repeat is still to be read.
+        adjudicated: The adjudicator's decision, where there is one.
+    """
+    if adjudicated:
+        return Verdict("settled", adjudicated[-1].kl, "adjudicated")
+    readers = {reading.reader for reading in readings}
+    if len(readers) < wanted or pending:
+        return Verdict("open")
+    if len({reading.kl for reading in readings}) > 1:
+        return Verdict("disagreed")
+    return Verdict("settled", readings[0].kl, "single" if len(readers) == 1 else "agreed")

@@ -1,0 +1,141 @@
+"""The tables of a store, and how a connection to it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from kneeal.errors import UserError
+
+#: The store's file in a run folder.
+STORE = "annotate.sqlite"
+VERSION = 1
+#: "KNEE" as a number: what the file says it is.
+APPLICATION = 0x4B4E4545
+
+TABLES = """
+CREATE TABLE reader (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  adjudicates INTEGER NOT NULL DEFAULT 0,
+  created REAL NOT NULL
+);
+CREATE TABLE link (              -- one-time links; only a digest is kept
+  digest TEXT PRIMARY KEY,
+  reader INTEGER NOT NULL REFERENCES reader,
+  expires REAL NOT NULL,
+  used REAL
+);
+CREATE TABLE session (
+  digest TEXT PRIMARY KEY,
+  reader INTEGER NOT NULL REFERENCES reader,
+  csrf TEXT NOT NULL,
+  expires REAL NOT NULL
+);
+CREATE TABLE knee (              -- every knee that was asked for, once
+  id INTEGER PRIMARY KEY,
+  knee_id TEXT NOT NULL UNIQUE,
+  round INTEGER NOT NULL,        -- the query it is in; an open knee is carried into the next one
+  position INTEGER NOT NULL,
+  taken INTEGER NOT NULL DEFAULT 0,   -- first readings begun
+  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'disagreed', 'settled', 'closed')),
+  kl INTEGER,                    -- of a settled or closed knee; NULL is unreadable
+  rule TEXT,                     -- single, agreed, adjudicated; file where the answer did not come from here
+  closed REAL                    -- when it went to training
+);
+CREATE INDEX knee_open ON knee (state, round, position);
+CREATE TABLE task (              -- one reading of one knee by one reader
+  id INTEGER PRIMARY KEY,
+  knee INTEGER NOT NULL REFERENCES knee,
+  reader INTEGER NOT NULL REFERENCES reader,
+  kind TEXT NOT NULL CHECK (kind IN ('first', 'repeat', 'adjudication')),
+  begun REAL NOT NULL,
+  not_before INTEGER NOT NULL DEFAULT 0,   -- answers of the reader before a repeat is due
+  current INTEGER REFERENCES answer,       -- the answer that holds; NULL while the task is open
+  looked REAL,                   -- when the reader was shown the model's prediction
+  UNIQUE (knee, reader, kind)
+);
+CREATE INDEX task_reader ON task (reader, current);
+CREATE TABLE answer (            -- append only: nothing here is ever changed or removed
+  id INTEGER PRIMARY KEY,
+  task INTEGER NOT NULL REFERENCES task,
+  kl INTEGER CHECK (kl BETWEEN 0 AND 4),
+  reason TEXT,                   -- why the knee cannot be graded
+  undone INTEGER NOT NULL DEFAULT 0,       -- this row takes back the one it replaces
+  seconds REAL NOT NULL,         -- the knee was on a visible page for so long
+  at REAL NOT NULL,
+  replaces INTEGER UNIQUE REFERENCES answer,
+  nonce TEXT NOT NULL UNIQUE,    -- of the page's request: sent twice, taken once
+  measurements TEXT NOT NULL DEFAULT '[]',
+  CHECK ((kl IS NOT NULL) + (reason IS NOT NULL) + undone = 1)
+);
+CREATE INDEX answer_task ON answer (task);
+CREATE TRIGGER answer_is_kept BEFORE DELETE ON answer BEGIN SELECT RAISE(ABORT, 'answers are kept'); END;
+CREATE TRIGGER answer_stays BEFORE UPDATE ON answer BEGIN SELECT RAISE(ABORT, 'answers stay as they are'); END;
+"""
+
+
+def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connection:
+    """Open a store.
+
+    Every commit is on disk when it returns: write-ahead log, synchronized in full.
+
+    Args:
+        path: The file.
+        create: Make it where it is not there.
+        timeout: Seconds to wait for another program's lock.
+
+    Raises:
+        UserError: There is none, or the file is something else or from a later version.
+    """
+    if not create and not path.is_file():
+        raise UserError(f"no store {path}", "a run that was annotated", "start `kneeal annotate RUN` first")
+    try:
+        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if create:
+            _make(connection)
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error})",
+            "a store of readings that kneeal wrote, on a local disk with free space",
+            "stop the program that locks it, or restore the file from a backup",
+        ) from error
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if (application, version) != (APPLICATION, VERSION):
+        connection.close()
+        raise UserError(
+            f"{path} is a database of another kind or version ({application:#x}, {version})",
+            f"a store of readings of version {VERSION}",
+            "use the version of kneeal that wrote it, or restore the file from a backup",
+        )
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in _statements(TABLES):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """Statements one by one, since `executescript` would commit before each."""
+    found, begun = [], ""
+    for line in script.splitlines(keepends=True):
+        begun += line
+        if sqlite3.complete_statement(begun):
+            found.append(begun)
+            begun = ""
+    return found

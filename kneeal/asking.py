@@ -1,0 +1,173 @@
+"""`kneeal ask` and `kneeal tell`: the loop with a person, who may take as long as she likes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kneeal import build
+from kneeal.config import RunConfig, resolve, validate
+from kneeal.console import Console
+from kneeal.data.pictures import Pictures
+from kneeal.errors import UserError
+from kneeal.exchange.answers import read_answers
+from kneeal.exchange.query_files import write_query
+from kneeal.job import finish, quiet_libraries
+from kneeal.loop.active import ActiveLearningLoop
+from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.folder import RunFolder
+from kneeal.run_lock import lock_run
+from kneeal.yaml_files import read_yaml
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run and its data."""
+
+    path: Path
+    config: RunConfig
+    cohort: build.Cohort
+    folder: RunFolder
+
+    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
+        """The loop, where the folder says it is."""
+        return build.build_loop(self.config, self.cohort, self.folder, listeners=listeners, progress=progress)
+
+    def query_folder(self, loop: ActiveLearningLoop) -> Path:
+        """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
+        return self.path / "ask" / self.folder.place(loop.state).name
+
+
+def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
+    """Open a run that is there.
+
+    Args:
+        run: The run folder.
+        data: The data set, where it has moved.
+
+    Raises:
+        UserError: There is no run, or the data set is another one.
+    """
+    if not (run / build.CONFIG).is_file():
+        raise UserError(
+            f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
+        )
+    tree = read_yaml(run / build.CONFIG)
+    if data is not None:
+        tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
+    config = validate(tree)
+    cohort = build.open_cohort(config)
+    return OpenRun(run, config, cohort, build.open_run(run, config, cohort, resume=True))
+
+
+def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> OpenRun:
+    """Begin a run, or open the one that is there if it has the same settings.
+
+    Args:
+        run: The run folder.
+        source: A configuration file or name.
+        settings: `section.key=value`.
+        flags: Dotted key to value; None means that the flag was not given.
+
+    Raises:
+        UserError: The settings or the data set are wrong, or the run there has others.
+    """
+    config = resolve(source, settings, flags)
+    if config.data.dir is not None:
+        # A run waits for weeks, and may be taken up from another folder.
+        config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
+    cohort = build.open_cohort(config)
+    build.build_loop(config, cohort, RunFolder(run, writer=False))  # refuses wrong settings before anything is written
+    return OpenRun(run, config, cohort, build.open_run(run, config, cohort, resume=True))
+
+
+def run_ask(
+    run: Path,
+    *,
+    source: str | None,
+    settings: Sequence[str],
+    flags: Mapping[str, Any],
+    images: Path | None,
+    xlsx: bool,
+) -> None:
+    """Train and choose where that is to be done, and write the query's files.
+
+    Args:
+        run: The run folder.
+        source: See `begin_run`.
+        settings: See `begin_run`.
+        flags: See `begin_run`.
+        images: The folder that the data set's pictures were prepared from.
+        xlsx: Also write a spreadsheet.
+
+    Raises:
+        UserError: Something that was given is wrong, or another process works on the run.
+    """
+    quiet_libraries()
+    given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
+    if (run / build.CONFIG).is_file() and not (source or settings or given):
+        data = flags.get("data.dir")
+        opened = open_run(run, data=None if data is None else Path(data))
+    else:
+        opened = begin_run(run, source, settings, flags)
+    pictures = Pictures(opened.cohort.dataset, images)
+    with lock_run(run):
+        console = Console()
+        loop = opened.loop([console], console)
+        query = loop.ask()
+        if query is None:
+            print(f"the budget is spent: {len(loop.state.labeled)} knees are graded")
+            finish(run)
+            return
+        sheet, *others = write_query(opened.query_folder(loop), query, pictures, loop.answers, xlsx=xlsx)
+    print(f"round {query.round}: {len(query.ids)} knees are asked for, {len(loop.answers)} of them are answered")
+    print(f"fill in the column kl (0 to 4), or a reason in the column unreadable: {sheet}")
+    for path in others:
+        print(f"or use: {path}")
+    print(f"then: kneeal tell {run} {sheet}")
+
+
+def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, close: bool) -> None:
+    """Check answers and take them.
+
+    Args:
+        run: The run folder.
+        answers: See `read_answers`.
+        data: The data set, where it has moved.
+        replace: Whether an answer may correct an earlier one of the same round.
+        close: Go on without the knees that are not answered; the next query begins with them.
+
+    Raises:
+        UserError: Something is wrong with an answer; none of them is taken then.
+    """
+    quiet_libraries()
+    given = read_answers(answers)
+    opened = open_run(run, data=data)
+    with lock_run(run):
+        say_told(opened, opened.loop(), given, replace=replace, close=close)
+
+
+def say_told(
+    opened: OpenRun, loop: ActiveLearningLoop, given: Mapping[str, int | None], *, replace: bool, close: bool
+) -> None:
+    """Tell the loop and print what came of it."""
+    state, known = loop.state, loop.answers
+    loop.tell(given, replace=replace)
+    new = [i for i in given if known.get(i, "none") != given[i]]
+    if loop.state is state and close:
+        loop.close()
+    unreadable = sum(given[i] is None for i in new)
+    print(f"took {len(new)} new answers" + (f", {unreadable} of them unreadable" if unreadable else ""))
+    if loop.state is not state:
+        carried = f"; {len(loop.state.asked)} open knees go into the next query" if loop.state.asked else ""
+        print(f"the round is closed with {len(loop.state.labeled)} knees graded{carried}")
+        print(f"next: kneeal ask {opened.path}")
+    else:
+        print(f"{len(loop.missing)} knees are still to be answered: {', '.join(loop.missing[:5])}"
+              + (" ..." if len(loop.missing) > 5 else ""))  # fmt: skip
+
+
+def _absolute(config: RunConfig) -> str:
+    return str(Path(config.data.dir or "").resolve())

@@ -1,0 +1,68 @@
+"""`kneeal ask` and `kneeal tell`: the loop with a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ask)
+    app.command()(tell)
+
+
+def ask(
+    run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
+    data: Annotated[Path | None, typer.Option(help="Prepared data set; needed to begin a run.")] = None,
+    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: demo, paper.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Who asks; see `kneeal strategies`.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
+    xlsx: Annotated[bool, typer.Option("--xlsx", help="Also write a spreadsheet.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Train on the answers so far, choose the next knees and write the query for a person."""
+    flags: dict[str, Any] = {
+        "active.strategy": strategy,
+        "data.dir": None if data is None else str(data),
+        "seed": seed,
+        "loss.consistency": ssl,
+        "compute.accelerator": accelerator,
+    }
+
+    from kneeal.asking import run_ask
+
+    run_ask(run, source=config, settings=settings or (), flags=flags, images=images, xlsx=xlsx)
+
+
+def tell(
+    run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
+    answers: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV, XLSX or Label Studio JSON; by default the readings of `kneeal annotate`.", metavar="ANSWERS"
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let answers correct earlier ones.")] = False,
+    close: Annotated[
+        bool, typer.Option("--close", help="Go on without the rest; the next query begins with it.")
+    ] = False,
+) -> None:
+    """Check a person's answers and take them: all or some, in any order."""
+    if answers is None:
+        from kneeal.annotate.next_round import tell_readings
+
+        tell_readings(run, data=data, close=close)
+        return
+
+    from kneeal.asking import run_tell
+
+    run_tell(run, answers, data=data, replace=replace, close=close)

@@ -1,0 +1,209 @@
+"""The picture of a knee as a person sees it: the source picture with both patches marked, else the patches.
+
+Nothing here decides what the network sees; it says where on the source picture that lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.data.folder import JOINT_OFFSET_MM, ROI_MM, read_grey
+from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
+from kneeal.data.prepared import PreparedDataset
+from kneeal.errors import UserError
+
+_GAP_PX = 8
+_TOP_PX = FIELD_PX // 3
+#: Optional columns of the manifest: where the patches lie on the source picture, and its scale.
+BOX_COLUMNS = tuple(f"{patch}_{edge}" for patch in ("medial", "lateral") for edge in ("x", "y", "w", "h"))
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on a picture, in px; x to the right, y down."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, eq=False)
+class KneePicture:
+    """What a reader sees of a knee.
+
+    Attributes:
+        pixels: uint8 [H, W], not mirrored.
+        medial: Where the medial patch lies, None if that is not known.
+        lateral: Where the lateral patch lies.
+        mm_per_px: Size of a pixel, None if that is not known.
+        full: Whether it is the source picture; if not, both patches side by side.
+    """
+
+    pixels: NDArray[np.uint8]
+    medial: Box | None
+    lateral: Box | None
+    mm_per_px: float | None
+    full: bool
+
+
+class Pictures:
+    """Pictures of the knees of a prepared data set.
+
+    Args:
+        dataset: The data set.
+        images: Folder that the column `path` of its manifest is relative to; None shows the patches.
+    """
+
+    def __init__(self, dataset: PreparedDataset, images: Path | None = None) -> None:
+        if images is not None and not images.is_dir():
+            raise UserError(f"no folder {images}", "the folder that the pictures were prepared from", "check --images")
+        self._dataset = dataset
+        self._images = images
+        frame = dataset.manifest.frame
+        self._paths = dict(zip(dataset.manifest.ids, frame["path"], strict=True))
+        self._sides = dict(zip(dataset.manifest.ids, frame["side"], strict=True))
+
+    def side(self, knee_id: str) -> str:
+        """L or R."""
+        return str(self._sides[knee_id])
+
+    def source(self, knee_id: str) -> Path | None:
+        """The source file of a knee, None where it cannot be found. Never one outside the folder."""
+        if self._images is None or not self._paths[knee_id]:
+            return None
+        root = self._images.resolve()
+        path = (root / self._paths[knee_id]).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+
+    def __getitem__(self, knee_id: str) -> KneePicture:
+        """The picture of a knee; its patches where the source picture cannot be found or read."""
+        path = self.source(knee_id)
+        if path is not None:
+            try:
+                return self._from_source(knee_id, read_picture(path))
+            except UserError:
+                pass  # the patches were cut from it once: they are what is left of it
+        pair = self._dataset.patches[self._dataset.row[knee_id]]
+        return side_by_side(np.asarray(pair), self.side(knee_id))
+
+    def _from_source(self, knee_id: str, pixels: NDArray[np.uint8]) -> KneePicture:
+        row = self._dataset.manifest.frame.iloc[self._dataset.row[knee_id]]
+        scale = _number(row.get("mm_per_px"))
+        edges = [_number(row.get(column)) for column in BOX_COLUMNS]
+        if all(edge is not None for edge in edges):
+            medial, lateral = Box(*edges[:4]), Box(*edges[4:])  # type: ignore[arg-type]
+            return KneePicture(pixels, medial, lateral, scale, full=True)
+        if self._dataset.info.get("source") != "folder" or pixels.shape[0] != pixels.shape[1]:
+            return KneePicture(pixels, None, None, scale, full=True)
+        options: Mapping[str, Any] = self._dataset.info.get("options", {})
+        mm_per_px = float(options.get("roi_mm", ROI_MM)) / pixels.shape[1]
+        offset = float(options.get("joint_offset_mm", JOINT_OFFSET_MM))
+        medial, lateral = patch_boxes(pixels.shape, mm_per_px, self.side(knee_id), joint_offset_mm=offset)
+        return KneePicture(pixels, medial, lateral, mm_per_px, full=True)
+
+
+def patch_boxes(
+    shape: tuple[int, ...], mm_per_px: float, side: str, *, joint_offset_mm: float = 0.0
+) -> tuple[Box, Box]:
+    """Where `patches.cut_patch_pair` cuts the medial and the lateral patch.
+
+    Args:
+        shape: [H, W] of the picture, not mirrored.
+        mm_per_px: Size of its pixels.
+        side: "L" or "R".
+        joint_offset_mm: As given to `cut_patch_pair`.
+
+    Returns:
+        The medial and the lateral box, in px of that picture.
+    """
+    scale = mm_per_px / MM_PER_PX
+    width, height = (round(length * scale) for length in shape[1::-1])
+    top = round(height / 2 - FIELD_PX / 2 + _TOP_PX + joint_offset_mm / MM_PER_PX)
+    top = min(max(top, 0), height - PATCH_PX)
+    left = max(0, round((width - FIELD_PX) / 2))
+    x, y = shape[1] / width, shape[0] / height
+
+    def box(start: int) -> Box:
+        start = width - PATCH_PX - start if side == "L" else start
+        return Box(start * x, top * y, PATCH_PX * x, PATCH_PX * y)
+
+    return box(width - left - PATCH_PX), box(left)
+
+
+def side_by_side(pair: NDArray[np.uint8], side: str) -> KneePicture:
+    """Both patches as they lie in the knee, with a gap between them.
+
+    Args:
+        pair: uint8 [2, H, H], medial then lateral, each with the joint's margin on its left.
+        side: "L" (lateral on the right of the picture) or "R".
+    """
+    size = pair.shape[1]
+    medial, lateral = pair[0][:, ::-1], pair[1]  # as in a right knee: lateral, gap, medial
+    gap = np.zeros((size, _GAP_PX), np.uint8)
+    picture = np.concatenate([lateral, gap, medial], axis=1)
+    far = size + _GAP_PX
+    boxes = Box(far, 0, size, size), Box(0, 0, size, size)
+    if side == "L":
+        picture, boxes = picture[:, ::-1], boxes[::-1]
+    return KneePicture(np.ascontiguousarray(picture), *boxes, mm_per_px=PATCH_PX * MM_PER_PX / size, full=False)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a source picture, DICOM or not, as 8 bit, bone white.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if path.suffix.lower() in (".dcm", ".dicom", ""):
+        return _read_dicom(path)
+    return _to_8_bit(read_grey(path))
+
+
+def to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG that holds the pixels and nothing else."""
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise RuntimeError("OpenCV could not encode a picture")
+    return bytes(data.tobytes())
+
+
+def _read_dicom(path: Path) -> NDArray[np.uint8]:
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path)
+        pixels = np.asarray(dataset.pixel_array)
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise UserError(
+            f"{path} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace or remove it"
+        ) from error
+    if pixels.ndim != 2:
+        raise UserError(f"{path} has pixels {pixels.shape}", "a grey radiograph of one frame", "replace or remove it")
+    grey = _to_8_bit(pixels)
+    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    values = pixels.astype(np.float32)
+    low, high = float(values.min()), float(np.percentile(values, 99.9))
+    scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-6)), 0, 255)
+    grey: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+    return grey
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None

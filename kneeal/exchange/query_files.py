@@ -1,0 +1,141 @@
+"""A query as files that a person can answer in a spreadsheet or in Label Studio."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kneeal.data.grades import N_GRADES
+from kneeal.data.pictures import Pictures, to_png
+from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, _openpyxl
+from kneeal.loop.folder import cannot_write, write_atomic
+from kneeal.loop.query import Query
+
+#: Why a knee cannot be graded; the same list in every front.
+REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
+
+
+def write_query(
+    folder: Path, query: Query, pictures: Pictures, answers: Mapping[str, int | None], *, xlsx: bool = False
+) -> list[Path]:
+    """Write the sheet, the pictures and Label Studio's files.
+
+    A sheet that is there is never written over: somebody may be filling it in.
+
+    Args:
+        folder: Where they go.
+        query: What is asked.
+        pictures: Pictures of the knees.
+        answers: What is answered already; the sheet begins with it.
+        xlsx: Also write a spreadsheet for Excel or LibreOffice.
+
+    Returns:
+        The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.
+
+    Raises:
+        UserError: The disk is full or the folder not writable.
+    """
+    places = {
+        knee: folder / "pictures" / f"{number:03d}-{_file_name(knee)}.png" for number, knee in enumerate(query.ids, 1)
+    }
+    data_urls: dict[str, str] = {}
+    for knee, path in places.items():
+        png = to_png(pictures[knee].pixels)
+        data_urls[knee] = "data:image/png;base64," + base64.b64encode(png).decode()
+        _write_bytes(path, png)
+    rows = [
+        [knee, places[knee].relative_to(folder).as_posix(), "" if answers.get(knee) is None else str(answers[knee]), ""]
+        for knee in query.ids
+    ]
+    for row in rows:
+        if row[0] in answers and answers[row[0]] is None:
+            row[3] = "other"
+    header = [KNEE, PICTURE, GRADE, UNREADABLE]
+    written = [_sheet_for(folder, query)]
+    if not written[0].exists():
+        write_atomic(written[0], _csv([header, *rows]))
+    if xlsx:
+        written.append(written[0].with_suffix(".xlsx"))
+        if not written[1].exists():
+            _write_bytes(written[1], _xlsx([header, *rows]))
+    tasks = [{"data": {KNEE: knee, "image": data_urls[knee]}} for knee in query.ids if knee not in answers]
+    written += [folder / "label_studio_tasks.json", folder / "label_studio_interface.xml"]
+    write_atomic(written[-2], json.dumps(tasks) + "\n")
+    write_atomic(written[-1], _interface())
+    return written
+
+
+def _sheet_for(folder: Path, query: Query) -> Path:
+    """The query's sheet; another name where a sheet of other knees is there, as after a query of unreadable ones."""
+    for number in itertools.count(1):
+        path = folder / ("answers.csv" if number == 1 else f"answers-{number}.csv")
+        if not path.exists():
+            return path
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        if {line.partition(",")[0].strip('"') for line in text.splitlines()[1:]} == set(query.ids):
+            return path
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def _interface() -> str:
+    choices = "".join(f'    <Choice value="{grade}" hotkey="{grade}"/>\n' for grade in range(N_GRADES))
+    choices += "".join(f'    <Choice value="unreadable: {reason}"/>\n' for reason in REASONS)
+    return (
+        "<View>\n"
+        '  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true" '
+        'contrastControl="true"/>\n'
+        '  <Header value="Kellgren-Lawrence grade"/>\n'
+        f'  <Choices name="{GRADE}" toName="image" choice="single" required="true">\n{choices}  </Choices>\n'
+        "</View>\n"
+    )
+
+
+def _csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _xlsx(rows: list[list[str]]) -> bytes:
+    openpyxl = _openpyxl()
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "answers"
+    for row in rows:
+        sheet.append(row)
+        # A knee id such as `=1+1` must not become a formula.
+        for cell in sheet[sheet.max_row]:
+            cell.data_type = "s"
+    validation = openpyxl.worksheet.datavalidation.DataValidation(
+        type="whole", operator="between", formula1="0", formula2=str(N_GRADES - 1), allow_blank=True
+    )
+    sheet.add_data_validation(validation)
+    validation.add(f"C2:C{len(rows)}")
+    sheet.freeze_panes = "A2"
+    for column, width in zip("ABCD", (20, 32, 6, 22), strict=True):
+        sheet.column_dimensions[column].width = width
+    data = io.BytesIO()
+    book.save(data)
+    return data.getvalue()
+
+
+def _file_name(knee: str) -> str:
+    """A knee id as a file name that stays in its folder."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in knee)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise cannot_write(path, error) from error

@@ -1,0 +1,149 @@
+"""Predictions as DICOM: a Structured Report beside a source image, else a Secondary Capture, both by highdicom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal import __version__
+from kneeal.data.grades import N_GRADES
+from kneeal.data.pictures import KneePicture
+from kneeal.errors import UserError
+from kneeal.predict.model_file import Card
+from kneeal.predict.predicting import Grading
+
+_NOT_FOR_USE = "Research only, not for clinical decisions"
+_SCHEME = "99KNEEAL"
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+    except ImportError as error:
+        raise UserError("no highdicom to write DICOM with", "the extra kneeal[dicom]", "install it") from error
+    return highdicom
+
+
+def structured_report(source: Path, side: str, grading: Grading, row: int, card: Card) -> Any:
+    """A comprehensive SR (TID 1500) that refers to the radiograph it is about.
+
+    Args:
+        source: The DICOM radiograph.
+        side: L or R.
+        grading: The predictions.
+        row: Which of them.
+        card: Of the model.
+
+    Raises:
+        UserError: The source is no DICOM file, or highdicom is missing.
+    """
+    hd = _highdicom()
+    import pydicom
+    from pydicom.sr.codedict import codes
+
+    try:
+        image = pydicom.dcmread(source)
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
+    device = hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=hd.UID(), manufacturer_name="kneeal", model_name=f"kneeal {__version__}"
+        ),
+    )
+    algorithm = hd.sr.AlgorithmIdentification(name="kneeal", version=__version__, parameters=[_NOT_FOR_USE])
+    site = hd.sr.FindingSite(
+        anatomic_location=codes.SCT.KneeJoint, laterality=codes.SCT.Left if side == "L" else codes.SCT.Right
+    )
+
+    def code(value: str, meaning: str) -> Any:
+        return hd.sr.CodedConcept(value=value, scheme_designator=_SCHEME, meaning=meaning)
+
+    def measurement(name: Any, value: float, unit: Any) -> Any:
+        return hd.sr.Measurement(name=name, value=round(float(value), 6), unit=unit)
+
+    probs, total = grading.probs[row], float(grading.total[row])
+    kl, flag = int(probs.argmax()), total > card.threshold.uncertainty
+    one, nats = codes.UCUM.NoUnits, hd.sr.CodedConcept(value="{nat}", scheme_designator="UCUM", meaning="nat")
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="knee"),
+        finding_sites=[site],
+        algorithm_id=algorithm,
+        source_images=[hd.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)],
+        measurements=[
+            *(measurement(code(f"P{g}", f"Probability of Kellgren-Lawrence grade {g}"), float(probs[g]), one)
+              for g in range(N_GRADES)),
+            measurement(code("UT", "Total uncertainty"), total, nats),
+            measurement(code("UE", "Epistemic uncertainty"), float(grading.epistemic[row]), nats),
+        ],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(
+                name=code("KL", "Kellgren-Lawrence grade"), value=code(f"KL{kl}", f"Kellgren-Lawrence grade {kl}")
+            ),
+            hd.sr.QualitativeEvaluation(
+                name=code("FLAG", "Review by a reader"),
+                value=code("FLAG1", "Needed") if flag else code("FLAG0", "Not asked for"),
+            ),
+        ],
+    )  # fmt: skip
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=codes.SCT.PlainRadiography if hasattr(codes.SCT, "PlainRadiography")
+        else code("XR", "Radiography of the knee"),
+        imaging_measurements=[group],
+    )  # fmt: skip
+    return hd.sr.ComprehensiveSR(
+        evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900, sop_instance_uid=hd.UID(),
+        instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
+    )  # fmt: skip
+
+
+def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:
+    """The picture with the prediction written beneath, for sources that are no DICOM.
+
+    Args:
+        picture: The knee.
+        patient: Patient id of the data set.
+        side: L or R.
+        grading: The predictions.
+        row: Which of them.
+        card: Of the model.
+    """
+    hd = _highdicom()
+    pixels = _with_text(picture.pixels, side, grading, row, card)
+    return hd.sc.SCImage(
+        pixel_array=pixels, photometric_interpretation="MONOCHROME2", bits_allocated=8, coordinate_system="PATIENT",
+        study_instance_uid=hd.UID(), series_instance_uid=hd.UID(), series_number=900, sop_instance_uid=hd.UID(),
+        instance_number=1, manufacturer="kneeal", patient_id=patient, laterality=side, patient_orientation=("L", "F"),
+    )  # fmt: skip
+
+
+def write_dicom(path: Path, dataset: Any) -> None:
+    """Write a DICOM file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    dataset.save_as(temporary, enforce_file_format=True)
+    temporary.replace(path)
+
+
+def _with_text(pixels: NDArray[np.uint8], side: str, grading: Grading, row: int, card: Card) -> NDArray[np.uint8]:
+    scale = max(1, 512 // max(pixels.shape))
+    shown = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else pixels.copy()
+    width = max(shown.shape[1], 512)
+    shown = cv2.copyMakeBorder(shown, 0, 130, 0, width - shown.shape[1], cv2.BORDER_CONSTANT, value=0)
+    probs, total = grading.probs[row], float(grading.total[row])
+    lines = [
+        f"{'Left' if side == 'L' else 'Right'} knee: KL {int(probs.argmax())}"
+        + ("  REVIEW" if total > card.threshold.uncertainty else ""),
+        "p " + "  ".join(f"{g}: {float(p):.2f}" for g, p in enumerate(probs)),
+        f"uncertainty total {total:.2f}, epistemic {float(grading.epistemic[row]):.2f} nat",
+        f"kneeal {__version__}. {_NOT_FOR_USE}",
+    ]
+    for k, line in enumerate(lines):
+        place = (8, shown.shape[0] - 130 + 28 * (k + 1))
+        cv2.putText(shown, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
+    return np.asarray(shown, np.uint8)

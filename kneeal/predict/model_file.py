@@ -1,0 +1,145 @@
+"""A model as one file: weights and a card, in safetensors, so that loading it runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kneeal.errors import UserError
+from kneeal.loop.folder import cannot_write
+
+FORMAT = 1
+#: Options of a data set that choose knees, or say where they lie, and leave the patches as they are.
+_ANY = {"n_knees", "seed", "test_split"}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """When a knee is flagged for a person.
+
+    Attributes:
+        uncertainty: Total uncertainty in nats above which it is.
+        share: Share of the validation knees that is flagged.
+        accuracy_all: Accuracy on all validation knees.
+        accuracy_left: Accuracy on those that are not flagged.
+        balanced_left: Balanced accuracy on those.
+        n_val: Validation knees.
+    """
+
+    uncertainty: float
+    share: float
+    accuracy_all: float
+    accuracy_left: float
+    balanced_left: float
+    n_val: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model says of itself.
+
+    Attributes:
+        kneeal: Version of the package.
+        network: Arguments of the network.
+        patch_size: Side in px that the network sees.
+        preparation: How its data were prepared: source, patch_px and options.
+        trained_on: Numbers of knees and patients by grade, fingerprint of the data set.
+        run: Strategy, round and settings of the run.
+        test: Metrics on the test set.
+        threshold: When a knee is flagged.
+        n_samples: Monte-Carlo dropout samples of a prediction.
+        use: What it may be used for.
+    """
+
+    kneeal: str
+    network: Mapping[str, Any]
+    patch_size: int
+    preparation: Mapping[str, Any]
+    trained_on: Mapping[str, Any]
+    run: Mapping[str, Any]
+    test: Mapping[str, float]
+    threshold: Threshold
+    n_samples: int
+    use: str = "Research. Not a medical device: no output of it may decide on a patient without a physician."
+
+
+def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
+    """Write a model, whole or not at all.
+
+    Raises:
+        UserError: The file is there already, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    if path.exists():
+        raise UserError(f"{path} is there already", "a new file", "give another --out, or remove it first")
+    said = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
+    data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=said)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise cannot_write(path, error) from error
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
+    """Read a model.
+
+    Raises:
+        UserError: The file is no model, damaged, or of a later version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            card = json.loads(said["card"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        if said["format"] != str(FORMAT):
+            raise ValueError(f"format {said['format']}")
+        return weights, Card(**{**card, "threshold": Threshold(**card["threshold"])})
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read as a model ({str(error)[:200]})",
+            f"a model file of format {FORMAT}, as written by `kneeal export`",
+            "check the path, or export the model again",
+        ) from error
+
+
+def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for a model to make sense of a data set."""
+    options = {key: value for key, value in dict(info.get("options", {})).items() if key not in _ANY}
+    return {"source": info.get("source"), "patch_px": info.get("patch_px"), **options}
+
+
+def refuse_other_preparation(card: Card, info: Mapping[str, Any]) -> None:
+    """Refuse a data set that was prepared differently from the one a model was trained on.
+
+    Raises:
+        UserError: It was; the differing options are named.
+    """
+    there, here = dict(card.preparation), preparation_of(info)
+    differing = [
+        f"{key} ({here.get(key)!r} here, {there.get(key)!r} for the model)"
+        for key in sorted({*there, *here})
+        if here.get(key) != there.get(key)
+    ]
+    if differing:
+        raise UserError(
+            f"a data set that was prepared differently: {', '.join(differing)}",
+            "the preparation of the data that the model was trained on",
+            "prepare the radiographs as its card says; where scale and position come out the same, say so with "
+            "--allow-preparation",
+        )

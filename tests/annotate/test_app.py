@@ -1,0 +1,303 @@
+"""The web application without a socket: who gets in, what is said, what is refused."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]")
+
+from fastapi.testclient import TestClient
+from knee_site import make_data
+
+from kneeal.annotate.app import make_app
+from kneeal.annotate.people import People
+from kneeal.annotate.rounds import Rounds
+from kneeal.annotate.security import HEADERS, Origin
+from kneeal.annotate.store import Store
+from kneeal.data.pictures import Pictures
+from kneeal.data.prepared import PreparedDataset
+from kneeal.errors import UserError
+
+HOME = "http://127.0.0.1:8010"
+NUMBERS = count()
+
+
+class Desk:
+    """The application with its parts in reach."""
+
+    def __init__(self, data: Path, folder: Path, public_url: str | None = None, **options: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        dataset = PreparedDataset.open(data)
+        self.store = Store(folder / "s.sqlite", timeout=0.05, **options)
+        self.people = People(self.store)
+        run = folder / "run"
+        run.mkdir()
+        self.rounds = Rounds(run, self.store)
+        self.knees = [i for i in dataset.manifest.ids if i not in dataset.manifest.kl]
+        self.store.sync(0, self.knees[:10], {})
+        self.origin = Origin.of("127.0.0.1", 8010, public_url)
+        self.app = make_app(
+            self.store, self.people, self.rounds, Pictures(dataset, data.parent / "images"), dataset.manifest.patients,
+            self.origin, run,
+        )  # fmt: skip
+
+    def browser(self, name: str | None = None, home: str = HOME, **more: Any) -> TestClient:
+        client = TestClient(self.app, base_url=home, headers={"origin": home}, **more)
+        if name is not None:
+            reader = self.people.add(name, adjudicates=name == "Ann")
+            assert client.post("/api/enter", json={"secret": self.people.link(reader)}).status_code == 200
+            client.headers["x-kneeal-csrf"] = client.get("/api/me").json()["csrf"]
+        return client
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("knees"), n_patients=25, px=200)
+
+
+@pytest.fixture
+def desk(data: Path, tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(data, tmp_path)
+    yield desk
+    desk.store.close()
+
+
+def body(task: dict[str, Any], change: dict[str, Any] | None = None) -> dict[str, Any]:
+    nonce = f"{next(NUMBERS):032d}"
+    return {"task": task["id"], "seen": task["seen"], "nonce": nonce, "kl": 2, "seconds": 1, **(change or {})}
+
+
+def test_a_reading(desk: Desk) -> None:
+    ann = desk.browser("Ann")
+    said = ann.get("/api/next").json()
+    assert (said["done"], said["left"]) == (0, 10)
+    assert said["task"]["full"] and said["task"]["mm_per_px"] == pytest.approx(110 / 200)
+    following = ann.post("/api/answer", json=body(said["task"], {"measurements": [
+        {"x0": 0, "y0": 0, "x1": 3, "y1": 4, "mm": 2.7}
+    ]})).json()  # fmt: skip
+    assert (following["done"], following["left"], following["pace"]) == (1, 9, 1.0)
+    assert following["task"]["id"] != said["task"]["id"]
+    back = ann.post("/api/undo", json={"nonce": "u" * 20}).json()
+    assert back["task"]["id"] == said["task"]["id"] and back["left"] == 10
+
+
+def test_no_identifier_leaves_the_server(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    ann = desk.browser("Ann")
+    said = ann.get("/api/next")
+    number = said.json()["task"]["id"]
+    pages = [said, ann.get("/"), ann.get("/api/me"), ann.get(f"/api/task/{number}/other"), ann.get("/api/status")]
+    pages += [ann.post("/api/answer", json=body(said.json()["task"])), ann.get("/api/agreement")]
+    texts = [page.text + str(page.headers) for page in pages] + [caplog.text]
+    for knee in desk.knees[:10]:
+        assert not any(knee in text or knee.partition("_")[0] in text for text in texts)
+    picture = ann.get(f"/api/task/{number}/picture")
+    assert picture.headers["content-type"] == "image/png" and b"tEXt" not in picture.content
+    assert "filename" not in str(picture.headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/me"), ("GET", "/api/next"), ("GET", "/api/status"), ("GET", "/api/task/1/picture"),
+        ("GET", "/api/task/1/other"), ("GET", "/api/task/1/other/picture"), ("GET", "/api/agreement"),
+        ("GET", "/api/readings.csv"), ("POST", "/api/answer"), ("POST", "/api/undo"), ("POST", "/api/leave"),
+        ("POST", "/api/task/1/opinion"), ("POST", "/api/again"),
+    ],
+)  # fmt: skip
+def test_everything_but_the_empty_page_needs_a_session(desk: Desk, method: str, path: str) -> None:
+    desk.browser("Ann").get("/api/next")
+    stranger = desk.browser()
+    assert stranger.request(method, path, json={} if method == "POST" else None).status_code == 401
+    stranger.cookies.set("kneeal_session", "guess")
+    assert stranger.request(method, path, json={} if method == "POST" else None).status_code == 401
+    listed = {(m, r.path) for r in desk.app.routes for m in getattr(r, "methods", ())}  # type: ignore[attr-defined]
+    assert (method, path.replace("/1/", "/{number}/")) in listed
+
+
+def test_every_route_is_in_that_list(desk: Desk) -> None:
+    paths = {r.path for r in desk.app.routes if r.path.startswith("/api/")}  # type: ignore[attr-defined]
+    listed = {p[1].replace("/1/", "/{number}/") for p in
+              test_everything_but_the_empty_page_needs_a_session.pytestmark[0].args[1]}  # fmt: skip
+    assert paths - listed == {"/api/enter"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"x-kneeal-csrf": "guess"}, 403),
+        ({"x-kneeal-csrf": ""}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"host": "evil.example:8010"}, 421),
+        ({"content-length": "9999999"}, 413),
+    ],
+)
+def test_another_site_cannot_post(desk: Desk, headers: dict[str, str], code: int) -> None:
+    ann = desk.browser("Ann")
+    task = ann.get("/api/next").json()["task"]
+    refused = ann.post("/api/answer", json=body(task), headers=headers)
+    assert refused.status_code == code
+    assert desk.store.read("SELECT count(*) FROM answer")[0][0] == 0
+    assert ann.post("/api/answer", json=body(task)).status_code == 200
+
+
+def test_the_cookie_is_out_of_reach(desk: Desk, data: Path, tmp_path: Path) -> None:
+    def cookie(desk: Desk, home: str) -> str:
+        client = desk.browser(home=home)
+        link = desk.people.link(desk.people.add("Ann"))
+        return str(client.post("/api/enter", json={"secret": link}).headers["set-cookie"].lower())
+
+    near = cookie(desk, HOME)
+    assert "httponly" in near and "samesite=strict" in near and "secure" not in near
+    other = Desk(data, tmp_path / "other", "https://reading.hospital.example/knees/")
+    far = cookie(other, "https://reading.hospital.example")
+    assert "httponly" in far and "secure" in far
+
+
+def test_security_headers_are_on_every_answer(desk: Desk, data: Path, tmp_path: Path) -> None:
+    ann = desk.browser("Ann")
+    for response in (ann.get("/"), ann.get("/static/page.js"), ann.get("/nothing"), ann.get("/api/next"),
+                     ann.get("/", headers={"host": "evil"})):  # fmt: skip
+        for name, value in HEADERS.items():
+            assert response.headers[name] == value
+        assert "server" not in response.headers and "strict-transport-security" not in response.headers
+    home = "https://reading.hospital.example"
+    far = Desk(data, tmp_path / "far", home).browser(home=home)
+    assert "max-age" in far.get("/").headers["strict-transport-security"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(desk: Desk) -> None:
+    """The content security policy allows no inline script or style and no other host."""
+    page = desk.browser().get("/").text
+    assert not re.search(r"https?://|<style|style=|onclick|<script>", page)
+    for name in ("page.js", "viewer.js", "style.css"):
+        text = desk.browser().get(f"/static/{name}").text
+        assert text and "http://" not in text and "https://" not in text and "innerHTML" not in text
+    for name in ("index.html", "..%2fapp.py", "x"):
+        assert desk.browser().get(f"/static/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example", "reading.example", "https://u@a.example", "https://a.example/?x=1"])
+def test_a_public_address_that_is_none(url: str) -> None:
+    with pytest.raises(UserError, match="--public-url"):
+        Origin.of("127.0.0.1", 8010, url)
+
+
+def test_a_link_signs_in_once(desk: Desk) -> None:
+    secret = desk.people.link(desk.people.add("Ann"))
+    assert desk.browser().post("/api/enter", json={"secret": secret}).status_code == 200
+    again = desk.browser().post("/api/enter", json={"secret": secret})
+    assert again.status_code == 403 and "not used yet" in again.json()["expected"]
+
+
+def test_signing_out(desk: Desk) -> None:
+    ann = desk.browser("Ann")
+    cookie = dict(ann.cookies)
+    assert ann.post("/api/leave", json={}).status_code == 200
+    ann.cookies.update(cookie)  # a stolen copy is of no use either
+    assert ann.get("/api/next").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"kl": 5}, 422, "grade 5"),
+        ({"kl": -1}, 422, "grade -1"),
+        ({"kl": 2.5}, 422, "kl"),
+        ({"kl": "2"}, 422, "kl"),
+        ({"kl": None}, 422, "neither or both"),
+        ({"reason": "other"}, 422, "neither or both"),
+        ({"kl": None, "reason": "x" * 300}, 422, "no reason, or a very long one"),
+        ({"task": 99999}, 404, "task 99999"),
+        ({"seen": 5}, 409, "stale page"),
+        ({"seconds": -3}, 422, "-3"),
+        ({"nonce": "short"}, 422, "nonce"),
+        ({"extra": 1}, 422, "extra"),
+    ],
+)
+def test_a_bad_answer_says_what_and_keeps_everything_else(
+    desk: Desk, change: dict[str, Any], code: int, message: str
+) -> None:
+    ann = desk.browser("Ann")
+    first = ann.get("/api/next").json()["task"]
+    second = ann.post("/api/answer", json=body(first)).json()["task"]
+    refused = ann.post("/api/answer", json=body(second, change))
+    assert refused.status_code == code and message in refused.json()["error"]
+    assert [tuple(row) for row in desk.store.read("SELECT task, kl FROM answer")] == [(first["id"], 2)]
+    assert ann.get("/api/next").json()["task"]["id"] == second["id"]
+
+
+def test_a_closed_round_is_said(desk: Desk) -> None:
+    ann = desk.browser("Ann")
+    task = ann.get("/api/next").json()["task"]
+    desk.store.sync(1, [], dict.fromkeys(desk.knees[:10], 1))
+    refused = ann.post("/api/answer", json=body(task))
+    assert refused.status_code == 409 and "closed" in refused.json()["error"]
+
+
+def test_a_locked_store_and_a_full_disk_are_said(desk: Desk) -> None:
+    ann = desk.browser("Ann", raise_server_exceptions=False)
+    task = ann.get("/api/next").json()["task"]
+    other = sqlite3.connect(desk.store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    locked = ann.post("/api/answer", json=body(task))
+    assert locked.status_code == 503 and "locked" in locked.json()["error"]
+    other.execute("ROLLBACK")
+    desk.store._writer.execute("PRAGMA max_page_count = 1")
+    full = None
+    for _ in range(400):
+        said = ann.post("/api/answer", json=body(task, {"kl": None, "reason": "x" * 200}))
+        if said.status_code == 200:
+            said = ann.post("/api/undo", json={"nonce": f"{next(NUMBERS):032d}"})
+        if said.status_code != 200:
+            full = said
+            break
+        task = said.json()["task"]
+    assert full is not None and full.status_code == 507 and "disk is full" in full.json()["error"]
+    desk.store._writer.execute("PRAGMA max_page_count = 1000000")
+    current = ann.get("/api/next").json()["task"]
+    assert ann.post("/api/answer", json=body(current)).status_code == 200
+
+
+def test_a_repeat_does_not_show(data: Path, tmp_path: Path) -> None:
+    desk = Desk(data, tmp_path, repeat=1.0)
+    ann = desk.browser("Ann")
+    said, shapes = ann.get("/api/next").json(), set()
+    while (task := said["task"]) is not None:
+        shapes.add((tuple(sorted(task)), task["adjudication"], tuple(task["grades"]), task["seen"]))
+        said = ann.post("/api/answer", json=body(task)).json()
+    assert said["done"] == 20 and len(shapes) == 1
+
+
+def test_the_agreement_is_for_adjudicators(desk: Desk) -> None:
+    ann, ben = desk.browser("Ann"), desk.browser("Ben")
+    assert ben.get("/api/agreement").status_code == 403 and ben.get("/api/readings.csv").status_code == 403
+    assert ann.get("/api/agreement").json()["paces"][0]["reader"] == "Ann"
+    assert ann.get("/api/readings.csv").text.startswith("answer,knee_id")
+
+
+def test_the_other_knee_and_the_opinion(desk: Desk) -> None:
+    ann, ben = desk.browser("Ann"), desk.browser("Ben")
+    task = ann.get("/api/next").json()["task"]
+    other = ann.get(f"/api/task/{task['id']}/other").json()["other"]
+    assert {other["side"], task["side"]} == {"L", "R"}
+    pictures = [ann.get(f"/api/task/{task['id']}/{path}").content for path in ("picture", "other/picture")]
+    assert pictures[0] != pictures[1]
+    assert ben.get(f"/api/task/{task['id']}/picture").status_code == 404  # hers alone
+    assert ann.post(f"/api/task/{task['id']}/opinion", json={}).status_code == 409
+    ann.post("/api/answer", json=body(task))
+    assert ann.post(f"/api/task/{task['id']}/opinion", json={}).json() == {"probabilities": None}

@@ -1,0 +1,403 @@
+"""The store: who reads what next, what holds, and that nothing is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from kneeal.annotate.agreement import readings_table
+from kneeal.annotate.people import People
+from kneeal.annotate.schema import connect
+from kneeal.annotate.store import ABANDONED, RefusedError, Store, Task
+from kneeal.errors import UserError
+
+KNEES = [f"{9000 + k}_{'LR'[k % 2]}" for k in range(10)]
+NUMBERS = count()
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def make(tmp_path: Path, knees: list[str] = KNEES, readers: int = 1, **options: object) -> tuple[Store, list[int]]:
+    store = Store(tmp_path / "s.sqlite", clock=options.pop("clock", Clock()), **options)  # type: ignore[arg-type]
+    people = People(store)
+    store.sync(0, knees, {})
+    return store, [people.add(f"reader {k}", adjudicates=k == 0) for k in range(readers)]
+
+
+def nonce() -> str:
+    return f"nonce-{next(NUMBERS):016d}"
+
+
+def give(store: Store, reader: int, kl: int | None = 1, task: Task | None = None, **more: object) -> Task | None:
+    task = task or store.next(reader)
+    assert task is not None
+    more = {"nonce": nonce(), "seen": task.current, **more}
+    return store.answer(reader, task.id, kl=kl, reason=None if kl is not None else "not a knee", **more)  # type: ignore[arg-type]
+
+
+def rows(store: Store, query: str) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in store.read(query)]
+
+
+def test_a_reader_gets_each_knee_once_in_the_order_of_the_query(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    seen = []
+    while (task := store.next(ann)) is not None:
+        assert store.next(ann) == task  # asking again changes nothing
+        seen.append(task.knee_id)
+        give(store, ann)
+    assert seen == KNEES
+    assert store.counts() == {"open": 0, "disagreed": 0, "settled": 10, "closed": 0, "graded": 10}
+    assert store.decide(KNEES) == dict.fromkeys(KNEES, 1)
+
+
+def test_progress_counts_down(tmp_path: Path) -> None:
+    store, (ann, ben) = make(tmp_path, readers=2, reads=2)
+    assert (store.progress(ann).done, store.progress(ann).left, store.progress(ann).pace) == (0, 10, None)
+    for done in range(1, 11):
+        give(store, ann, seconds=3.0)
+        assert (store.progress(ann).done, store.progress(ann).left) == (done, 10 - done)
+    assert store.progress(ann).pace == 3.0
+    assert store.progress(ben).left == 10
+
+
+def test_two_readers_at_once_share_the_knees(tmp_path: Path) -> None:
+    store, readers = make(tmp_path, readers=2)
+    tasks = [store.next(reader) for reader in readers]
+    assert [task and task.knee_id for task in tasks] == KNEES[:2]
+    for _ in range(5):
+        for reader in readers:
+            give(store, reader)
+    assert [store.next(reader) for reader in readers] == [None, None]
+    assert Counter(rows(store, "SELECT reader FROM task")) == {(1,): 5, (2,): 5}
+
+
+def test_what_one_reader_abandons_another_can_read(tmp_path: Path) -> None:
+    clock = Clock()
+    store, (ann, ben) = make(tmp_path, KNEES[:1], readers=2, clock=clock)
+    left = store.next(ann)
+    assert store.next(ben) is None
+    clock.now += ABANDONED + 10
+    taken = store.next(ben)
+    assert taken is not None and left is not None and taken.knee_id == left.knee_id
+    give(store, ben, 2)
+    assert store.next(ann) is None  # it is done
+    give(store, ann, 3, left)  # her page was still open: her answer is kept, and the two differ
+    assert store.counts()["disagreed"] == 1
+
+
+def test_the_same_request_counts_once(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    task = store.next(ann)
+    first = give(store, ann, 2, task, nonce="n" * 16)
+    assert give(store, ann, 2, task, nonce="n" * 16) == first
+    assert len(rows(store, "SELECT * FROM answer")) == 1
+    with pytest.raises(RefusedError, match="two answers"):
+        give(store, ann, 3, task, nonce="n" * 16)
+
+
+def test_undo_keeps_what_was_replaced(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    task = store.next(ann)
+    give(store, ann, 2)
+    again = store.undo(ann, nonce=nonce())
+    assert again is not None and task is not None and again.id == task.id and again.current is None
+    assert store.counts()["open"] == 10
+    give(store, ann, 3)
+    assert rows(store, "SELECT id, kl, undone, replaces FROM answer") == [
+        (1, 2, 0, None), (2, None, 1, 1), (3, 3, 0, 2)
+    ]  # fmt: skip
+    assert store.decide(KNEES) == {KNEES[0]: 3}
+    with pytest.raises(RefusedError, match="closed"):
+        store.undo(ann, nonce=nonce())
+
+
+def test_undo_has_an_end(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        store.undo(ann, nonce=nonce())
+    give(store, ann), give(store, ann)
+    store.undo(ann, nonce="u" * 16)
+    store.undo(ann, nonce="u" * 16)  # sent twice, done once
+    assert store.progress(ann).done == 1
+
+
+def test_history_cannot_be_changed(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    give(store, ann)
+    for statement in ("DELETE FROM answer", "UPDATE answer SET kl = 4"):
+        with pytest.raises(sqlite3.DatabaseError, match="answers"):
+            store.write(lambda db, statement=statement: db.execute(statement))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("kl", "reason"), [(5, None), (-1, None), (True, None), (None, None), (1, "x"), (None, " ")])
+def test_an_answer_that_is_none(tmp_path: Path, kl: int | None, reason: str | None) -> None:
+    store, (ann,) = make(tmp_path)
+    task = store.next(ann)
+    assert task is not None
+    with pytest.raises(RefusedError) as error:
+        store.answer(ann, task.id, nonce=nonce(), seen=None, kl=kl, reason=reason)
+    assert error.value.code == 422
+    assert rows(store, "SELECT * FROM answer") == []
+
+
+def test_a_stale_page(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    task = store.next(ann)
+    give(store, ann, 2, task)  # in one window
+    with pytest.raises(RefusedError, match="stale page") as error:
+        give(store, ann, 3, task)  # in the other
+    assert error.value.code == 409
+    assert rows(store, "SELECT kl FROM answer") == [(2,)]
+
+
+def test_a_task_of_somebody_else(tmp_path: Path) -> None:
+    store, (ann, ben) = make(tmp_path, readers=2)
+    task = store.next(ann)
+    with pytest.raises(RefusedError) as error:
+        give(store, ben, 3, task)
+    assert error.value.code == 404
+
+
+def test_a_round_that_is_closed(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path)
+    task = store.next(ann)
+    give(store, ann, 1, task)
+    open_one = store.next(ann)
+    store.sync(0, KNEES, {KNEES[1]: 4})  # told by file meanwhile
+    with pytest.raises(RefusedError, match="closed"):
+        give(store, ann, 2, open_one)
+    following = store.next(ann)
+    assert following is not None and following.knee_id == KNEES[2]
+    assert store.decide(KNEES) == {KNEES[0]: 1}  # what a file said is the file's
+
+
+def test_an_open_knee_is_carried_and_never_asked_twice(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, KNEES[:4])
+    for _ in range(3):
+        give(store, ann)
+    store.decide(KNEES[:4])
+    store.sync(1, [KNEES[3], *KNEES[4:7]], dict.fromkeys(KNEES[:3], 1))
+    seen = []
+    while (task := store.next(ann)) is not None:
+        seen.append(task.knee_id)
+        give(store, ann)
+    assert seen == KNEES[3:7]
+    assert rows(store, "SELECT count(*) FROM task") == [(7,)]
+
+
+def test_a_share_is_silently_asked_twice(tmp_path: Path) -> None:
+    knees = [f"{k}_L" for k in range(200)]
+    store, (ann,) = make(tmp_path, knees, repeat=0.25)
+    order: list[str] = []
+    while (task := store.next(ann)) is not None and task.kind != "adjudication":
+        order.append(task.knee_id)
+        give(store, ann, 2 if order.count(task.knee_id) == 1 else 3)
+    twice = [knee for knee, n in Counter(order).items() if n == 2]
+    assert 30 <= len(twice) <= 70 and len(order) == 200 + len(twice)
+    gaps = [len(order) - 1 - order[::-1].index(knee) - order.index(knee) for knee in twice]
+    early = [gap for knee, gap in zip(twice, gaps, strict=True) if order.index(knee) < 150]
+    assert min(early) >= 20  # not so soon that she remembers
+    assert store.counts()["open"] == 0
+
+
+def test_a_repeat_that_differs_goes_to_adjudication(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, KNEES[:1], repeat=1.0)
+    give(store, ann, 2)
+    assert store.counts()["open"] == 1  # the repeat is still to come
+    give(store, ann, 3)
+    dispute = store.next(ann)
+    assert dispute is not None and dispute.kind == "adjudication" and dispute.grades == (2, 3)
+    give(store, ann, 3)
+    assert rows(store, "SELECT kl, rule FROM knee") == [(3, "adjudicated")]
+
+
+def test_readers_are_blind_and_an_adjudicator_decides(tmp_path: Path) -> None:
+    store, (ann, ben, cleo) = make(tmp_path, KNEES[:3], readers=3, reads=2)
+    for reader, grades in ((ben, (1, 2, None)), (cleo, (1, 3, 4))):
+        for kl in grades:
+            task = store.next(reader)
+            assert task is not None and task.grades == ()
+            give(store, reader, kl)
+    assert store.counts() == {"open": 0, "disagreed": 2, "settled": 1, "closed": 0, "graded": 1}
+    assert store.next(ben) is None and store.next(cleo) is None
+    assert store.progress(ann).left == 2
+    disputes = []
+    while (task := store.next(ann)) is not None:
+        disputes.append(task.grades)
+        give(store, ann, 2)
+    assert disputes == [(2, 3), (None, 4)]
+    with pytest.raises(RefusedError, match="adjudicated"):
+        store.undo(cleo, nonce=nonce())
+    assert rows(store, "SELECT kl, rule FROM knee ORDER BY position") == [
+        (1, "agreed"), (2, "adjudicated"), (2, "adjudicated")
+    ]  # fmt: skip
+
+
+def test_an_adjudication_can_be_undone(tmp_path: Path) -> None:
+    store, (ann, ben) = make(tmp_path, KNEES[:1], readers=2, reads=2)
+    give(store, ann, 1), give(store, ben, 4)
+    give(store, ann, 2)
+    assert store.counts()["settled"] == 1
+    again = store.undo(ann, nonce=nonce())
+    assert again is not None and again.kind == "adjudication" and store.counts()["disagreed"] == 1
+
+
+def test_the_model_is_seen_only_afterwards_and_changes_nothing(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, KNEES[:2], repeat=1.0)
+    task = store.next(ann)
+    assert task is not None
+    with pytest.raises(RefusedError, match="before the reading is done"):
+        store.look(ann, task.id)
+    give(store, ann, 1)
+    with pytest.raises(RefusedError, match="before the reading is done"):
+        store.look(ann, task.id)  # she will read it once more
+    for _ in range(3):
+        give(store, ann, 1)
+    last = store.read("SELECT task FROM answer ORDER BY id DESC LIMIT 1")[0]["task"]
+    store.look(ann, last)
+    with pytest.raises(RefusedError, match="prediction was shown"):
+        store.undo(ann, nonce=nonce())
+
+
+def test_many_threads_lose_and_double_nothing(tmp_path: Path) -> None:
+    knees = [f"{k}_L" for k in range(60)]
+    store, readers = make(tmp_path, knees, readers=6, reads=6)
+    errors: list[BaseException] = []
+
+    def work(reader: int) -> None:
+        try:
+            while (task := store.next(reader)) is not None:
+                give(store, reader, int(task.knee_id[0]) % 5, task)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(reader,)) for reader in readers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert rows(store, "SELECT count(*), count(DISTINCT task) FROM answer") == [(360, 360)]
+    assert rows(store, "SELECT DISTINCT taken FROM knee") == [(6,)]
+
+
+def test_one_refusal_in_a_batch_leaves_the_others(tmp_path: Path) -> None:
+    store, _ = make(tmp_path)
+    started = threading.Barrier(3)
+    results: dict[str, object] = {}
+
+    def work(name: str) -> None:
+        def change(db: sqlite3.Connection) -> str:
+            db.execute("INSERT INTO reader (name, created) VALUES (?, 0)", (name,))
+            if name == "bad":
+                raise RefusedError(409, "no", "no", "no")
+            return name
+
+        started.wait()
+        try:
+            results[name] = store.write(change)
+        except RefusedError as error:
+            results[name] = error.found
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "bad", "two")]
+    with store._lock:  # so that all three wait for one commit
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {"one": "one", "bad": "no", "two": "two"}
+    names = {row["name"] for row in store.read("SELECT name FROM reader")}
+    assert {"one", "two"} <= names and "bad" not in names
+
+
+def test_a_full_disk_keeps_everything_else(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, [f"{k}_L" for k in range(3000)])
+    give(store, ann)
+    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+    store._writer.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite says of a disk without a free page
+    stored = 1
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        for _ in range(3000):
+            give(store, ann)
+            stored += 1
+    assert rows(store, "SELECT count(*) FROM answer") == [(stored,)]
+    store._writer.execute("PRAGMA max_page_count = 1000000")
+    give(store, ann)
+    assert rows(store, "SELECT count(*) FROM answer") == [(stored + 1,)]
+    assert rows(store, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_locked_database_keeps_everything_else(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, timeout=0.05)
+    give(store, ann)
+    task = store.next(ann)
+    other = connect(tmp_path / "s.sqlite", create=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        give(store, ann, 1, task)
+    other.execute("ROLLBACK")
+    give(store, ann, 1, task)
+    assert rows(store, "SELECT count(*) FROM answer") == [(2,)]
+
+
+def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "s.sqlite").write_text("not a database, but long enough to be taken for one" * 20)
+    with pytest.raises(UserError, match="cannot be opened"):
+        Store(tmp_path / "s.sqlite")
+    other = sqlite3.connect(tmp_path / "o.sqlite")
+    other.execute("CREATE TABLE t (x)")
+    other.commit()
+    with pytest.raises(UserError, match="another kind or version"):
+        Store(tmp_path / "o.sqlite")
+
+
+def test_the_table_tells_who_when_and_what_was_replaced(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, KNEES[:1])
+    give(store, ann, 2, seconds=4.5)
+    store.undo(ann, nonce=nonce())
+    give(store, ann, None, seconds=2.0, measurements=[{"mm": 3.1}])
+    store.decide(KNEES)
+    lines = readings_table(store).splitlines()
+    assert lines[1].startswith("1,9000_L,0,reader 0,first,2,,0,0,4.5,2023-11-14T")
+    assert lines[3].startswith("3,9000_L,0,reader 0,first,,not a knee,0,1,2.0,")
+    assert ',2,"[{""mm"": 3.1}]",0,single,' in lines[3]
+
+
+def test_a_reader_signs_in_once_by_a_link(tmp_path: Path) -> None:
+    clock = Clock()
+    store, (ann,) = make(tmp_path, clock=clock)
+    people = People(store)
+    first, second = people.link(ann), people.link(ann)
+    with pytest.raises(RefusedError):
+        people.enter(first)  # the newer link voids it
+    key, session = people.enter(second)
+    assert session.reader == ann and people.session(key) == session
+    with pytest.raises(RefusedError):
+        people.enter(second)
+    late = people.link(ann)
+    clock.now += 25 * 3600
+    with pytest.raises(RefusedError):
+        people.enter(late)
+    people.leave(key)
+    assert people.session(key) is None and people.session("") is None and people.session("x") is None
+    for secret in (second, key):
+        assert secret.encode() not in (tmp_path / "s.sqlite").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 61])
+def test_a_name_that_is_none(tmp_path: Path, name: str) -> None:
+    store, _ = make(tmp_path)
+    with pytest.raises(UserError, match="a reader called"):
+        People(store).add(name)

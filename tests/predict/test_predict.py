@@ -1,0 +1,179 @@
+"""From a run to a model file to predictions, on the real command line and by parts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from commands import QUICK, done, kneeal, refused
+from knees import pairs, table
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from kneeal.data.prepared import write_prepared
+from kneeal.errors import UserError
+from kneeal.predict.model_file import Card, Threshold, read_model, write_model
+from kneeal.predict.predicting import open_model
+from kneeal.predict.threshold import choose_threshold
+
+
+def dataset(path: Path, source: str = "test", px: int = 16, **options: Any) -> Path:
+    patches = np.random.default_rng(0).integers(0, 256, (40, 2, px, px), np.uint8)
+    write_prepared(path, table(20), patches, source=source, options=options, patch_px=px)
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, a finished run and its model."""
+    folder = tmp_path_factory.mktemp("predict")
+    dataset(folder / "data", roi_mm=101.0, seed=3)
+    done("fit", "--data", folder / "data", "--out", folder / "run", "--strategy", "mi_mcd", *QUICK)
+    said = done("export", folder / "run", "--out", folder / "m.safetensors", "--samples", "4", "--flag-share", "0.25")
+    assert "trained on 14 knees" in said and "not flagged" in said
+    return folder
+
+
+def test_the_model_predicts_as_the_run_did(place: Path, tmp_path: Path) -> None:
+    done("predict", place / "m.safetensors", "--data", place / "data", "--out", tmp_path)
+    rows = {row["knee_id"]: row for row in csv.DictReader((tmp_path / "predictions.csv").open())}
+    assert len(rows) == 40
+    last = sorted((place / "run/rounds").glob("*/test_predictions.csv"))[-1]
+    for row in csv.DictReader(last.open()):
+        for grade in range(5):
+            assert float(rows[row["knee_id"]][f"p{grade}"]) == pytest.approx(float(row[f"p{grade}"]), abs=1e-4)
+    threshold = read_model(place / "m.safetensors")[1].threshold.uncertainty
+    for row in rows.values():
+        probs = [float(row[f"p{grade}"]) for grade in range(5)]
+        assert int(row["kl"]) == int(np.argmax(probs)) and sum(probs) == pytest.approx(1, abs=1e-4)
+        assert float(row["total"]) >= float(row["epistemic"]) >= 0
+        assert row["flag"] == str(int(float(row["total"]) > threshold)) or abs(float(row["total"]) - threshold) < 1e-5
+
+
+def test_the_card_says_what_the_model_is(place: Path) -> None:
+    card = read_model(place / "m.safetensors")[1]
+    assert card.trained_on["knees"] == sum(card.trained_on["grades"].values()) == 14
+    assert card.preparation == {"source": "test", "patch_px": 16, "roi_mm": 101.0}
+    assert card.run["strategy"] == "mi_mcd" and "balanced_accuracy" in card.test
+    assert "9000" not in json.dumps(asdict(card))  # no patient
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"roi_mm": 140.0}, "roi_mm (140.0 here, 101.0 for the model)"),
+        ({"roi_mm": 101.0, "source": "dicom"}, "source ('dicom' here, 'test' for the model)"),
+        ({"roi_mm": 101.0, "px": 24}, "patch_px (24 here, 16 for the model)"),
+        ({}, "roi_mm (None here, 101.0 for the model)"),
+    ],
+)
+def test_data_prepared_differently_are_refused(
+    place: Path, tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
+    data = dataset(tmp_path / "data", **other)
+    refused(kneeal("predict", place / "m.safetensors", "--data", data, "--out", tmp_path / "out"), message)
+    assert not (tmp_path / "out").exists()
+    done("predict", place / "m.safetensors", "--data", data, "--out", tmp_path / "out", "--allow-preparation")
+
+
+def test_another_choice_of_knees_is_no_other_preparation(place: Path, tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", roi_mm=101.0, seed=9, test_split="val")
+    done("predict", place / "m.safetensors", "--data", data, "--out", tmp_path / "out")
+
+
+def test_what_is_no_model(place: Path, tmp_path: Path) -> None:
+    def attempt(content: bytes, *messages: str) -> None:
+        (tmp_path / "m").write_bytes(content)
+        refused(kneeal("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path / "out"), *messages)
+
+    whole = (place / "m.safetensors").read_bytes()
+    attempt(b"", "cannot be read as a model")
+    attempt(whole[: len(whole) // 2], "cannot be read as a model")
+    attempt(pickle.dumps({"a": 1}), "cannot be read as a model")
+    (tmp_path / "m").unlink()
+    refused(kneeal("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path), "cannot be read as a model")
+    weights, card = read_model(place / "m.safetensors")
+    write_model(tmp_path / "wide", weights, replace(card, network={**card.network, "width": 3}))
+    with pytest.raises(UserError, match="do not fit its card"):
+        open_model(tmp_path / "wide")
+
+
+def test_a_model_is_not_written_over(place: Path) -> None:
+    refused(kneeal("export", place / "run", "--out", place / "m.safetensors"), "is there already")
+
+
+def test_a_run_without_a_fit(place: Path, tmp_path: Path) -> None:
+    done("ask", tmp_path / "run", "--data", place / "data", *QUICK)
+    refused(kneeal("export", tmp_path / "run", "--out", tmp_path / "m"), "no finished fit")
+
+
+def test_an_unknown_knee(place: Path, tmp_path: Path) -> None:
+    command = ("predict", place / "m.safetensors", "--data", place / "data", "--out", tmp_path)
+    refused(kneeal(*command, "--knee", "x"), "no knee x")
+
+
+def test_the_threshold_in_closed_form() -> None:
+    probs = torch.eye(5)[[0, 1, 2, 3, 4, 0, 1, 2, 3, 4]]
+    kl = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 0, 0])  # the last two are wrong, and the most uncertain
+    flag = choose_threshold(probs, torch.arange(10) / 10, kl, flag_share=0.2)
+    assert flag.uncertainty == pytest.approx(0.7)
+    assert (flag.share, flag.accuracy_all, flag.accuracy_left, flag.balanced_left) == pytest.approx((0.2, 0.8, 1, 1))
+    none = choose_threshold(probs, torch.arange(10) / 10, kl, flag_share=0)
+    assert none.share == 0 and none.accuracy_left == none.accuracy_all
+    ties = choose_threshold(probs, torch.zeros(10), kl, flag_share=0.5)
+    assert ties.share == 0  # equal knees are treated alike
+    with pytest.raises(UserError, match="--flag-share"):
+        choose_threshold(probs, torch.zeros(10), kl, flag_share=1)
+
+
+def test_a_card_survives_the_file(tmp_path: Path) -> None:
+    card = Card("0", {}, 8, {}, {}, {}, {}, Threshold(1, 0.2, 0.5, 0.6, 0.6, 9), 4)
+    write_model(tmp_path / "m", {"w": torch.arange(3.0)}, card)
+    weights, again = read_model(tmp_path / "m")
+    assert again == card and torch.equal(weights["w"], torch.arange(3.0))
+
+
+def radiograph(path: Path) -> None:
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
+    ds.PatientID, ds.PatientName, ds.PatientBirthDate, ds.PatientSex = "p1", "Anon", "", ""
+    ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = "", "", "", "", ""
+    ds.Modality, ds.Rows, ds.Columns, ds.SamplesPerPixel = "DX", 64, 64, 1
+    ds.PhotometricInterpretation, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "MONOCHROME2", 16, 12, 11
+    ds.PixelRepresentation = 0
+    ds.PixelData = np.arange(64 * 64, dtype=np.uint16).tobytes()
+    ds.save_as(path, enforce_file_format=True)
+
+
+def test_dicom(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    rows = table(1)
+    rows["path"] = ["a.dcm", ""]
+    (tmp_path / "images").mkdir()
+    radiograph(tmp_path / "images/a.dcm")
+    write_prepared(tmp_path / "data", rows, pairs(2, 16), source="test", options={"roi_mm": 101.0}, patch_px=16)
+    said = done(
+        "predict", place / "m.safetensors", "--data", tmp_path / "data", "--out", tmp_path / "out", "--dicom",
+        "--images", tmp_path / "images",
+    )  # fmt: skip
+    assert "wrote 1 structured reports and 1 secondary captures" in said
+    report, capture = (pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm")))
+    first = next(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    source = pydicom.dcmread(tmp_path / "images/a.dcm")
+    assert report.Modality == "SR" and report.StudyInstanceUID == source.StudyInstanceUID
+    text = str(report)
+    assert f"Kellgren-Lawrence grade {first['kl']}" in text and str(source.SOPInstanceUID) in text
+    assert "Left" in text and "Epistemic uncertainty" in text
+    assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"

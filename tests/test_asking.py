@@ -1,0 +1,150 @@
+"""`kneeal ask` and `kneeal tell` on the real command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import QUICK, done, kneeal, refused
+from knees import pairs, table
+
+from kneeal.data.prepared import write_prepared
+from kneeal.run_lock import lock_run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = table(60, sites="AB")
+    rows["split"] = np.where(rows["site"] == "B", "test", "train")
+    rows.loc[:19, "split"] = "val"
+    rows["site"] = ""
+    rows.loc[rows["split"] == "train", "kl"] = ""  # nobody has graded them yet
+    rows = rows.assign(kl=[str(k % 5) if kl else "" for k, kl in enumerate(rows["kl"])])
+    write_prepared(tmp_path / "data", rows, pairs(120, 16), source="test", options={}, patch_px=16)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Path:
+    done("ask", tmp_path / "run", "--data", data, "--strategy", "mi_mcd", *QUICK)
+    return tmp_path / "run"
+
+
+def fill(sheet: Path, grades: dict[int, str], out: Path) -> Path:
+    """Grades by row, written as another sheet in reversed order."""
+    rows = list(csv.DictReader(sheet.open()))
+    for k, grade in grades.items():
+        rows[k]["kl" if grade.isdigit() else "unreadable"] = grade
+    with out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(reversed(rows))
+    return out
+
+
+def answers(run: Path) -> dict[str, int | None]:
+    path = run / "start" / "answers.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def test_a_whole_run_with_a_person(run: Path, data: Path, tmp_path: Path) -> None:
+    sheet = run / "ask/start/answers.csv"
+    knees = [row["knee_id"] for row in csv.DictReader(sheet.open())]
+    assert len(knees) == 6 and all((sheet.parent / row["picture"]).is_file() for row in csv.DictReader(sheet.open()))
+    assert "4 knees are still to be answered" in done(
+        "tell", run, fill(sheet, {0: "2", 5: "not a knee"}, tmp_path / "a.csv")
+    )
+    assert answers(run) == {knees[0]: 2, knees[5]: None}
+    assert "6 knees are asked for, 2 of them are answered" in done("ask", run)
+    told = done("tell", run, fill(sheet, {1: "0", 2: "1", 3: "4"}, tmp_path / "b.csv"), "--close")
+    assert "closed with 4 knees graded; 1 open knees go into the next query" in told
+    done("ask", run, "--data", data)
+    second = [row["knee_id"] for row in csv.DictReader((run / "ask/000/answers.csv").open())]
+    assert second[0] == knees[4] and len(second) == 4 and set(second[1:]).isdisjoint(knees)
+    for number in range(9):
+        sheet = run / f"ask/{number:03d}/answers.csv"
+        done(
+            "tell", run, fill(sheet, dict.fromkeys(range(len(list(csv.DictReader(sheet.open())))), "3"), tmp_path / "c")
+        )
+        if "the budget is spent: 14 knees are graded" in done("ask", run):
+            break
+    refused(kneeal("tell", run, tmp_path / "c"), "a round that is closed")
+
+
+def test_a_sheet_in_work_is_not_written_over(run: Path) -> None:
+    sheet = run / "ask/start/answers.csv"
+    fill(sheet, {0: "2"}, sheet)
+    before = sheet.read_text()
+    done("ask", run)
+    assert sheet.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("stranger_L,1", "not asked for: 'stranger_L'"),
+        ("{0},7", "grade '7'"),
+        ("{0},1\n{0},2", "two answers for knee"),
+        ("{0},1", "which was graded 3 before"),
+        ("{1}", "has 1 cells"),
+    ],
+)
+def test_a_bad_answer_keeps_everything_else(run: Path, tmp_path: Path, row: str, message: str) -> None:
+    sheet = run / "ask/start/answers.csv"
+    knees = [entry["knee_id"] for entry in csv.DictReader(sheet.open())]
+    done("tell", run, fill(sheet, {0: "3"}, tmp_path / "first.csv"))
+    (tmp_path / "bad.csv").write_text(f"knee_id,kl\n{knees[2]},4\n{row.format(*knees)}\n")
+    refused(kneeal("tell", run, tmp_path / "bad.csv"), message)
+    assert answers(run) == {knees[0]: 3}
+
+
+def test_a_correction(run: Path, tmp_path: Path) -> None:
+    sheet = run / "ask/start/answers.csv"
+    done("tell", run, fill(sheet, {0: "3"}, tmp_path / "a.csv"))
+    done("tell", run, fill(sheet, {0: "1"}, tmp_path / "b.csv"), "--replace")
+    assert list(answers(run).values()) == [1]
+
+
+def test_a_round_that_is_closed(run: Path, tmp_path: Path) -> None:
+    sheet = run / "ask/start/answers.csv"
+    whole = fill(sheet, dict.fromkeys(range(6), "3"), tmp_path / "a.csv")
+    done("tell", run, whole)
+    state = (run / "rounds/000/state.json").read_text()
+    refused(kneeal("tell", run, whole), "a round that is closed: 6 knees")
+    (tmp_path / "none.csv").write_text("knee_id,kl\n")
+    refused(kneeal("tell", run, tmp_path / "none.csv"), "without a pending query")
+    assert (run / "rounds/000/state.json").read_text() == state
+
+
+def test_two_processes_do_not_work_on_one_run(run: Path, tmp_path: Path) -> None:
+    whole = fill(run / "ask/start/answers.csv", {0: "3"}, tmp_path / "a.csv")
+    with lock_run(run):
+        refused(kneeal("tell", run, whole), "another process works on")
+    done("tell", run, whole)
+
+
+def test_what_a_run_needs(data: Path, tmp_path: Path) -> None:
+    refused(kneeal("ask", tmp_path / "new"), "no data set")
+    refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no file")
+    (tmp_path / "a.csv").write_text("knee_id,kl\n")
+    refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no run in")
+    refused(kneeal("ask", tmp_path / "new", "--data", data, *QUICK, "--images", tmp_path / "x"), "no folder")
+    refused(kneeal("ask", tmp_path / "new2", "--data", data, *QUICK, "--set", "active.n_init=900"), "n_init = 900")
+    assert not (tmp_path / "new2").exists()
+
+
+def test_other_settings_are_refused(run: Path, data: Path) -> None:
+    refused(kneeal("ask", run, "--data", data, "--strategy", "entropy_mcd", *QUICK), "another configuration")
+
+
+def test_validation_and_test_knees_need_grades(tmp_path: Path) -> None:
+    rows = table(20, sites="")
+    rows["kl"] = ""
+    rows["split"] = np.where(np.arange(40) < 10, "test", "")
+    write_prepared(tmp_path / "data", rows, pairs(40, 16), source="test", options={}, patch_px=16)
+    refused(
+        kneeal("ask", tmp_path / "run", "--data", tmp_path / "data", *QUICK), "no validation knee with a known grade"
+    )
