@@ -1,0 +1,150 @@
+"""The page in a real browser: no errors, nothing from the network, and every switch works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import knee_ids, write_study
+
+from kneeal.data.prepared import write_prepared
+from kneeal.report.write import write_report
+
+SETTINGS = {
+    "ENT-MCD": ("entropy_mcd", False, 0.5), "ENT-MCD + CR": ("entropy_mcd", True, 0.6),
+    "Random </script>": ("random", False, 0.4),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page")
+    ids = [*knee_ids(100, 9_000_000), *knee_ids(40, 9_100_000)]
+    frame = pd.DataFrame({"knee_id": ids, "patient_id": [i[:-2] for i in ids], "side": [i[-1] for i in ids],
+                          "site": ["A"] * 100 + ["E"] * 40, "kl": [str(k % 5) for k in range(140)]})  # fmt: skip
+    patches = np.random.default_rng(0).integers(0, 255, (140, 2, 16, 16)).astype(np.uint8)
+    write_prepared(path / "data", frame, patches, source="test", options={}, patch_px=16)
+    write_study(
+        path / "study", seeds=2, settings=SETTINGS, n_query=10, n_test=40, n_pool=100, data_dir=str(path / "data")
+    )
+    write_report([path / "study"], path / "out", n_thumbnails=30)
+    return path / "out" / "report.html"
+
+
+def test_it_holds_everything_itself(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text)
+    assert "@import" not in text and "fetch(" not in text and "XMLHttp" not in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S).group(1))  # type: ignore[union-attr]
+    assert len(data["sprites"]["places"]) == 30
+    assert "{{" not in text
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium (in the extra dev) is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromium-driver are not on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "disable-dev-shm-usage",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def opened(browser: Any, page: Path) -> Any:
+    browser.set_window_size(1400, 1000)
+    browser.get(page.as_uri())
+    return browser
+
+
+def find(browser: Any, css: str) -> list[Any]:
+    return list(browser.find_elements("css selector", css))
+
+
+def test_it_loads_without_an_error_and_fits_wide_and_narrow_windows(opened: Any) -> None:
+    for width in (1400, 800, 500):
+        opened.set_window_size(width, 900)
+        inner, needed = opened.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+        assert needed <= inner
+    assert len(find(opened, "#curves .curve")) == 4
+    assert opened.get_log("browser") == []
+
+
+def test_the_metric_switches(opened: Any) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    before = find(opened, "#table tbody td")[0].text
+    Select(find(opened, "#metric")[0]).select_by_visible_text("mean absolute error (grades)")
+    assert find(opened, "#table tbody td")[0].text != before
+    assert find(opened, "#curves .axis-title")[1].text == "mean absolute error (grades)"
+    assert opened.get_log("browser") == []
+
+
+def test_settings_hide_and_show(opened: Any) -> None:
+    button = find(opened, "#legend button")[0]
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert "ENT-MCD" not in [g.get_attribute("data-setting") for g in find(opened, "#curves .curve")]
+    find(opened, "#none")[0].click()
+    assert find(opened, "#curves .curve") == []
+    find(opened, "#all")[0].click()
+    assert len(find(opened, "#curves .curve")) == 4
+    assert len(find(opened, "#curves .band")) == 3
+    find(opened, "#bands")[0].click()
+    assert find(opened, "#curves .band") == []
+    assert opened.get_log("browser") == []
+
+
+def test_a_curve_tells_its_numbers_under_the_pointer_and_by_keyboard(opened: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    tip = find(opened, "#tip")[0]
+    assert not tip.is_displayed()
+    ActionChains(opened).move_to_element(find(opened, "#curves .curve circle")[-1]).perform()
+    assert tip.is_displayed() and tip.text.startswith("40 labels")
+    assert len(find(opened, "#tip .near")) == 1
+    opened.execute_script("document.getElementById('curves').focus()")
+    find(opened, "#curves")[0].send_keys(Keys.ESCAPE)
+    assert not tip.is_displayed()
+    find(opened, "#curves")[0].send_keys(Keys.ARROW_RIGHT)
+    assert tip.text.startswith("10 labels")
+    assert "ENT-MCD" in find(opened, "#spoken")[0].get_attribute("textContent")
+    assert opened.get_log("browser") == []
+
+
+def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    assert len(find(opened, "#knees figure")) == 10
+    assert "at random" in find(opened, "#q-title")[0].text
+    assert "url(" in find(opened, "#knees .picture")[0].value_of_css_property("background-image")
+    find(opened, "#q-next")[0].click()
+    assert find(opened, "#q-title")[0].text == "round 0: 10 knees"
+    query = json.loads((page.parents[1] / "study/entropy_mcd-naive-seed0/rounds/000/query.json").read_text())
+    shown = [figure.find_element("css selector", "figcaption span").text for figure in find(opened, "#knees figure")]
+    assert shown == query["ids"]
+    Select(find(opened, "#q-seed")[0]).select_by_value("1")
+    other = json.loads((page.parents[1] / "study/entropy_mcd-naive-seed1/rounds/000/query.json").read_text())
+    assert find(opened, "#knees figcaption span")[0].text == other["ids"][0]
+    find(opened, "#q-next")[0].click()
+    find(opened, "#q-next")[0].click()
+    assert not find(opened, "#q-next")[0].is_enabled()
+    assert opened.get_log("browser") == []

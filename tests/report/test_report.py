@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import write_run, write_study
+
+from kneeal.errors import UserError
+from kneeal.report.claims import check_claims
+from kneeal.report.comparisons import compare
+from kneeal.report.cost import device_hours, measure, project
+from kneeal.report.queries import asked, overlap
+from kneeal.report.runs import read_runs
+from kneeal.report.tables import metric_table, paper_numbers, saved_table
+from kneeal.report.text import TextTable, show
+from kneeal.report.write import write_report
+from kneeal.stats.summary import summarize
+
+TWO = {"ENT-MCD": ("entropy_mcd", False, 0.6), "Random": ("random", False, 0.4)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("fake") / "study", seeds=3)
+
+
+def test_the_table_is_the_mean_over_seeds_of_rounds_csv(study: Path) -> None:
+    runs = read_runs([study])
+    table = metric_table(runs, "test_balanced_accuracy", [50, 200])
+    row = next(row for row in table.rows if row[0] == "ENT-MCD + CR")
+    values = [
+        pd.read_csv(study / f"entropy_mcd-cr-seed{s}/rounds.csv").set_index("n_labeled")["test_balanced_accuracy"][200]
+        for s in range(3)
+    ]
+    assert row[2] == f"{100 * np.mean(values):.2f}±{100 * np.std(values, ddof=1) / np.sqrt(3):.2f}"
+    full = table.rows[-1]
+    assert full[0] == "Full training set" and full[1:3] == ["", ""] and "±" in full[3]
+
+
+def test_one_seed_prints_no_error_and_a_missing_one_is_said(tmp_path: Path) -> None:
+    write_study(tmp_path, seeds=2, settings=TWO)
+    shutil.rmtree(tmp_path / "random-naive-seed1")
+    runs = read_runs([tmp_path])
+    assert any("Random: no run of seed 1" in message for message in runs.messages)
+    row = next(r for r in metric_table(runs, "test_balanced_accuracy", [200]).rows if r[0] == "Random")
+    assert row[1].endswith("(1/2 seeds)") and "±" not in row[1]
+    assert show(summarize([0.5]), percent=True, n_seeds=1) == "50.00"
+
+
+def test_other_label_counts_are_said_and_not_aligned(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "entropy", False, 0)
+    write_run(tmp_path / "b", "random", False, 0, n_query=40)
+    runs = read_runs([tmp_path / "a", tmp_path / "b"])
+    assert any("different label counts" in message for message in runs.messages)
+    table = metric_table(runs, "test_balanced_accuracy", [50])
+    assert [row[1] != "-" for row in table.rows] == [True, False]
+
+
+def test_labels_come_from_the_study_else_from_what_differs(study: Path, tmp_path: Path) -> None:
+    assert [s.label for s in read_runs([study]).settings][:2] == ["ENT-MCD", "ENT-MCD + CR"]
+    write_run(tmp_path / "a", "entropy", True, 0)
+    write_run(tmp_path / "b", "entropy", True, 0, config={"model": {"width": 8}})
+    labels = [s.label for s in read_runs([tmp_path / "a", tmp_path / "b"]).settings]
+    assert labels == ["ENT + CR, model.width=32", "ENT + CR, model.width=8"]
+
+
+def test_a_half_written_run_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
+    write_study(tmp_path, seeds=1, settings=TWO)
+    table = (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").read_text().splitlines()
+    (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").write_text("\n".join(table[:3]) + "\n")
+    (tmp_path / "random-naive-seed0/rounds.csv").unlink()
+    messages = read_runs([tmp_path]).messages
+    assert any("2 of 4 rounds, 100 labels" in m for m in messages)
+    assert any("random-naive-seed0 has no finished round yet" in m for m in messages)
+
+
+def other_data(path: Path) -> list[Path]:
+    return [write_run(path / "a", "entropy", False, 0), write_run(path / "b", "random", False, 0, dataset="two")]
+
+
+def other_test(path: Path) -> list[Path]:
+    return [write_run(path / "a", "entropy", False, 0), write_run(path / "b", "random", False, 0, first_test=9_200_000)]
+
+
+def twice(path: Path) -> list[Path]:
+    run = write_run(path / "a", "entropy", False, 0)
+    shutil.copytree(run, path / "b")
+    return [run, path / "b"]
+
+
+def no_run(path: Path) -> list[Path]:
+    (path / "thesis").mkdir()
+    return [path / "thesis"]
+
+
+def empty(path: Path) -> list[Path]:
+    run = write_run(path / "a", "entropy", False, 0)
+    (run / "rounds.csv").unlink()
+    return [run]
+
+
+def damaged(path: Path) -> list[Path]:
+    run = write_run(path / "a", "entropy", False, 0)
+    (run / "rounds.csv").write_text("nothing\n1\n")
+    return [run]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (other_data, "2 different data sets"),
+        (other_test, "2 different test sets"),
+        (twice, "the same run twice"),
+        (no_run, "is no run folder"),
+        (empty, "no run with a finished round"),
+        (damaged, "rounds.csv cannot be read"),
+        (lambda path: [path / "gone"], "no folder"),
+    ],
+)
+def test_what_cannot_be_compared(tmp_path: Path, make: Callable[[Path], list[Path]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_runs(make(tmp_path))
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'balanced_accuracy'"):
+        write_report([study], tmp_path, metric="balanced_acuracy")
+    with pytest.raises(UserError, match="no round with 75 labels"):
+        write_report([study], tmp_path, labels=[75])
+    assert read_runs([study]).metric("mae") == "test_mae"
+
+
+def test_everything_is_written_in_every_notation(study: Path, tmp_path: Path) -> None:
+    write_report([study], tmp_path)
+    for name in ("table", "area", "labels_saved", "comparisons", "wins", "asked", "overlap", "cost"):
+        for kind in ("txt", "csv", "md", "tex"):
+            assert (tmp_path / f"{name}.{kind}").stat().st_size > 50, (name, kind)
+    for name in ("learning_curves", "uncertainty", "queried_grades", "overlap", "calibration", "confusion"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000, name
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert set(curves["setting"]) == {s.label for s in read_runs([study]).settings}
+    assert "uncertainty beats random" in (tmp_path / "report.md").read_text().lower()
+    tex = (tmp_path / "table.tex").read_text()
+    assert tex.count("\\\\") == 11 and "\\pm" in tex and "%" not in tex[tex.index("\\begin") :]
+    again = tmp_path / "again"
+    write_report([study], again)
+    for name in ("report.md", "report.html", "curves.csv", "table.tex"):
+        assert (again / name).read_bytes() == (tmp_path / name).read_bytes(), "the same runs give the same report"
+
+
+def test_notations() -> None:
+    table = TextTable("t", ["a|b", "n"], [["x_1 & y", "1.0±0.5"]], ["", "note"])
+    assert "a\\|b" in table.markdown() and table.markdown().endswith("\nnote\n")
+    assert "x\\_1 \\& y & $1.0 \\pm 0.5$ \\\\" in table.latex()
+    assert table.csv() == "a|b,n\nx_1 & y,1.0±0.5\n"
+
+
+def test_a_better_strategy_wins_and_an_equal_one_does_not(tmp_path: Path) -> None:
+    settings = {"A": ("entropy", False, 0.7), "B": ("random", False, 0.35), "C": ("mi_mcd", False, 0.35)}
+    runs = read_runs([write_study(tmp_path, seeds=4, settings=settings, n_test=300)])
+    patients = {i: i.rpartition("_")[0] for i in runs.settings[0].first.predictions(0).ids}
+    found = {(c.a, c.b): c for c in compare(runs, 200, patients)}
+    assert found["A", "B"].winner == "A" and found["A", "C"].winner == "A"
+    assert found["B", "C"].winner == ""
+    for (a, b), c in found.items():
+        values = [{s.label: s for s in runs.settings}[n].curves("test_balanced_accuracy") for n in (a, b)]
+        expected = [values[0][s].values[-1] - values[1][s].values[-1] for s in c.seeds]
+        assert c.by_seed == pytest.approx(expected, abs=1e-5)
+        assert c.p_holm >= c.p_patients and c.p_seeds >= 2 / 16
+
+
+def test_the_claims_follow_their_rules(tmp_path: Path) -> None:
+    settings = {
+        "ENT-MCD": ("entropy_mcd", False, 0.6), "ENT-MCD + CR": ("entropy_mcd", True, 0.7),
+        "LC": ("least_confidence", False, 0.2), "Random": ("random", False, 0.4),
+    }  # fmt: skip
+    runs = read_runs([write_study(tmp_path, seeds=3, settings=settings, n_rounds=9, n_test=300, n_pool=600)])
+    beats, _, leads, _ = check_claims(runs)
+    assert beats.verdict == "in part: better in 2 of 3"
+    assert leads.verdict.startswith("yes: first at 450 labels ENT-MCD + CR")
+    saved = {row[0]: row[2] for row in saved_table(runs, "test_balanced_accuracy").rows}
+    assert saved["Random"] == "+0" and saved["LC"] == "-" and float(saved["ENT-MCD + CR"]) > 100
+
+
+def test_the_papers_numbers_are_whole() -> None:
+    paper = paper_numbers()
+    assert len(paper) == 9 * 4
+    best = paper.sort_values("mean").iloc[-1]
+    assert (best["strategy"], bool(best["consistency"]), best["n_labeled"], best["mean"]) == (
+        "entropy_mcd",
+        True,
+        800,
+        56.39,
+    )
+
+
+def test_overlap_counts_what_networks_asked_for(study: Path) -> None:
+    settings = {s.label: s for s in read_runs([study]).settings}
+    a, b = settings["ENT"], settings["LC"]
+    shares = []
+    for seed in range(3):
+        left, right = set(asked(a.runs[seed])), set(asked(b.runs[seed]))
+        shares.append(len(left & right) / 150)
+    assert overlap(a, b) == pytest.approx(np.mean(shares))
+    assert overlap(a, a) == 1.0
+
+
+def test_cost_is_the_sum_of_the_seconds(tmp_path: Path) -> None:
+    run = read_runs([write_run(tmp_path / "a", "entropy", False, 0)]).settings[0].first
+    assert device_hours(run) == pytest.approx((10 + 11 + 12 + 13 + 4 * 2.1 + 4 * 1.0) / 3600)
+
+
+def test_a_forecast_at_measured_rates_gives_back_the_run(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "a", "entropy", False, 0, n_pool=400)
+    for number in range(4):
+        state = {"unlabeled": [str(k) for k in range(400 - 50 * (number + 1))]}
+        (path / f"rounds/{number:03d}/state.json").write_text(json.dumps(state))
+    rows = pd.read_csv(path / "rounds.csv")
+    rows["fit_seconds"] = 500 * (0.02 + 0.001 * rows["n_labeled"])
+    rows["predict_seconds"] = 0.01 * (400 - rows["n_labeled"])
+    rows.loc[3, "predict_seconds"] = 0.0
+    rows.to_csv(path / "rounds.csv", index=False)
+    run = read_runs([path]).settings[0].first
+    (rates,) = measure([run])
+    assert (rates.knee, rates.epoch, rates.predict) == pytest.approx((0.001, 0.02, 0.01))
+    assert project({**run.config}, [rates]) == pytest.approx(rows[["fit_seconds", "predict_seconds"]].sum().sum() + 4.0)
+    everything = {**run.config, "active.n_init": "all", "active.budget": "all"}
+    assert project(everything, [rates]) == pytest.approx(500 * (0.02 + 0.4) + 1.0)
+    with pytest.raises(UserError, match="no measured run with consistency"):
+        project({**run.config, "loss.consistency": True}, [rates])
