@@ -135,9 +135,10 @@ def compose_film(
     film = np.clip(film, 0, 1) ** exposure
     truth = [_truth(leg, pose) for leg, pose in zip(legs, poses, strict=True)]
     white = float(rng.uniform(0.75, 1.0))
+    # Markers lie within the field that was exposed; the other texts are the system's and lie anywhere.
+    _collimate(film, scale, rng)
     placed_markers = _mark(film, truth, options, white, rng)
-    _write(film, truth, options, white, rng)
-    _collimate(film, truth, scale, rng)
+    _write(film, options, white, rng)
     film += np.float32(rng.uniform(0.003, 0.012)) * rng.standard_normal(shape, dtype=np.float32)
     film = np.clip(film, 0, 1)
     if options.marker == "mirrored":
@@ -176,17 +177,18 @@ def _mark(
         out = -1 if knee.side == "R" else 1
         x = knee.middle_mm[0] + out * rng.uniform(52, 85)
         y = knee.middle_mm[1] + rng.uniform(-85, 85)
-        x = float(np.clip(x, 14, options.size_mm[0] - 14))
-        y = float(np.clip(y, 16, options.size_mm[1] - 16))
+        x = float(np.clip(x, 32, options.size_mm[0] - 32))
+        y = float(np.clip(y, 32, options.size_mm[1] - 32))
+        if abs(x - knee.middle_mm[0]) < 50:
+            # No room beside the joint: above or below it.
+            y = knee.middle_mm[1] + float(rng.choice((-1, 1))) * rng.uniform(48, 70)
         mask = letter_mask(letter, height, options.mm_per_px, rng.uniform(-18, 18), style, frame=frame)
         stamp(film, mask, (x / options.mm_per_px, y / options.mm_per_px), white)
         placed.append((letter, (x, y), float(height)))
     return placed
 
 
-def _write(
-    film: Grey, knees: Sequence[KneeOnFilm], options: FilmOptions, white: float, rng: np.random.Generator
-) -> None:
+def _write(film: Grey, options: FilmOptions, white: float, rng: np.random.Generator) -> None:
     """Other texts near the film's edges, in place."""
     for _ in range(int(rng.integers(options.texts + 1))):
         text = _TEXTS[int(rng.integers(len(_TEXTS)))]
@@ -196,14 +198,14 @@ def _write(
         stamp(film, mask, (x / options.mm_per_px, y / options.mm_per_px), white)
 
 
-def _collimate(film: Grey, knees: Sequence[KneeOnFilm], mm_per_px: float, rng: np.random.Generator) -> None:
+def _collimate(film: Grey, mm_per_px: float, rng: np.random.Generator) -> None:
     """Borders beyond the collimator: black where the system blackens them, bright where nothing was exposed."""
     if rng.random() < 0.35:
         return
     tone = np.float32(rng.choice((0.0, rng.uniform(0.5, 0.95))))
     height, width = film.shape
     mask = np.full(film.shape, 255, np.uint8)
-    depth = rng.uniform(0, 24, 4) / mm_per_px
+    depth = rng.uniform(0, 16, 4) / mm_per_px
     lean = rng.uniform(-4, 4, 4) / mm_per_px
     corners = np.array([
         (depth[0] + lean[0], depth[1] + lean[1]), (width - depth[2] + lean[2], depth[1] - lean[1]),
