@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 #: Pixel size of the coarse network's input, and of its maps, in mm.
-COARSE_MM, COARSE_STRIDE = 2.0, 2
+COARSE_MM, COARSE_STRIDE = 8 / 3, 2
 #: Side in px and pixel size in mm of the fine network's window.
-FINE_PX, FINE_MM = 128, 1.25
+FINE_PX, FINE_MM = 96, 5 / 3
 #: Side in px and pixel size in mm of the marker network's window.
 MARKER_PX, MARKER_MM = 48, 0.8
 #: Maps of the coarse network.
@@ -59,10 +59,10 @@ class _Pyramid(nn.Module):
 class CoarseNetwork(nn.Module):
     """Where on the film a knee or a side marker is.
 
-    Pictures [B, 1, H, W] at 2 mm a pixel, 0 to 1, give logits [B, 2, H/2, W/2]: knees, markers.
+    Pictures [B, 1, H, W] at 2.67 mm a pixel, 0 to 1, give logits [B, 2, H/2, W/2]: knees, markers.
     """
 
-    def __init__(self, widths: Sequence[int] = (12, 24, 40, 56, 56)) -> None:
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 48, 48)) -> None:
         super().__init__()
         self.pyramid = _Pyramid(widths)
         self.maps = nn.Conv2d(widths[0], 2, 1)
@@ -77,11 +77,11 @@ class CoarseNetwork(nn.Module):
 class FineNetwork(nn.Module):
     """The two margins of the tibial plateau in a window around a knee, and whether there is a knee at all.
 
-    Pictures [B, 1, 128, 128] at 1.25 mm a pixel, 0 to 1. Gives the logits of two maps [B, 2, 64, 64] (margin on the
+    Pictures [B, 1, 96, 96] at 1.67 mm a pixel, 0 to 1. Gives the logits of two maps [B, 2, 48, 48] (margin on the
     left, margin on the right of the picture) and of three classes [B, 3].
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 48, 64, 80)) -> None:
+    def __init__(self, widths: Sequence[int] = (12, 24, 40, 56, 64)) -> None:
         super().__init__()
         self.pyramid = _Pyramid(widths)
         self.maps = nn.Conv2d(widths[0], 2, 1)
@@ -102,7 +102,7 @@ class MarkerNetwork(nn.Module):
         layers: list[nn.Module] = []
         channels = 1
         for width in widths:
-            layers += [_layer(channels, width), _layer(width, width, stride=2)]
+            layers += [_layer(channels, width, stride=2), _layer(width, width)]
             channels = width
         self.features = nn.Sequential(*layers)
         self.kind = nn.Linear(channels * 36, len(MARKER_CLASSES))
@@ -117,7 +117,7 @@ def map_points(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Where the maps of the fine network point, and how sure they are.
 
     Args:
-        maps: Logits [B, 2, 64, 64].
+        maps: Logits [B, 2, 48, 48].
 
     Returns:
         Points [B, 2, 2], (x, y) in mm from the middle of the window: the mean of the softmax around its peak;

@@ -26,7 +26,7 @@ from kneeal.finder.networks import (
 from kneeal.finder.windows import cut_window, shrink, to_window
 
 #: Coarse pictures are kept on a square canvas of this side.
-CANVAS_PX = 224
+CANVAS_PX = 168
 _FILM_MM = 0.6
 #: Where the plateau of a real picture is taken to be before it was found: mm from the picture's middle.
 PROVISIONAL = np.array([(-38.0, 10.0), (38.0, 10.0)])
@@ -67,8 +67,8 @@ def collect(
         real_share: Share of films with real knees, where there are pictures.
 
     Returns:
-        Arrays by the names of `Samples`: coarse uint8 [N, 224, 224] at 2 mm a pixel; knees and markers float32
-        [N, 2 or 4, 2] in its pixels, NaN where there are fewer; fine uint8 [M, 128, 128] with points float32
+        Arrays by the names of `Samples`: coarse uint8 [N, 168, 168] at 2.67 mm a pixel; knees and markers float32
+        [N, 2 or 4, 2] in its pixels, NaN where there are fewer; fine uint8 [M, 96, 96] with points float32
         [M, 2, 2] in mm from the window's middle (NaN where there is no plateau to learn), kinds, the number of
         the real picture (-1: synthetic) and its frame (turn of the picture in the window, position of the
         provisional middle); letters uint8 [K, 48, 48] and their kinds.
