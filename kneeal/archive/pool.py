@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
@@ -124,7 +126,13 @@ def _start(make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Worker[Any]
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-    process.start()
+    # A new process imports the main module again; console scripts without a guard would run the command once more.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     theirs.close()
     return _Worker(process, ours)
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kneeal.films.legs import Pose, place_leg
 from kneeal.finder.networks import (
     COARSE_STRIDE,
     FINE_MM,
@@ -41,7 +42,7 @@ Arrays = dict[str, NDArray[Any]]
 _BLOB_PX = 2.0  # standard deviation of a target blob, in pixels of the coarse maps
 _POINT_MM = 3.0  # the same for the margins of the plateau, in mm
 #: Poses in which a picture is marked, and how far in mm the marks may scatter.
-_TURNS, _SCATTER_MM = (-9.0, 0.0, 9.0), 2.5
+_TURNS, _SCATTER_MM = (-9.0, 0.0, 9.0), 1.5
 
 
 def main() -> None:
@@ -152,24 +153,25 @@ def mark_pictures(
     """
     network.eval()
     marked = {}
+    middle, spacing = (120.0, 120.0), (0.8, 0.8)
     for number in numbers:
         path = pictures[number]
         leg = read_leg(path, path.stem[-1])
-        middle = (leg.picture.shape[1] * leg.mm_per_px / 2, leg.picture.shape[0] * leg.mm_per_px / 2)
-        spot = (middle[0], middle[1] + 8.0)
-        spacing = (leg.mm_per_px, leg.mm_per_px)
+        # On a film, with shafts: the network has not seen pictures that end above and below the joint.
+        film = np.rint(place_leg(leg, Pose(middle, 0.0), (300, 300), spacing[0]) * 255).astype(np.uint8)
         found = []
         for flip in (False, True):
-            picture = np.ascontiguousarray(leg.picture[:, ::-1]) if flip else leg.picture
-            windows = np.stack([cut_window(picture, spacing, spot, turn, FINE_PX, FINE_MM) for turn in _TURNS])
+            seen = np.ascontiguousarray(film[:, ::-1]) if flip else film
+            windows = np.stack([cut_window(seen, spacing, middle, turn, FINE_PX, FINE_MM) for turn in _TURNS])
             with torch.no_grad():
                 points, _ = map_points(network(torch.from_numpy(stretch(windows)))[0])
             for turn, pair in zip(_TURNS, points.numpy().astype(np.float64), strict=True):
-                ends = to_film(pair, spot, turn) - middle
+                ends = to_film(pair, middle, turn) - middle
                 found.append((ends * (-1, 1))[::-1] if flip else ends)
         marks = np.array(found)
-        if marks.std(axis=0).max() < _SCATTER_MM:
-            marked[number] = np.median(marks, axis=0)
+        median = np.median(marks, axis=0)
+        if np.median(np.abs(marks - median), axis=0).max() < _SCATTER_MM:
+            marked[number] = median + leg.middle
     return marked
 
 
