@@ -84,11 +84,12 @@ def plan_dicom(
 
 
 def _paths(source: Path) -> tuple[Path, list[str], list[Refusal]]:
+    refused: list[Refusal] = []
     if source.is_dir():
         names = [path.relative_to(source).as_posix() for path in walk_files(source)]
-        root, refused = source, []
+        root = source
     elif source.is_file():
-        root, refused, names = source.parent, [], []
+        root, names = source.parent, []
         for line in source.read_text(encoding="utf-8-sig").splitlines():
             name = line.strip()
             if not name:

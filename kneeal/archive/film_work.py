@@ -114,9 +114,7 @@ def make_worker(options: PrepareOptions, needs_finder: bool) -> Callable[[Work],
     return work
 
 
-def _correct(
-    verdict: Verdict, seen: dict[str, KneePose], corrections: dict[str, Correction]
-) -> Verdict:
+def _correct(verdict: Verdict, seen: dict[str, KneePose], corrections: dict[str, Correction]) -> Verdict:
     """What a person says goes before what the finder says."""
     poses = {pose.side: pose for pose in verdict.poses}
     refused = list(verdict.refused)
@@ -153,7 +151,7 @@ def _cut(task: FilmTask, film: Radiograph, verdict: Verdict) -> FilmResult:
     for pose in verdict.poses:
         if pose.side not in task.grades:
             continue
-        if leaves_film(film.grey.shape, film.mm_per_px, pose):  # type: ignore[arg-type]
+        if leaves_film(film.grey.shape, film.mm_per_px, pose):
             refused.append((pose.side, "off_film", _WORDS["off_film"]))
             continue
         poses.append(pose)

@@ -71,7 +71,9 @@ def write_test_archive(
         folder = f"{release}/{patient}/20050{1 + k % 9}07/{10_000_000 + k}"
         barcode = f"0166{10_000_000 + k}"
         write_film(out / folder / "001", film, patient=patient, number=k)
-        contents.append(f'"{folder}","{patient}","20050{1 + k % 9}07","{barcode}","OAI^XR","Bilateral PA Fixed Flexion Knee"')
+        contents.append(
+            f'"{folder}","{patient}","20050{1 + k % 9}07","{barcode}","OAI^XR","Bilateral PA Fixed Flexion Knee"'
+        )
         if k % 3 == 0:
             contents.append(f'"{folder}9","{patient}","2005010{1 + k % 9}","{barcode}9","OAI^XR","PA Right Hand"')
         for knee in film.knees:

@@ -81,7 +81,7 @@ def _films(source: Path, patients: list[str], visit: str, view: str) -> dict[str
             continue
         if not any(part.upper().startswith(f"V{visit}") for part in parts[1:-1]):
             continue
-        patient = next((parts[0][:n] for n in sorted(by_prefix, reverse=True) if parts[0][:n] in by_prefix[n]), None)
-        if patient is not None:
-            films.setdefault(patient, []).append(path)
+        owner = next((parts[0][:n] for n in sorted(by_prefix, reverse=True) if parts[0][:n] in by_prefix[n]), None)
+        if owner is not None:
+            films.setdefault(owner, []).append(path)
     return films

@@ -48,9 +48,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     contents = read_table(contents_path, ("Folder", "ParticipantID", "SeriesDescription"))
     readings_path = find_table(tables, (f"kxr_sq_bu{visit}",), "the central readings of the radiographs")
     readings = read_table(readings_path, ("ID", "SIDE", "READPRJ", f"V{visit}XRKL"))
-    enrollees = read_table(
-        find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE")
-    )
+    enrollees = read_table(find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE"))
     sites = {identifier(i): _site(site) for i, site in zip(enrollees["ID"], enrollees["V00SITE"], strict=True)}
     grades, barcodes, notes = _read_grades(readings, visit)
     films = _films(contents, visit)
@@ -79,7 +77,9 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
                 refused.append(Refusal(chosen, patient, side, "no_grade", "the readings hold no grade of this knee"))
         path = inside(contents_path.parent, chosen)
         if path is None:
-            refused.append(Refusal(chosen, patient, "", "outside", "the contents table names a path outside its folder"))
+            refused.append(
+                Refusal(chosen, patient, "", "outside", "the contents table names a path outside its folder")
+            )
         elif not known:
             pass
         elif not there(path):
@@ -112,7 +112,9 @@ def _read_grades(
             odd += 1
             continue
         value = number(project)
-        rank = (PROJECTS.index(value), 0.0) if value in PROJECTS else (len(PROJECTS), value if value is not None else 1e9)
+        rank = (
+            (PROJECTS.index(value), 0.0) if value in PROJECTS else (len(PROJECTS), value if value is not None else 1e9)
+        )
         rows[identifier(patient), name].append((rank, grade(kl)))
         barcode = number(code)
         if barcode is not None:

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def prepare_archive(
     refusals = [*_public(plan.refused, pseudonyms), *refusals]
     summary = ArchiveSummary(
         plan.source,
-        Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),  # type: ignore[misc]
+        Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
         Counter(refusal.reason for refusal in refusals),
         len(films),
         tuple(plan.notes),
@@ -184,7 +185,7 @@ def _collect(
                 knee_ids={side: f"{patient}_{side}" for side in "RL"},
                 grades=dict(task.grades),
                 score=score,
-                load=lambda key=keys[k], gone=lost.get(k): _loaded(store, key, gone),  # type: ignore[misc]
+                load=partial(_loaded, store, keys[k], lost.get(k)),
             )
         )
     return rows, refusals, sheet
@@ -231,18 +232,14 @@ def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
         for task in plan.tasks
         if not safe(task.patient)
     ]
-    return replace(
-        plan, tasks=[task for task in plan.tasks if safe(task.patient)], refused=[*plan.refused, *bad]
-    )
+    return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], refused=[*plan.refused, *bad])
 
 
 def _own(corrections: Mapping[str, Correction], task: FilmTask, patient: str) -> dict[str, Correction]:
     return {side: corrections[name] for side in "RL" if (name := f"{patient}_{side}") in corrections}
 
 
-def _refuse_unknown(
-    corrections: Mapping[str, Correction], films: Sequence[Work], public: Mapping[str, str]
-) -> None:
+def _refuse_unknown(corrections: Mapping[str, Correction], films: Sequence[Work], public: Mapping[str, str]) -> None:
     known = {f"{public[film.task.patient]}_{side}" for film in films for side in "RL"}
     unknown = sorted(set(corrections) - known)
     if unknown:

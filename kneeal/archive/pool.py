@@ -79,11 +79,11 @@ def run_tasks(
                 unfinished -= 1
                 yield position, result
             for worker in crew:
-                if worker.ready and worker.task is None and (position := next(waiting, None)) is not None:
-                    worker.task, worker.since = position, time.monotonic()
+                if worker.ready and worker.task is None and (following := next(waiting, None)) is not None:
+                    worker.task, worker.since = following, time.monotonic()
                     # One that died while it was idle is noticed when its result is collected.
                     with contextlib.suppress(OSError):
-                        worker.pipe.send(tasks[position])
+                        worker.pipe.send(tasks[following])
     finally:
         for worker in crew:
             _stop(worker)

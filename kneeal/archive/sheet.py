@@ -60,12 +60,13 @@ def write_sheet(path: Path, films: Sequence[SheetFilm], *, most: int, heading: s
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(heading)}</title>\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>\n'
-            f"<h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, then from the lowest "
-            f"score to the highest{f'; the best {left_out} are not shown' if left_out else ''}. Boxes: the 110 mm field "
-            "of each knee, green where it is used; the line is the tibial plateau. Patches: medial, lateral. To correct "
-            "a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a CSV file with the columns "
-            "knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections.</p>\n<main>\n"
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
+            f"</head>\n<body><h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, then from the "
+            "lowest "
+            f"score to the highest{f'; the best {left_out} are not shown' if left_out else ''}. Boxes: the 110 mm "
+            "field of each knee, green where it is used; the line is the tibial plateau. Patches: medial, lateral. To "
+            "correct a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a CSV file with the "
+            "columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections.</p>\n<main>\n"
         )
         for film in shown:
             file.write(_article(film))
@@ -82,13 +83,16 @@ def _article(film: SheetFilm) -> str:
     for pose, strip in zip(result.poses, result.strips, strict=True):
         grade = film.grades.get(pose.side)
         parts.append(
-            f'<div class="knee"><img alt="patches" src="{_data(strip)}"><div>{html.escape(film.knee_ids[pose.side])}<br>'
+            f'<div class="knee"><img alt="patches" src="{_data(strip)}"><div>'
+            f"{html.escape(film.knee_ids[pose.side])}<br>"
             f"KL {'unknown' if grade is None else grade}, score {pose.score:.2f}<br><span>x {pose.middle_mm[0]:.1f}, "
             f"y {pose.middle_mm[1]:.1f} mm<br>angle {pose.angle_deg:.1f}&deg;</span></div></div>"
         )
     for side, reason, text in result.refused:
         name = film.knee_ids.get(side, "the film")
-        parts.append(f'<div class="bad">{html.escape(name)} is set aside: {html.escape(text)} ({html.escape(reason)})</div>')
+        parts.append(
+            f'<div class="bad">{html.escape(name)} is set aside: {html.escape(text)} ({html.escape(reason)})</div>'
+        )
     return "\n".join([*parts, "</article>\n"])
 
 

@@ -40,8 +40,10 @@ class ArchiveSummary:
         header = "site      " + "".join(f"{'none' if g is None else f'KL {g}':>7}" for g in grades) + f"{'all':>7}"
         lines = [header + (f"{'paper':>8}{'diff.':>8}" if paper else "")]
         sites = sorted({site for site, _ in self.counts} | (set("ABCDE") if paper else set()))
-        for site in sites:
-            lines.append(self._line(site or "(none)", [site], grades, PAPER_SITES.get(site) if paper else None, paper))
+        lines += [
+            self._line(site or "(none)", [site], grades, PAPER_SITES.get(site) if paper else None, paper)
+            for site in sites
+        ]
         if paper:
             lines.append(self._line("A to D", list("ABCD"), grades, PAPER_TRAINING, paper))
         lines.append(self._line("all", sites, grades, PAPER_ALL if paper else None, paper))

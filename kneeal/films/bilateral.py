@@ -75,9 +75,7 @@ class Film:
     markers: tuple[tuple[str, tuple[float, float], float], ...]
 
 
-def draw_film(
-    patient: int, seed: int, options: FilmOptions, *, sides: str = "RL", replaced: str = ""
-) -> Film:
+def draw_film(patient: int, seed: int, options: FilmOptions, *, sides: str = "RL", replaced: str = "") -> Film:
     """The film of one synthetic patient; it depends on the arguments alone.
 
     Args:
@@ -112,9 +110,7 @@ def scatter_poses(n: int, options: FilmOptions, rng: np.random.Generator) -> lis
     return poses
 
 
-def compose_film(
-    legs: Sequence[Leg], poses: Sequence[Pose], options: FilmOptions, rng: np.random.Generator
-) -> Film:
+def compose_film(legs: Sequence[Leg], poses: Sequence[Pose], options: FilmOptions, rng: np.random.Generator) -> Film:
     """Put legs on a film.
 
     Args:

@@ -15,7 +15,8 @@ Grey = NDArray[np.float32]
 
 _FONTS = (
     "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf",
-    "DejaVuSerif-Bold.ttf", "DejaVuSans-Oblique.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "cmr10.ttf", "cmss10.ttf",
+    "DejaVuSerif-Bold.ttf", "DejaVuSans-Oblique.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "cmr10.ttf",
+    "cmss10.ttf",
 )  # fmt: skip
 
 
@@ -50,7 +51,9 @@ def letter_mask(
     cap = _glyphs("R", style, 64).shape[0]
     scale = height_mm / mm_per_px / cap
     margin = round(0.6 * cap)
-    fine = cv2.copyMakeBorder(fine, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    fine = np.asarray(
+        cv2.copyMakeBorder(fine, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(0,)), np.uint8
+    )
     height, width = fine.shape
     stroke = max(2, round(0.07 * cap))
     if frame == "circle":
@@ -60,7 +63,7 @@ def letter_mask(
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -turn_deg, 1.0)
     reach = int(np.hypot(width, height)) + 2
     matrix[:, 2] += ((reach - width) / 2, (reach - height) / 2)
-    turned = cv2.warpAffine(fine, matrix, (reach, reach))
+    turned = np.asarray(cv2.warpAffine(fine, matrix, (reach, reach)), np.uint8)
     size = max(3, round(reach * scale))
     return np.asarray(cv2.resize(turned, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 

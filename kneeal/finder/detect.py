@@ -174,7 +174,6 @@ def _peaks(
     probability: NDArray[np.float32], mm_per_px: tuple[float, float], least: float, apart_mm: float
 ) -> list[tuple[float, float]]:
     """Places of the highest peaks, (x, y) in mm, each the centre of mass of its surroundings."""
-    height, width = probability.shape
     step = (mm_per_px[0] * COARSE_STRIDE, mm_per_px[1] * COARSE_STRIDE)
     left = probability.copy()
     spots: list[tuple[float, float]] = []

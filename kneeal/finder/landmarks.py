@@ -99,7 +99,12 @@ def read_pts(path: Path) -> NDArray[np.float64]:
         points = np.array([[float(v) for v in line.split()] for line in lines[start + 1 : end] if line.strip()])
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a BoneFinder .pts file", "export it again") from error
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) <= max(BONEFINDER_MARGINS) or not np.isfinite(points).all():
+    if (
+        points.ndim != 2
+        or points.shape[1] != 2
+        or len(points) <= max(BONEFINDER_MARGINS)
+        or not np.isfinite(points).all()
+    ):
         raise UserError(
             f"{path} holds {len(points)} points", f"more than {max(BONEFINDER_MARGINS)} of x and y", "export it again"
         )

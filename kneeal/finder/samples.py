@@ -80,7 +80,7 @@ def collect(
         real = bool(pictures) and rng.random() < real_share
         n = 1 if rng.random() < 0.05 else 2
         legs, numbers, replaced = [], [], []
-        for side in ("RL" if n == 2 else rng.choice(("R", "L"))):
+        for side in "RL" if n == 2 else rng.choice(("R", "L")):
             if real:
                 number = int(rng.integers(len(pictures)))
                 legs.append(read_leg(pictures[number], side))
@@ -114,7 +114,7 @@ def collect(
 
 _TYPES = {"coarse": np.uint8, "fine": np.uint8, "letters": np.uint8, "knees": np.float32, "markers": np.float32,
           "points": np.float32, "frames": np.float32}  # fmt: skip
-_EMPTY = {name: (0,) for name in vars(Samples())}
+_EMPTY = dict.fromkeys(vars(Samples()), (0,))
 
 
 def read_leg(path: Path, side: str) -> Leg:
@@ -168,10 +168,10 @@ def _add(
         samples.kinds.append(NO_KNEE)
         samples.pictures.append(-1)
         samples.frames.append(np.zeros(3, np.float32))
-    for letter, place, _ in film.markers:
+    for letter, at, _ in film.markers:
         for _ in range(2):
             away = rng.uniform(-3.5, 3.5, 2)
-            spot = (place[0] + away[0], place[1] + away[1])
+            spot = (at[0] + away[0], at[1] + away[1])
             samples.letters.append(cut_window(grey, spacing, spot, 0.0, MARKER_PX, MARKER_MM))
             samples.letter_kinds.append(MARKER_CLASSES.index(letter))
     for _ in range(2):

@@ -77,7 +77,7 @@ def train_coarse(samples: Arrays, steps: int) -> CoarseNetwork:
     films = samples["coarse"]
 
     def loss(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        x = films[rows].astype(np.float32)[:, None] / 255
+        x = films[rows].astype(np.float32)[:, None] / np.float32(255)
         targets = np.stack([_blobs(samples["knees"][rows], films.shape[1]),
                             _blobs(samples["markers"][rows], films.shape[1])], axis=1)  # fmt: skip
         if rng.random() < 0.5:
@@ -141,9 +141,7 @@ def train_marker(samples: Arrays, steps: int) -> MarkerNetwork:
     return network
 
 
-def mark_pictures(
-    network: FineNetwork, pictures: list[Path], numbers: Iterable[int]
-) -> dict[int, NDArray[np.float64]]:
+def mark_pictures(network: FineNetwork, pictures: list[Path], numbers: Iterable[int]) -> dict[int, NDArray[np.float64]]:
     """The plateau of each picture in which marks from several poses agree: mm from the middle, [2, 2].
 
     Args:
@@ -208,14 +206,16 @@ def _fit(
     for step in range(steps):
         value = loss(next(order), rng)
         optimizer.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         recent += float(value.detach())
         if (step + 1) % 250 == 0 or step + 1 == steps:
             since = step % 250 + 1
-            print(f"{name} {step + 1}/{steps} loss {recent / since:.4f} {time.perf_counter() - started:.0f} s", flush=True)
+            print(
+                f"{name} {step + 1}/{steps} loss {recent / since:.4f} {time.perf_counter() - started:.0f} s", flush=True
+            )
             recent = 0.0
     network.eval()
 
@@ -271,7 +271,7 @@ def _samples(films: int, seed: int, pictures: list[Path], workers: int, shards: 
         if shards:
             shards.mkdir(parents=True, exist_ok=True)
             for k, part in enumerate(parts):
-                np.savez(shards / f"{seed + k}.npz", **part)  # type: ignore[arg-type]
+                np.savez(shards / f"{seed + k}.npz", **part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

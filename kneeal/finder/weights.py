@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
     return networks
 
 
-def _fill(file: BinaryIO, networks: Mapping[str, nn.Module]) -> None:
+def _fill(file: IO[bytes], networks: Mapping[str, nn.Module]) -> None:
     with np.load(file, allow_pickle=False) as arrays:
         for name, network in networks.items():
             state = network.state_dict()

@@ -1,6 +1,7 @@
 """The size that a compressed picture's own header names, read before anything is decoded.
 
-A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JPEG inside: a decoder believes the latter.
+A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JPEG inside: a decoder believes
+the latter.
 """
 
 from __future__ import annotations

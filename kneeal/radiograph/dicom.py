@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import codestream_size
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
@@ -158,7 +161,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
         raise RadiographError(
             "mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says", "remove the file"
         )
-    codes = np.ascontiguousarray(pixels)
+    codes: Any = np.ascontiguousarray(pixels)
     if codes.dtype.byteorder == ">":
         codes = codes.astype(codes.dtype.newbyteorder("<"))
     codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
@@ -176,10 +179,8 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
 
 def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expected: int) -> None:
     decoder = None
-    try:
+    with contextlib.suppress(NotImplementedError):
         decoder = get_decoder(syntax)
-    except NotImplementedError:
-        pass
     if decoder is None or not decoder.is_available:
         plugin = next((name for prefixes, name in _PLUGINS if str(syntax).startswith(prefixes)), "")
         cure = f"pip install {plugin} (or 'kneeal[dicom]')" if plugin else "convert the file to an uncompressed one"

@@ -37,7 +37,8 @@ def read_picture(path: Path, *, most_pixels: int) -> NDArray[np.uint8]:
     table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels))
     if table is None:
         raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
-    return table[codes]
+    grey: NDArray[np.uint8] = table[codes]
+    return grey
 
 
 def _codes(picture: Image.Image, most_pixels: int) -> NDArray[np.unsignedinteger]:
@@ -49,7 +50,7 @@ def _codes(picture: Image.Image, most_pixels: int) -> NDArray[np.unsignedinteger
     mode = picture.mode
     if mode == "L" or mode in _WIDE:
         pixels = np.asarray(picture)
-        return np.ascontiguousarray(pixels).astype(np.uint8 if mode == "L" else np.uint16, copy=False)
+        return np.asarray(pixels, np.uint8 if mode == "L" else np.uint16)
     if mode == "I":
         pixels = np.asarray(picture)
         if pixels.min() >= 0 and pixels.max() <= 65535:
