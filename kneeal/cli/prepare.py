@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kneeal.cli import prepare_archive
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -15,6 +17,7 @@ def register(app: typer.Typer) -> None:
     )
     family.command("seal")(seal)
     family.command("folder")(from_folder)
+    prepare_archive.register(family)
     app.add_typer(family, name="prepare")
     app.command("demo-data")(demo_data)
 

@@ -87,6 +87,7 @@ def write_prepared(
     options: Mapping[str, Any],
     patch_px: int = 128,
     progress: Callable[[int], None] | None = None,
+    more: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a data set; until it is whole, it is not there.
 
@@ -98,6 +99,7 @@ def write_prepared(
         options: How.
         patch_px: H.
         progress: Called with 1 after each knee.
+        more: Called with the folder before it is put in its place, to write further files into it.
 
     Raises:
         UserError: The folder is not empty or cannot be written, or the rows are no manifest.
@@ -118,6 +120,8 @@ def write_prepared(
             "n_knees": len(manifest), "patch_px": patch_px,
         }  # fmt: skip
         _seal(work, manifest.frame, info, file_checksum(work / PATCHES))
+        if more is not None:
+            more(work)
         for path in (*work.iterdir(), work):
             _sync(path)
         work.chmod(0o755)

@@ -1,0 +1,68 @@
+"""Corrections of what the finder saw, by a person."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeal.archive.tables import read_table
+from kneeal.data.manifest import some
+from kneeal.errors import UserError
+
+_YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person says about a knee.
+
+    Attributes:
+        reject: Leave it out.
+        middle_mm: Middle of its plateau, mm from the film's upper left corner; None: where the finder saw it.
+        angle_deg: Angle of the plateau; None: as the finder saw it.
+    """
+
+    reject: bool
+    middle_mm: tuple[float, float] | None = None
+    angle_deg: float | None = None
+
+
+def read_corrections(path: Path) -> dict[str, Correction]:
+    """Corrections by knee id.
+
+    The table has the columns knee_id, x_mm, y_mm, angle_deg and reject. A row with nothing but a knee id accepts the
+    knee as it was found, whatever the finder's doubts.
+
+    Raises:
+        UserError: A column is missing, or a row makes no sense.
+    """
+    frame = read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject"))
+    corrections: dict[str, Correction] = {}
+    odd = []
+    for row, (knee, x, y, angle, reject) in enumerate(
+        zip(*(frame[name] for name in ("KNEE_ID", "X_MM", "Y_MM", "ANGLE_DEG", "REJECT")), strict=True)
+    ):
+        numbers = [_number(text) for text in (x, y, angle)]
+        place = (x != "", y != "")
+        wrong = any(text != "" and value is None for text, value in zip((x, y, angle), numbers, strict=True))
+        if not knee or knee in corrections or wrong or place[0] != place[1] or reject.lower() not in (*_YES, *_NO):
+            odd.append(f"row {row + 2}")
+            continue
+        middle = None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
+        corrections[knee] = Correction(reject.lower() in _YES, middle, numbers[2])
+    if odd:
+        raise UserError(
+            f"{path}: {some(odd)} cannot be understood",
+            "each knee once; x_mm and y_mm both or neither, numbers; reject yes or empty",
+            "correct these rows",
+        )
+    return corrections
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,175 @@
+"""Any folder or list of radiographs, with any table of grades."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+
+from kneeal.archive.places import inside, there, walk_files
+from kneeal.archive.tables import grade, identifier, read_table
+from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.data.manifest import some
+from kneeal.errors import UserError
+
+_SIDES = {"l": "L", "left": "L", "2": "L", "r": "R", "right": "R", "1": "R"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of the table of grades.
+
+    Attributes:
+        patient: Patient id, as in the films' headers.
+        side: L or R, left or right, or 1 (right) and 2 (left).
+        grade: KL grade, 0 to 4; may be missing.
+        site: Acquisition site; may be missing.
+        path: The film's path below the folder; without it, films are found by the patient id of their headers.
+    """
+
+    patient: str = "patient"
+    side: str = "side"
+    grade: str = "grade"
+    site: str = "site"
+    path: str | None = None
+
+
+def plan_dicom(
+    source: Path, *, table: Path | None = None, columns: Columns | None = None, ungraded: bool = False
+) -> Plan:
+    """Find films in a folder, or in a text file that lists them, and their grades in a table.
+
+    Args:
+        source: A folder, or a text file with one path a line, relative to that file.
+        table: One row a knee; without it, all knees of all films are kept without a grade.
+        columns: Its columns.
+        ungraded: Whether knees that the table does not grade are kept.
+
+    Raises:
+        UserError: There is no film, the table lacks a column, or the ids have nothing in common.
+    """
+    columns = columns or Columns()
+    root, paths, refused = _paths(source)
+    wanted, sites, named = ({}, {}, {}) if table is None else _read(table, columns)
+    if named:
+        films, more = _named(root, named)
+        refused += more
+    else:
+        films, more = _by_header(root, paths)
+        refused += more
+        if table is not None and not set(films) & set(wanted):
+            raise UserError(
+                f"no patient id of the films ({some(sorted(films), 3)}) is in {table.name} ({some(sorted(wanted), 3)})",
+                "the same ids in the headers and the table",
+                "name the films in the table and give --path-column",
+            )
+    tasks: list[FilmTask] = []
+    for patient, (name, *others) in sorted(films.items()):
+        refused += [Refusal(n, patient, "", "duplicate", "another film of the same patient is used") for n in others]
+        grades: dict[str, int | None] = {side: wanted.get(patient, {}).get(side) for side in "RL"}
+        known = {side: kl for side, kl in grades.items() if kl is not None or ungraded or table is None}
+        if table is not None:
+            refused += [
+                Refusal(name, patient, side, "no_grade", "the table holds no grade of this knee")
+                for side in "RL"
+                if side not in known
+            ]
+        if known:
+            tasks.append(FilmTask(root / name, name, patient, known, sites.get(patient, "")))
+    lonely = len(set(wanted) - set(films))
+    return Plan("dicom", tasks, refused, [f"{lonely} patients of the table have no film"] if lonely else [])
+
+
+def _paths(source: Path) -> tuple[Path, list[str], list[Refusal]]:
+    refused: list[Refusal] = []
+    if source.is_dir():
+        names = [path.relative_to(source).as_posix() for path in walk_files(source)]
+        root = source
+    elif source.is_file():
+        root, names = source.parent, []
+        for line in source.read_text(encoding="utf-8-sig").splitlines():
+            name = line.strip()
+            if not name:
+                continue
+            path = inside(root, name)
+            if path is None or not there(path):
+                reason = "outside" if path is None else "missing"
+                refused.append(Refusal(name, "", "", reason, "the list names a file that is not below its folder"))
+            else:
+                names.append(name)
+    else:
+        raise UserError(f"no {source}", "a folder of radiographs, or a list of them", "check the path")
+    if not names and not refused:
+        raise UserError(f"no file in {source}", "radiographs", "check the path")
+    return root, names, refused
+
+
+def _read(
+    table: Path, columns: Columns
+) -> tuple[dict[str, dict[str, int | None]], dict[str, str], dict[str, list[str]]]:
+    needed = [columns.patient, columns.side, columns.grade, *([columns.path] if columns.path else [])]
+    frame = read_table(table, needed)
+    wanted: dict[str, dict[str, int | None]] = defaultdict(dict)
+    sites: dict[str, str] = {}
+    named: dict[str, list[str]] = defaultdict(list)
+    odd = []
+    for row in range(len(frame)):
+        cells = frame.iloc[row]
+        patient = identifier(cells[columns.patient.upper()])
+        side = _SIDES.get(cells[columns.side.upper()].split(":")[0].strip().lower())
+        kl = grade(cells[columns.grade.upper()])
+        if not patient or side is None or wanted[patient].get(side, kl) != kl:
+            odd.append(f"row {row + 2}")
+            continue
+        wanted[patient][side] = kl
+        if columns.site.upper() in frame.columns:
+            sites[patient] = cells[columns.site.upper()]
+        if columns.path and cells[columns.path.upper()] not in named[patient]:
+            named[patient].append(cells[columns.path.upper()])
+    if odd:
+        raise UserError(
+            f"{table}: {some(odd)} without a patient or a side, or with a second grade of the same knee",
+            "one row a knee, sides L and R",
+            "correct these rows",
+        )
+    return dict(wanted), sites, dict(named)
+
+
+def _named(root: Path, named: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Refusal]]:
+    films: dict[str, list[str]] = {}
+    refused = []
+    for patient, names in named.items():
+        for name in names:
+            path = inside(root, name)
+            if path is None:
+                refused.append(Refusal(name, patient, "", "outside", "the table names a path outside the folder"))
+            elif not there(path):
+                refused.append(Refusal(name, patient, "", "missing", "the file is not there"))
+            else:
+                films.setdefault(patient, []).append(path.relative_to(root).as_posix())
+    return films, refused
+
+
+def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Refusal]]:
+    films: dict[str, list[str]] = {}
+    refused = []
+    for name in names:
+        patient = _patient(root / name)
+        if patient:
+            films.setdefault(patient, []).append(name)
+        else:
+            refused.append(Refusal(name, "", "", "no_patient", "no patient id in a DICOM header"))
+    return films, refused
+
+
+def _patient(path: Path) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True)
+            return str(header.get("PatientID", "") or "").strip()
+    except Exception:  # pydicom raises anything on what is not DICOM
+        return ""

@@ -1,0 +1,87 @@
+"""The Multicenter Osteoarthritis Study: enrolment and X-ray tables, PA views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kneeal.archive.places import walk_files
+from kneeal.archive.tables import find_table, grade, identifier, read_table
+from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.errors import UserError
+
+#: Visits with knee radiographs: baseline, 15, 30, 60 and 84 months.
+VISITS = ("0", "1", "2", "3", "5")
+_SITES = {"B": "B", "I": "I"}  # MB...: Birmingham, MI...: Iowa
+
+
+def plan_most(
+    source: Path, *, tables: Path | None = None, visit: str = "0", view: str = "PA10", ungraded: bool = False
+) -> Plan:
+    """Find the PA radiographs of a visit and their grades.
+
+    The films lie in `<MOSTID...>/.../V<visit>.../.../<view>/<file>`: the first folder begins with the patient's
+    MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the film's own folder the view.
+
+    Args:
+        source: Folder of the films.
+        tables: Folder with `mostv01235xray` and `mostv<visit>enroll`; `source` by default.
+        visit: Number of the visit.
+        view: Beginning of the folder name of the views wanted: PA10, PA05 or PA15 by the angle of the beam.
+        ungraded: Whether knees without a grade are kept.
+
+    Raises:
+        UserError: A table or column is missing, or nothing fits.
+    """
+    if visit not in VISITS:
+        raise UserError(f"--visit {visit}", ", ".join(VISITS), "0 is baseline")
+    if not source.is_dir():
+        raise UserError(f"no folder {source}", "the archive's folder", "check the path")
+    tables = tables or source
+    columns = {"R": f"V{visit}XRKL", "L": f"V{visit}XLKL"}
+    readings = read_table(find_table(tables, ("mostv01235xray",), "the X-ray readings"), ("MOSTID", *columns.values()))
+    enrol = read_table(find_table(tables, (f"mostv{visit}enroll", "mostv0enroll"), "the enrolment table"), ("MOSTID",))
+    enrolled = {identifier(i) for i in enrol["MOSTID"]}
+    sites = dict(zip(map(identifier, enrol["MOSTID"]), enrol["SITE"], strict=True)) if "SITE" in enrol.columns else {}
+    grades = {
+        identifier(patient): {"R": grade(right), "L": grade(left)}
+        for patient, right, left in zip(readings["MOSTID"], readings[columns["R"]], readings[columns["L"]], strict=True)
+    }
+    films = _films(source, sorted(enrolled & set(grades), key=len, reverse=True), visit, view)
+    if not films:
+        raise UserError(
+            f"no film of visit {visit}, view {view}, of an enrolled and graded patient in {source}",
+            "<MOSTID...>/V<visit>.../.../<view>/<file>",
+            "check the folder, --visit and --view",
+        )
+    tasks, refused = [], []
+    for patient, paths in sorted(films.items()):
+        name, *others = [path.relative_to(source).as_posix() for path in paths]
+        refused += [Refusal(n, patient, "", "duplicate", "another film of the same patient is used") for n in others]
+        known = {side: kl for side, kl in grades[patient].items() if ungraded or kl is not None}
+        refused += [
+            Refusal(name, patient, side, "no_grade", "the readings hold no grade from 0 to 4 of this knee")
+            for side in "RL"
+            if side not in known
+        ]
+        if known:
+            site = sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "")
+            tasks.append(FilmTask(source / name, name, patient, known, site))
+    lonely = len(enrolled & set(grades)) - len(films)
+    return Plan("most", tasks, refused, [f"{lonely} enrolled patients have no such film"] if lonely else [])
+
+
+def _films(source: Path, patients: list[str], visit: str, view: str) -> dict[str, list[Path]]:
+    by_prefix: dict[int, set[str]] = {}
+    for patient in patients:
+        by_prefix.setdefault(len(patient), set()).add(patient)
+    films: dict[str, list[Path]] = {}
+    for path in walk_files(source):
+        parts = path.relative_to(source).parts
+        if len(parts) < 3 or not parts[-2].upper().startswith(view.upper()):
+            continue
+        if not any(part.upper().startswith(f"V{visit}") for part in parts[1:-1]):
+            continue
+        owner = next((parts[0][:n] for n in sorted(by_prefix, reverse=True) if parts[0][:n] in by_prefix[n]), None)
+        if owner is not None:
+            films.setdefault(owner, []).append(path)
+    return films

@@ -1,0 +1,172 @@
+"""The Osteoarthritis Initiative: folder tree with its contents table, readings, enrollees."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
+
+from kneeal.archive.places import inside, there
+from kneeal.archive.tables import find_table, grade, identifier, number, read_table
+from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.data.manifest import some
+from kneeal.errors import UserError
+
+#: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
+VISITS = ("00", "01", "03", "05", "06", "08", "10")
+SERIES = "bilateral pa fixed flexion knee"
+#: Reading projects in the order in which they count; the others follow by number. 15 read all participants.
+PROJECTS = (15.0, 37.0, 42.0)
+_SIDES = {1.0: "R", 2.0: "L"}
+_FILE = "001"
+
+
+def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ungraded: bool = False) -> Plan:
+    """Find the bilateral PA radiographs of a visit and their grades.
+
+    Args:
+        source: Folder with `contents.csv` (in it or a few levels below) and, beside it, the release folders.
+        tables: Folder with `kxr_sq_bu<visit>` and `enrollees`; `source` by default.
+        visit: Code of the visit; baseline by default.
+        ungraded: Whether knees without a grade are kept, with an empty grade.
+
+    Returns:
+        Tasks sorted by patient. Where several reading projects graded a knee, project 15 counts, else 37, else 42,
+        else the lowest number, each if it gave a grade. Where a patient has several films, the one whose barcode
+        the readings name counts, else the first by date.
+
+    Raises:
+        UserError: A table or column is missing, or images and tables have no patient in common.
+    """
+    if visit not in VISITS:
+        raise UserError(f"--visit {visit}", ", ".join(VISITS), "00 is baseline")
+    if not source.is_dir():
+        raise UserError(f"no folder {source}", "the archive's folder", "check the path")
+    tables = tables or source
+    contents_path = find_table(source, ("contents", f"contents_{visit}", "contents_00m"), "the archive's contents")
+    contents = read_table(contents_path, ("Folder", "ParticipantID", "SeriesDescription"))
+    readings_path = find_table(tables, (f"kxr_sq_bu{visit}",), "the central readings of the radiographs")
+    readings = read_table(readings_path, ("ID", "SIDE", "READPRJ", f"V{visit}XRKL"))
+    enrollees = read_table(find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE"))
+    sites = {identifier(i): _site(site) for i, site in zip(enrollees["ID"], enrollees["V00SITE"], strict=True)}
+    grades, barcodes, notes = _read_grades(readings, visit)
+    films = _films(contents, visit)
+    common = set(films) & set(grades)
+    if not common:
+        raise UserError(
+            f"no patient of {contents_path.name} ({some(sorted(films), 3)}) is in {readings_path.name} "
+            f"({some(sorted(grades), 3)})",
+            "the same patient ids in both",
+            "check that both tables are of the same release",
+        )
+    tasks: list[FilmTask] = []
+    refused: list[Refusal] = []
+    for patient in sorted(films):
+        chosen, others = _choose(films[patient], barcodes.get(patient, set()))
+        refused += [
+            Refusal(name, patient, "", "duplicate", "another film of the same patient and visit is used")
+            for name in others
+        ]
+        wanted = dict(grades.get(patient, {}))
+        if ungraded:
+            wanted = {side: wanted.get(side) for side in "RL"}
+        known = {side: wanted[side] for side in "RL" if side in wanted and (ungraded or wanted[side] is not None)}
+        for side in "RL":
+            if side not in known:
+                refused.append(Refusal(chosen, patient, side, "no_grade", "the readings hold no grade of this knee"))
+        path = inside(contents_path.parent, chosen)
+        if path is None:
+            refused.append(
+                Refusal(chosen, patient, "", "outside", "the contents table names a path outside its folder")
+            )
+        elif not known:
+            pass
+        elif not there(path):
+            refused.append(Refusal(chosen, patient, "", "missing", "the file is not there"))
+        else:
+            tasks.append(FilmTask(path, chosen, patient, known, sites.get(patient, "")))
+    lonely = sorted(set(grades) - set(films))
+    if lonely:
+        notes.append(f"{len(lonely)} graded patients have no film in the contents table")
+    without = sorted(task.patient for task in tasks if not task.site)
+    if without:
+        notes.append(f"{len(without)} patients with a film are not in the enrollees table: their site is empty")
+    return Plan("oai", tasks, refused, notes)
+
+
+def _read_grades(
+    readings: pd.DataFrame, visit: str
+) -> tuple[dict[str, dict[str, int | None]], dict[str, set[int]], list[str]]:
+    """Grades by patient and side, barcodes of the films read by patient, and what to tell about it."""
+    rows: dict[tuple[str, str], list[tuple[tuple[int, float], int | None]]] = defaultdict(list)
+    barcodes: dict[str, set[int]] = defaultdict(set)
+    odd = 0
+    code_column = f"V{visit}BARCDBU"
+    codes = readings[code_column] if code_column in readings.columns else [""] * len(readings)
+    for patient, side, project, kl, code in zip(
+        readings["ID"], readings["SIDE"], readings["READPRJ"], readings[f"V{visit}XRKL"], codes, strict=True
+    ):
+        name = _SIDES.get(number(side) or 0.0)
+        if name is None:
+            odd += 1
+            continue
+        value = number(project)
+        rank = (
+            (PROJECTS.index(value), 0.0) if value in PROJECTS else (len(PROJECTS), value if value is not None else 1e9)
+        )
+        rows[identifier(patient), name].append((rank, grade(kl)))
+        barcode = number(code)
+        if barcode is not None:
+            barcodes[identifier(patient)].add(int(barcode))
+    grades: dict[str, dict[str, int | None]] = defaultdict(dict)
+    repeated = disagreeing = 0
+    for (patient, side), found in rows.items():
+        ranked = [kl for _, kl in sorted(found, key=lambda pair: pair[0]) if kl is not None]
+        grades[patient][side] = ranked[0] if ranked else None
+        repeated += len(found) > 1
+        disagreeing += len(set(ranked)) > 1
+    notes = []
+    if repeated:
+        notes.append(
+            f"{repeated} knees were graded by several reading projects, {disagreeing} of them differently: "
+            "project 15 counts, else 37, else 42, else the lowest number"
+        )
+    if odd:
+        notes.append(f"{odd} readings without a side of 1 (right) or 2 (left) are left out")
+    return dict(grades), dict(barcodes), notes
+
+
+def _films(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str, int | None]]]:
+    """(date, name, barcode) of the films of a visit, by patient."""
+    films: dict[str, list[tuple[str, str, int | None]]] = defaultdict(list)
+    empty = [""] * len(contents)
+    dates = contents["STUDYDATE"] if "STUDYDATE" in contents.columns else empty
+    codes = contents["BARCODE"] if "BARCODE" in contents.columns else empty
+    for folder, patient, series, date, code in zip(
+        contents["FOLDER"], contents["PARTICIPANTID"], contents["SERIESDESCRIPTION"], dates, codes, strict=True
+    ):
+        release = folder.strip().lstrip("/").split(".", 1)[0]
+        if series.strip().lower() == SERIES and release.isdigit() and int(release) == int(visit):
+            barcode = number(code)
+            name = f"{folder.strip().strip('/')}/{_FILE}"
+            films[identifier(patient)].append((date, name, int(barcode) if barcode is not None else None))
+    if not films:
+        raise UserError(
+            f"no series 'Bilateral PA Fixed Flexion Knee' of visit {visit} in the contents table",
+            f"folders whose release begins with {int(visit)}",
+            "check the contents table, or give another --visit",
+        )
+    return films
+
+
+def _choose(films: list[tuple[str, str, int | None]], read: set[int]) -> tuple[str, list[str]]:
+    # A folder that leaves the archive is refused later; it must not win over one that can be used.
+    ranked = sorted(films, key=lambda film: (".." in film[1], film[2] not in read if read else False, film[0], film[1]))
+    names = list(dict.fromkeys(name for _, name, _ in ranked))
+    return names[0], names[1:]
+
+
+def _site(text: str) -> str:
+    text = text.split(":", 1)[0].strip().upper()
+    return text if len(text) == 1 and text in "ABCDE" else ""

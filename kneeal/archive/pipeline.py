@@ -1,0 +1,290 @@
+"""A plan becomes a prepared data set: in parallel, resumable, the same bytes whatever the number of processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kneeal.archive.corrections import Correction
+from kneeal.archive.film_work import FilmResult, PrepareOptions, Work, make_worker
+from kneeal.archive.pool import Lost, run_tasks
+from kneeal.archive.pseudonyms import Pseudonyms
+from kneeal.archive.sheet import SheetFilm, write_sheet
+from kneeal.archive.store import ResultStore
+from kneeal.archive.summary import ArchiveSummary
+from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.data.manifest import some
+from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
+from kneeal.errors import UserError
+from kneeal.finder.landmarks import LandmarkSource
+from kneeal.finder.weights import WEIGHTS
+
+REJECTED, SHEET = "rejected.csv", "sheet.html"
+#: A film takes well under a second; a process that needs this long for one hangs.
+LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """How an archive is prepared.
+
+    Attributes:
+        film: How each film is.
+        workers: Processes; 0: in this one.
+        work: Where finished films are kept; by default beside the data set, and removed at the end.
+        sheet_films: Most films on the contact sheet.
+        limit_s: Longest time for one film.
+    """
+
+    film: PrepareOptions
+    workers: int = 1
+    work: Path | None = None
+    sheet_films: int = 2000
+    limit_s: float = LIMIT_S
+
+
+def prepare_archive(
+    plan: Plan,
+    out: Path,
+    options: ArchiveOptions,
+    *,
+    landmarks: LandmarkSource | None = None,
+    corrections: Mapping[str, Correction] | None = None,
+    pseudonyms: Pseudonyms | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ArchiveSummary:
+    """Prepare a data set; until it is whole, it is not there.
+
+    Args:
+        plan: What a source found.
+        out: Folder to make.
+        options: How.
+        landmarks: Where the knees are; otherwise the finder looks.
+        corrections: What a person says, by knee id as it is in the data set.
+        pseudonyms: What patients are called; by default as in the tables.
+        progress: Called with 1 after each film.
+
+    Returns:
+        Counts and decisions.
+
+    Raises:
+        UserError: `out` is occupied or cannot be written, a correction names no knee, or no knee could be used.
+    """
+    refuse_occupied(out)
+    plan = _named_safely(_with_landmarks(plan, landmarks), pseudonyms)
+    public = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
+    films = [Work(task, _own(corrections or {}, task, public[task.patient])) for task in plan.tasks]
+    _refuse_unknown(corrections or {}, films, public)
+    folder = options.work or out.parent / f".{out.name}.work"
+    store = ResultStore(folder, options.film, _weights_checksum(options.film.weights))
+    keys = [store.key(film) for film in films]
+    lost = _process(films, keys, store, options, landmarks is None, progress)
+    rows, refusals, sheet = _collect(films, keys, store, lost, public, hide=pseudonyms is not None)
+    refusals = [*_public(plan.refused, pseudonyms), *refusals]
+    summary = ArchiveSummary(
+        plan.source,
+        Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
+        Counter(refusal.reason for refusal in refusals),
+        len(films),
+        tuple(plan.notes),
+    )
+    if not rows:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(summary.refused).most_common()) or "no film"
+        details = [f"{r.name or r.patient}: {r.detail}" for r in refusals]
+        raise UserError(
+            f"no knee could be used of {len(films)} films ({reasons}); {some(details, 3)}",
+            "at least one knee",
+            "see the reasons; --markers check accepts films without side markers, --mm-per-px pictures without a scale",
+        )
+
+    def more(work: Path) -> None:
+        (work / REJECTED).write_text(_rejected(refusals), encoding="utf-8", newline="")
+        write_sheet(work / SHEET, sheet, most=options.sheet_films, heading=f"{out.name}: knees found ({plan.source})")
+
+    write_prepared(
+        out,
+        pd.DataFrame(rows),
+        _patches(keys, store),
+        source=plan.source,
+        options=_recorded(options, landmarks, corrections, pseudonyms),
+        more=more,
+    )
+    if options.work is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return summary
+
+
+def _process(
+    films: Sequence[Work],
+    keys: Sequence[str],
+    store: ResultStore,
+    options: ArchiveOptions,
+    needs_finder: bool,
+    progress: Callable[[int], None] | None,
+) -> dict[int, Lost]:
+    """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
+    todo = [k for k, key in enumerate(keys) if not store.has(key)]
+    if progress is not None and len(films) > len(todo):
+        progress(len(films) - len(todo))
+    lost: dict[int, Lost] = {}
+    results = run_tasks(
+        make_worker, (options.film, needs_finder), [films[k] for k in todo],
+        workers=options.workers, limit_s=options.limit_s,
+    )  # fmt: skip
+    for position, result in results:
+        if isinstance(result, Lost):
+            lost[todo[position]] = result
+        else:
+            store.put(keys[todo[position]], result)
+        if progress is not None:
+            progress(1)
+    return lost
+
+
+def _collect(
+    films: Sequence[Work],
+    keys: Sequence[str],
+    store: ResultStore,
+    lost: Mapping[int, Lost],
+    public: Mapping[str, str],
+    *,
+    hide: bool,
+) -> tuple[list[dict[str, Any]], list[Refusal], list[SheetFilm]]:
+    """Rows of the manifest, what was set aside, and the films of the sheet, in the order of the plan."""
+    rows: list[dict[str, Any]] = []
+    refusals: list[Refusal] = []
+    sheet: list[SheetFilm] = []
+    for k, film in enumerate(films):
+        task, patient = film.task, public[film.task.patient]
+        name = "" if hide else task.name
+        result = _loaded(store, keys[k], lost.get(k))
+        refusals += [Refusal(name, patient, side, reason, text) for side, reason, text in result.refused]
+        for pose in result.poses:
+            kl = task.grades[pose.side]
+            rows.append({
+                "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
+                "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.middle_mm[0]:.2f}",
+                "y_mm": f"{pose.middle_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
+            })  # fmt: skip
+        score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.refused else 0.0)
+        sheet.append(
+            SheetFilm(
+                title=patient if hide else f"{patient} ({task.name})",
+                knee_ids={side: f"{patient}_{side}" for side in "RL"},
+                grades=dict(task.grades),
+                score=score,
+                load=partial(_loaded, store, keys[k], lost.get(k)),
+            )
+        )
+    return rows, refusals, sheet
+
+
+def _loaded(store: ResultStore, key: str, lost: Lost | None) -> FilmResult:
+    result = None if lost is not None else store.get(key)
+    if result is not None:
+        return result
+    lost = lost or Lost("failed", "its result is gone from the work folder")
+    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), (("", lost.reason, lost.detail),))
+
+
+def _patches(keys: Sequence[str], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
+    for key in keys:
+        result = store.get(key)
+        if result is not None:
+            yield from result.patches
+
+
+def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
+    if landmarks is None:
+        return plan
+    tasks = [replace(task, marked=landmarks.find(task.name, task.patient)) for task in plan.tasks]
+    if tasks and not any(task.marked for task in tasks):
+        raise UserError(
+            f"the landmark file marks none of the {len(tasks)} films, for example {tasks[0].name}",
+            "films by path or patient id",
+            "check that it belongs to this archive",
+        )
+    return replace(plan, tasks=tasks)
+
+
+def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
+    """Without the films whose patient id cannot be a knee id; a pseudonym always can."""
+    if pseudonyms is not None:
+        return plan
+
+    def safe(patient: str) -> bool:
+        return patient.isprintable() and patient == patient.strip() != "" and not set(patient) & set(',"/\\')
+
+    bad = [
+        Refusal(task.name, task.patient, "", "bad_id", 'the patient id holds , " / \\ or what cannot be printed')
+        for task in plan.tasks
+        if not safe(task.patient)
+    ]
+    return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], refused=[*plan.refused, *bad])
+
+
+def _own(corrections: Mapping[str, Correction], task: FilmTask, patient: str) -> dict[str, Correction]:
+    return {side: corrections[name] for side in "RL" if (name := f"{patient}_{side}") in corrections}
+
+
+def _refuse_unknown(corrections: Mapping[str, Correction], films: Sequence[Work], public: Mapping[str, str]) -> None:
+    known = {f"{public[film.task.patient]}_{side}" for film in films for side in "RL"}
+    unknown = sorted(set(corrections) - known)
+    if unknown:
+        raise UserError(
+            f"--corrections names {some(unknown)}", "knee ids of this archive, as in the sheet", "correct the table"
+        )
+
+
+def _public(refused: Sequence[Refusal], pseudonyms: Pseudonyms | None) -> list[Refusal]:
+    if pseudonyms is None:
+        return list(refused)
+    return [replace(refusal, name="", patient=pseudonyms(refusal.patient)) for refusal in refused]
+
+
+def _rejected(refusals: Sequence[Refusal]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["patient_id", "side", "path", "reason", "detail"])
+    table.writerows([r.patient, r.side, r.name, r.reason, r.detail] for r in refusals)
+    return text.getvalue()
+
+
+def _weights_checksum(path: Path | None) -> str:
+    if path is not None:
+        return file_checksum(path)
+    with as_file(files("kneeal.finder").joinpath(WEIGHTS)) as shipped:
+        return file_checksum(shipped)
+
+
+def _recorded(
+    options: ArchiveOptions,
+    landmarks: LandmarkSource | None,
+    corrections: Mapping[str, Correction] | None,
+    pseudonyms: Pseudonyms | None,
+) -> dict[str, Any]:
+    """What dataset.json tells; no path of this machine, and nothing that the number of processes changes."""
+    film = options.film
+    return {
+        "mm_per_px": film.read.mm_per_px,
+        "magnification": film.read.magnification,
+        "apply_voi": film.read.apply_voi,
+        "markers": film.markers,
+        "least_score": film.least_score,
+        "keep_other": film.keep_other,
+        "finder": "landmarks" if landmarks is not None else _weights_checksum(film.weights),
+        "corrections": len(corrections or {}),
+        "pseudonymized": pseudonyms is not None,
+    }

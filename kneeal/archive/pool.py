@@ -1,0 +1,182 @@
+"""Processes that survive their tasks: one that dies or hangs is replaced, and the task that did it is named.
+
+``concurrent.futures`` loses the whole pool when one process dies, and cannot say which task was at fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: More address space than a process has after its start; a decoder that wants more gets none.
+MEMORY_BYTES = 4 << 30
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A task without a result.
+
+    Attributes:
+        reason: "crashed" (the process died), "hung" (it took too long), or "failed" (it raised).
+        detail: What is known.
+    """
+
+    reason: str
+    detail: str
+
+
+@dataclass
+class _Worker(Generic[T]):
+    process: SpawnProcess
+    pipe: connection.Connection
+    task: int | None = None
+    since: float = 0.0
+    ready: bool = False
+
+
+def run_tasks(
+    make: Callable[..., Callable[[T], R]],
+    arguments: tuple[Any, ...],
+    tasks: Sequence[T],
+    *,
+    workers: int,
+    limit_s: float,
+) -> Iterator[tuple[int, R | Lost]]:
+    """Work on tasks in processes.
+
+    Args:
+        make: Called once in each process with `arguments`; gives the function to call with each task. Importable.
+        arguments: For `make`.
+        tasks: What to do; at most `workers` are in flight, so a long list needs no memory beyond its own.
+        workers: Processes; 0 works in this one, without a time limit.
+        limit_s: A process that needs longer for one task is killed.
+
+    Yields:
+        Position of the task and its result, in the order of finishing.
+    """
+    if workers == 0:
+        work = make(*arguments)
+        for position, task in enumerate(tasks):
+            yield position, _attempt(work, task)
+        return
+    waiting = iter(range(len(tasks)))
+    crew: list[_Worker[T]] = [_start(make, arguments) for _ in range(min(workers, len(tasks)))]
+    unfinished = len(tasks)
+    try:
+        while unfinished:
+            for position, result in _collect(crew, limit_s, make, arguments):
+                unfinished -= 1
+                yield position, result
+            for worker in crew:
+                if worker.ready and worker.task is None and (following := next(waiting, None)) is not None:
+                    worker.task, worker.since = following, time.monotonic()
+                    # One that died while it was idle is noticed when its result is collected.
+                    with contextlib.suppress(OSError):
+                        worker.pipe.send(tasks[following])
+    finally:
+        for worker in crew:
+            _stop(worker)
+
+
+def _collect(
+    crew: list[_Worker[T]], limit_s: float, make: Callable[..., Any], arguments: tuple[Any, ...]
+) -> list[tuple[int, Any]]:
+    results: list[tuple[int, Any]] = []
+    readable = connection.wait([worker.pipe for worker in crew], timeout=_POLL_S)
+    for place, worker in enumerate(crew):
+        lost = None
+        if worker.pipe in readable:
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                lost = Lost("crashed", "the process that read it died")
+            else:
+                if not worker.ready:
+                    if isinstance(message, BaseException):
+                        raise message
+                    worker.ready = True
+                elif worker.task is not None:
+                    results.append((worker.task, message))
+                    worker.task = None
+        elif worker.task is not None and time.monotonic() - worker.since > limit_s:
+            lost = Lost("hung", f"it took longer than {limit_s:g} s")
+        if lost is not None:
+            if not worker.ready:
+                raise RuntimeError("a worker process died before its first task; its message is above")
+            if worker.task is not None:
+                results.append((worker.task, lost))
+            _stop(worker)
+            crew[place] = _start(make, arguments)
+    return results
+
+
+def _start(make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Worker[Any]:
+    # Not fork: threads of torch and OpenCV do not survive it.
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+    # A new process imports the main module again; console scripts without a guard would run the command once more.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _stop(worker: _Worker[Any]) -> None:
+    worker.pipe.close()
+    worker.process.kill()
+    worker.process.join()
+    worker.process.close()
+
+
+def _serve(pipe: connection.Connection, make: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
+    try:
+        work = make(*arguments)
+    except Exception as error:
+        pipe.send(error)
+        return
+    _limit_memory()
+    # The parent is gone when nothing can be read or written any more.
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        pipe.send(None)
+        while True:
+            pipe.send(_attempt(work, pipe.recv()))
+
+
+def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
+    try:
+        return work(task)
+    except MemoryError:
+        return Lost("failed", "not enough memory")
+    except Exception as error:
+        # The text of an error may hold what the file holds; its type does not.
+        return Lost("failed", f"an internal error ({type(error).__name__})")
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, hard))
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,102 @@
+"""Finished films on disk, so that a killed preparation goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneeal import __version__
+from kneeal.archive.film_work import FilmResult, PrepareOptions, Work
+from kneeal.errors import UserError
+from kneeal.finder.pose import KneePose
+
+
+class ResultStore:
+    """Results by key, each a file written whole or not at all.
+
+    A key is a hash of everything that the result depends on: the file's name, size and time, the options, the
+    weights, the corrections. So a changed file or option is done again, and nothing else.
+
+    Args:
+        folder: Where they lie; made where it is not there.
+        options: How films are prepared.
+        weights: Checksum of the finder's weights.
+    """
+
+    def __init__(self, folder: Path, options: PrepareOptions, weights: str) -> None:
+        self.folder = folder
+        self._common = json.dumps([__version__, weights, asdict(options)], sort_keys=True, default=str)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror}", "a writable folder", "give another") from error
+
+    def key(self, work: Work) -> str:
+        """The key of a film."""
+        try:
+            stat = work.task.path.stat()
+            state = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            state = [-1, -1]
+        marked = None if work.task.marked is None else [asdict(knee) for knee in work.task.marked]
+        corrections = {side: asdict(value) for side, value in sorted(work.corrections.items())}
+        wanted = sorted(work.task.grades)
+        text = json.dumps([self._common, work.task.name, state, marked, corrections, wanted])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def has(self, key: str) -> bool:
+        """Whether a whole result lies there."""
+        return self.get(key) is not None
+
+    def get(self, key: str) -> FilmResult | None:
+        """The result, None where there is none or it is damaged."""
+        try:
+            with np.load(self._path(key), allow_pickle=False) as data:
+                meta = json.loads(bytes(data["meta"]))
+                return FilmResult(
+                    poses=tuple(KneePose(p["side"], tuple(p["middle_mm"]), p["angle_deg"], p["score"])
+                                for p in meta["poses"]),
+                    patches=np.asarray(data["patches"], np.uint8),
+                    refused=tuple((side, reason, text) for side, reason, text in meta["refused"]),
+                    thumbnail=bytes(data["thumbnail"]),
+                    strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
+                )  # fmt: skip
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, key: str, result: FilmResult) -> None:
+        """Keep a result."""
+        meta = {"poses": [asdict(pose) for pose in result.poses], "refused": result.refused}
+        arrays: dict[str, Any] = {
+            "meta": _bytes(json.dumps(meta).encode()),
+            "patches": result.patches,
+            "thumbnail": _bytes(result.thumbnail),
+            **{f"strip{k}": _bytes(strip) for k, strip in enumerate(result.strips)},
+        }
+        path = self._path(key)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)
+            temporary.replace(path)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}",
+                "free space for about 100 kB a film",
+                "free some space, then start the same command again; what is finished is kept",
+            ) from error
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.npz"
+
+
+def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(data, np.uint8)

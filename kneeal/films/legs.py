@@ -1,0 +1,185 @@
+"""One leg of a film: the picture of a knee, continued up and down the shafts, in any pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.data.patches import MM_PER_PX
+from kneeal.data.synthetic import FILM_MM, draw_knee
+from kneeal.data.synthetic.cohort import draw_exposure, patient_site
+from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
+from kneeal.data.synthetic.outlines import build_outlines
+from kneeal.data.synthetic.shape import KneeAnatomy, landmarks
+
+Grey = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+# A soft tissue wider than this would leave the picture of the knee at its sides.
+_WIDEST_SOFT_MM = 58.0
+# The shafts go on as the last millimetres of the picture, to and fro, so that their texture goes on as well.
+_BAND_MM = 3.0
+# How much wider a thigh is 100 mm above the picture, and a calf below it, as a share.
+_THIGH, _CALF = 0.16, 0.04
+_PATIENT, _LOOK = 0, 3  # streams of a patient, as in kneeal.data.synthetic.cohort
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The picture of a knee, and where its tibial plateau is.
+
+    Attributes:
+        picture: uint8 [H, W], bone bright, not mirrored.
+        mm_per_px: Size of its pixels.
+        side: "L" or "R".
+        plateau: The margins of the plateau on the left and the right of the picture, mm from its middle, [2, 2].
+        kl: KL grade, None where it is not known.
+    """
+
+    picture: NDArray[np.uint8]
+    mm_per_px: float
+    side: str
+    plateau: Points
+    kl: int | None = None
+
+    @property
+    def middle(self) -> Points:
+        """Middle of the plateau, mm from the middle of the picture, [2]."""
+        return np.asarray(self.plateau.mean(axis=0), dtype=np.float64)
+
+    @property
+    def angle_deg(self) -> float:
+        """Angle of the plateau; positive where it descends to the right of the picture."""
+        across = self.plateau[1] - self.plateau[0]
+        return float(np.rad2deg(np.arctan2(across[1], across[0])))
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a leg lies on the film.
+
+    Attributes:
+        middle_mm: Where the middle of the plateau is, (x, y) mm from the upper left corner.
+        turn_deg: How the leg's picture is turned; positive is clockwise.
+    """
+
+    middle_mm: tuple[float, float]
+    turn_deg: float
+
+
+def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> Leg:
+    """A synthetic knee, the same anatomy and grade as ``kneeal.data.synthetic.draw_synthetic`` draws.
+
+    Args:
+        patient: Number of the patient, 0 or more.
+        side: "L" or "R".
+        seed: Seed of the cohort.
+        replaced: Whether it has a knee replacement.
+    """
+    own = np.random.default_rng((seed, patient + 1, 1 if side == "R" else 2))
+    numbers = Correlated(np.random.default_rng((seed, patient + 1, _PATIENT)), own)
+    severity, kl = draw_latent(numbers)
+    anatomy = draw_anatomy(severity, numbers)
+    look = np.random.default_rng((seed, patient + 1, _LOOK))
+    exposure = draw_exposure(patient_site(patient, seed), look)
+    exposure = replace(
+        exposure,
+        soft_mm=min(exposure.soft_mm, _WIDEST_SOFT_MM),
+        # Collimation and inversion belong to the whole film.
+        collimation=((99.0, 0.0), (99.0, 0.0)),
+        inverted=False,
+    )
+    picture = draw_knee(anatomy, exposure, side, own)
+    if replaced:
+        picture = _replace_knee(picture, anatomy, side, own)
+    margins = landmarks(anatomy)[[0, 8]]
+    turn = np.deg2rad(anatomy.angle_deg)
+    margins = margins @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    margins = margins + np.asarray(anatomy.shift_mm)
+    if side == "L":
+        margins = (margins * (-1.0, 1.0))[::-1]
+    return Leg(picture, MM_PER_PX, side, np.asarray(margins, np.float64), kl)
+
+
+def picture_leg(picture: NDArray[np.uint8], width_mm: float, side: str, plateau: Points, kl: int | None = None) -> Leg:
+    """A leg around a square picture of a knee, for example a real one."""
+    return Leg(picture, width_mm / picture.shape[1], side, np.asarray(plateau, np.float64), kl)
+
+
+def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) -> Grey:
+    """The leg alone on a film.
+
+    Args:
+        leg: What to place.
+        pose: Where.
+        shape: Height and width of the film in px.
+        mm_per_px: Pixel size of the film.
+
+    Returns:
+        float32 [H, W], 0 to 1; 0 beside the leg.
+    """
+    height, width = shape
+    x = ((np.arange(width, dtype=np.float32) + 0.5) * mm_per_px - pose.middle_mm[0])[None, :]
+    y = ((np.arange(height, dtype=np.float32) + 0.5) * mm_per_px - pose.middle_mm[1])[:, None]
+    turn = np.deg2rad(pose.turn_deg)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    middle = leg.middle.astype(np.float32)
+    u = x * cos + y * sin + middle[0]
+    v = y * cos - x * sin + middle[1]
+    half = leg.picture.shape[0] * leg.mm_per_px / 2 - 1.0
+    beyond = np.maximum(np.abs(v) - half, 0)
+    # To and fro in the last band of the picture.
+    back = _BAND_MM - np.abs(np.mod(beyond, 2 * _BAND_MM) - _BAND_MM)
+    flare = np.where(v < 0, _THIGH, _CALF).astype(np.float32) * np.minimum(beyond, 150) / 100
+    v = np.sign(v) * (np.minimum(np.abs(v), half) - back)
+    u = u / (1 + flare)
+    scale = np.float32(1 / leg.mm_per_px)
+    centre_x, centre_y = (leg.picture.shape[1] - 1) / 2, (leg.picture.shape[0] - 1) / 2
+    sampled = cv2.remap(
+        leg.picture,
+        (u * scale + centre_x).astype(np.float32),
+        (v * scale + centre_y).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    # Where a picture ends in the soft tissue, the leg's edge is made up: it fades over 12 mm.
+    fade = np.clip(1 - (np.abs(u) - (leg.picture.shape[1] * leg.mm_per_px / 2 - 1.0)) / 12, 0, 1)
+    return np.asarray(sampled * (fade / 255), dtype=np.float32)
+
+
+def _replace_knee(
+    picture: NDArray[np.uint8], anatomy: KneeAnatomy, side: str, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw the metal of a knee replacement over the joint: a femoral shell, a tibial tray with its stem."""
+    outlines = build_outlines(anatomy)
+    metal = np.zeros(picture.shape, np.uint8)
+
+    def fill(points: Points) -> None:
+        pixels = points / MM_PER_PX + (picture.shape[0] - 1) / 2
+        cv2.fillPoly(metal, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+
+    middle = outlines.plateau.mean(axis=0)
+    half = outlines.half_width_mm * rng.uniform(0.9, 1.02)
+    top = middle[1] + rng.uniform(1, 4)
+    tray, stem, depth = rng.uniform(4, 7), rng.uniform(5, 9), rng.uniform(28, 48)
+    x, y = middle[0], top
+    fill(np.array([(x - half, y), (x + half, y), (x + half, y + tray), (x - half, y + tray)]))
+    fill(np.array([(x - stem, y), (x + stem, y), (x + 0.5 * stem, y + depth), (x - 0.5 * stem, y + depth)]))
+    partial = rng.random() < 0.15
+    condyles = outlines.condyles
+    if partial:
+        condyles = condyles[: len(condyles) // 2] if rng.random() < 0.5 else condyles[len(condyles) // 2 :]
+    thick = rng.uniform(9, 20)
+    fill(np.vstack([condyles + (0, 1.5), (condyles + (0, -thick))[::-1]]))
+    if side == "L":
+        metal = np.ascontiguousarray(metal[:, ::-1])
+    shine = cv2.GaussianBlur(metal, (0, 0), 1.2).astype(np.float32) / 255
+    white = np.float32(max(float(picture.max()), 225.0))
+    return np.asarray(picture + shine * (white - picture), np.float32).clip(0, 255).astype(np.uint8)
+
+
+#: Width of a synthetic leg's picture in mm.
+LEG_MM = FILM_MM

@@ -1,0 +1,1 @@
+"""Finding the knees of a bilateral radiograph: from landmark files, or with a small network that ships here."""

@@ -1,0 +1,203 @@
+"""The automatic finder: coarse, then fine, then once more from where the first look pointed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kneeal.finder.networks import (
+    COARSE_MM,
+    COARSE_STRIDE,
+    FINE_MM,
+    FINE_PX,
+    KNEE_MAP,
+    MARKER_CLASSES,
+    MARKER_MAP,
+    MARKER_MM,
+    MARKER_PX,
+    NATURAL,
+    NO_KNEE,
+    REPLACED,
+    map_points,
+)
+from kneeal.finder.weights import load_networks
+from kneeal.finder.windows import cut_window, shrink, stretch, to_film
+
+Points = NDArray[np.float64]
+
+_KNEE_PEAK, _MARKER_PEAK = 0.25, 0.2
+_KNEES_APART_MM, _MARKERS_APART_MM = 70.0, 25.0
+_MOST = 5
+#: Disagreement in mm of the looks at one knee at which the score has fallen to 0.6 of what it would be.
+_DISAGREEMENT_MM = 5.0
+#: Films larger than this (in mm) are no radiograph of two knees; their margins are not looked at.
+_LARGEST_MM = 700.0
+
+
+@dataclass(frozen=True)
+class FoundKnee:
+    """What the networks say about one place on the film.
+
+    Attributes:
+        middle_mm: Middle of the tibial plateau, (x, y) mm from the film's upper left corner.
+        angle_deg: Angle of the plateau; positive where it descends to the right of the film.
+        score: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it
+            lies, turned level, turned level and mirrored).
+        replaced: Probability of a knee replacement.
+        nothing: Probability that there is no knee.
+    """
+
+    middle_mm: tuple[float, float]
+    angle_deg: float
+    score: float
+    replaced: float
+    nothing: float
+
+
+@dataclass(frozen=True)
+class FoundMarker:
+    """A side marker.
+
+    Attributes:
+        letter: "R", "L", or "mirrored".
+        middle_mm: Where it is.
+        probability: That of the letter.
+    """
+
+    letter: str
+    middle_mm: tuple[float, float]
+    probability: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is on a film: knees and side markers, from left to right."""
+
+    knees: tuple[FoundKnee, ...]
+    markers: tuple[FoundMarker, ...]
+
+
+class Finder:
+    """Finds knees and side markers.
+
+    Args:
+        weights: Other weights than those that ship with the package.
+    """
+
+    def __init__(self, weights: Path | None = None) -> None:
+        self.coarse, self.fine, self.marker = load_networks(weights)
+
+    @torch.inference_mode()
+    def find(self, film: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> Findings:
+        """Look at a film.
+
+        Args:
+            film: uint8 [H, W], bone bright, scaled between its percentiles.
+            mm_per_px: Height and width of its pixels.
+        """
+        half, half_mm = shrink(film, mm_per_px, MARKER_MM)
+        small, small_mm = shrink(half, half_mm, COARSE_MM)
+        most = round(_LARGEST_MM / COARSE_MM)
+        small = small[:most, :most]
+        if min(small.shape) < 16:
+            return Findings((), ())
+        canvas = torch.from_numpy(small.astype(np.float32)[None, None] / 255)
+        maps = self.coarse(canvas).sigmoid()[0].numpy()
+        spots = [_peaks(maps[KNEE_MAP], small_mm, _KNEE_PEAK, _KNEES_APART_MM),
+                 _peaks(maps[MARKER_MAP], small_mm, _MARKER_PEAK, _MARKERS_APART_MM)]  # fmt: skip
+        knees = self._look_at_knees(half, half_mm, spots[0])
+        markers = self._read_markers(half, half_mm, spots[1])
+        return Findings(tuple(sorted(knees, key=lambda k: k.middle_mm)), tuple(markers))
+
+    def _look_at_knees(
+        self, film: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
+    ) -> list[FoundKnee]:
+        if not spots:
+            return []
+        first = self._margins(film, mm_per_px, [(spot, 0.0) for spot in spots])[0]
+        frames = [(_middle(ends), _angle(ends)) for ends in first]
+        second, kinds = self._margins(film, mm_per_px, frames)
+        mirrored, kinds_mirrored = self._margins(film, mm_per_px, frames, mirror=True)
+        knees = []
+        for k in range(len(spots)):
+            ends = (second[k] + mirrored[k]) / 2
+            apart = max(np.abs(second[k] - mirrored[k]).max(), 0.5 * np.abs(first[k] - ends).max())
+            kind = (kinds[k] + kinds_mirrored[k]) / 2
+            width = float(np.hypot(*(ends[1] - ends[0])))
+            # A plateau is 60 to 100 mm wide; what is far from it is something else.
+            odd = max(0.0, 55 - width, width - 105)
+            score = float(kind[NATURAL] * np.exp(-0.5 * ((apart + odd) / _DISAGREEMENT_MM) ** 2))
+            knees.append(FoundKnee(_middle(ends), _angle(ends), score, float(kind[REPLACED]), float(kind[NO_KNEE])))
+        return knees
+
+    def _margins(
+        self,
+        film: NDArray[np.uint8],
+        mm_per_px: tuple[float, float],
+        frames: list[tuple[tuple[float, float], float]],
+        *,
+        mirror: bool = False,
+    ) -> tuple[list[Points], NDArray[np.float64]]:
+        """The margins of the plateau on the film, seen in windows at these places and angles; and the classes."""
+        windows = np.stack([cut_window(film, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
+        if mirror:
+            windows = windows[:, :, ::-1]
+        maps, kinds = self.fine(torch.from_numpy(stretch(windows)))
+        points = map_points(maps)[0].numpy().astype(np.float64)
+        if mirror:
+            points = (points * (-1.0, 1.0))[:, ::-1]
+        ends = [to_film(pair, spot, angle) for pair, (spot, angle) in zip(points, frames, strict=True)]
+        return ends, kinds.softmax(-1).numpy().astype(np.float64)
+
+    def _read_markers(
+        self, film: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
+    ) -> list[FoundMarker]:
+        if not spots:
+            return []
+        windows = np.stack([cut_window(film, mm_per_px, spot, 0.0, MARKER_PX, MARKER_MM) for spot in spots])
+        kinds = self.marker(torch.from_numpy(stretch(windows))).softmax(-1).numpy()
+        best = kinds.argmax(1)
+        found = [
+            FoundMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
+            for spot, kind, p in zip(spots, best, kinds, strict=True)
+            if MARKER_CLASSES[kind]
+        ]
+        return sorted(found, key=lambda marker: marker.middle_mm)
+
+
+def _peaks(
+    probability: NDArray[np.float32], mm_per_px: tuple[float, float], least: float, apart_mm: float
+) -> list[tuple[float, float]]:
+    """Places of the highest peaks, (x, y) in mm, each the centre of mass of its surroundings."""
+    step = (mm_per_px[0] * COARSE_STRIDE, mm_per_px[1] * COARSE_STRIDE)
+    left = probability.copy()
+    spots: list[tuple[float, float]] = []
+    while len(spots) < _MOST:
+        _, value, _, (x, y) = cv2.minMaxLoc(left)
+        if value < least:
+            break
+        rows, columns = slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3)
+        weight = probability[rows, columns]
+        ys, xs = np.mgrid[rows.start : rows.start + weight.shape[0], columns.start : columns.start + weight.shape[1]]
+        total = float(weight.sum())
+        spots.append(
+            (float((weight * xs).sum() / total + 0.5) * step[1], float((weight * ys).sum() / total + 0.5) * step[0])
+        )
+        reach = (round(apart_mm / step[0]), round(apart_mm / step[1]))
+        left[max(0, y - reach[0]) : y + reach[0] + 1, max(0, x - reach[1]) : x + reach[1] + 1] = 0
+    return spots
+
+
+def _middle(ends: Points) -> tuple[float, float]:
+    x, y = ends.mean(axis=0)
+    return float(x), float(y)
+
+
+def _angle(ends: Points) -> float:
+    across = ends[1] - ends[0]
+    return float(np.rad2deg(np.arctan2(across[1], across[0])))

@@ -1,0 +1,187 @@
+"""Where other tools found the knees: KNEEL's landmark table, BoneFinder's .pts, or a table of boxes."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.data.manifest import some
+from kneeal.errors import UserError
+from kneeal.finder.pose import SPINES_ABOVE_MM, KneePose
+from kneeal.finder.windows import to_film
+
+#: KNEEL's table: pixels of 0.3 mm, on a film padded by 100 of them on each side; nine tibial points from margin to
+#: margin, inside a box of 140 mm; in that box a left knee is mirrored.
+KNEEL_MM, KNEEL_PAD_PX = 0.3, 100
+#: BoneFinder's points on the margins of the tibial plateau, counted from 0; they are in mm.
+BONEFINDER_MARGINS = (47, 63)
+
+
+@dataclass(frozen=True)
+class MarkedKnee:
+    """A knee as a file marks it.
+
+    Attributes:
+        side: "L" or "R".
+        points: (x, y) of both margins of the plateau, or of the region's middle alone; from the film's upper left.
+        unit: "mm" or "px".
+        angle_deg: Angle of the plateau, where only the region's middle is known.
+        mirrored: Whether x counts from the right edge of the film.
+    """
+
+    side: str
+    points: tuple[tuple[float, float], ...]
+    unit: str = "mm"
+    angle_deg: float = 0.0
+    mirrored: bool = False
+
+    def pose(self, shape: tuple[int, int], mm_per_px: tuple[float, float]) -> KneePose:
+        """The knee on a film of this shape (height, width in px) and pixel size (height, width in mm)."""
+        points = np.array(self.points, np.float64)
+        if self.unit == "px":
+            points = (points + 0.5) * np.array([mm_per_px[1], mm_per_px[0]])
+        if self.mirrored:
+            points[:, 0] = shape[1] * mm_per_px[1] - points[:, 0]
+        if len(points) == 1:
+            x, y = to_film(np.array([0.0, SPINES_ABOVE_MM]), (points[0, 0], points[0, 1]), self.angle_deg)
+            return KneePose(self.side, (float(x), float(y)), self.angle_deg)
+        left, right = points[np.argsort(points[:, 0])]
+        middle = (left + right) / 2
+        angle = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+        return KneePose(self.side, (float(middle[0]), float(middle[1])), angle)
+
+
+class LandmarkSource:
+    """Marked knees by film.
+
+    Args:
+        path: A CSV file, or a folder of `.pts` files that mirrors the archive: `<film>.pts` for the left knee and
+            `<film>_f.pts`, marked on the mirrored film, for the right.
+
+    Raises:
+        UserError: It is none of these, or malformed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path if path.is_dir() else None
+        self._by_film: Mapping[str, list[MarkedKnee]] = {} if self._folder else read_landmark_table(path)
+
+    def find(self, name: str, patient: str) -> tuple[MarkedKnee, ...]:
+        """The knees of a film, by its path in the archive or its patient; empty where the file has none."""
+        if self._folder is None:
+            return tuple(self._by_film.get(name) or self._by_film.get(patient) or ())
+        stem = self._folder / name
+        knees = []
+        for side, path in (("R", stem.with_name(stem.name + "_f.pts")), ("L", stem.with_name(stem.name + ".pts"))):
+            if path.is_file():
+                points = read_pts(path)
+                ends = tuple((float(x), float(y)) for x, y in points[list(BONEFINDER_MARGINS)])
+                knees.append(MarkedKnee(side, ends, mirrored=side == "R"))
+        return tuple(knees)
+
+
+def read_pts(path: Path) -> NDArray[np.float64]:
+    """The points of a BoneFinder file in mm, [n, 2].
+
+    Raises:
+        UserError: It is no such file, or has too few points.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        start, end = lines.index("{"), lines.index("}")
+        points = np.array([[float(v) for v in line.split()] for line in lines[start + 1 : end] if line.strip()])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "a BoneFinder .pts file", "export it again") from error
+    if (
+        points.ndim != 2
+        or points.shape[1] != 2
+        or len(points) <= max(BONEFINDER_MARGINS)
+        or not np.isfinite(points).all()
+    ):
+        raise UserError(
+            f"{path} holds {len(points)} points", f"more than {max(BONEFINDER_MARGINS)} of x and y", "export it again"
+        )
+    return points
+
+
+def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
+    """Marked knees by patient or film.
+
+    Either KNEEL's columns subject_id, side, tibia, bbox; or patient_id or path, side, x1, y1, x2, y2 (a box around
+    the 140 mm region, px of the film) and perhaps angle_deg.
+
+    Raises:
+        UserError: The columns are others, or a row makes no sense.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error})", "a CSV file or a folder of .pts", "check it") from error
+    columns = set(rows[0]) if rows else set()
+    if {"subject_id", "side", "tibia", "bbox"} <= columns:
+        read, key = _kneel, "subject_id"
+    elif {"side", "x1", "y1", "x2", "y2"} <= columns and columns & {"path", "patient_id"}:
+        read, key = _box, "path" if "path" in columns else "patient_id"
+    else:
+        raise UserError(
+            f"{path} with the columns {some(sorted(map(str, columns)), 12) or '(none)'}",
+            "subject_id, side, tibia, bbox (KNEEL), or path or patient_id, side, x1, y1, x2, y2",
+            "rename the columns",
+        )
+    knees: dict[str, list[MarkedKnee]] = defaultdict(list)
+    odd = []
+    for number, row in enumerate(rows):
+        try:
+            knee = read(row)
+        except (ValueError, TypeError, AttributeError):
+            odd.append(f"row {number + 2}")
+            continue
+        if any(other.side == knee.side for other in knees[row[key].strip()]):
+            odd.append(f"row {number + 2} (a second one)")
+        knees[row[key].strip()].append(knee)
+    if odd:
+        raise UserError(f"{path}: {some(odd)} cannot be understood", "numbers, sides L and R", "correct these rows")
+    return dict(knees)
+
+
+def _kneel(row: Mapping[str, str]) -> MarkedKnee:
+    side = _side(row["side"])
+    tibia = np.array(_numbers(row["tibia"].split(","), None)).reshape(-1, 2)
+    x1, y1, x2, _ = _numbers(row["bbox"].split(","), 4)
+    if len(tibia) < 2:
+        raise ValueError("too few points")
+    ends = tibia[[0, -1]]
+    if side == "L":
+        ends[:, 0] = x2 - x1 - ends[:, 0]
+    ends = (ends + np.array([x1, y1]) - KNEEL_PAD_PX) * KNEEL_MM
+    return MarkedKnee(side, tuple((float(x), float(y)) for x, y in ends))
+
+
+def _box(row: Mapping[str, str]) -> MarkedKnee:
+    x1, y1, x2, y2 = _numbers([row[name] for name in ("x1", "y1", "x2", "y2")], 4)
+    angle = _numbers([row.get("angle_deg") or "0"], 1)[0]
+    if x2 <= x1 or y2 <= y1:
+        raise ValueError("an empty box")
+    return MarkedKnee(_side(row["side"]), (((x1 + x2) / 2 - 0.5, (y1 + y2) / 2 - 0.5),), unit="px", angle_deg=angle)
+
+
+def _side(text: str) -> str:
+    side = text.strip().upper()
+    if side not in ("L", "R"):
+        raise ValueError("no side")
+    return side
+
+
+def _numbers(texts: Iterable[str], n: int | None) -> list[float]:
+    numbers = [float(text) for text in texts]
+    if (n is not None and len(numbers) != n) or not all(map(math.isfinite, numbers)):
+        raise ValueError("not the numbers expected")
+    return numbers

@@ -1,0 +1,135 @@
+"""The three small networks of the finder. Torch only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+#: Pixel size of the coarse network's input, and of its maps, in mm.
+COARSE_MM, COARSE_STRIDE = 8 / 3, 2
+#: Side in px and pixel size in mm of the fine network's window.
+FINE_PX, FINE_MM = 96, 5 / 3
+#: Side in px and pixel size in mm of the marker network's window.
+MARKER_PX, MARKER_MM = 48, 0.8
+#: Maps of the coarse network.
+KNEE_MAP, MARKER_MAP = 0, 1
+#: Classes of the fine network.
+NATURAL, REPLACED, NO_KNEE = 0, 1, 2
+#: Classes of the marker network.
+MARKER_CLASSES = ("R", "L", "mirrored", "")
+
+
+def _layer(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _Pyramid(nn.Module):
+    """An encoder that halves the picture at each level, and a decoder that comes back to half its size."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.down = nn.ModuleList()
+        channels = 1
+        for width in widths:
+            self.down.append(nn.Sequential(_layer(channels, width, stride=2), _layer(width, width)))
+            channels = width
+        self.up = nn.ModuleList(
+            _layer(below + above, above) for below, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, W0, H/2, W/2] and [B, Wn, H/2^n, W/2^n] of pictures [B, 1, H, W]."""
+        levels = []
+        for step in self.down:
+            x = step(x)
+            levels.append(x)
+        deep = x
+        for step, level in zip(self.up, levels[-2::-1], strict=True):
+            x = nn.functional.interpolate(x, size=level.shape[-2:], mode="nearest")
+            x = step(torch.cat([x, level], dim=1))
+        return x, deep
+
+
+class CoarseNetwork(nn.Module):
+    """Where on the film a knee or a side marker is.
+
+    Pictures [B, 1, H, W] at 2.67 mm a pixel, 0 to 1, give logits [B, 2, H/2, W/2]: knees, markers.
+    """
+
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 48, 48)) -> None:
+        super().__init__()
+        self.pyramid = _Pyramid(widths)
+        self.maps = nn.Conv2d(widths[0], 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the two maps."""
+        features, _ = self.pyramid(x)
+        maps: Tensor = self.maps(features)
+        return maps
+
+
+class FineNetwork(nn.Module):
+    """The two margins of the tibial plateau in a window around a knee, and whether there is a knee at all.
+
+    Pictures [B, 1, 96, 96] at 1.67 mm a pixel, 0 to 1. Gives the logits of two maps [B, 2, 48, 48] (margin on the
+    left, margin on the right of the picture) and of three classes [B, 3].
+    """
+
+    def __init__(self, widths: Sequence[int] = (12, 24, 40, 56, 64)) -> None:
+        super().__init__()
+        self.pyramid = _Pyramid(widths)
+        self.maps = nn.Conv2d(widths[0], 2, 1)
+        self.kind = nn.Sequential(nn.Linear(2 * widths[-1], 32), nn.ReLU(inplace=True), nn.Linear(32, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the maps and of the classes."""
+        features, deep = self.pyramid(x)
+        pooled = torch.cat([deep.mean(dim=(2, 3)), deep.amax(dim=(2, 3))], dim=1)
+        return self.maps(features), self.kind(pooled)
+
+
+class MarkerNetwork(nn.Module):
+    """Which letter a side marker is: pictures [B, 1, 48, 48] at 0.8 mm a pixel, 0 to 1, give logits [B, 4]."""
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 48)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for width in widths:
+            layers += [_layer(channels, width, stride=2), _layer(width, width)]
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.kind = nn.Linear(channels * 36, len(MARKER_CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the classes ``MARKER_CLASSES``."""
+        kind: Tensor = self.kind(self.features(x).flatten(1))
+        return kind
+
+
+def map_points(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the maps of the fine network point, and how sure they are.
+
+    Args:
+        maps: Logits [B, 2, 48, 48].
+
+    Returns:
+        Points [B, 2, 2], (x, y) in mm from the middle of the window: the mean of the softmax around its peak;
+        and spread [B, 2]: the standard deviation in mm of the whole softmax.
+    """
+    batch, n, height, width = maps.shape
+    step = FINE_MM * 2
+    x = (torch.arange(width, device=maps.device) - (width - 1) / 2) * step
+    y = (torch.arange(height, device=maps.device) - (height - 1) / 2) * step
+    probability = maps.flatten(2).softmax(-1).view(batch, n, height, width)
+    mean_x = (probability.sum(2) * x).sum(-1)
+    mean_y = (probability.sum(3) * y).sum(-1)
+    spread_x = (probability.sum(2) * (x - mean_x[..., None]) ** 2).sum(-1)
+    spread_y = (probability.sum(3) * (y - mean_y[..., None]) ** 2).sum(-1)
+    return torch.stack([mean_x, mean_y], dim=-1), (spread_x + spread_y).sqrt()

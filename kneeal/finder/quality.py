@@ -1,0 +1,100 @@
+"""Which knees of a film are used, and why the others are set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kneeal.finder.detect import Findings, FoundKnee, FoundMarker
+from kneeal.finder.pose import KneePose
+
+#: How side markers count: `require` sets aside a film without one, `check` only one whose markers contradict,
+#: `ignore` does not look at them.
+MARKER_RULES = ("require", "check", "ignore")
+_SURE = 0.5
+_LETTER = 0.6
+#: Knees whose plateaus differ in height by more than this are no pair.
+_LEVEL_MM = 120.0
+
+#: What the codes in rejected.csv say.
+REASONS = {
+    "no_knee": "no knee was found",
+    "one_knee": "one knee was found where two were expected",
+    "too_many": "more than two places look like a knee",
+    "replacement": "a knee replacement",
+    "marker_missing": "no side marker could be read",
+    "marker_swapped": "a side marker lies beside the other knee",
+    "marker_mirrored": "a side marker is mirrored: the film is flipped",
+    "low_score": "the finder is not sure of the knee",
+    "off_film": "the knee region leaves the film",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a film.
+
+    Attributes:
+        poses: The knees to use.
+        refused: Side ("L", "R", or "" for the whole film) and reason code, for what is set aside.
+    """
+
+    poses: tuple[KneePose, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+def judge(
+    findings: Findings, *, markers: str = "require", least_score: float = 0.5, keep_other: bool = False
+) -> Verdict:
+    """Decide which knees of a bilateral film are used.
+
+    On a film as it is read, the patient's right knee is on the left.
+
+    Args:
+        findings: What the finder saw.
+        markers: One of `MARKER_RULES`.
+        least_score: Knees below it are set aside.
+        keep_other: Whether a film with one unusable knee (replacement, low score) keeps its other knee; otherwise
+            the whole film is set aside.
+
+    Returns:
+        Poses and reasons; a film without usable knees has a reason for each side or for the whole.
+    """
+    knees = [knee for knee in findings.knees if knee.nothing < _SURE]
+    if len(knees) > 2:
+        knees = _likeliest_pair(knees)
+    if len(knees) != 2:
+        return Verdict((), (("", {0: "no_knee", 1: "one_knee"}.get(len(knees), "too_many")),))
+    if markers != "ignore":
+        reason = _contradiction(knees, findings.markers, required=markers == "require")
+        if reason:
+            return Verdict((), (("", reason),))
+    poses, refused = [], []
+    for side, knee in zip("RL", knees, strict=True):
+        if knee.replaced >= _SURE:
+            refused.append((side, "replacement"))
+        elif knee.score < least_score:
+            refused.append((side, "low_score"))
+        else:
+            poses.append(KneePose(side, knee.middle_mm, knee.angle_deg, knee.score))
+    if refused and not keep_other:
+        return Verdict((), (("", refused[0][1]),))
+    return Verdict(tuple(poses), tuple(refused))
+
+
+def _likeliest_pair(knees: Sequence[FoundKnee]) -> list[FoundKnee]:
+    """Two of several places, if the others are clearly worse; else all of them."""
+    ranked = sorted(knees, key=lambda knee: knee.score + knee.replaced, reverse=True)
+    if ranked[2].score + ranked[2].replaced < 0.5 * (ranked[1].score + ranked[1].replaced):
+        return sorted(ranked[:2], key=lambda knee: knee.middle_mm)
+    return list(knees)
+
+
+def _contradiction(knees: Sequence[FoundKnee], markers: Sequence[FoundMarker], *, required: bool) -> str:
+    between = (knees[0].middle_mm[0] + knees[1].middle_mm[0]) / 2
+    read = [marker for marker in markers if marker.probability >= _LETTER]
+    if any(marker.letter == "mirrored" for marker in read):
+        return "marker_mirrored"
+    if any((marker.letter == "R") != (marker.middle_mm[0] < between) for marker in read):
+        return "marker_swapped"
+    return "marker_missing" if required and not read else ""

@@ -1,0 +1,63 @@
+"""The finder's weights: arrays in a .npz beside this module, half precision, no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import nn
+
+from kneeal.errors import UserError
+from kneeal.finder.networks import CoarseNetwork, FineNetwork, MarkerNetwork
+
+WEIGHTS = "finder.npz"
+
+
+def save_networks(path: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Write the weights of networks by name."""
+    arrays = {
+        f"{name}/{key}": value.detach().cpu().numpy().astype(np.float16 if value.is_floating_point() else np.int64)
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
+    """The networks, ready to predict.
+
+    Args:
+        path: Weights that ``kneeal.finder.train`` wrote; by default those that ship with the package.
+
+    Raises:
+        UserError: They are no such weights.
+    """
+    networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork())
+    try:
+        with (path or files("kneeal.finder").joinpath(WEIGHTS)).open("rb") as file:
+            _fill(file, dict(zip(("coarse", "fine", "marker"), networks, strict=True)))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the finder's weights {path or WEIGHTS} cannot be read ({error})",
+            "weights written by `python -m kneeal.finder.train`",
+            "give other weights, or install the package again",
+        ) from error
+    for network in networks:
+        network.eval()
+    return networks
+
+
+def _fill(file: IO[bytes], networks: Mapping[str, nn.Module]) -> None:
+    with np.load(file, allow_pickle=False) as arrays:
+        for name, network in networks.items():
+            state = network.state_dict()
+            for key in state:
+                if not key.endswith("num_batches_tracked"):
+                    state[key] = torch.from_numpy(np.asarray(arrays[f"{name}/{key}"], np.float32))
+            network.load_state_dict(state)

@@ -1,0 +1,95 @@
+"""Windows of a film: any centre, any angle, any pixel size; and how they are scaled for the networks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey8 = NDArray[np.uint8]
+
+
+def cut_window(
+    film: Grey8,
+    mm_per_px: tuple[float, float],
+    middle_mm: tuple[float, float],
+    angle_deg: float,
+    size_px: int,
+    window_mm_per_px: float,
+) -> Grey8:
+    """A square window of a film, turned so that a line at `angle_deg` on the film is level in it.
+
+    Pixels beyond the film are black. The film should not be much finer than the window: nothing is averaged here.
+
+    Args:
+        film: uint8 [H, W].
+        mm_per_px: Height and width of its pixels in mm.
+        middle_mm: Middle of the window, (x, y) mm from the film's upper left corner.
+        angle_deg: Clockwise.
+        size_px: Side of the window.
+        window_mm_per_px: Pixel size of the window.
+
+    Returns:
+        uint8 [size_px, size_px].
+    """
+    turn = np.deg2rad(angle_deg)
+    cos, sin = np.cos(turn) * window_mm_per_px, np.sin(turn) * window_mm_per_px
+    # From a pixel of the window to mm on the film, then to a pixel of the film.
+    half = (size_px - 1) / 2
+    to_mm = np.array([
+        [cos, -sin, middle_mm[0] - half * cos + half * sin],
+        [sin, cos, middle_mm[1] - half * sin - half * cos],
+    ])  # fmt: skip
+    to_px = to_mm / np.array([[mm_per_px[1]], [mm_per_px[0]]])
+    to_px[:, 2] -= 0.5
+    window = cv2.warpAffine(
+        film, to_px, (size_px, size_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT
+    )
+    return np.asarray(window, np.uint8)
+
+
+def shrink(film: Grey8, mm_per_px: tuple[float, float], wanted: float) -> tuple[Grey8, tuple[float, float]]:
+    """The film at about `wanted` mm a pixel, each pixel the mean of what it covers; never enlarged.
+
+    Returns:
+        uint8 [h, w] and the exact height and width of its pixels in mm.
+    """
+    height, width = film.shape
+    rows = min(height, max(1, round(height * mm_per_px[0] / wanted)))
+    columns = min(width, max(1, round(width * mm_per_px[1] / wanted)))
+    if (rows, columns) == (height, width):
+        return film, mm_per_px
+    small = cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), (mm_per_px[0] * height / rows, mm_per_px[1] * width / columns)
+
+
+def stretch(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Each window to 0 .. 1 between its 1st and 99th percentile; a flat one becomes 0.
+
+    Args:
+        windows: uint8 [B, H, W].
+
+    Returns:
+        float32 [B, 1, H, W].
+    """
+    out = np.zeros((len(windows), 1, *windows.shape[1:]), np.float32)
+    for target, window in zip(out, windows, strict=True):
+        share = np.cumsum(np.bincount(window.ravel(), minlength=256)) / window.size
+        low, high = np.searchsorted(share, (0.01, 0.99))
+        if high > low:
+            target[0] = np.clip((window.astype(np.float32) - low) / (high - low), 0, 1)
+    return out
+
+
+def to_film(points: NDArray[np.float64], middle_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
+    """Points in mm from the middle of a window, on the film; [..., 2]."""
+    turn = np.deg2rad(angle_deg)
+    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return np.asarray(points @ matrix + np.asarray(middle_mm), np.float64)
+
+
+def to_window(points: NDArray[np.float64], middle_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
+    """The inverse of `to_film`."""
+    turn = np.deg2rad(angle_deg)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.asarray((points - np.asarray(middle_mm)) @ matrix, np.float64)

@@ -1,0 +1,8 @@
+"""Reading one radiograph: DICOM or picture, any grey encoding, at a known physical scale, within strict limits."""
+
+from __future__ import annotations
+
+from kneeal.radiograph.errors import RadiographError
+from kneeal.radiograph.reader import Radiograph, ReadOptions, read_radiograph
+
+__all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]

@@ -1,0 +1,219 @@
+"""A DICOM radiograph: pixel values by pydicom and its plugins, checked before and after."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
+
+from kneeal.radiograph.codestream import codestream_size
+from kneeal.radiograph.errors import RadiographError, too_large, unreadable
+from kneeal.radiograph.levels import count_levels, lookup_table
+from kneeal.radiograph.spacing import pixel_size
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_RLE = "1.2.840.10008.1.2.5"
+#: Which package decodes what; all of them come with the extra `dicom`.
+_PLUGINS = (
+    (("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
+    (("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20"), "pylibjpeg pylibjpeg-openjpeg"),
+    (("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7"), "python-gdcm"),
+)
+#: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
+_TAGS = [
+    "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
+    "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
+    "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
+    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PixelData",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DicomFilm:
+    """What is taken from a DICOM file.
+
+    Attributes:
+        grey: uint8 [H, W], bone bright, scaled between the 5th and 99th percentile.
+        mm_per_px: Height and width of a pixel.
+        patient_id: To match with a table; never written out by this package.
+        burned_in: Whether the header says that the pixels hold annotations.
+    """
+
+    grey: NDArray[np.uint8]
+    mm_per_px: tuple[float, float]
+    patient_id: str
+    burned_in: bool
+
+
+def read_dicom(
+    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, most_pixels: int
+) -> DicomFilm:
+    """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
+    try:
+        with warnings.catch_warnings():
+            # A malformed value that matters is refused below; the others are none of our business, and a warning
+            # would print them.
+            warnings.simplefilter("ignore")
+            return _read(path, mm_per_px, magnification, apply_voi, most_pixels)
+    except RadiographError:
+        raise
+    except OSError as error:
+        raise unreadable(f"the file cannot be read: {error.strerror or type(error).__name__}") from None
+    except MemoryError:
+        raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file", "remove it") from None
+    except Exception as error:  # pydicom and its plugins raise anything on damaged files
+        raise unreadable(f"the DICOM file is damaged ({type(error).__name__})") from None
+
+
+def _read(
+    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, most_pixels: int
+) -> DicomFilm:
+    meta = pydicom.filereader.read_file_meta_info(path) if _has_preamble(path) else None
+    if meta is not None and str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
+        raise RadiographError(
+            "codec",
+            "the whole data set is deflated",
+            "a transfer syntax whose size can be known before it is unpacked",
+            "convert the file, for example with dcmtk's dcmconv",
+        )
+    header = pydicom.dcmread(path, specific_tags=_TAGS, force=meta is None)
+    if "PixelData" not in header:
+        raise RadiographError(
+            "no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)", "remove the file"
+        )
+    rows, columns = _shape(header, most_pixels)
+    spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
+    codes, n_levels = _codes(header, rows, columns)
+    values = _values(header, n_levels, apply_voi)
+    table = lookup_table(values, count_levels(codes, n_levels))
+    if table is None:
+        raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
+    return DicomFilm(
+        grey=table[codes],
+        mm_per_px=spacing,
+        patient_id=str(header.get("PatientID", "") or "").strip(),
+        burned_in=str(header.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
+    )
+
+
+def _has_preamble(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _shape(header: Any, most_pixels: int) -> tuple[int, int]:
+    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    if rows < 1 or columns < 1:
+        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture", "remove the file")
+    if rows * columns > most_pixels:
+        raise too_large(columns, rows, most_pixels)
+    photometric = str(header.get("PhotometricInterpretation", ""))
+    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise RadiographError(
+            "colour", "the picture is in colour or has a palette", "MONOCHROME1 or MONOCHROME2", "remove the file"
+        )
+    if int(header.get("NumberOfFrames") or 1) != 1:
+        raise RadiographError("frames", "more than one frame", "one radiograph a file", "split or remove the file")
+    allocated, stored = int(header.get("BitsAllocated") or 0), int(header.get("BitsStored") or 0)
+    high = int(header.get("HighBit", stored - 1))
+    if allocated not in (8, 16) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise RadiographError(
+            "mismatch",
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}",
+            "8 or 16 bit a pixel, of which those stored are a part",
+            "correct the header, or remove the file",
+        )
+    return rows, columns
+
+
+def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedinteger], int]:
+    """What is stored in each pixel, as an unsigned number below the second value returned."""
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    syntax = pydicom.uid.ImplicitVRLittleEndian if syntax is None else syntax
+    allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
+    if not hasattr(header.file_meta, "TransferSyntaxUID"):
+        header.file_meta.TransferSyntaxUID = syntax
+    expected = rows * columns * allocated // 8
+    if syntax.is_encapsulated:
+        _check_compressed(header.PixelData, syntax, rows, columns, expected)
+    elif len(header.PixelData) not in (expected, expected + expected % 2):
+        found = len(header.PixelData)
+        raise RadiographError(
+            "truncated" if found < expected else "mismatch",
+            f"{found} bytes of pixel data",
+            f"{expected} bytes for {columns} x {rows} px of {allocated} bit",
+            "fetch the file again, or correct Rows and Columns",
+        )
+    pixels = pixel_array(header, raw=True, view_only=True)
+    if pixels.shape != (rows, columns):
+        raise RadiographError(
+            "mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says", "remove the file"
+        )
+    codes: Any = np.ascontiguousarray(pixels)
+    if codes.dtype.byteorder == ">":
+        codes = codes.astype(codes.dtype.newbyteorder("<"))
+    codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
+    if codes.dtype.itemsize > 2:
+        raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit", "remove the file")
+    shift = int(header.get("HighBit", stored - 1)) + 1 - stored
+    if syntax.is_encapsulated and syntax != _RLE:
+        shift = 0  # a codec gives the stored bits alone
+    if shift:
+        codes = codes >> shift
+    if stored < codes.dtype.itemsize * 8:
+        codes = codes & codes.dtype.type((1 << stored) - 1)  # overlays may lie in the bits above
+    return codes, 1 << stored
+
+
+def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expected: int) -> None:
+    decoder = None
+    with contextlib.suppress(NotImplementedError):
+        decoder = get_decoder(syntax)
+    if decoder is None or not decoder.is_available:
+        plugin = next((name for prefixes, name in _PLUGINS if str(syntax).startswith(prefixes)), "")
+        cure = f"pip install {plugin} (or 'kneeal[dicom]')" if plugin else "convert the file to an uncompressed one"
+        raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)
+    frame = get_frame(data, 0, number_of_frames=1)
+    if syntax == _RLE:
+        # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
+        if len(frame) > 2 * expected + 1024:
+            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture", "remove the file")
+        return
+    size = codestream_size(frame)
+    if size is None:
+        raise unreadable("the compressed pixel data have no valid header")
+    if size[:2] != (rows, columns) or size[2] != 1:
+        raise RadiographError(
+            "mismatch",
+            f"the compressed picture is {size[1]} x {size[0]} px with {size[2]} components",
+            f"{columns} x {rows} px with 1, as the header says",
+            "remove the file",
+        )
+
+
+def _values(header: Any, n_levels: int, apply_voi: bool) -> NDArray[np.float64]:
+    """What each code stands for, bone bright: rescale or modality LUT, then VOI LUT or window, then MONOCHROME1."""
+    codes = np.arange(n_levels)
+    signed = int(header.get("PixelRepresentation") or 0) == 1
+    stored: NDArray[Any] = np.where(codes >= n_levels // 2, codes - n_levels, codes) if signed else codes
+    stored = stored.astype(np.int32)
+    values = np.asarray(apply_modality_lut(stored, header))
+    if apply_voi:
+        if header.get("VOILUTSequence") and values.dtype.kind == "f":
+            # A LUT is indexed by whole numbers.
+            values = np.rint(values).astype(np.int32)
+        values = np.asarray(apply_voi_lut(values, header, prefer_lut=True))
+    out = values.astype(np.float64)
+    return -out if str(header.PhotometricInterpretation) == "MONOCHROME1" else out

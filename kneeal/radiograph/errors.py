@@ -1,0 +1,43 @@
+"""Why a radiograph cannot be used."""
+
+from __future__ import annotations
+
+from kneeal.errors import UserError
+
+
+class RadiographError(UserError):
+    """A radiograph that cannot be read.
+
+    No message holds a value of the header's text tags: messages end up in files that leave the hospital.
+
+    Args:
+        reason: One word for tables: see the codes where it is raised.
+        found: What was found.
+        expected: What would have been right.
+        cure: What to do about it.
+    """
+
+    def __init__(self, reason: str, found: str, expected: str, cure: str) -> None:
+        super().__init__(found, expected, cure)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RadiographError], tuple[str, str, str, str]]:  # type: ignore[override]
+        """Pickle by parts."""
+        return type(self), (self.reason, self.found, self.expected, self.cure)
+
+
+def too_large(columns: int, rows: int, most: int) -> RadiographError:
+    """The header names a picture beyond the limit; nothing of it was decoded."""
+    return RadiographError(
+        "too_large",
+        f"the header says {columns} x {rows} px",
+        f"at most {most / 1e6:g} million px",
+        "remove the file, or raise the limit if the radiograph is that large",
+    )
+
+
+def unreadable(what: str) -> RadiographError:
+    """A file that is damaged or is something else."""
+    return RadiographError(
+        "unreadable", what, "a whole DICOM, PNG, JPEG, TIFF or BMP file", "fetch the file again, or remove it"
+    )

@@ -1,0 +1,57 @@
+"""From stored values to 8 bit by way of the levels: a film has millions of pixels but at most 65,536 values.
+
+Rescaling, VOI, inversion and clipping are functions of the stored value alone, so they are worked out once for each
+value that can be stored, and looked up for each pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Percentiles at which the intensities of a radiograph are clipped.
+LOW_PERCENTILE, HIGH_PERCENTILE = 5.0, 99.0
+_BLOCK = 1 << 20
+
+
+def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[np.int64]:
+    """How often each code 0 .. n_levels - 1 occurs, in blocks, so that no large copy is made."""
+    flat = codes.reshape(-1)
+    counts = np.zeros(n_levels, np.int64)
+    for start in range(0, flat.size, _BLOCK):
+        counts += np.bincount(flat[start : start + _BLOCK], minlength=n_levels)
+    return counts
+
+
+def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], percent: float) -> float:
+    """The percentile of the multiset of values, as ``numpy.percentile`` with linear interpolation gives it."""
+    order = np.argsort(values, kind="stable")
+    sorted_values, last = values[order], np.cumsum(counts[order])
+    position = percent / 100 * (int(last[-1]) - 1)
+    below = int(np.floor(position))
+    at = np.searchsorted(last, [below, min(below + 1, int(last[-1]) - 1)], side="right")
+    low, high = sorted_values[at]
+    return float(low + (high - low) * (position - below))
+
+
+def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    """The 8-bit grey of each code.
+
+    Args:
+        values: What each code stands for, bone bright, [n].
+        counts: How often it occurs, [n].
+
+    Returns:
+        uint8 [n]: clipped at the 5th and 99th percentile of the radiograph and scaled to 0 .. 255; None where these
+        are equal or a value that occurs is not finite, so that there is no picture.
+    """
+    there = counts > 0
+    if not np.isfinite(values[there]).all():
+        return None
+    low = weighted_percentile(values[there], counts[there], LOW_PERCENTILE)
+    high = weighted_percentile(values[there], counts[there], HIGH_PERCENTILE)
+    if not high > low:
+        return None
+    clipped = np.clip(np.where(there, values, low), low, high)
+    table: NDArray[np.uint8] = np.rint((clipped - low) * (255.0 / (high - low))).astype(np.uint8)
+    return table

@@ -1,0 +1,86 @@
+"""The physical size of a pixel in the plane of the knee."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from kneeal.radiograph.errors import RadiographError
+
+#: Pixel sizes of radiographs in mm; what lies outside is an error of the header.
+SMALLEST_MM, LARGEST_MM = 0.02, 2.0
+_CURE = "give the pixel size with --mm-per-px, or correct the header"
+
+
+def pixel_size(
+    header: Any, *, mm_per_px: float | None = None, magnification: float | None = None
+) -> tuple[float, float]:
+    """Height and width of a pixel in mm.
+
+    PixelSpacing counts as it is. ImagerPixelSpacing and NominalScannedPixelSpacing hold in the plane of the detector
+    or the film: they are divided by the magnification.
+
+    Args:
+        header: A pydicom data set.
+        mm_per_px: What to take where the header has no spacing, in mm.
+        magnification: Size on the detector over true size; otherwise the header's
+            EstimatedRadiographicMagnificationFactor, the ratio of its distances, or 1.
+
+    Raises:
+        RadiographError: There is none, or it is no pixel size.
+    """
+    plain = _pair(header.get("PixelSpacing"))
+    if plain is not None:
+        return _checked(plain, "PixelSpacing")
+    for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        pair = _pair(header.get(name))
+        if pair is not None:
+            pair = _checked(pair, name)
+            factor = magnification if magnification is not None else _magnification(header)
+            return pair[0] / factor, pair[1] / factor
+    if mm_per_px is not None:
+        return mm_per_px, mm_per_px
+    raise RadiographError("spacing", "no pixel spacing in the header", "PixelSpacing or ImagerPixelSpacing", _CURE)
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    if value is None or value == "":
+        return None
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not values:
+        return None
+    try:
+        numbers = [float(v) for v in values]
+    except (TypeError, ValueError):
+        return math.nan, math.nan
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (math.nan, math.nan)
+
+
+def _checked(pair: tuple[float, float], name: str) -> tuple[float, float]:
+    if not all(SMALLEST_MM <= value <= LARGEST_MM for value in pair):
+        raise RadiographError(
+            "spacing",
+            f"{name} is {pair[0]:g} x {pair[1]:g} mm",
+            f"two numbers from {SMALLEST_MM} to {LARGEST_MM} mm",
+            "correct or remove it in the header; where there is none, --mm-per-px counts",
+        )
+    return pair
+
+
+def _magnification(header: Any) -> float:
+    factor = _number(header.get("EstimatedRadiographicMagnificationFactor"))
+    if factor is None:
+        detector = _number(header.get("DistanceSourceToDetector"))
+        patient = _number(header.get("DistanceSourceToPatient"))
+        factor = detector / patient if detector and patient else None
+    # A knee touches the detector or nearly so; another ratio is a default of the system and not a measurement.
+    return factor if factor is not None and 1.0 <= factor <= 1.5 else 1.0
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None

@@ -1,0 +1,150 @@
+"""From an archive to a data set, by the command line and by its parts."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kneeal.archive.corrections import read_corrections
+from kneeal.archive.film_work import PrepareOptions
+from kneeal.archive.generate import PLANTED, Made, write_test_archive
+from kneeal.archive.oai import plan_oai
+from kneeal.archive.pipeline import ArchiveOptions, prepare_archive
+from kneeal.archive.pool import Lost, run_tasks
+from kneeal.archive.pseudonyms import Pseudonyms
+from kneeal.data.prepared import PreparedDataset
+from kneeal.errors import UserError
+
+OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
+KEY = b"0123456789abcdef0123"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Made]]:
+    folder = tmp_path_factory.mktemp("oai") / "archive"
+    return folder, write_test_archive(folder, patients=8, seed=3, mm_per_px=0.4)
+
+
+def prepare(source: Path, out: Path, options: ArchiveOptions = OPTIONS, **more: Any) -> PreparedDataset:
+    prepare_archive(plan_oai(source), out, options, **more)
+    return PreparedDataset.open(out, verify=True)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.name != "sheet.html"}
+
+
+def test_knees_grades_and_places_are_those_of_the_archive(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
+    source, made = archive
+    data = prepare(source, tmp_path / "out")
+    frame = data.manifest.frame.set_index("knee_id")
+    assert len(frame) == 2 * len(made)
+    for patient in made:
+        for knee in patient.film.knees:
+            row = frame.loc[f"{patient.patient}_{knee.side}"]
+            assert (row["kl"], row["site"]) == (str(knee.kl), patient.site)
+            assert np.hypot(float(row["x_mm"]) - knee.middle_mm[0], float(row["y_mm"]) - knee.middle_mm[1]) < 5
+            assert abs(float(row["angle_deg"]) - knee.angle_deg) < 3
+    assert not (tmp_path / ".out.work").exists()
+
+
+def test_the_same_bytes_by_one_process_and_by_two(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
+    source, _ = archive
+    for workers in (0, 2):
+        prepare(source, tmp_path / str(workers), ArchiveOptions(OPTIONS.film, workers=workers))
+    assert files(tmp_path / "0") == files(tmp_path / "2")
+
+
+def test_finished_films_are_not_done_again(
+    archive: tuple[Path, list[Made]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = archive
+    kept = ArchiveOptions(OPTIONS.film, workers=0, work=tmp_path / "work")
+    stop = iter(range(3))
+    with pytest.raises(StopIteration):  # stands for a kill after three films
+        prepare(source, tmp_path / "a", kept, progress=lambda n: next(stop) and None)
+    assert not (tmp_path / "a").exists()
+    finished = sorted((tmp_path / "work").rglob("*.npz"))
+    times = {path: path.stat().st_mtime_ns for path in finished}
+    prepare(source, tmp_path / "a", kept)
+    assert times and all(path.stat().st_mtime_ns == time for path, time in times.items())
+    prepare(source, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_no_identifier_leaves(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
+    source, made = archive
+    prepare(source, tmp_path / "out", pseudonyms=Pseudonyms(KEY))
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    # Ids of seven digits do not occur by chance; the knees do.
+    for word in (*PLANTED.values(), *(m.patient for m in made), *(m.folder for m in made)):
+        assert word.encode() not in everything, word
+    assert Pseudonyms(KEY)("x") != Pseudonyms(KEY + b"1")("x")
+
+
+def test_one_bad_film_stops_nothing(tmp_path: Path) -> None:
+    made = write_test_archive(tmp_path / "archive", patients=3, seed=5, mm_per_px=0.5)
+    path = tmp_path / "archive" / made[0].folder / "001"
+    path.write_bytes(path.read_bytes()[:5000])
+    (tmp_path / "archive" / made[1].folder / "001").unlink()
+    assert len(prepare(tmp_path / "archive", tmp_path / "out").manifest) == 2
+    rows = list(csv.DictReader((tmp_path / "out" / "rejected.csv").open()))
+    assert {(row["patient_id"], row["reason"]) for row in rows} == {
+        (made[0].patient, "truncated"), (made[1].patient, "missing"),
+    }  # fmt: skip
+
+
+def test_corrections_go_before_the_finder(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
+    source, made = archive
+    knee, other = f"{made[0].patient}_R", f"{made[1].patient}_L"
+    x, y = made[0].film.knees[0].middle_mm
+    table = tmp_path / "c.csv"
+    table.write_text(f"knee_id,x_mm,y_mm,angle_deg,reject\n{knee},{x + 3},{y},4,\n{other},,,,yes\n")
+    data = prepare(source, tmp_path / "out", corrections=read_corrections(table))
+    row = data.manifest.frame.set_index("knee_id").loc[knee]
+    assert (float(row["x_mm"]), row["angle_deg"], row["score"]) == (pytest.approx(x + 3, abs=0.01), "4.00", "1.000")
+    assert other not in data.manifest.ids and "by_hand" in (tmp_path / "out" / "rejected.csv").read_text()
+    table.write_text("knee_id,x_mm,y_mm,angle_deg,reject\nnobody_R,,,,yes\n")
+    with pytest.raises(UserError, match="nobody_R"):
+        prepare(source, tmp_path / "out2", corrections=read_corrections(table))
+
+
+def test_paths_that_leave_the_archive_and_ids_without_a_match(tmp_path: Path) -> None:
+    made = write_test_archive(tmp_path / "archive", patients=2, seed=5, mm_per_px=1.0)
+    contents = tmp_path / "archive" / "contents.csv"
+    text = contents.read_text()
+    contents.write_text(text.replace(made[0].folder, "0.C.2/../../secret"))
+    plan = plan_oai(tmp_path / "archive")
+    assert [r.reason for r in plan.refused] == ["outside"] and len(plan.tasks) == 1
+    contents.write_text(text.replace("9000", "8000"))
+    with pytest.raises(UserError, match="no patient"):
+        plan_oai(tmp_path / "archive")
+    contents.write_text(text.replace("ParticipantID", "Person"))
+    with pytest.raises(UserError, match="ParticipantID"):
+        plan_oai(tmp_path / "archive")
+
+
+def make_fragile() -> Any:
+    def work(task: int) -> int:
+        if task == 1:
+            os._exit(3)
+        if task == 2:
+            raise ValueError("secret")
+        while task == 3:
+            pass
+        return task
+
+    return work
+
+
+def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
+    results = dict(run_tasks(make_fragile, (), [0, 1, 2, 3, 4], workers=2, limit_s=5))
+    assert results[0] == 0 and results[4] == 4
+    reasons = {k: value.reason for k, value in results.items() if isinstance(value, Lost)}
+    assert reasons == {1: "crashed", 2: "failed", 3: "hung"}
+    assert "secret" not in str(results)
