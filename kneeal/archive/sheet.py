@@ -61,9 +61,10 @@ def write_sheet(path: Path, films: Sequence[SheetFilm], *, most: int, heading: s
         file.write(
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(heading)}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
-            f"</head>\n<body><h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, then "
-            "from the lowest score to the highest"
-            f"{f'; the best {left_out} are not shown' if left_out else ''}. Boxes: the 110 mm "
+            f"</head>\n<body><h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, "
+            "then from the "
+            "lowest "
+            f"score to the highest{f'; the best {left_out} are not shown' if left_out else ''}. Boxes: the 110 mm "
             "field of each knee, green where it is used; the line is the tibial plateau. Patches: medial, lateral. To "
             "correct a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a CSV file with the "
             "columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections.</p>\n<main>\n"

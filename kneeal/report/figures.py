@@ -221,7 +221,7 @@ def _panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[F
     rows = math.ceil(n / columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=False).ravel().tolist()
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel().tolist()
     for ax in grid:
         ax.spines[["top", "right"]].set_visible(False)
         ax.title.set_fontsize(9)
