@@ -147,9 +147,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
             "epochs": config.training.epochs,
         },
         test={key.removeprefix("test_"): float(row[key]) for key in row if key.startswith("test_")},
-        threshold=choose_threshold(
-            grading.probs, grading.total, torch.tensor(list(val.values())), flag_share=flag_share
-        ),
+        threshold=threshold,
         n_samples=n_samples,
     )
     write_model(out, network.state_dict(), card)
