@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint bench-annotate format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-annotate: $(INSTALLED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
+	$(BIN)/python benchmarks/annotate_load.py --out docs/annotate-load.md
 
 format: $(INSTALLED)  ## bring the code into the house style
 	$(BIN)/ruff check --fix .
