@@ -20,8 +20,9 @@ demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on th
 	@rm -rf runs/demo
 	$(BIN)/kneeal fit --strategy mi_mcd --config configs/demo.yaml --out runs/demo
 
+# One process a core with one thread each: tests of small networks gain nothing from more threads.
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check .
