@@ -98,6 +98,6 @@ def machine(device: torch.device) -> str:
     gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
     return (
-        f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB memory{gpu}; torch {torch.__version__} with {threads}, "
-        f"Python {platform.python_version()}"
+        f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB memory{gpu}; torch {torch.__version__} "
+        f"with {threads}, Python {platform.python_version()}"
     )
