@@ -36,22 +36,24 @@ PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 Section = Callable[[], list[Row]]
 
 
-def sections(device: torch.device) -> dict[str, Section]:
+def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]:
     """What is measured, by name."""
     small, full = Setting(device), limits.full(device) if device.type == "cuda" else limits.few(device)
     narrow = replace(small, size=16, width=2, n_samples=10, batch=128)
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     if device.type == "cuda":
         small = replace(small, n_knees=2048, batch=256)
+    if quick:
+        small, full = replace(small, n_knees=32, batch=32, rounds=1), replace(full, n_knees=2, batch=2, rounds=1)
     return {
         "prediction": lambda: prediction.rows(replace(small, n_knees=min(small.n_knees, 256))),
         "prediction-full": lambda: prediction.rows(replace(full, n_knees=min(full.n_knees, 256))),
         "training": lambda: training.rows(small),
-        "training-full": lambda: training.rows(replace(full, n_knees=max(16, full.n_knees)), workers=(0, 2)),
-        "growth": lambda: scale.growth(narrow, (1000, 10_000, 30_000)),
+        "training-full": lambda: training.rows(replace(full, n_knees=max(4, full.n_knees)), workers=(0, 2)),
+        "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),
-        "startup": lambda: startup.rows(accelerator=accelerator),
+        "startup": lambda: startup.rows(accelerator=accelerator, turns=1 if quick else 3),
         "limits": lambda: limits.rows(full, matrix=8192 if device.type == "cuda" else 1024),
     }
 
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only", nargs="*", help="names of sections")
     parser.add_argument("--tiny", action="store_true", help="try the benchmark itself in seconds")
+    parser.add_argument("--quick", action="store_true", help="few knees and one turn, for a machine that others fill")
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -83,7 +86,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     device = torch.device(arguments.device)
-    todo = (tiny if arguments.tiny else sections)(device)
+    todo = tiny(device) if arguments.tiny else sections(device, quick=arguments.quick)
     unknown = set(arguments.only or ()) - set(todo)
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(todo)}")
