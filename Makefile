@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate format clean
+.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## measure speed on the CPU, into docs/performance.md
+	$(BIN)/python benchmarks/speed
+
+bench-gpu: $(INSTALLED)  ## measure speed on a GPU, into docs/performance.md
+	$(BIN)/python benchmarks/speed --device cuda
 
 bench-strategies: $(INSTALLED)  ## time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
 	$(BIN)/python benchmarks/strategies.py

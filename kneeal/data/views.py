@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import os
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-# albumentations asks the package index for a newer version at import; a hospital's machine should not.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-import albumentations as A
-import cv2
 
 
 class Views:
@@ -43,6 +38,11 @@ class Views:
         noise_std: tuple[float, float] = (0.02, 0.08),
         noise_p: float = 0.5,
     ) -> None:
+        # albumentations asks the package index for a newer version at import; a hospital's machine should not.
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        # Imported here, since views made on the device do without it and it takes longer than all of ours.
+        import albumentations as A
+
         margin = round(pad * size)
         self._transform = A.Compose(
             [

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
+from kneeal.nn.autocast import AutocastConvolutions
 from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
 from kneeal.nn.prefix import PrefixCache
 
@@ -167,7 +168,8 @@ class MonteCarloDropout:
         if n > 1 and self._together:
             try:
                 masks = self._masks.of(first, n)
-                return torch.vmap(lambda given: self._masks.apply(given, forward))(masks)
+                with AutocastConvolutions():
+                    return torch.vmap(lambda given: self._masks.apply(given, forward))(masks)
             except UnforeseenDropout:
                 self._together = False
             except RuntimeError as error:

@@ -1,0 +1,112 @@
+"""Speed, measured: writes the tables of docs/performance.md.
+
+    python benchmarks/speed [--device cpu|cuda] [--only SECTION ...] [--tiny]
+
+`make bench` runs it on the CPU, `make bench-gpu` on a GPU. Each section is written as soon as it is measured, so what
+is done is kept if the rest is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+# A thread more than the machine has to spare makes every figure a lottery; set it to use more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import limits
+import many
+import page
+import prediction
+import scale
+import startup
+import torch
+import training
+from parts import Setting
+from timing import Row, machine
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+Section = Callable[[], list[Row]]
+
+
+def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]:
+    """What is measured, by name."""
+    small, full = Setting(device), limits.full(device) if device.type == "cuda" else limits.few(device)
+    narrow = replace(small, size=16, width=2, n_samples=10, batch=128)
+    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    if device.type == "cuda":
+        small = replace(small, n_knees=2048, batch=256)
+    if quick:
+        small, full = replace(small, n_knees=32, batch=32, rounds=1), replace(full, n_knees=2, batch=2, rounds=1)
+    return {
+        "prediction": lambda: prediction.rows(replace(small, n_knees=min(small.n_knees, 256))),
+        "prediction-full": lambda: prediction.rows(replace(full, n_knees=min(full.n_knees, 256))),
+        "training": lambda: training.rows(small),
+        "training-full": lambda: training.rows(replace(full, n_knees=max(4, full.n_knees)), workers=(0, 2)),
+        "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
+        "stream": lambda: scale.stream(1_000_000),
+        "many": lambda: many.rows(small),
+        "startup": lambda: startup.rows(accelerator=accelerator, turns=1 if quick else 3),
+        "limits": lambda: limits.rows(full, matrix=8192 if device.type == "cuda" else 1024),
+    }
+
+
+def tiny(device: torch.device) -> dict[str, Section]:
+    """The same with sizes at which nothing is worth knowing: whether it runs."""
+    s = Setting(device).smaller()
+    return {
+        "prediction": lambda: prediction.rows(s, peers=False),
+        "training": lambda: training.rows(s, workers=(0,)),
+        "growth": lambda: scale.growth(s, (12, 24)),
+        "stream": lambda: scale.stream(1000),
+        "many": lambda: many.rows(s, n_networks=2, steps=1),
+        "limits": lambda: limits.rows(s, matrix=64),
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", nargs="*", help="names of sections")
+    parser.add_argument("--tiny", action="store_true", help="try the benchmark itself in seconds")
+    parser.add_argument("--quick", action="store_true", help="few knees and one turn, for a machine that others fill")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda on a machine without a GPU: run it where there is one, or leave --device out")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    device = torch.device(arguments.device)
+    todo = tiny(device) if arguments.tiny else sections(device, quick=arguments.quick)
+    unknown = set(arguments.only or ()) - set(todo)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(todo)}")
+    failed = []
+    for name in arguments.only or todo:
+        start = time.perf_counter()
+        try:
+            rows = todo[name]()
+        except Exception as error:  # the other sections are still worth having
+            failed.append(name)
+            rows = [Row(name, f"not measured: {type(error).__name__}: {str(error)[:200]}".replace("\n", " "))]
+        took = time.perf_counter() - start
+        for row in rows:
+            print(f"{row.figure}: {row.ours} | {row.against} | {row.ratio}", flush=True)
+        when = datetime.date.today().isoformat()
+        note = f"{machine(device)}. Measured on {when} in {took:.0f} s."
+        page.put(arguments.page, f"{arguments.device} {name}", f"{note}\n\n{page.table(rows)}")
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

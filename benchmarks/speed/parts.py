@@ -1,0 +1,104 @@
+"""What the sections measure with: a size, patches, networks, a runner."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kneeal.data.datamodule import LoaderOptions, StoredPatches
+from kneeal.data.device_views import DeviceViews
+from kneeal.learner import Learner
+from kneeal.nn.consistency import ConsistencyLoss
+from kneeal.nn.network import SiameseKneeNet
+from kneeal.runner import Devices, LightningRunner
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One size of the problem on one device."""
+
+    device: torch.device
+    size: int = 32
+    width: int = 8
+    n_knees: int = 256
+    n_samples: int = 50
+    batch: int = 64
+    dropout: float = 0.1
+    rounds: int = 3
+    seconds: float = 60.0
+
+    def __str__(self) -> str:
+        precision = ", bf16-mixed" if self.bf16 else ""
+        return f"{self.size} px, width {self.width}{precision}"
+
+    @property
+    def bf16(self) -> bool:
+        """Whether networks run under bfloat16 autocast: on GPUs."""
+        return self.device.type == "cuda"
+
+    def autocast(self) -> torch.autocast:
+        """The precision of everything measured."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the knees."""
+        return tuple(f"{k:07d}_L" for k in range(self.n_knees))
+
+    @cached_property
+    def stored(self) -> StoredPatches:
+        """Random patches; what is in them changes no time."""
+        draw = np.random.default_rng(0).integers(0, 256, (self.n_knees, 2, self.size, self.size), dtype=np.uint8)
+        return StoredPatches(draw, {name: k for k, name in enumerate(self.ids)})
+
+    def images(self) -> Tensor:
+        """All knees as the network takes them, on the device."""
+        return torch.from_numpy(self.stored.patches).to(self.device).float().mul_(2 / 255).sub_(1.0)
+
+    def network(self) -> SiameseKneeNet:
+        """A new network on the CPU."""
+        return SiameseKneeNet(width=self.width, dropout=self.dropout)
+
+    def learner(self, network: nn.Module) -> Learner:
+        """Equation (1) with Adam."""
+        return Learner(network, consistency=ConsistencyLoss())
+
+    def runner(self, *, epochs: int = 1) -> LightningRunner:
+        """The runner of `kneeal fit`."""
+        return LightningRunner(
+            make_network=self.network,
+            make_learner=self.learner,
+            patches=self.stored,
+            val={name: k % 5 for k, name in enumerate(self.ids[:32])},
+            test={},
+            views=DeviceViews(self.size),
+            options=LoaderOptions(self.size, batch_size=min(32, self.n_knees), eval_batch_size=self.batch),
+            devices=Devices("gpu" if self.bf16 else "cpu", precision="bf16-mixed" if self.bf16 else "32-true"),
+            epochs=epochs,
+            validate_every=epochs,
+        )
+
+    def checkpoint(self, network: nn.Module) -> Path:
+        """A file with the weights of a network."""
+        path = Path(tempfile.mkdtemp(prefix="kneeal-bench-")) / "best.ckpt"
+        torch.save({"state_dict": {f"network.{n}": w for n, w in network.state_dict().items()}}, path)
+        return path
+
+    def smaller(self) -> Setting:
+        """As small as it can be, to try the benchmark itself."""
+        return replace(self, size=16, width=2, n_knees=12, n_samples=4, batch=6, rounds=1, seconds=1.0)
+
+
+def stock_norm(network: SiameseKneeNet) -> SiameseKneeNet:
+    """The same network with torch's instance normalization, as one would write it."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(module, name, nn.InstanceNorm2d(child.num_features))
+    return network

@@ -1,0 +1,151 @@
+"""Pool prediction by Monte-Carlo dropout, against plain passes and against other packages."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from parts import Setting, stock_norm
+from timing import Candidate, Row, ratio, take_turns
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from kneeal.acquisition import Posterior
+from kneeal.loop.runner import Needs
+from kneeal.nn.mc_dropout import MonteCarloDropout
+
+
+class _Logits(nn.Module):
+    """The network as the other packages want it: a tensor out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x).logits
+        return logits
+
+
+def rows(s: Setting, *, peers: bool = True) -> list[Row]:
+    """One row for each rival."""
+    network = s.network()
+    runner, checkpoint = s.runner(), s.checkpoint(network)
+    network.to(s.device)
+    images = s.images()
+    slow = stock_norm(s.network()).to(s.device)
+
+    def ours() -> None:
+        runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
+
+    @torch.inference_mode()
+    def batched() -> None:
+        sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
+        with s.autocast():
+            torch.cat([sampler(batch).float().log_softmax(-1).cpu() for batch in images.split(s.batch)])
+
+    def plain(network: nn.Module) -> Candidate:
+        @torch.inference_mode()
+        def passes() -> None:
+            network.train()  # has dropout and no batch normalization
+            with s.autocast():
+                for batch in images.split(s.batch):
+                    logits = torch.stack([network(batch).logits for _ in range(s.n_samples)], dim=1)
+                    logits.float().log_softmax(-1).cpu()
+
+        return passes
+
+    candidates: dict[str, Candidate] = {
+        "ours": ours,
+        "batched": batched,
+        "plain": plain(network),
+        "stock": plain(slow),
+    }
+    refused: list[Row] = []
+    for name, make in (("baal", _baal), ("torch-uncertainty", _torch_uncertainty)) if peers else ():
+        try:
+            candidates[name] = make(s, network, images)
+        except Exception as error:  # a rival that does not run with these versions is a result too
+            refused.append(Row(f"MCD pool prediction, {s}", "", f"{name} does not run here: {_first_line(error)}"))
+    best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
+    aim = "5x" if s.bf16 else "3x"
+    what = {
+        "plain": (f"{s.n_samples} plain passes, same network", "1.5x" if s.bf16 else "1.6x"),
+        "stock": (f"{s.n_samples} plain passes, torch's InstanceNorm2d", ""),
+        "baal": (f"baal's `predict_on_dataset(iterations={s.n_samples})`", aim),
+        "torch-uncertainty": (
+            f"torch-uncertainty's `mc_dropout(num_estimators={s.n_samples})`",
+            aim,
+        ),
+    }
+    rate = {name: f"{s.n_knees / turn.clock:.1f} knees/s" for name, turn in best.items()}
+    found = [
+        Row(f"MCD pool prediction, {s}", rate["ours"], f"{label}: {rate[name]}", ratio(best["ours"], best[name]), aim)
+        for name, (label, aim) in what.items()
+        if name in best
+    ]
+    over = best["ours"].clock / best["batched"].clock - 1, best["ours"].cpu / max(best["batched"].cpu, 1e-9) - 1
+    found.append(
+        Row(
+            f"overhead of the runner in pool prediction of {s.n_knees} knees, {s}",
+            rate["ours"],
+            f"the same batches by `MonteCarloDropout` alone: {rate['batched']}",
+            f"{over[0]:+.1%}" if s.bf16 else f"{over[0]:+.1%} ({over[1]:+.1%} CPU)",
+            "under 5 %",
+        )
+    )
+    return found + refused
+
+
+def _baal(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
+    from baal.bayesian.dropout import patch_module
+    from baal.modelwrapper import ModelWrapper, TrainingArgs
+
+    patched = patch_module(_Logits(network), inplace=False).to(s.device)
+    arguments = TrainingArgs(batch_size=max(1, s.batch // 8), use_cuda=s.bf16, workers=0)
+    wrapper = ModelWrapper(patched, arguments)
+    data = TensorDataset(images.cpu(), torch.zeros(len(images)))
+
+    def predict() -> None:
+        with s.autocast():
+            wrapper.predict_on_dataset(data, iterations=s.n_samples, verbose=False)
+
+    return predict
+
+
+def _torch_uncertainty(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
+    wrapper = _mc_dropout()(_Logits(network), num_estimators=s.n_samples, on_batch=False).eval()
+
+    @torch.inference_mode()
+    def predict() -> None:
+        wrapper.eval()
+        with s.autocast():
+            for batch in images.split(s.batch):
+                wrapper(batch).float().cpu()
+
+    return predict
+
+
+def _mc_dropout() -> Callable[..., Any]:
+    """torch-uncertainty's wrapper; its module alone where the package wants another Lightning than there is."""
+    try:
+        from torch_uncertainty.methods import mc_dropout
+    except ImportError:
+        found = importlib.util.find_spec("torch_uncertainty")
+        if found is None or found.origin is None:
+            raise
+        path = Path(found.origin).parent / "methods" / "mc_dropout.py"
+        spec = importlib.util.spec_from_file_location("mc_dropout_alone", path)
+        if spec is None or spec.loader is None:
+            raise
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        mc_dropout = module.mc_dropout
+    return mc_dropout  # type: ignore[no-any-return]
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
