@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies format clean
+.PHONY: help demo test lint bench-strategies bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ lint: $(INSTALLED)  ## check style and types
 
 bench-strategies: $(INSTALLED)  ## time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
 	$(BIN)/python benchmarks/strategies.py
+
+bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
+	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)
 
 format: $(INSTALLED)  ## bring the code into the house style
 	$(BIN)/ruff check --fix .
