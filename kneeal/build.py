@@ -37,6 +37,7 @@ from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.posterior import WITH_DROPOUT, make_runner
 from kneeal.runner import Devices, LightningRunner
+from kneeal.stopping import stop_rule
 from kneeal.yaml_files import read_yaml
 
 CONFIG, RUN = "config.yaml", "run.json"
@@ -67,7 +68,15 @@ def open_cohort(config: RunConfig) -> Cohort:
             "the folder of a prepared data set",
             "give --data DIR; `kneeal demo-data --out demo-data` writes a synthetic one, `kneeal prepare` a real one",
         )
-    dataset = PreparedDataset.open(Path(config.data.dir))
+    return divide(config, PreparedDataset.open(Path(config.data.dir)))
+
+
+def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
+    """A data set with the division that the configuration asks for.
+
+    Raises:
+        UserError: It cannot be divided so.
+    """
     given = set(dataset.manifest.given_splits.values())
     seed = config.seed if config.data.split_seed is None else config.data.split_seed
     splits = make_splits(
@@ -214,6 +223,7 @@ def build_loop(
         seed=config.seed,
         listeners=listeners,
         first_query=around.first_query(config, cohort, runner, schedule.budget),
+        stop=stop_rule(active.stop_when, active.stop_options),
     )
 
 

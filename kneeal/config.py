@@ -122,6 +122,12 @@ class ActiveConfig(_Section):
     first_features: Literal["init", "pixels"] = Field(
         "init", description="features for it: of the weights in training.init, or the patches at 16 px"
     )
+    stop_when: Literal["never", "stabilizing", "uncertainty", "gain"] = Field(
+        "never", description="criterion that ends the run before its budget is spent"
+    )
+    stop_options: dict[str, Any] = Field(
+        default_factory=dict, description="of the criterion, for example `{window: 5}`"
+    )
 
 
 class PosteriorConfig(_Section):

@@ -73,6 +73,12 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
             listener.run_started(flatten(config), finished)
     loop.run(oracle)
     if writer:
+        if loop.stopped_early:
+            print(
+                f"stopped with {len(loop.state.labeled)} of {loop.schedule.budget} labels: "
+                f"active.stop_when = {config.active.stop_when} is met",
+                file=sys.stderr,
+            )
         finish(folder.path)
     return out
 

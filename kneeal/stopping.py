@@ -1,4 +1,4 @@
-"""When labeling could have stopped: criteria on a run folder, which decide nothing by themselves.
+"""When labeling could have stopped: criteria on a run folder, and rules that end a run where that is asked for.
 
 References:
     Bloodgood and Vijay-Shanker, "A Method for Stopping Active Learning Based on Stabilizing Predictions and the Need
@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from kneeal.errors import UserError
+from kneeal.loop.stop import Standing, StopRule
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,53 @@ def gain(accuracy: Sequence[float], *, below: float = 0.005, window: int = 3) ->
     """The first round at which the expected gain of a query, the mean over the last `window`, is below a threshold."""
     gains = [b - a for a, b in pairwise(accuracy)]
     return _first(gains, window, lambda last: sum(last) / window < below, offset=1)
+
+
+#: Criterion by the name that a configuration gives it, and its options with their defaults.
+CRITERIA: Mapping[str, Mapping[str, float]] = {
+    "stabilizing": {"kappa": 0.99, "window": 3},
+    "uncertainty": {"below": 0.2},
+    "gain": {"below": 0.005, "window": 3},
+}
+
+
+def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
+    """A rule that ends a run once a criterion is met.
+
+    Args:
+        name: "never", or a criterion of `CRITERIA`.
+        options: Of the criterion, in the place of its defaults.
+
+    Returns:
+        The rule; None for "never".
+
+    Raises:
+        UserError: No criterion has the name, or an option is unknown or its value wrong.
+    """
+    if name == "never" and not options:
+        return None
+    known = CRITERIA.get(name, {})
+    if (name not in CRITERIA and name != "never") or set(options) - set(known):
+        raise UserError(
+            f"active.stop_when = {name!r} with {', '.join(options) or 'no options'}",
+            "never, or " + ", ".join(f"{key} ({', '.join(values)})" for key, values in CRITERIA.items()),
+            "correct active.stop_when or active.stop_options",
+        )
+    values = {**known, **options}
+    for key, value in values.items():
+        whole = key == "window"
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 1):
+            expected = "a whole number of at least 1" if whole else "a number"
+            raise UserError(f"active.stop_options: {key} = {value!r}", expected, f"correct {key}")
+
+    def met(standings: Sequence[Standing]) -> bool:
+        if name == "stabilizing":
+            return stabilizing([s.predicted for s in standings], **values) is not None
+        if name == "uncertainty":
+            return certain([s.uncertainty for s in standings], **values) is not None
+        return gain([s.val_accuracy for s in standings], **values) is not None
+
+    return met
 
 
 def verdicts(

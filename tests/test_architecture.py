@@ -24,7 +24,7 @@ LAYERS = (
     ("films",),
     ("radiograph",),
     ("data",),
-    ("loop",),
+    ("adapters", "loop"),
     ("metrics",),
     ("nn",),
     ("acquisition",),
@@ -34,6 +34,7 @@ LAYERS = (
 #: What may be imported from elsewhere, where that is limited.
 ALLOWED = {
     "acquisition": {"torch"},
+    "adapters": {"torch", "numpy", "baal"},
     "nn": {"torch"},
     "pool": set(),
     "errors": set(),

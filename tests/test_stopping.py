@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from kneeal.config import validate
 from kneeal.errors import UserError
-from kneeal.stopping import agreement, certain, gain, stabilizing, verdicts
+from kneeal.loop.stop import Standing
+from kneeal.stopping import agreement, certain, gain, stabilizing, stop_rule, verdicts
 
 
 def test_agreement_is_cohens_kappa() -> None:
@@ -48,3 +50,33 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rounds\.csv"):
         verdicts(tmp_path)
+
+
+def standings(n: int) -> list[Standing]:
+    return [Standing(10 * k, (0, 1, 2, 0), 1.0 / (k + 1), 0.2 + 0.1 * min(k, 2)) for k in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [
+        ("stabilizing", {"window": 2}, 3),
+        ("uncertainty", {"below": 0.3}, 4),
+        ("gain", {"below": 0.01, "window": 1}, 4),
+    ],
+)
+def test_a_rule_says_stop_from_the_first_round_that_meets_it(name: str, options: dict[str, float], first: int) -> None:
+    rule = stop_rule(name, options)
+    assert rule is not None
+    assert [rule(standings(n)) for n in range(1, 6)] == [n >= first for n in range(1, 6)]
+
+
+def test_rules_that_cannot_be_made_are_said() -> None:
+    assert stop_rule("never", {}) is None
+    for name, options in [("never", {"window": 2}), ("soon", {}), ("gain", {"kappa": 1}), ("gain", {"window": 0}),
+                          ("uncertainty", {"below": "low"})]:  # fmt: skip
+        with pytest.raises(UserError, match=r"active\.stop"):
+            stop_rule(name, options)
+
+
+def test_nothing_stops_by_itself() -> None:
+    assert validate({}).active.stop_when == "never"

@@ -15,6 +15,7 @@ from kneeal.loop.oracle import Oracle
 from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
 from kneeal.loop.record import read_report
 from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.stop import Standing, StopRule, read_standings, standing
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 
@@ -38,6 +39,7 @@ class ActiveLearningLoop:
         seed: Seed of the first query and of every selection.
         listeners: Told about the rounds.
         first_query: Makes the first query, before anything is trained; random if None.
+        stop: Whether to end before the budget is spent, asked after every fit; never if None.
 
     Raises:
         UserError: The schedule does not fit the pool, the run on disk has another pool, or consistency is
@@ -59,6 +61,7 @@ class ActiveLearningLoop:
         seed: int = 0,
         listeners: Sequence[LoopListener] = (),
         first_query: FirstQuery | None = None,
+        stop: StopRule | None = None,
     ) -> None:
         schedule.check(len(pool))
         self.uncertainty = pseudo_strategy or strategy
@@ -79,6 +82,7 @@ class ActiveLearningLoop:
         self.seed = seed
         self.listeners = tuple(listeners)
         self.first_query = first_query or random_first_query
+        self.stop = stop
         self.state = folder.latest_state() or PoolState({}, tuple(pool))
         if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(pool):
             raise UserError(
@@ -89,6 +93,8 @@ class ActiveLearningLoop:
         folder.clean(self._place)
         folder.write_state(self.state)
         folder.rebuild_rounds_csv()
+        # Kept in memory from here on: of several processes only one writes, and the others must decide alike.
+        self._standings: dict[int, Standing] = read_standings(folder, self.state.round + 1) if stop else {}
         self._query = self._read_query()
         self._answers: dict[str, int | None] = self._read_answers()
 
@@ -104,8 +110,14 @@ class ActiveLearningLoop:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent and the last network evaluated."""
+        """Whether the budget is spent, or the run was stopped, and the last network evaluated."""
         return self._query is not None and not self._query.ids
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it is finished with labels of its budget unspent, since `stop` said so."""
+        left = min(self.schedule.next_query(len(self.state.labeled)), len(self.state.unlabeled))
+        return self.finished and left > 0
 
     def run(self, oracle: Oracle) -> PoolState:
         """Go on until the budget is spent.
@@ -215,6 +227,8 @@ class ActiveLearningLoop:
             self._fit_and_test(checkpoint, needs)
         n = min(self.schedule.next_query(len(state.labeled)), len(state.unlabeled))
         n = n and max(n, len(state.asked))  # what was asked for stays asked for
+        if self.stop is not None and self.stop([self._standings[k] for k in sorted(self._standings)]):
+            n = 0
         if n == 0:
             query = Query(state.round, ())
             self._write_query(query, {"predict_seconds": 0.0, "select_seconds": 0.0})
@@ -248,6 +262,8 @@ class ActiveLearningLoop:
             self._place / METRICS,
             {"row": row, "confusion": evaluation.confusion, "test_seconds": time.perf_counter() - fitted},
         )
+        if self.stop is not None:
+            self._standings[state.round] = standing(row, evaluation)
 
     def _predict(self, checkpoint: Path, needs: Needs) -> tuple[Predictions, Predictions, Predictions | None]:
         """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kneeal.acquisition import get
+from kneeal.adapters.shapes import predictions_of
+from kneeal.errors import UserError
+
+
+def test_arrays_become_what_the_strategy_needs() -> None:
+    probs = np.array([[[0.5, 0.5], [0.1, 0.9]], [[1.0, 0.0], [0.0, 1.0]]])
+    samples = predictions_of(get("mi_mcd"), probs, None)
+    assert samples.ids == ("0", "1")
+    torch.testing.assert_close(samples.given().exp(), torch.as_tensor(probs))
+    point = predictions_of(get("entropy"), probs, None)
+    torch.testing.assert_close(point.given().exp()[:, 0], torch.tensor([[0.3, 0.7], [0.5, 0.5]]).double())
+    alone = predictions_of(get("kmeans"), None, np.ones((3, 4)))
+    assert len(alone) == 3 and alone.log_probs is None
+    assert predictions_of(get("entropy"), probs[:, 0], np.ones((2, 4))).features is None
+
+
+def test_what_is_missing_is_said() -> None:
+    point = np.full((4, 2), 0.5)
+    with pytest.raises(UserError, match="posterior samples"):
+        predictions_of(get("mi_mcd"), point, None)
+    with pytest.raises(UserError, match="without features"):
+        predictions_of(get("badge"), point, None)
+    with pytest.raises(UserError, match="without probabilities"):
+        predictions_of(get("entropy"), None, None)
