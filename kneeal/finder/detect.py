@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kneeal.finder.networks import (
     COARSE_MM,
@@ -106,7 +107,7 @@ class Finder:
         small = small[:most, :most]
         if min(small.shape) < 16:
             return Findings((), ())
-        canvas = torch.from_numpy(small.astype(np.float32)[None, None] / 255)
+        canvas = _batch(small.astype(np.float32)[None, None] / np.float32(255))
         maps = self.coarse(canvas).sigmoid()[0].numpy()
         spots = [_peaks(maps[KNEE_MAP], small_mm, _KNEE_PEAK, _KNEES_APART_MM),
                  _peaks(maps[MARKER_MAP], small_mm, _MARKER_PEAK, _MARKERS_APART_MM)]  # fmt: skip
@@ -119,10 +120,9 @@ class Finder:
     ) -> list[FoundKnee]:
         if not spots:
             return []
-        first = self._margins(film, mm_per_px, [(spot, 0.0) for spot in spots])[0]
+        first = self._margins(film, mm_per_px, [(spot, 0.0) for spot in spots])[0][0]
         frames = [(_middle(ends), _angle(ends)) for ends in first]
-        second, kinds = self._margins(film, mm_per_px, frames)
-        mirrored, kinds_mirrored = self._margins(film, mm_per_px, frames, mirror=True)
+        (second, mirrored), (kinds, kinds_mirrored) = self._margins(film, mm_per_px, frames, mirror=True)
         knees = []
         for k in range(len(spots)):
             ends = (second[k] + mirrored[k]) / 2
@@ -142,17 +142,26 @@ class Finder:
         frames: list[tuple[tuple[float, float], float]],
         *,
         mirror: bool = False,
-    ) -> tuple[list[Points], NDArray[np.float64]]:
-        """The margins of the plateau on the film, seen in windows at these places and angles; and the classes."""
+    ) -> tuple[list[list[Points]], list[NDArray[np.float64]]]:
+        """The margins of the plateau on the film, seen in windows at these places and angles; and the classes.
+
+        With `mirror`, both come twice: as the windows are, and as their mirror images show.
+        """
         windows = np.stack([cut_window(film, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
+        seen = stretch(windows)
         if mirror:
-            windows = windows[:, :, ::-1]
-        maps, kinds = self.fine(torch.from_numpy(stretch(windows)))
+            # In one batch with the others, which costs less than two.
+            seen = np.concatenate([seen, seen[..., ::-1]])
+        maps, kinds = self.fine(_batch(seen))
         points = map_points(maps)[0].numpy().astype(np.float64)
+        looks = [points[: len(frames)]]
         if mirror:
-            points = (points * (-1.0, 1.0))[:, ::-1]
-        ends = [to_film(pair, spot, angle) for pair, (spot, angle) in zip(points, frames, strict=True)]
-        return ends, kinds.softmax(-1).numpy().astype(np.float64)
+            looks.append((points[len(frames) :] * (-1.0, 1.0))[:, ::-1])
+        ends = [
+            [to_film(pair, spot, angle) for pair, (spot, angle) in zip(look, frames, strict=True)] for look in looks
+        ]
+        shares = kinds.softmax(-1).numpy().astype(np.float64)
+        return ends, list(shares.reshape(len(looks), len(frames), -1))
 
     def _read_markers(
         self, film: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
@@ -160,7 +169,7 @@ class Finder:
         if not spots:
             return []
         windows = np.stack([cut_window(film, mm_per_px, spot, 0.0, MARKER_PX, MARKER_MM) for spot in spots])
-        kinds = self.marker(torch.from_numpy(stretch(windows))).softmax(-1).numpy()
+        kinds = self.marker(_batch(stretch(windows))).softmax(-1).numpy()
         best = kinds.argmax(1)
         found = [
             FoundMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
@@ -168,6 +177,11 @@ class Finder:
             if MARKER_CLASSES[kind]
         ]
         return sorted(found, key=lambda marker: marker.middle_mm)
+
+
+def _batch(pictures: NDArray[np.float32]) -> Tensor:
+    """A batch in the order of memory that convolutions on a processor are fastest with."""
+    return torch.from_numpy(pictures).contiguous(memory_format=torch.channels_last)
 
 
 def _peaks(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kneeal.errors import UserError
 from kneeal.finder.networks import CoarseNetwork, FineNetwork, MarkerNetwork
@@ -50,7 +51,17 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
         ) from error
     for network in networks:
         network.eval()
+        _fuse(network)
     return networks
+
+
+def _fuse(network: nn.Module) -> None:
+    """Fold each normalization into the convolution before it: the same function in half the passes over memory."""
+    for part in network.modules():
+        if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
+            part[0] = fuse_conv_bn_eval(cast(nn.Conv2d, part[0]), part[1])
+            part[1] = nn.Identity()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _fill(file: IO[bytes], networks: Mapping[str, nn.Module]) -> None:

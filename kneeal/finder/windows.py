@@ -59,8 +59,22 @@ def shrink(film: Grey8, mm_per_px: tuple[float, float], wanted: float) -> tuple[
     columns = min(width, max(1, round(width * mm_per_px[1] / wanted)))
     if (rows, columns) == (height, width):
         return film, mm_per_px
+    # Whole factors are ten times as fast as others. What is left is a factor of 2 to 4, so that nothing blurs.
+    factor = int(min(height / rows, width / columns) / 2)
+    film, (high, wide) = reduce_whole(film, factor), mm_per_px
+    mm_per_px = (high * factor, wide * factor) if factor > 1 else mm_per_px
+    height, width = film.shape
     small = cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), (mm_per_px[0] * height / rows, mm_per_px[1] * width / columns)
+
+
+def reduce_whole(film: Grey8, factor: int) -> Grey8:
+    """Each pixel the mean of `factor` x `factor`; what is left over at the right and lower edge is cut off."""
+    if factor <= 1:
+        return film
+    rows, columns = film.shape[0] // factor, film.shape[1] // factor
+    whole = film[: rows * factor, : columns * factor]
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def stretch(windows: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import codestream_size
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
-from kneeal.radiograph.levels import count_levels, lookup_table
+from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -101,7 +101,7 @@ def _read(
     if table is None:
         raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
     return DicomFilm(
-        grey=table[codes],
+        grey=look_up(table, codes),
         mm_per_px=spacing,
         patient_id=str(header.get("PatientID", "") or "").strip(),
         burned_in=str(header.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
@@ -156,7 +156,8 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
             f"{expected} bytes for {columns} x {rows} px of {allocated} bit",
             "fetch the file again, or correct Rows and Columns",
         )
-    pixels = pixel_array(header, raw=True, view_only=True)
+    # Unused bits are cleared below, without a further copy.
+    pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False)
     if pixels.shape != (rows, columns):
         raise RadiographError(
             "mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says", "remove the file"

@@ -6,12 +6,14 @@ value that can be stored, and looked up for each pixel.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 #: Percentiles at which the intensities of a radiograph are clipped.
 LOW_PERCENTILE, HIGH_PERCENTILE = 5.0, 99.0
-_BLOCK = 1 << 20
+#: Small enough for the cache of a processor.
+_BLOCK = 1 << 17
 
 
 def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[np.int64]:
@@ -19,8 +21,27 @@ def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[n
     flat = codes.reshape(-1)
     counts = np.zeros(n_levels, np.int64)
     for start in range(0, flat.size, _BLOCK):
-        counts += np.bincount(flat[start : start + _BLOCK], minlength=n_levels)
+        # Exact: a block has fewer pixels than float32 can count. Several times as fast as numpy.bincount.
+        block = flat[start : start + _BLOCK].reshape(1, -1)
+        counts += cv2.calcHist([block], [0], None, [n_levels], [0, n_levels]).ravel().astype(np.int64)
     return counts
+
+
+def look_up(table: NDArray[np.uint8], codes: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+    """``table[codes]``, in blocks: whole, the codes would be copied as 64-bit indices.
+
+    Args:
+        table: The grey of each code, uint8 [n].
+        codes: Codes below n, [H, W].
+
+    Returns:
+        uint8 [H, W].
+    """
+    grey = np.empty(codes.shape, np.uint8)
+    flat, out = codes.reshape(-1), grey.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        out[start : start + _BLOCK] = table[flat[start : start + _BLOCK]]
+    return grey
 
 
 def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], percent: float) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
-from kneeal.radiograph.levels import count_levels, lookup_table
+from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -37,8 +37,7 @@ def read_picture(path: Path, *, most_pixels: int) -> NDArray[np.uint8]:
     table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels))
     if table is None:
         raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
-    grey: NDArray[np.uint8] = table[codes]
-    return grey
+    return look_up(table, codes)
 
 
 def _codes(picture: Image.Image, most_pixels: int) -> NDArray[np.unsignedinteger]:
