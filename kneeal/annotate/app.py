@@ -19,7 +19,8 @@ from kneeal.annotate.rounds import Rounds, read_opinion
 from kneeal.annotate.rules import RULE
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
 from kneeal.annotate.store import RefusedError, Store, Task
-from kneeal.data.pictures import Box, KneePicture, Pictures, to_png
+from kneeal.data.pictures import Box, KneePicture, to_png
+from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS
 
 logger = logging.getLogger("kneeal.annotate")
