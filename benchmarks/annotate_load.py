@@ -28,8 +28,8 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: multiprocess
     from kneeal.annotate.rounds import Rounds
     from kneeal.annotate.security import Origin
     from kneeal.annotate.store import Store
-    from kneeal.data.pictures import Pictures
     from kneeal.data.prepared import PreparedDataset, write_prepared
+    from kneeal.exchange.pictures import Pictures
 
     ids = [f"{9000000 + k}_L" for k in range(knees)]
     rows = pd.DataFrame({"knee_id": ids, "patient_id": [i[:-2] for i in ids], "side": "L"})

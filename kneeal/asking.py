@@ -10,9 +10,9 @@ from typing import Any
 from kneeal import build
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.console import Console
-from kneeal.data.pictures import Pictures
 from kneeal.errors import UserError
 from kneeal.exchange.answers import read_answers
+from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
 from kneeal.job import finish, quiet_libraries
 from kneeal.loop.active import ActiveLearningLoop

@@ -36,6 +36,7 @@ from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.posterior import WITH_DROPOUT, make_runner
+from kneeal.run_lock import LOCK
 from kneeal.runner import Devices, LightningRunner
 from kneeal.stopping import stop_rule
 from kneeal.yaml_files import read_yaml
@@ -268,7 +269,7 @@ def open_run(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writ
         UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
     """
     folder = RunFolder(out, writer=writer)
-    occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN) for path in out.iterdir()))
+    occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
     if (out / CONFIG).is_file() and occupied:
         if writer and not resume:
             raise UserError(

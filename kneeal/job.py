@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,9 @@ from kneeal.config import RunConfig, flatten
 from kneeal.console import Console, NullConsole
 from kneeal.figures import draw_run_figures
 from kneeal.loop.events import FitProgress, LoopListener
-from kneeal.loop.folder import cannot_write
+from kneeal.loop.folder import RunFolder, cannot_write
+from kneeal.loop.oracle import SimulatedOracle
+from kneeal.run_lock import lock_run
 from kneeal.table import rounds_table
 
 
@@ -31,7 +34,8 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
         The run folder.
 
     Raises:
-        UserError: The configuration, the data set or the run folder is wrong, or the disk is full.
+        UserError: The configuration, the data set or the run folder is wrong, another process works on the run, or
+            the disk is full.
     """
     quiet_libraries()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
@@ -42,6 +46,13 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     build.make_strategies(config)
     out = out or build.default_out(config)
     folder = build.open_run(out, config, cohort, resume=resume, writer=writer)
+    with lock_run(out) if writer else nullcontext():
+        _run(config, cohort, folder, oracle, writer=writer)
+    return out
+
+
+def _run(config: RunConfig, cohort: build.Cohort, folder: RunFolder, oracle: SimulatedOracle, *, writer: bool) -> None:
+    """The loop with whoever listens, to the end."""
     listeners: list[LoopListener] = []
     progress: FitProgress = NullConsole()
     if writer:
@@ -54,7 +65,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
         kind = "cr" if config.loss.consistency else "naive"
         listeners.append(
             WandbTracker(
-                out,
+                folder.path,
                 mode=config.tracking.mode,
                 project=config.tracking.project,
                 entity=config.tracking.entity,
@@ -67,7 +78,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
         )
     loop = build.build_loop(config, cohort, folder, listeners=listeners, progress=progress)
     if writer:
-        _say_what(config, cohort, out)
+        _say_what(config, cohort, folder.path)
         finished = loop.finished_rounds()
         for listener in listeners:
             listener.run_started(flatten(config), finished)
@@ -80,7 +91,6 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
                 file=sys.stderr,
             )
         finish(folder.path)
-    return out
 
 
 def finish(out: Path) -> None:

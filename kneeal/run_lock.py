@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,10 @@ def lock_run(run: Path, name: str = LOCK) -> Iterator[None]:
     Raises:
         UserError: Another process holds it.
     """
-    import fcntl  # not on Windows, where the rest of the package works
-
     handle = os.open(run / name, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except OSError as error:
             raise UserError(
                 f"another process works on {run}", "one at a time", "wait until it is done, or stop it"
@@ -36,3 +35,14 @@ def lock_run(run: Path, name: str = LOCK) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _take(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -126,6 +126,20 @@ def test_two_processes_do_not_work_on_one_run(run: Path, tmp_path: Path) -> None
     done("tell", run, whole)
 
 
+def test_fit_does_not_work_on_a_run_that_another_process_has(tmp_path: Path) -> None:
+    rows = table(60, sites="AB")
+    rows["split"] = np.where(rows["site"] == "B", "test", "train")
+    rows.loc[:19, "split"] = "val"
+    rows["site"] = ""
+    write_prepared(tmp_path / "data", rows, pairs(120, 16), source="test", options={}, patch_px=16)
+    run = tmp_path / "run"
+    done("ask", run, "--data", tmp_path / "data", "--strategy", "mi_mcd", *QUICK)
+    fit = ("fit", "--resume", "--out", run, "--data", tmp_path / "data", "--strategy", "mi_mcd", *QUICK)
+    with lock_run(run):
+        refused(kneeal(*fit), "another process works on")
+    assert "run folder" in done(*fit)
+
+
 def test_what_a_run_needs(data: Path, tmp_path: Path) -> None:
     refused(kneeal("ask", tmp_path / "new"), "no data set")
     refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no file")

@@ -19,7 +19,8 @@ from kneeal.annotate.rounds import Rounds, read_opinion
 from kneeal.annotate.rules import RULE
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
 from kneeal.annotate.store import RefusedError, Store, Task
-from kneeal.data.pictures import Box, KneePicture, Pictures, to_png
+from kneeal.data.pictures import Box, KneePicture, to_png
+from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS
 
 logger = logging.getLogger("kneeal.annotate")
@@ -98,7 +99,8 @@ def make_app(
     for knee_id, patient in patients.items():
         others.setdefault(patient, []).append(knee_id)
 
-    def signed_in(request: Request) -> Session:
+    # Not in a thread, as other handlers are: with many readers, waiting for one's turn twice costs more than the look.
+    async def signed_in(request: Request) -> Session:
         session = people.session(request.cookies.get(COOKIE))
         if session is None:
             raise RefusedError(401, "nobody is signed in", "a session", "open a one-time link")
@@ -108,7 +110,7 @@ def make_app(
 
     signed = Annotated[Session, Depends(signed_in)]
 
-    def adjudicator(session: signed) -> Session:
+    async def adjudicator(session: signed) -> Session:
         if not session.adjudicates:
             raise RefusedError(403, "a page for adjudicators", "an adjudicator", "readers stay blind to each other")
         return session

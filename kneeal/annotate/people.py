@@ -40,6 +40,8 @@ class People:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: dict[str, tuple[Session, float]] = {}
+        self._ended: set[str] = set()
 
     def add(self, name: str, *, adjudicates: bool | None = None) -> int:
         """A reader by name, new or known.
@@ -64,6 +66,7 @@ class People:
                 db.execute("UPDATE reader SET adjudicates = ? WHERE name = ?", (adjudicates, name))
             return int(db.execute("SELECT id FROM reader WHERE name = ?", (name,)).fetchone()[0])
 
+        self._known.clear()  # what she may do can have changed
         return self._store.write(change)
 
     def names(self) -> list[str]:
@@ -123,19 +126,35 @@ class People:
         return key, session
 
     def session(self, key: str | None) -> Session | None:
-        """Who a cookie belongs to, None for nobody."""
+        """Who a cookie belongs to, None for nobody.
+
+        A session is looked up on disk once: only this object ends sessions while the server runs.
+        """
         if not key:
             return None
-        rows = self._store.read(
-            "SELECT reader.id, reader.name, reader.adjudicates, session.csrf FROM session "
-            "JOIN reader ON reader.id = session.reader WHERE session.digest = ? AND session.expires > ?",
-            (_digest(key), self._store.clock()),
-        )
-        return Session(rows[0]["id"], rows[0]["name"], bool(rows[0]["adjudicates"]), rows[0]["csrf"]) if rows else None
+        digest, now = _digest(key), self._store.clock()
+        if digest in self._ended:
+            return None
+        known = self._known.get(digest)
+        if known is None:
+            rows = self._store.read(
+                "SELECT reader.id, reader.name, reader.adjudicates, session.csrf, session.expires FROM session "
+                "JOIN reader ON reader.id = session.reader WHERE session.digest = ?",
+                (digest,),
+            )
+            if not rows:
+                return None
+            row = rows[0]
+            session = Session(row["id"], row["name"], bool(row["adjudicates"]), row["csrf"])
+            known = self._known[digest] = session, row["expires"]
+        session, expires = known
+        return session if expires > now else None
 
     def leave(self, key: str) -> None:
         """End a session."""
+        self._ended.add(_digest(key))  # first, so that nobody who looks it up just now brings it back
         self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
+        self._known.pop(_digest(key), None)
 
 
 def _digest(secret: str) -> str:

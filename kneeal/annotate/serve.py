@@ -16,8 +16,8 @@ from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
 from kneeal.asking import open_run
-from kneeal.data.pictures import Pictures
 from kneeal.errors import UserError
+from kneeal.exchange.pictures import Pictures
 from kneeal.loop.folder import cannot_write, write_atomic
 from kneeal.run_lock import lock_run
 

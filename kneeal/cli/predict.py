@@ -46,7 +46,7 @@ def predict(
     ] = False,
 ) -> None:
     """Grade knees: grade, five probabilities, total and epistemic uncertainty, and a flag for review."""
-    from kneeal.data.pictures import Pictures
+    from kneeal.exchange.pictures import Pictures
     from kneeal.predict.predicting import predict_dataset
 
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)

@@ -1,11 +1,7 @@
-"""The picture of a knee as a person sees it: the source picture with both patches marked, else the patches.
-
-Nothing here decides what the network sees; it says where on the source picture that lies.
-"""
+"""The picture of a knee as a person sees it, and where on it the patches lie that the network sees."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.folder import JOINT_OFFSET_MM, ROI_MM, read_grey
+from kneeal.data.folder import read_grey
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
-from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 
 _GAP_PX = 8
 _TOP_PX = FIELD_PX // 3
-#: Optional columns of the manifest: where the patches lie on the source picture, and its scale.
-BOX_COLUMNS = tuple(f"{patch}_{edge}" for patch in ("medial", "lateral") for edge in ("x", "y", "w", "h"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class KneePicture:
         medial: Where the medial patch lies, None if that is not known.
         lateral: Where the lateral patch lies.
         mm_per_px: Size of a pixel, None if that is not known.
-        full: Whether it is the source picture; if not, both patches side by side.
+        full: Whether it comes from the source picture, at its resolution; if not, it is both patches side by side.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,62 +45,6 @@ class KneePicture:
     lateral: Box | None
     mm_per_px: float | None
     full: bool
-
-
-class Pictures:
-    """Pictures of the knees of a prepared data set.
-
-    Args:
-        dataset: The data set.
-        images: Folder that the column `path` of its manifest is relative to; None shows the patches.
-    """
-
-    def __init__(self, dataset: PreparedDataset, images: Path | None = None) -> None:
-        if images is not None and not images.is_dir():
-            raise UserError(f"no folder {images}", "the folder that the pictures were prepared from", "check --images")
-        self._dataset = dataset
-        self._images = images
-        frame = dataset.manifest.frame
-        self._paths = dict(zip(dataset.manifest.ids, frame["path"], strict=True))
-        self._sides = dict(zip(dataset.manifest.ids, frame["side"], strict=True))
-
-    def side(self, knee_id: str) -> str:
-        """L or R."""
-        return str(self._sides[knee_id])
-
-    def source(self, knee_id: str) -> Path | None:
-        """The source file of a knee, None where it cannot be found. Never one outside the folder."""
-        if self._images is None or not self._paths[knee_id]:
-            return None
-        root = self._images.resolve()
-        path = (root / self._paths[knee_id]).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
-
-    def __getitem__(self, knee_id: str) -> KneePicture:
-        """The picture of a knee; its patches where the source picture cannot be found or read."""
-        path = self.source(knee_id)
-        if path is not None:
-            try:
-                return self._from_source(knee_id, read_picture(path))
-            except UserError:
-                pass  # the patches were cut from it once: they are what is left of it
-        pair = self._dataset.patches[self._dataset.row[knee_id]]
-        return side_by_side(np.asarray(pair), self.side(knee_id))
-
-    def _from_source(self, knee_id: str, pixels: NDArray[np.uint8]) -> KneePicture:
-        row = self._dataset.manifest.frame.iloc[self._dataset.row[knee_id]]
-        scale = _number(row.get("mm_per_px"))
-        edges = [_number(row.get(column)) for column in BOX_COLUMNS]
-        if all(edge is not None for edge in edges):
-            medial, lateral = Box(*edges[:4]), Box(*edges[4:])  # type: ignore[arg-type]
-            return KneePicture(pixels, medial, lateral, scale, full=True)
-        if self._dataset.info.get("source") != "folder" or pixels.shape[0] != pixels.shape[1]:
-            return KneePicture(pixels, None, None, scale, full=True)
-        options: Mapping[str, Any] = self._dataset.info.get("options", {})
-        mm_per_px = float(options.get("roi_mm", ROI_MM)) / pixels.shape[1]
-        offset = float(options.get("joint_offset_mm", JOINT_OFFSET_MM))
-        medial, lateral = patch_boxes(pixels.shape, mm_per_px, self.side(knee_id), joint_offset_mm=offset)
-        return KneePicture(pixels, medial, lateral, mm_per_px, full=True)
 
 
 def patch_boxes(
@@ -199,11 +136,3 @@ def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-6)), 0, 255)
     grey: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
     return grey
-
-
-def _number(text: object) -> float | None:
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None

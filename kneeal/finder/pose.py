@@ -60,10 +60,26 @@ def cut_patches(film: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: K
     Returns:
         uint8 [2, 128, 128], medial then lateral; see ``kneeal.data.patches``.
     """
+    region, region_mm_per_px = cut_region(film, mm_per_px, pose)
+    return cut_patch_pair(region, region_mm_per_px, pose.side)
+
+
+def cut_region(
+    film: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose
+) -> tuple[NDArray[np.uint8], float]:
+    """Turn the knee level and cut its 140 mm region, from which the patches are cut.
+
+    Args:
+        film: uint8 [H, W].
+        mm_per_px: Height and width of its pixels.
+        pose: The knee.
+
+    Returns:
+        uint8 [size, size] and the mm of its pixels.
+    """
     # The turned region has the film's own resolution: averaging comes after, when it is brought to 0.367 mm a pixel.
     size = round(REGION_MM / min(min(mm_per_px), MM_PER_PX))
-    region = cut_window(film, mm_per_px, pose.region_middle_mm, pose.angle_deg, size, REGION_MM / size)
-    return cut_patch_pair(region, REGION_MM / size, pose.side)
+    return cut_window(film, mm_per_px, pose.region_middle_mm, pose.angle_deg, size, REGION_MM / size), REGION_MM / size
 
 
 def leaves_film(shape: tuple[int, int], mm_per_px: tuple[float, float], pose: KneePose) -> bool:

@@ -90,7 +90,7 @@ class Site:
                 break
             if self.links and len(self.links) == max(1, self.options.count("--reader")):
                 break
-        for _ in range(600):
+        for _ in range(1800):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
@@ -108,7 +108,7 @@ class Site:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         self.log.close()
@@ -125,20 +125,22 @@ class Reader:
 
     Args:
         port: Of the server.
-        secret: Of a one-time link.
+        secret: Of a one-time link; None: not signed in yet.
     """
 
-    def __init__(self, port: int, secret: str) -> None:
+    def __init__(self, port: int, secret: str | None = None) -> None:
         self.port = port
         self.csrf = self.cookie = ""
         self.connect()
+        if secret is None:
+            return
         status, _, headers = self.call("POST", "/api/enter", {"secret": secret})
         assert status == 200
         self.cookie = headers["set-cookie"].partition(";")[0]
         self.csrf = self.call("GET", "/api/me")[1]["csrf"]
 
     def connect(self) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any, dict[str, str]]:
         headers = {"origin": f"http://127.0.0.1:{self.port}", "cookie": self.cookie, "x-kneeal-csrf": self.csrf}

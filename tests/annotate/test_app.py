@@ -21,9 +21,9 @@ from kneeal.annotate.people import People
 from kneeal.annotate.rounds import Rounds
 from kneeal.annotate.security import HEADERS, Origin
 from kneeal.annotate.store import Store
-from kneeal.data.pictures import Pictures
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
+from kneeal.exchange.pictures import Pictures
 
 HOME = "http://127.0.0.1:8010"
 NUMBERS = count()

@@ -22,9 +22,12 @@ from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="there is no chromium with chromedriver on this machine"
-)
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no chromium with chromedriver on this machine"),
+    pytest.mark.timeout(1200),  # a loaded machine needs a minute for the imports of the server alone
+]
+#: Each test is a reader of its own; all read the same 50 knees.
+READERS = ("Dr Ann", "Dr Ben", "Dr Cleo", "Dr Dan")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1024,900"
@@ -52,7 +55,7 @@ class Page:
         return self.driver.find_element(By.ID, name).text
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        end = time.monotonic() + 40
+        end = time.monotonic() + 240
         while time.monotonic() < end:
             if found := condition():
                 return found
@@ -80,62 +83,85 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     page.driver.quit()
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    options = [part for name in READERS for part in ("--reader", name)]
+    run = make_run(tmp_path_factory.mktemp("site"), 50)
+    with Site(run, *options, "--adjudicator", "Dr Dan", "--reads", str(len(READERS))) as site:
+        yield site
+
+
 @pytest.fixture
 def page(browser: Page) -> Page:
+    browser.driver.get("about:blank")
     browser.driver.delete_all_cookies()
     browser.driver.set_window_size(1024, 900)
     return browser
 
 
-def stored(run: Path) -> list[tuple[Any, ...]]:
-    store = Store(run / STORE)
+def enter(page: Page, site: Site, name: str) -> None:
+    """Sign a reader in, and wait for her first knee."""
+    page.driver.get(site.address)
+    page.driver.delete_all_cookies()
+    page.driver.get("about:blank")  # else a new fragment alone loads nothing
+    page.driver.get(site.address + "#" + site.links[name])
+    page.settle()
+
+
+def stored(site: Site, name: str, columns: str = "task, kl, reason, undone, replaces") -> list[tuple[Any, ...]]:
+    """The answers of a reader, oldest first."""
+    store = Store(site.run / STORE)
     try:
-        return [tuple(r) for r in store.read("SELECT task, kl, reason, undone, replaces FROM answer ORDER BY id")]
+        query = (
+            f"SELECT {columns} FROM answer JOIN task ON task.id = answer.task JOIN reader ON reader.id = task.reader "
+            "WHERE reader.name = ? ORDER BY answer.id"
+        )
+        return [tuple(row) for row in store.read(query, (name,))]
     finally:
         store.close()
 
 
-def test_fifty_knees_by_keyboard(tmp_path: Path, page: Page) -> None:
-    run = make_run(tmp_path, 50)
-    with Site(run, "--reader", "Dr Ann") as site:
-        page.driver.get(site.address + "#" + site.links["Dr Ann"])
-        page.settle()
-        assert "#" not in page.driver.current_url  # the secret is gone from the address
-        assert page.text("progress") == "0 read, 50 left"
-        for k in range(15):
-            page.grade(str(k % 5))
-        # undo, and another grade
-        before = page.ready()
-        page.press("z")
-        page.until(lambda: page.ready() not in ("", before), "undo")
-        page.grade("3")
-        assert stored(run)[-2:] == [(15, None, None, 1, 15), (15, 3, None, 0, 16)]
-        # unreadable, with a reason
-        page.settle()
-        page.press("u")
-        page.grade("3")
-        assert stored(run)[-1][1:3] == (None, "implant or hardware")
-        # reload in the middle: the same knee
-        page.settle()
-        before = page.ready()
-        page.driver.refresh()
-        page.settle()
-        assert page.ready() == before
-        # kill the server in the middle, answer meanwhile, and go on
-        page.grade("2")
-        page.settle()
-        before = page.ready()
-        site.kill()
-        page.press("4")
-        page.until(lambda: "Not saved yet" in page.text("notice"), "the notice")
-        assert page.ready() == before  # the page does not move on
-        site.start()
-        page.until(lambda: page.ready() not in ("", before), "the answer after the restart")
-        assert stored(run)[-1][1] == 4
-        while page.view() != "wait":
-            page.grade("1")
-        assert "answered" in page.text("wait-title")
-        rows = stored(run)
+def test_fifty_knees_by_keyboard(site: Site, page: Page) -> None:
+    name = "Dr Ann"
+    enter(page, site, name)
+    assert "#" not in page.driver.current_url  # the secret is gone from the address
+    assert page.text("progress") == "0 read, 50 left"
+    for k in range(15):
+        page.grade(str(k % 5))
+    # undo, and another grade
+    task, last = stored(site, name, "task, answer.id")[-1]
+    before = page.ready()
+    page.press("z")
+    page.until(lambda: page.ready() not in ("", before), "undo")
+    page.grade("3")
+    undone = stored(site, name, "answer.id")[-2][0]
+    assert stored(site, name)[-2:] == [(task, None, None, 1, last), (task, 3, None, 0, undone)]
+    # unreadable, with a reason
+    page.settle()
+    page.press("u")
+    page.grade("3")
+    assert stored(site, name)[-1][1:3] == (None, "implant or hardware")
+    # reload in the middle: the same knee
+    page.settle()
+    before = page.ready()
+    page.driver.refresh()
+    page.settle()
+    assert page.ready() == before
+    # kill the server in the middle, answer meanwhile, and go on
+    page.grade("2")
+    page.settle()
+    before = page.ready()
+    site.kill()
+    page.press("4")
+    page.until(lambda: "Not saved yet" in page.text("notice"), "the notice")
+    assert page.ready() == before  # the page does not move on
+    site.start()
+    page.until(lambda: page.ready() not in ("", before), "the answer after the restart")
+    assert stored(site, name)[-1][1] == 4
+    while page.view() != "wait":
+        page.grade("1")
+    assert page.text("wait-title")
+    rows = stored(site, name)
     holding = {task: (kl, reason) for task, kl, reason, *_ in rows}
     assert len(holding) == 50 and len(rows) == 52
     assert [kl for kl, _ in list(holding.values())[:14]] == [k % 5 for k in range(14)]
@@ -143,73 +169,67 @@ def test_fifty_knees_by_keyboard(tmp_path: Path, page: Page) -> None:
     assert [entry for entry in severe if entry["level"] == "SEVERE"] == []
 
 
-def test_the_picture_is_worked_with_keys_and_mouse(tmp_path: Path, page: Page) -> None:
-    run = make_run(tmp_path, 6)
+def test_the_picture_is_worked_with_keys_and_mouse(site: Site, page: Page) -> None:
+    name = "Dr Ben"
     script = page.driver.execute_script
-    with Site(run, "--reader", "Dr Ann") as site:
-        page.driver.get(site.address + "#" + site.links["Dr Ann"])
-        page.settle()
-        assert script("return [viewer.layer.width, viewer.layer.height]") == [300, 300]  # full resolution
-        level, width = script("return [viewer.level, viewer.width]")
-        page.press("\ue015", "\ue014")  # down, right
-        assert script("return [viewer.level, viewer.width]") == [level + 4, width + 6]
-        canvas = page.driver.find_element(By.ID, "picture")
-        ActionChains(page.driver).move_to_element(canvas).click_and_hold().move_by_offset(50, 20).release().perform()
-        assert script("return viewer.width") > width + 6 and script("return viewer.level") > level + 4
-        scale = script("return viewer.scale")
-        page.press("+")
-        assert script("return viewer.scale") > scale
-        page.press("i")
-        assert script("return viewer.inverted")
-        assert script("return document.querySelector('[data-tool=invert]').getAttribute('aria-pressed')") == "true"
-        page.press("r")
-        assert script("return [viewer.level, viewer.width, viewer.scale, viewer.inverted]") == [
-            level, width, scale, False
-        ]  # fmt: skip
-        # 30 px of 110 / 300 mm, by keys alone
-        page.press("m", "\ue007", *["\ue014"] * 30, "\ue007")
-        assert page.text("measured") == "Measured: 11.0 mm"
-        page.press("m")
-        # the other knee is for looking only
-        page.press("o")
-        page.until(lambda: "Other knee" in page.text("stage-note"), "the other knee")
-        page.press("2")
-        assert "This is the other knee" in page.text("notice") and stored(run) == []
-        page.press("o")
-        page.until(lambda: "Other knee" not in page.text("stage-note"), "back")
-        page.grade("2")
-        assert script("return document.getElementById('prediction').open") is False  # hidden by default
-        page.settle()
-        page.press("p")
-        page.until(lambda: script("return document.getElementById('prediction').open"), "the prediction")
-        assert "No network has seen this knee" in page.text("prediction")
-        page.press("\ue00c")
-        page.settle()
-        page.press("2", "2", "2", "2")  # a finger that bounces grades no knee that nobody saw
-        page.settle()
-        assert len(stored(run)) == 2
-    store = Store(run / STORE)
-    assert '"mm": 11.0' in store.read("SELECT measurements FROM answer")[0][0]
-    store.close()
+    enter(page, site, name)
+    assert script("return [viewer.layer.width, viewer.layer.height]") == [300, 300]  # full resolution
+    level, width = script("return [viewer.level, viewer.width]")
+    page.press("\ue015", "\ue014")  # down, right
+    assert script("return [viewer.level, viewer.width]") == [level + 4, width + 6]
+    canvas = page.driver.find_element(By.ID, "picture")
+    ActionChains(page.driver).move_to_element(canvas).click_and_hold().move_by_offset(50, 20).release().perform()
+    assert script("return viewer.width") > width + 6 and script("return viewer.level") > level + 4
+    scale = script("return viewer.scale")
+    page.press("+")
+    assert script("return viewer.scale") > scale
+    page.press("i")
+    assert script("return viewer.inverted")
+    assert script("return document.querySelector('[data-tool=invert]').getAttribute('aria-pressed')") == "true"
+    page.press("r")
+    assert script("return [viewer.level, viewer.width, viewer.scale, viewer.inverted]") == [
+        level, width, scale, False
+    ]  # fmt: skip
+    # 30 px of 110 / 300 mm, by keys alone
+    page.press("m", "\ue007", *["\ue014"] * 30, "\ue007")
+    assert page.text("measured") == "Measured: 11.0 mm"
+    page.press("m")
+    # the other knee is for looking only
+    page.press("o")
+    page.until(lambda: "Other knee" in page.text("stage-note"), "the other knee")
+    page.press("2")
+    assert "This is the other knee" in page.text("notice") and stored(site, name) == []
+    page.press("o")
+    page.until(lambda: "Other knee" not in page.text("stage-note"), "back")
+    page.grade("2")
+    assert script("return document.getElementById('prediction').open") is False  # hidden by default
+    page.settle()
+    page.press("p")
+    page.until(lambda: script("return document.getElementById('prediction').open"), "the prediction")
+    assert "No network has seen this knee" in page.text("prediction")
+    page.press("\ue00c")
+    page.settle()
+    page.press("2", "2", "2", "2")  # a finger that bounces grades no knee that nobody saw
+    page.settle()
+    assert len(stored(site, name)) == 2
+    assert '"mm": 11.0' in stored(site, name, "measurements")[0][0]
 
 
-def test_two_windows_of_one_reader(tmp_path: Path, page: Page) -> None:
-    run = make_run(tmp_path, 6)
-    with Site(run, "--reader", "Dr Ann", "--reader", "Dr Ben") as site:
-        page.driver.get(site.address + "#" + site.links["Dr Ann"])
-        page.settle()
-        other = Reader(site.port, site.links["Dr Ben"])
-        cookie = page.driver.get_cookie("kneeal_session")
-        assert cookie is not None and cookie["httpOnly"] and cookie["sameSite"] == "Strict"
-        other.cookie = f"kneeal_session={cookie['value']}"  # her own second window
-        other.csrf = other.call("GET", "/api/me")[1]["csrf"]
-        task = other.call("GET", "/api/next")[1]["task"]
-        assert other.answer(task, 1, "w" * 32)[0] == 200
-        before = page.ready()
-        page.press("4")  # in the window that does not know
-        page.until(lambda: page.ready() not in ("", before), "the next knee")
-        assert "stale page" in page.text("notice")
-        assert [row[1] for row in stored(run)] == [1]
+def test_two_windows_of_one_reader(site: Site, page: Page) -> None:
+    name = "Dr Cleo"
+    enter(page, site, name)
+    other = Reader(site.port)
+    cookie = page.driver.get_cookie("kneeal_session")
+    assert cookie is not None and cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+    other.cookie = f"kneeal_session={cookie['value']}"  # her own second window
+    other.csrf = other.call("GET", "/api/me")[1]["csrf"]
+    task = other.call("GET", "/api/next")[1]["task"]
+    assert other.answer(task, 1, "w" * 32)[0] == 200
+    before = page.ready()
+    page.press("4")  # in the window that does not know
+    page.until(lambda: page.ready() not in ("", before), "the next knee")
+    assert "stale page" in page.text("notice")
+    assert [row[1] for row in stored(site, name)] == [1]
 
 
 CONTRAST = """
@@ -237,38 +257,34 @@ return [...document.querySelectorAll('button, a, canvas, dialog, section:not(#vi
 """
 
 
-def test_contrast_names_and_width(tmp_path: Path, page: Page) -> None:
-    run = make_run(tmp_path, 6)
-    with Site(run, "--reader", "Dr Ann") as site:
-        page.driver.get(site.address)
-        page.until(lambda: page.view() == "enter", "the sign-in page")
+def test_contrast_names_and_width(site: Site, page: Page) -> None:
+    page.driver.get(site.address)
+    page.until(lambda: page.view() == "enter", "the sign-in page")
+    assert page.driver.execute_script(CONTRAST) == []
+    enter(page, site, "Dr Dan")
+    for width in (1024, 768):
+        page.driver.set_window_size(width, 900)
         assert page.driver.execute_script(CONTRAST) == []
-        page.driver.get(site.address + "#" + site.links["Dr Ann"])
-        page.driver.refresh()
-        page.settle()
-        for width in (1024, 768):
-            page.driver.set_window_size(width, 900)
-            assert page.driver.execute_script(CONTRAST) == []
-            assert page.driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-        page.driver.set_window_size(1024, 768)
-        below = page.driver.execute_script(OUT_OF_SIGHT)
-        assert below == 0  # all tools in sight
-        assert page.driver.execute_script(NAMELESS) == []
-        for key in ("u", "?"):
-            page.press(key)
-            assert page.driver.execute_script("return document.querySelectorAll('dialog[open]').length") == 1
-            assert page.driver.execute_script(CONTRAST) == []
-            page.press("\ue00c")
-        # every button can be reached by Tab alone
-        reached = set()
-        for _ in range(30):
-            page.press("\ue004")
-            reached.add(page.driver.execute_script("return document.activeElement.textContent.trim()"))
-        wanted = page.driver.execute_script(
-            "return [...document.querySelectorAll('button:enabled')].filter(e => e.checkVisibility())"
-            ".map(e => e.textContent.trim())"
-        )
-        assert set(wanted) <= reached
-        page.driver.find_element(By.ID, "show-agreement").click()
-        page.until(lambda: page.view() == "agreement", "the agreement")
+        assert page.driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    page.driver.set_window_size(1024, 768)
+    below = page.driver.execute_script(OUT_OF_SIGHT)
+    assert below == 0  # all tools in sight
+    assert page.driver.execute_script(NAMELESS) == []
+    for key in ("u", "?"):
+        page.press(key)
+        assert page.driver.execute_script("return document.querySelectorAll('dialog[open]').length") == 1
         assert page.driver.execute_script(CONTRAST) == []
+        page.press("\ue00c")
+    # every button can be reached by Tab alone
+    reached = set()
+    for _ in range(30):
+        page.press("\ue004")
+        reached.add(page.driver.execute_script("return document.activeElement.textContent.trim()"))
+    wanted = page.driver.execute_script(
+        "return [...document.querySelectorAll('button:enabled')].filter(e => e.checkVisibility())"
+        ".map(e => e.textContent.trim())"
+    )
+    assert set(wanted) <= reached
+    page.driver.find_element(By.ID, "show-agreement").click()
+    page.until(lambda: page.view() == "agreement", "the agreement")
+    assert page.driver.execute_script(CONTRAST) == []

@@ -1,19 +1,14 @@
-"""Where the patches lie on the source picture, and what a reader sees where there is none."""
+"""Where the patches lie on a picture, and how pictures are written."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from knees import pairs, table
 
-from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
-from kneeal.data.pictures import Box, Pictures, patch_boxes, side_by_side, to_png
-from kneeal.data.prepared import PreparedDataset, write_prepared
+from kneeal.data.patches import MM_PER_PX, cut_patch_pair
+from kneeal.data.pictures import Box, patch_boxes, side_by_side, to_png
 
 
 def crop(picture: np.ndarray, box: Box) -> np.ndarray:
@@ -50,51 +45,6 @@ def test_the_patches_side_by_side_lie_as_in_the_picture(side: str) -> None:
     for box, there in zip(boxes, (shown.medial, shown.lateral), strict=True):
         assert there is not None
         np.testing.assert_array_equal(crop(shown.pixels, there), crop(picture, box))
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> PreparedDataset:
-    rows = table(3)
-    write_prepared(tmp_path / "data", rows, pairs(6), source="folder", options={"roi_mm": 110.0, "joint_offset_mm": 0})
-    return PreparedDataset.open(tmp_path / "data")
-
-
-def test_the_source_picture_is_shown_where_it_is(dataset: PreparedDataset, tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    first, second = dataset.manifest.ids[:2]
-    picture = np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)
-    (images / "0.png").write_bytes(to_png(picture))
-    shown = Pictures(dataset, images)[first]
-    assert shown.full and shown.mm_per_px == pytest.approx(110 / 600)
-    np.testing.assert_array_equal(shown.pixels, picture)
-    assert shown.medial is not None and shown.medial.width == pytest.approx(600 / 300 * PATCH_PX)
-    (images / "0.png").write_bytes(b"broken")
-    assert not Pictures(dataset, images)[second].full
-    assert not Pictures(dataset)[first].full
-
-
-def test_no_file_outside_the_folder_is_shown(tmp_path: Path) -> None:
-    rows = table(1)
-    rows["path"] = ["../secret.png", "/etc/hostname"]
-    (tmp_path / "images").mkdir()
-    (tmp_path / "secret.png").write_bytes(to_png(np.arange(16, dtype=np.uint8).reshape(4, 4)))
-    write_prepared(tmp_path / "data", rows, pairs(2), source="folder", options={})
-    pictures = Pictures(PreparedDataset.open(tmp_path / "data"), tmp_path / "images")
-    assert [pictures.source(i) for i in rows["knee_id"]] == [None, None]
-
-
-def test_boxes_that_the_manifest_gives_come_first(tmp_path: Path) -> None:
-    rows = table(1)
-    for k, name in enumerate(f"{p}_{e}" for p in ("medial", "lateral") for e in "xywh"):
-        rows[name] = str(k + 0.5)
-    rows["mm_per_px"] = "0.2"
-    (tmp_path / "images").mkdir()
-    cv2.imwrite(str(tmp_path / "images/0.png"), np.arange(2400, dtype=np.uint16).reshape(40, 60))
-    write_prepared(tmp_path / "data", rows, pairs(2), source="dicom", options={})
-    shown = Pictures(PreparedDataset.open(tmp_path / "data"), tmp_path / "images")[rows["knee_id"][0]]
-    assert shown.medial == Box(0.5, 1.5, 2.5, 3.5) and shown.lateral == Box(4.5, 5.5, 6.5, 7.5)
-    assert shown.mm_per_px == 0.2 and shown.pixels.dtype == np.uint8 and shown.pixels.max() == 255
 
 
 def test_a_png_holds_nothing_but_pixels() -> None:

@@ -1,0 +1,101 @@
+"""The pictures of a data set's knees for a person: from the source files with both patches marked, else the patches.
+
+Nothing here decides what the network sees; it says where on the source picture that lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneeal.data.folder import JOINT_OFFSET_MM, ROI_MM
+from kneeal.data.pictures import KneePicture, patch_boxes, read_picture, side_by_side
+from kneeal.data.prepared import PreparedDataset
+from kneeal.errors import UserError
+from kneeal.finder.pose import KneePose, cut_region
+from kneeal.radiograph.reader import ReadOptions, read_radiograph
+
+#: Columns of the manifest that say where on its film a knee is; `kneeal.archive` writes them.
+POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
+#: Pictures kept: a page asks for the size and then for the pixels, and reading a film takes a good part of a second.
+_KEPT = 16
+
+
+class Pictures:
+    """Pictures of the knees of a prepared data set; safe for many threads.
+
+    Args:
+        dataset: The data set.
+        images: Folder that the column `path` of its manifest is relative to; None shows the patches.
+    """
+
+    def __init__(self, dataset: PreparedDataset, images: Path | None = None) -> None:
+        if images is not None and not images.is_dir():
+            raise UserError(f"no folder {images}", "the folder that the pictures were prepared from", "check --images")
+        self._dataset = dataset
+        self._images = images
+        frame = dataset.manifest.frame
+        self._paths = dict(zip(dataset.manifest.ids, frame["path"], strict=True))
+        self._sides = dict(zip(dataset.manifest.ids, frame["side"], strict=True))
+        self._options: Mapping[str, Any] = dataset.info.get("options", {})
+        self._read = lru_cache(maxsize=_KEPT)(self._from_source)
+
+    def side(self, knee_id: str) -> str:
+        """L or R."""
+        return str(self._sides[knee_id])
+
+    def source(self, knee_id: str) -> Path | None:
+        """The source file of a knee, None where it cannot be found. Never one outside the folder."""
+        if self._images is None or not self._paths[knee_id]:
+            return None
+        root = self._images.resolve()
+        path = (root / self._paths[knee_id]).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+
+    def __getitem__(self, knee_id: str) -> KneePicture:
+        """The picture of a knee; its patches where the source picture cannot be found or read."""
+        path = self.source(knee_id)
+        if path is not None:
+            try:
+                return self._read(knee_id, path)
+            except UserError:
+                pass  # the patches were cut from it once: they are what is left of it
+        pair = self._dataset.patches[self._dataset.row[knee_id]]
+        return side_by_side(np.asarray(pair), self.side(knee_id))
+
+    def _from_source(self, knee_id: str, path: Path) -> KneePicture:
+        pose = self._pose(knee_id)
+        if pose is not None:
+            return self._from_film(path, pose)
+        pixels = read_picture(path)
+        if self._dataset.info.get("source") != "folder" or pixels.shape[0] != pixels.shape[1]:
+            return KneePicture(pixels, None, None, None, full=True)
+        mm_per_px = float(self._options.get("roi_mm", ROI_MM)) / pixels.shape[1]
+        offset = float(self._options.get("joint_offset_mm", JOINT_OFFSET_MM))
+        boxes = patch_boxes(pixels.shape, mm_per_px, self.side(knee_id), joint_offset_mm=offset)
+        return KneePicture(pixels, *boxes, mm_per_px, full=True)
+
+    def _pose(self, knee_id: str) -> KneePose | None:
+        row = self._dataset.manifest.frame.iloc[self._dataset.row[knee_id]]
+        x, y, angle = (_number(row.get(column)) for column in POSE_COLUMNS)
+        return None if x is None or y is None or angle is None else KneePose(self.side(knee_id), (x, y), angle)
+
+    def _from_film(self, path: Path, pose: KneePose) -> KneePicture:
+        """The region that the patches were cut from: read as it was then, at the film's resolution."""
+        apply_voi = bool(self._options.get("apply_voi", True))
+        options = ReadOptions(self._options.get("mm_per_px"), self._options.get("magnification"), apply_voi)
+        film = read_radiograph(path, options)
+        region, mm_per_px = cut_region(film.grey, film.mm_per_px, pose)
+        return KneePicture(region, *patch_boxes(region.shape, mm_per_px, pose.side), mm_per_px, full=True)
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
