@@ -52,7 +52,7 @@ def test_wrong_settings_are_said(setting: dict[str, object], message: str) -> No
 
 
 def test_the_first_query_is_random_unless_asked_otherwise() -> None:
-    assert around.first_query(validate({}), COHORT, None) is random_first_query  # type: ignore[arg-type]
+    assert around.first_query(validate({}), COHORT, None, 20) is random_first_query  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["typiclust", "probcover", "kmeans", "coreset"])
