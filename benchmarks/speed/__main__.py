@@ -87,7 +87,8 @@ def main() -> None:
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    device = torch.device(arguments.device)
+    # With its number, so that it is equal to the device of tensors.
+    device = torch.device("cuda", 0) if arguments.device == "cuda" else torch.device("cpu")
     todo = tiny(device) if arguments.tiny else sections(device, quick=arguments.quick)
     unknown = set(arguments.only or ()) - set(todo)
     if unknown:
