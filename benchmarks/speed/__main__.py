@@ -49,7 +49,9 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
         "prediction": lambda: prediction.rows(replace(small, n_knees=min(small.n_knees, 256))),
         "prediction-full": lambda: prediction.rows(replace(full, n_knees=min(full.n_knees, 256))),
         "training": lambda: training.rows(small),
-        "training-full": lambda: training.rows(replace(full, n_knees=max(4, full.n_knees)), workers=(0, 2)),
+        "training-full": lambda: training.rows(
+            replace(full, n_knees=max(4 if quick else 16, full.n_knees)), workers=(0, 2)
+        ),
         "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),
@@ -85,7 +87,8 @@ def main() -> None:
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    device = torch.device(arguments.device)
+    # With its number, so that it is equal to the device of tensors.
+    device = torch.device("cuda", 0) if arguments.device == "cuda" else torch.device("cpu")
     todo = tiny(device) if arguments.tiny else sections(device, quick=arguments.quick)
     unknown = set(arguments.only or ()) - set(todo)
     if unknown:
