@@ -47,7 +47,7 @@ def baal_heuristic(
                 predictions = np.concatenate([np.asarray(part) for part in predictions])
             probs = to_prob(np.asarray(predictions))
             probs = probs.swapaxes(1, 2) if probs.ndim == 3 else probs
-            return predictions_of(strategy, probs, features() if features is not None else None)
+            return predictions_of(strategy, len(probs), probs, features() if features is not None else None)
 
         def compute_score(self, predictions: Any, target_predictions: Any = None) -> Any:
             return strategy.score(self._given(predictions)).numpy()

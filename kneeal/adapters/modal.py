@@ -50,6 +50,7 @@ def modal_query_strategy(
         known = learner.X_training
         predictions = predictions_of(
             strategy,
+            np.shape(pool)[0],
             None if strategy.posterior is Posterior.NONE else predict(learner, pool),
             vectors(learner, pool) if strategy.needs_features else None,
         )

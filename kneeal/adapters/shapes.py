@@ -10,11 +10,12 @@ from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.errors import UserError
 
 
-def predictions_of(strategy: Strategy, probs: Any, features: Any) -> Predictions:
+def predictions_of(strategy: Strategy, n: int, probs: Any, features: Any) -> Predictions:
     """What a strategy needs, from arrays.
 
     Args:
         strategy: Any strategy.
+        n: Size of the pool N.
         probs: Probabilities [N, K, C], or [N, C]; None where the strategy needs none.
         features: [N, F]; None where it needs none.
 
@@ -44,7 +45,6 @@ def predictions_of(strategy: Strategy, probs: Any, features: Any) -> Predictions
         features = None
     elif features is None:
         raise UserError(f"{name} without features", "feature vectors [N, F] of the pool", "give `features`")
-    n = len(features) if log_probs is None and features is not None else len(probs)
     vectors = None if features is None else torch.as_tensor(features).float()
     return Predictions(tuple(str(k) for k in range(n)), log_probs, vectors)
 

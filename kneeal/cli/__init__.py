@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from kneeal import __version__
-from kneeal.cli import annotate, ask, fit, listing, predict, prepare, report, stopping, study
+from kneeal.cli import annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study
 from kneeal.errors import UserError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for family in (annotate, ask, fit, listing, predict, prepare, report, stopping, study):
+for family in (annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study):
     family.register(app)
 
 

@@ -76,7 +76,7 @@ def test_a_batch_is_chosen_together() -> None:
     probs = np.repeat(probabilities(n=12), 5, axis=0)  # five copies of each
     ranks = baal_heuristic(get("batch_bald"), query_size=4, seed=3).get_ranks(probs)[0]
     assert len({r // 5 for r in ranks[:4].tolist()}) > 1
-    pool = predictions_of(get("batch_bald"), probs.swapaxes(1, 2), None)
+    pool = predictions_of(get("batch_bald"), len(probs), probs.swapaxes(1, 2), None)
     from kneeal.seeds import derive_seed
 
     chosen = get("batch_bald").select(pool, 4, seed=derive_seed(3, "query", 60))

@@ -35,7 +35,7 @@ def learner(strategy: str, **options: Any) -> Any:
 
 def test_the_query_is_modals_own() -> None:
     ours = learner("margin")
-    theirs = uncertainty.margin_sampling(ours, X[12:], n_instances=6)
+    theirs, _ = uncertainty.margin_sampling(ours, X[12:], n_instances=6)
     positions, samples = ours.query(X[12:], n_instances=6)
     assert set(positions) == set(theirs)
     np.testing.assert_array_equal(samples, X[12:][positions])

@@ -1,0 +1,38 @@
+"""`kneeal pretrain`: weights from knees without grades."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(pretrain)
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option(help="File for the weights, for `fit --init`.")],
+    data: Annotated[Path | None, typer.Option(help="Prepared data set.")] = None,
+    method: Annotated[str, typer.Option(help="simsiam or vicreg.")] = "simsiam",
+    epochs: Annotated[int, typer.Option(min=1, help="How often each knee is seen.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=2, help="Knees a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start of its cosine.")] = 1e-3,
+    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: demo, paper.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Train the network on the training knees without their grades (needs kneeal[pretrain])."""
+    from kneeal import config as configuration
+
+    flags = {"data.dir": None if data is None else str(data), "seed": seed, "compute.accelerator": accelerator}
+    resolved = configuration.resolve(config, settings or (), flags)
+
+    from kneeal.pretrain_job import run_pretrain
+
+    run_pretrain(resolved, out, method=method, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)

@@ -1,0 +1,72 @@
+"""`kneeal pretrain` from a resolved configuration to a file of weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from kneeal import build
+from kneeal.config import RunConfig
+from kneeal.data.device_views import DeviceViews
+from kneeal.data.store import PatchStore, StoredPatches
+from kneeal.errors import UserError
+from kneeal.pretraining.methods import make_objective
+from kneeal.pretraining.train import pretrain, write_weights
+from kneeal.seeds import derive_seed
+
+
+def run_pretrain(
+    config: RunConfig, out: Path, *, method: str, epochs: int, batch_size: int, learning_rate: float
+) -> None:
+    """Train on the training knees of the division, and of no other: test and validation knees stay unseen.
+
+    Args:
+        config: The resolved configuration; its network, views, data set and seed are used.
+        out: The file.
+        method: See `make_objective`.
+        epochs: How often each knee is seen.
+        batch_size: Knees a step.
+        learning_rate: Of Adam, at the start.
+
+    Raises:
+        UserError: The settings or the data set are wrong, lightly is not installed, or the file is there.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
+    torch.manual_seed(derive_seed(config.seed, "pretrain"))
+    network = build.make_network(config)
+    objective = make_objective(method, network.classifier.in_features)  # type: ignore[union-attr,arg-type]
+    cohort = build.open_cohort(config)
+    ids = tuple(cohort.splits.train)
+    size, device = config.data.patch_size, _device(config.compute.accelerator)
+    print(f"{method} on {len(ids)} knees without their grades, {epochs} epochs, on {device}", file=sys.stderr)
+
+    def told(epoch: int, loss: float) -> None:
+        print(f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}", file=sys.stderr)
+
+    pretrain(
+        network,
+        objective,
+        PatchStore(StoredPatches(cohort.dataset.patches, cohort.dataset.row), size),
+        ids,
+        DeviceViews(size, **config.views.model_dump(exclude={"where"})),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=config.seed,
+        device=device,
+        told=told,
+    )
+    write_weights(network, out)
+    print(f"weights: {out}")
+
+
+def _device(accelerator: str) -> str:
+    has = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        accelerator = next(name for name in ("gpu", "mps", "cpu") if has[name])
+    if not has[accelerator]:
+        raise UserError(f"no {accelerator} on this machine", "a device that is there", "choose --accelerator cpu")
+    return "cuda" if accelerator == "gpu" else accelerator

@@ -1,0 +1,1 @@
+"""Weights from knees without grades, by the methods and losses of lightly."""

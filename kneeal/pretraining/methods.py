@@ -1,0 +1,94 @@
+"""Self-supervised objectives on the features of two views: heads and losses of lightly.
+
+References:
+    Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021.
+    Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
+    ICLR 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from kneeal.errors import UserError
+
+METHODS = ("simsiam", "vicreg")
+
+
+class SimSiam(nn.Module):
+    """One view predicts the other, whose gradient is stopped.
+
+    Args:
+        lightly: The package.
+        n_features: Features F of a knee.
+    """
+
+    def __init__(self, lightly: Any, n_features: int) -> None:
+        super().__init__()
+        hidden = max(8, n_features // 4)
+        self.projection = lightly.SimSiamProjectionHead(n_features, n_features, n_features)
+        self.prediction = lightly.SimSiamPredictionHead(n_features, hidden, n_features)
+        self.loss = lightly.NegativeCosineSimilarity()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """The loss of the features [N, F] of two views, in [-1, 1]."""
+        a, b = self.projection(first), self.projection(second)
+        loss: Tensor = (self.loss(self.prediction(a), b.detach()) + self.loss(self.prediction(b), a.detach())) / 2
+        return loss
+
+
+class VICReg(nn.Module):
+    """Views agree while every feature keeps its variance and none repeats another.
+
+    Args:
+        lightly: The package.
+        n_features: Features F of a knee.
+    """
+
+    def __init__(self, lightly: Any, n_features: int) -> None:
+        super().__init__()
+        self.projection = lightly.VICRegProjectionHead(n_features, 4 * n_features, 4 * n_features)
+        self.loss = lightly.VICRegLoss()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """The loss of the features [N, F] of two views, 0 or more."""
+        loss: Tensor = self.loss(self.projection(first), self.projection(second))
+        return loss
+
+
+def make_objective(name: str, n_features: int) -> nn.Module:
+    """An objective by name.
+
+    Args:
+        name: One of `METHODS`.
+        n_features: Features F of a knee.
+
+    Raises:
+        UserError: No method has the name, or lightly is not installed.
+    """
+    if name not in METHODS:
+        raise UserError(f"no method called {name!r}", f"one of: {', '.join(METHODS)}", "correct --method")
+    return {"simsiam": SimSiam, "vicreg": VICReg}[name](_lightly(), n_features)
+
+
+def _lightly() -> Any:
+    try:
+        from lightly import loss
+        from lightly.models.modules import heads
+    except ImportError as error:
+        raise UserError(
+            f"self-supervised training without lightly ({error})",
+            "the package lightly",
+            "pip install 'kneeal[pretrain]'",
+        ) from error
+
+    class Lightly:
+        SimSiamProjectionHead = heads.SimSiamProjectionHead
+        SimSiamPredictionHead = heads.SimSiamPredictionHead
+        VICRegProjectionHead = heads.VICRegProjectionHead
+        NegativeCosineSimilarity = loss.NegativeCosineSimilarity
+        VICRegLoss = loss.VICRegLoss
+
+    return Lightly

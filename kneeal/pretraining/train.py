@@ -1,0 +1,105 @@
+"""Train a network on two views of knees whose grades are not looked at."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kneeal.data.device_views import DeviceViews
+from kneeal.data.store import PatchStore
+from kneeal.errors import UserError
+from kneeal.loop.folder import cannot_write, move_whole
+from kneeal.seeds import derive_seed
+
+
+def pretrain(
+    network: nn.Module,
+    objective: nn.Module,
+    patches: PatchStore,
+    ids: Sequence[str],
+    views: DeviceViews,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    device: str = "cpu",
+    told: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> list[float]:
+    """Train in place, with Adam and the learning rate on a cosine.
+
+    Args:
+        network: Gives an output with `features` [N, F] for patches [N, 2, H, H].
+        objective: From the features of two views to a loss.
+        patches: Patch pairs by knee id.
+        ids: Knees to train on, in any number of at least 2.
+        views: Random views.
+        epochs: How often each knee is seen.
+        batch_size: Knees a step; a last batch of a single knee is left out, since the heads normalize by batch.
+        learning_rate: At the start.
+        seed: Of the order and of the views.
+        device: Where to run.
+        told: Called with each epoch and its mean loss.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        UserError: There are fewer than 2 knees, or batches of fewer than 2.
+    """
+    if len(ids) < 2 or batch_size < 2:
+        raise UserError(
+            f"{len(ids)} knees in batches of {batch_size}", "at least 2 of each", "give more knees, or larger batches"
+        )
+    where = torch.device(device)
+    network.to(where).train()
+    objective.to(where).train()
+    parameters = [*network.parameters(), *objective.parameters()]
+    optimizer = torch.optim.Adam(parameters, learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    rows = patches.rows(ids)
+    losses = []
+    for epoch in range(epochs):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "pretrain", epoch))
+        order = torch.randperm(len(ids), generator=generator)
+        total, count = 0.0, 0
+        for batch in torch.split(order, batch_size):
+            if len(batch) < 2:
+                continue
+            pairs = patches.gather(rows[batch], where)
+            seeds = torch.randint(2**62, (2, len(batch)), generator=generator).to(where)
+            both = torch.cat([views(pairs, seeds[0]), views(pairs, seeds[1])])
+            first, second = network(both).features.chunk(2)
+            loss = objective(first, second)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total, count = total + float(loss.detach()) * len(batch), count + len(batch)
+        schedule.step()
+        losses.append(total / count)
+        told(epoch, losses[-1])
+    return losses
+
+
+def write_weights(network: nn.Module, out: Path) -> None:
+    """Write the weights, whole or not at all, in the form that `fit --init` and first queries read.
+
+    Raises:
+        UserError: The file is there already, or cannot be written.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
+    weights = {f"network.{name}": w for name, w in copy.deepcopy(network).cpu().state_dict().items()}
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"state_dict": weights}, temporary)
+        move_whole(temporary, out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise cannot_write(out, error) from error
