@@ -13,6 +13,10 @@ from kneeal.finder.pose import KneePose
 MARKER_RULES = ("require", "check", "ignore")
 _SURE = 0.5
 _LETTER = 0.6
+#: Two markers that agree, or one of this probability, make a film swapped or mirrored.
+_AGREE, _CERTAIN = 2, 0.9
+#: How many times as much must speak for a proper film as against it.
+_MAJORITY = 1.5
 #: Knees whose plateaus differ in height by more than this are no pair.
 _LEVEL_MM = 120.0
 
@@ -22,7 +26,7 @@ REASONS = {
     "one_knee": "one knee was found where two were expected",
     "too_many": "more than two places look like a knee",
     "replacement": "a knee replacement",
-    "marker_missing": "no side marker could be read",
+    "marker_missing": "no side marker could be read for sure",
     "marker_swapped": "a side marker lies beside the other knee",
     "marker_mirrored": "a side marker is mirrored: the film is flipped",
     "low_score": "the finder is not sure of the knee",
@@ -91,10 +95,27 @@ def _likeliest_pair(knees: Sequence[FoundKnee]) -> list[FoundKnee]:
 
 
 def _contradiction(knees: Sequence[FoundKnee], markers: Sequence[FoundMarker], *, required: bool) -> str:
+    """Why the markers speak against the film, empty where they do not.
+
+    The markers vote, each with its probability: for a film as it should be, for swapped sides, for a mirrored film.
+    A film is swapped or mirrored only where nothing read speaks for another answer, and two markers agree or the one
+    is nearly certain: any other text on the film may look like a letter. It is proper where that has a clear majority.
+    Everything else counts as not read.
+    """
     between = (knees[0].middle_mm[0] + knees[1].middle_mm[0]) / 2
-    read = [marker for marker in markers if marker.probability >= _LETTER]
-    if any(marker.letter == "mirrored" for marker in read):
-        return "marker_mirrored"
-    if any((marker.letter == "R") != (marker.middle_mm[0] < between) for marker in read):
-        return "marker_swapped"
-    return "marker_missing" if required and not read else ""
+    votes: dict[str, list[float]] = {"": [], "marker_swapped": [], "marker_mirrored": []}
+    for marker in markers:
+        if marker.probability >= _LETTER:
+            proper = (marker.letter == "R") == (marker.middle_mm[0] < between)
+            answer = "marker_mirrored" if marker.letter == "mirrored" else "" if proper else "marker_swapped"
+            votes[answer].append(marker.probability)
+    doubts = sum(votes["marker_swapped"]) + sum(votes["marker_mirrored"])
+    if votes[""] and sum(votes[""]) >= _MAJORITY * doubts:
+        return ""
+    for answer in ("marker_swapped", "marker_mirrored"):
+        # Alone: what was read for any other answer makes it unsure.
+        if sum(map(len, votes.values())) == len(votes[answer]) and (
+            len(votes[answer]) >= _AGREE or max(votes[answer], default=0.0) >= _CERTAIN
+        ):
+            return answer
+    return "marker_missing" if required else ""

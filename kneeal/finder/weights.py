@@ -61,7 +61,7 @@ def _fuse(network: nn.Module) -> None:
         if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
             part[0] = fuse_conv_bn_eval(cast(nn.Conv2d, part[0]), part[1])
             part[1] = nn.Identity()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
 
 
 def _fill(file: IO[bytes], networks: Mapping[str, nn.Module]) -> None:

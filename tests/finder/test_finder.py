@@ -57,6 +57,14 @@ def test_a_turned_knee_gives_the_patches_of_a_level_one() -> None:
         (Findings((RIGHT, LEFT), ()), "marker_missing"),
         (Findings((RIGHT, LEFT), (FoundMarker("L", (60, 90), 0.99),)), "marker_swapped"),
         (Findings((RIGHT, LEFT), (FoundMarker("mirrored", (60, 90), 0.99),)), "marker_mirrored"),
+        # One letter, not certain: not read. Two that agree: swapped. Two that contradict each other: not read.
+        (Findings((RIGHT, LEFT), (FoundMarker("L", (60, 90), 0.8),)), "marker_missing"),
+        (
+            Findings((RIGHT, LEFT), (FoundMarker("L", (60, 90), 0.8), FoundMarker("R", (340, 90), 0.8))),
+            "marker_swapped",
+        ),
+        (Findings((RIGHT, LEFT), (*MARKS, FoundMarker("R", (340, 90), 0.99))), "marker_missing"),
+        (Findings((RIGHT, LEFT), (*MARKS, FoundMarker("mirrored", (340, 90), 0.99))), "marker_missing"),
     ],
 )
 def test_films_are_set_aside_with_their_reason(findings: Findings, reason: str) -> None:
@@ -69,6 +77,10 @@ def test_a_good_film_gives_both_knees_and_an_option_keeps_one() -> None:
     other = judge(Findings((RIGHT, replace(LEFT, replaced=0.9)), MARKS), keep_other=True)
     assert [pose.side for pose in other.poses] == ["R"] and other.refused == (("L", "replacement"),)
     assert judge(Findings((RIGHT, LEFT), ()), markers="check").poses
+    # Proper markers on both sides outvote a text that looks like a letter; in doubt, `check` goes on.
+    both = (*MARKS, FoundMarker("L", (340, 90), 0.99))
+    assert judge(Findings((RIGHT, LEFT), (*both, FoundMarker("mirrored", (200, 20), 0.99)))).poses
+    assert judge(Findings((RIGHT, LEFT), (FoundMarker("L", (60, 90), 0.8),)), markers="check").poses
 
 
 def test_kneels_table(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The sources `most` and `dicom`, tables, corrections, pseudonyms: their rules, on tables of a few rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneeal.archive.corrections import Correction, read_corrections
+from kneeal.archive.dicom_folder import Columns, plan_dicom
+from kneeal.archive.generate import film_header
+from kneeal.archive.most import plan_most
+from kneeal.archive.pseudonyms import Pseudonyms
+from kneeal.archive.tables import find_table, grade, identifier, number, read_table
+from kneeal.errors import UserError
+
+GREY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
+
+
+def film(path: Path, patient: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    film_header(GREY, 0.2, patient=patient).save_as(path, enforce_file_format=True)
+
+
+def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path) -> None:
+    (tmp_path / "mostv01235xray.csv").write_text(
+        "MOSTID,V0XRKL,V0XLKL\nMB00001,2,1.9\nMI00002,8,0\nMB00003,1,1\nMB00004,3,3\n"
+    )
+    (tmp_path / "mostv0enroll.csv").write_text("MOSTID,AGE\nMB00001,60\nMI00002,61\nMB00003,62\n")
+    for name in ("MB00001_a/V0AB/x/PA10/f1", "MB00001_a/V0AB/x/PA10/f2", "MB00001_a/V0AB/x/PA05/f", "MI00002/V0/PA10/f",
+                 "MB00003/V2/PA10/f", "MB00003/V0/LAT/f", "MB00004/V0/PA10/f"):  # fmt: skip
+        film(tmp_path / name, "x")
+    plan = plan_most(tmp_path)
+    assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
+        ("MB00001_a/V0AB/x/PA10/f1", "MB00001", {"R": 2}, "B"),
+        ("MI00002/V0/PA10/f", "MI00002", {"L": 0}, "I"),
+    ]
+    assert sorted((r.patient, r.side, r.reason) for r in plan.refused) == [
+        ("MB00001", "", "duplicate"), ("MB00001", "L", "no_grade"), ("MI00002", "R", "no_grade"),
+    ]  # fmt: skip
+    assert plan.notes == ["1 enrolled patients have no such film"]
+    assert dict(plan_most(tmp_path, ungraded=True).tasks[0].grades) == {"R": 2, "L": None}
+    for wrong, said in (({"visit": "7"}, "--visit 7"), ({"view": "PA15"}, "PA15")):
+        with pytest.raises(UserError, match=said):
+            plan_most(tmp_path, **wrong)  # type: ignore[arg-type]
+    (tmp_path / "mostv01235xray.csv").write_text("MOSTID,V0XRKL\nMB00001,2\n")
+    with pytest.raises(UserError, match="V0XLKL"):
+        plan_most(tmp_path)
+
+
+def test_dicom_finds_films_by_their_header(tmp_path: Path) -> None:
+    films, table = tmp_path / "films", tmp_path / "g.csv"
+    for name, patient in (("a", "p1"), ("b/c", "p2"), ("d", "p1"), ("e", "p9")):
+        film(films / name, patient)
+    (films / "notes.txt").write_text("no film")
+    table.write_text("Who;Knee;KL;Clinic\np1;left;3;Ost\np1;R;0;Ost\np2;2;4;West\np5;R;1;West\n")
+    columns = Columns("who", "knee", "kl", "clinic")
+    plan = plan_dicom(films, table=table, columns=columns)
+    assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
+        ("a", "p1", {"R": 0, "L": 3}, "Ost"), ("b/c", "p2", {"L": 4}, "West"),
+    ]  # fmt: skip
+    assert sorted((r.name, r.side, r.reason) for r in plan.refused) == [
+        ("b/c", "R", "no_grade"), ("d", "", "duplicate"), ("e", "L", "no_grade"), ("e", "R", "no_grade"),
+        ("notes.txt", "", "no_patient"),
+    ]  # fmt: skip
+    assert plan.notes == ["1 patients of the table have no film"]
+    assert [t.patient for t in plan_dicom(films).tasks] == ["p1", "p2", "p9"]
+    table.write_text("who,knee,kl\nnobody,R,1\n")
+    with pytest.raises(UserError, match="nobody"):
+        plan_dicom(films, table=table, columns=columns)
+    table.write_text("who,knee,kl\np1,R,1\np1,R,2\np1,up,2\n")
+    with pytest.raises(UserError, match="row 3, row 4"):
+        plan_dicom(films, table=table, columns=columns)
+
+
+def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
+    film(tmp_path / "films" / "бедро", "x")
+    (tmp_path / "films" / "loop").symlink_to("loop")
+    table = tmp_path / "g.csv"
+    table.write_text("patient,side,grade,file\np1,R,1,бедро\np2,R,1,../g.csv\np3,L,1,gone\np4,L,1,loop\n", "utf-8")
+    plan = plan_dicom(tmp_path / "films", table=table, columns=Columns(path="file"))
+    assert [(t.name, t.patient) for t in plan.tasks] == [("бедро", "p1")]
+    assert [(r.patient, r.reason) for r in plan.refused if r.reason != "no_grade"] == [
+        ("p2", "outside"), ("p3", "missing"), ("p4", "missing"),
+    ]  # fmt: skip
+    listed = tmp_path / "list.txt"
+    listed.write_text("films/бедро\n\n../secret\nfilms/gone\n", "utf-8")
+    plan = plan_dicom(listed)
+    assert [t.name for t in plan.tasks] == ["films/бедро"]
+    assert [r.reason for r in plan.refused] == ["outside", "missing"]
+
+
+def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) -> None:
+    for k, mark in enumerate("|\t;,"):
+        path = tmp_path / f"t{k}.txt"
+        path.write_bytes(f"Id{mark}Käse\n 7 {mark}é\n".encode("utf-8-sig" if k % 2 else "cp1252"))
+        assert read_table(path, ("ID",)).to_dict("records") == [{"ID": "7", "KÄSE": "é"}]
+    (tmp_path / "ragged.csv").write_text("a,b\n1\n")
+    (tmp_path / "broken.sas7bdat").write_bytes(b"SAS")
+    for name, said in (("ragged.csv", "row 2"), ("broken.sas7bdat", "cannot be read"), ("gone.csv", "cannot be read")):
+        with pytest.raises(UserError, match=said):
+            read_table(tmp_path / name)
+    assert find_table(tmp_path, ("none", "T1"), "x").name == "t1.txt"
+    assert [grade(text) for text in ("4", "2.0", "1.9", "8", ".: Missing", "")] == [4, 2, None, None, None, None]
+    assert (number("1: Right"), number("x"), identifier(" 9000099.0 ")) == (1.0, None, "9000099")
+
+
+def test_corrections_are_read_or_their_rows_named(tmp_path: Path) -> None:
+    path, head = tmp_path / "c.csv", "knee_id,x_mm,y_mm,angle_deg,reject\n"
+    path.write_text(f"{head}a,1,2,3,\nb,,,,YES\nc,,,,\nd,,,-4,no\n")
+    assert read_corrections(path) == {
+        "a": Correction(False, (1.0, 2.0), 3.0), "b": Correction(True), "c": Correction(False),
+        "d": Correction(False, None, -4.0),
+    }  # fmt: skip
+    for row in ("a,1,,,", "a,one,2,,", "a,nan,2,,", "a,,,,perhaps", ",1,2,3,", "ok,,,,\nok,,,,"):
+        path.write_text(head + row + "\n")
+        with pytest.raises(UserError, match=f"row {row.count(chr(10)) + 2}"):
+            read_corrections(path)
+
+
+def test_a_pseudonym_is_the_same_for_a_key_and_needs_a_long_one(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b" 0123456789abcdef\n")
+    names = Pseudonyms.read(path)
+    assert names("9000099") == Pseudonyms(b"0123456789abcdef")("9000099") != names("9000098")
+    assert names("") == "" and "9000099" not in names("9000099")
+    path.write_bytes(b"short")
+    for bad in (path, tmp_path / "none"):
+        with pytest.raises(UserError, match="pseudonymize"):
+            Pseudonyms.read(bad)
