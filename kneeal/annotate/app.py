@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
 from kneeal.annotate.people import SESSION_SECONDS, People, Session
+from kneeal.annotate.reading import RefusedError, Task
 from kneeal.annotate.rounds import Rounds, read_opinion
 from kneeal.annotate.rules import RULE
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
-from kneeal.annotate.store import RefusedError, Store, Task
+from kneeal.annotate.store import Store
 from kneeal.data.pictures import Box, KneePicture, to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS

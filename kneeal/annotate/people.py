@@ -7,7 +7,8 @@ import secrets
 import sqlite3
 from dataclasses import dataclass
 
-from kneeal.annotate.store import RefusedError, Store
+from kneeal.annotate.reading import RefusedError
+from kneeal.annotate.store import Store
 from kneeal.errors import UserError
 
 LINK_SECONDS = 24 * 3600.0

@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kneeal.annotate.assignment import Rules, claim, plan_repeat
 from kneeal.annotate.database import Database
+from kneeal.annotate.reading import Progress, RefusedError, Task, check_answer
 from kneeal.annotate.rules import Reading, judge
-from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError
-
-#: A reading that was begun this long ago and never answered may be given to another reader.
-ABANDONED = 1800.0
-#: Answers between a first reading and its silent repeat, where the query is long enough.
-REPEAT_AFTER = 20
-
-
-class RefusedError(UserError):
-    """An answer that cannot be taken. Nothing changes.
-
-    Args:
-        code: HTTP status.
-        found: See `UserError`.
-        expected: See `UserError`.
-        cure: See `UserError`.
-    """
-
-    def __init__(self, code: int, found: str, expected: str, cure: str) -> None:
-        super().__init__(found, expected, cure)
-        self.code = code
-
-    def __reduce__(self) -> tuple[type[RefusedError], tuple[int, str, str, str]]:  # type: ignore[override]
-        """Pickle by parts."""
-        return type(self), (self.code, self.found, self.expected, self.cure)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One knee before one reader.
-
-    Attributes:
-        id: Number of the task; says nothing about the patient.
-        knee_id: The knee. Never leaves the server.
-        kind: "first", "repeat" (which the page does not learn) or "adjudication".
-        current: The answer that holds, None while the task is open.
-        grades: For an adjudication the answers that differ, without names; None is unreadable.
-    """
-
-    id: int
-    knee_id: str
-    kind: str
-    current: int | None = None
-    grades: tuple[int | None, ...] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a reader is.
-
-    Attributes:
-        done: Her answers to this query.
-        left: Readings left for her.
-        pace: Median seconds of her last answers, None before the first.
-    """
-
-    done: int
-    left: int
-    pace: float | None
 
 
 class Store(Database):
@@ -99,6 +39,7 @@ class Store(Database):
         self.reads = reads
         self.repeat = repeat
         self.clock = clock
+        self._rules = Rules(reads, repeat, clock)
 
     # -- the query ---------------------------------------------------------------------------------------------------
 
@@ -204,7 +145,7 @@ class Store(Database):
         Raises:
             RefusedError: The grade is none, the task is not hers, its round is closed, or the page is stale.
         """
-        _check_answer(kl, reason)
+        check_answer(kl, reason)
 
         def change(db: sqlite3.Connection) -> Task | None:
             earlier = db.execute("SELECT task, kl, reason FROM answer WHERE nonce = ?", (nonce,)).fetchone()
@@ -224,7 +165,7 @@ class Store(Database):
             db.execute("UPDATE task SET current = ? WHERE id = ?", (cursor.lastrowid, number))
             knee = self._knee_of(db, number)
             if task.kind == "first":
-                self._plan_repeat(db, reader, knee, task.knee_id)
+                plan_repeat(db, reader, knee, task.knee_id, self._rules)
             self._judge(db, knee)
             return self._claim(db, reader)
 
@@ -334,65 +275,8 @@ class Store(Database):
     # -- inside a transaction ----------------------------------------------------------------------------------------
 
     def _claim(self, db: sqlite3.Connection, reader: int) -> Task | None:
-        now = self.clock()
-        done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
-        mine = (
-            "SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader "
-            "AND task.current IS NULL AND knee.state IN ('open', 'disagreed') AND (task.kind != 'first' OR "
-            "(SELECT count(*) FROM task AS other WHERE other.knee = knee.id AND other.kind = 'first' "
-            "AND other.current IS NOT NULL) < :reads) AND (task.kind != 'adjudication' OR knee.state = 'disagreed') "
-        )
-        values = {"reader": reader, "reads": self.reads, "done": done, "stale": now - ABANDONED}
-        begun = db.execute(mine + "AND task.not_before <= :done ORDER BY task.begun DESC LIMIT 1", values).fetchone()
-        if begun is not None:
-            return self._task(db, reader, begun["id"])
-        unread = (
-            "SELECT knee.id FROM knee WHERE state = 'open' AND NOT EXISTS "
-            "(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first') "
-        )
-        knee = db.execute(unread + "AND taken < :reads ORDER BY round, position LIMIT 1", values).fetchone()
-        if knee is not None:
-            return self._begin(db, reader, knee["id"], "first")
-        waiting = db.execute(mine + "ORDER BY task.not_before LIMIT 1", values).fetchone()
-        if waiting is not None:
-            return self._task(db, reader, waiting["id"])
-        abandoned = db.execute(
-            unread + "AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id AND task.kind = 'first' "
-            "AND task.current IS NULL AND task.begun < :stale) ORDER BY round, position LIMIT 1",
-            values,
-        ).fetchone()
-        if abandoned is not None:
-            return self._begin(db, reader, abandoned["id"], "first")
-        if db.execute("SELECT adjudicates FROM reader WHERE id = ?", (reader,)).fetchone()[0]:
-            disputed = db.execute(
-                "SELECT id FROM knee WHERE state = 'disagreed' AND NOT EXISTS "
-                "(SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication' AND begun >= :stale) "
-                "ORDER BY round, position LIMIT 1",
-                values,
-            ).fetchone()
-            if disputed is not None:
-                return self._begin(db, reader, disputed["id"], "adjudication")
-        return None
-
-    def _begin(self, db: sqlite3.Connection, reader: int, knee: int, kind: str, not_before: int = 0) -> Task:
-        cursor = db.execute(
-            "INSERT INTO task (knee, reader, kind, begun, not_before) VALUES (?, ?, ?, ?, ?)",
-            (knee, reader, kind, self.clock(), not_before),
-        )
-        if kind == "first":
-            db.execute("UPDATE knee SET taken = taken + 1 WHERE id = ?", (knee,))
-        return self._task(db, reader, int(cursor.lastrowid or 0))
-
-    def _plan_repeat(self, db: sqlite3.Connection, reader: int, knee: int, knee_id: str) -> None:
-        """Decide by the knee and the reader alone whether she gets it twice."""
-        draw = hashlib.sha256(f"repeat {reader} {knee_id}".encode()).digest()
-        if int.from_bytes(draw[:4]) / 2**32 >= self.repeat:
-            return
-        done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
-        if not db.execute(
-            "SELECT 1 FROM task WHERE knee = ? AND reader = ? AND kind = 'repeat'", (knee, reader)
-        ).fetchone():
-            self._begin(db, reader, knee, "repeat", done + REPEAT_AFTER + draw[4] % 10)
+        number = claim(db, reader, self._rules)
+        return None if number is None else self._task(db, reader, number)
 
     def _judge(self, db: sqlite3.Connection, knee: int) -> None:
         rows = db.execute(
@@ -457,14 +341,3 @@ class Store(Database):
     def _last(db: sqlite3.Connection, number: int) -> int | None:
         """The last row of a task's history, which may be one that took an answer back."""
         return db.execute("SELECT max(id) FROM answer WHERE task = ?", (number,)).fetchone()[0]  # type: ignore[no-any-return]
-
-
-def _check_answer(kl: int | None, reason: str | None) -> None:
-    if (kl is None) == (reason is None):
-        raise RefusedError(
-            422, "an answer of neither or both kinds", "a grade, or a reason why there is none", "give one"
-        )
-    if kl is not None and (isinstance(kl, bool) or not isinstance(kl, int) or not 0 <= kl < N_GRADES):
-        raise RefusedError(422, f"grade {kl!r}", f"a whole grade from 0 to {N_GRADES - 1}", "press a key from 0 to 4")
-    if reason is not None and not 0 < len(reason.strip()) <= 200:
-        raise RefusedError(422, "no reason, or a very long one", "a reason of up to 200 letters", "choose a reason")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from kneeal.annotate.agreement import readings_table
+from kneeal.annotate.assignment import ABANDONED
 from kneeal.annotate.people import People
+from kneeal.annotate.reading import RefusedError, Task
 from kneeal.annotate.schema import connect
-from kneeal.annotate.store import ABANDONED, RefusedError, Store, Task
+from kneeal.annotate.store import Store
 from kneeal.errors import UserError
 
 KNEES = [f"{9000 + k}_{'LR'[k % 2]}" for k in range(10)]

@@ -73,7 +73,7 @@ function showView() {
 
 function showProgress({done, left, pace}) {
   const minutes = pace === null ? null : left * pace / 60;
-  const time = minutes === null ? "" : minutes < 1 ? ", less than a minute at this pace"
+  const time = minutes === null || left === 0 ? "" : minutes < 1 ? ", less than a minute at this pace"
     : `, about ${Math.round(minutes)} min at this pace`;
   by("progress").textContent = `${done} read, ${left} left${time}`;
 }
