@@ -1,4 +1,4 @@
-"""A complete session with pictures for annotate.md: bilateral films, two rounds graded in a browser, a model, its predictions.
+"""A session with pictures for annotate.md: bilateral films, two rounds graded in a browser, a model, its predictions.
 
 python docs/make_annotation_session.py --work /tmp/session --shots docs/annotate
 
@@ -93,7 +93,8 @@ class Session:
         self.shots.mkdir(parents=True, exist_ok=True)
         path = self.shots / f"{name}.png"
         self.driver.save_screenshot(str(path))
-        Image.open(path).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        few = Image.open(path).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
     def ready(self) -> str:

@@ -3,21 +3,20 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
 import logging
 import math
-import sqlite3
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
+from kneeal.annotate.bodies import AnswerBody, Empty, EnterBody, UndoBody
 from kneeal.annotate.people import SESSION_SECONDS, People, Session
 from kneeal.annotate.reading import RefusedError, Task
 from kneeal.annotate.rounds import Rounds, read_opinion
 from kneeal.annotate.rules import RULE
+from kneeal.annotate.said_errors import say_errors
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
 from kneeal.annotate.store import Store
 from kneeal.data.pictures import Box, KneePicture, to_png
@@ -29,48 +28,6 @@ STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
 #: Longest time that one knee can have been looked at, in seconds.
 MAX_SECONDS = 86400.0
 _FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "style.css": "text/css"}
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EnterBody(_Body):
-    """A one-time link."""
-
-    secret: Annotated[str, Field(max_length=200)]
-
-
-class Measurement(_Body):
-    """A length measured on the picture, in its pixels and in mm where its scale is known."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    mm: float | None = None
-
-
-class AnswerBody(_Body):
-    """An answer."""
-
-    task: int
-    seen: int | None = None
-    nonce: Annotated[str, Field(min_length=16, max_length=64)]
-    kl: int | None = None
-    reason: str | None = None
-    seconds: float | int = 0.0
-    measurements: Annotated[list[Measurement], Field(max_length=50)] = []
-
-
-class UndoBody(_Body):
-    """Take the last answer back."""
-
-    nonce: Annotated[str, Field(min_length=16, max_length=64)]
-
-
-class Empty(_Body):
-    """Nothing to say."""
 
 
 def make_app(
@@ -95,7 +52,7 @@ def make_app(
     """
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
-    _say_errors(app)
+    say_errors(app)
     others: dict[str, list[str]] = {}
     for knee_id, patient in patients.items():
         others.setdefault(patient, []).append(knee_id)
@@ -259,37 +216,3 @@ def _say_picture(picture: KneePicture, side: str) -> dict[str, Any]:
 
 def _png(picture: KneePicture) -> Response:
     return Response(to_png(picture.pixels), media_type="image/png")
-
-
-def _say_errors(app: FastAPI) -> None:
-    """Each error says what, and that everything else is kept."""
-
-    @app.exception_handler(RefusedError)
-    async def refused(request: Request, error: Exception) -> Response:
-        code = error.code if isinstance(error, RefusedError) else 500
-        found, expected, cure = error.args[0].split("\n") if len(error.args) == 1 else (str(error), "", "")
-        return JSONResponse({"error": found, "expected": expected.strip(), "cure": cure.strip()}, code)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: Exception) -> Response:
-        # Without the values: a body may hold what no log should.
-        problems = [
-            f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}"
-            for item in (error.errors() if isinstance(error, RequestValidationError) else [])
-        ]
-        return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
-
-    @app.exception_handler(sqlite3.OperationalError)
-    async def unwritable(request: Request, error: Exception) -> Response:
-        text = str(error)
-        logger.error("the store cannot be written: %s", text)
-        if "locked" in text or "busy" in text:
-            return JSONResponse(
-                {"error": "the store is locked by another program", "cure": "the page tries again by itself"}, 503
-            )
-        if "full" in text or "disk" in text:
-            return JSONResponse(
-                {"error": "the disk is full: this answer is not stored, all earlier ones are",
-                 "cure": "free some space; the page tries again by itself"}, 507,
-            )  # fmt: skip
-        return JSONResponse({"error": f"the store cannot be written ({text})", "cure": "look at the server's log"}, 503)

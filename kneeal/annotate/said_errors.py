@@ -1,0 +1,51 @@
+"""Errors as the page is told them."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
+import logging
+import sqlite3
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from kneeal.annotate.reading import RefusedError
+
+logger = logging.getLogger("kneeal.annotate")
+
+
+def say_errors(app: FastAPI) -> None:
+    """Let each error say what, and that everything else is kept.
+
+    Args:
+        app: The application.
+    """
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: Exception) -> Response:
+        code = error.code if isinstance(error, RefusedError) else 500
+        found, expected, cure = error.args[0].split("\n") if len(error.args) == 1 else (str(error), "", "")
+        return JSONResponse({"error": found, "expected": expected.strip(), "cure": cure.strip()}, code)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: Exception) -> Response:
+        # Without the values: a body may hold what no log should.
+        problems = [
+            f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}"
+            for item in (error.errors() if isinstance(error, RequestValidationError) else [])
+        ]
+        return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def unwritable(request: Request, error: Exception) -> Response:
+        text = str(error)
+        logger.error("the store cannot be written: %s", text)
+        if "locked" in text or "busy" in text:
+            return JSONResponse(
+                {"error": "the store is locked by another program", "cure": "the page tries again by itself"}, 503
+            )
+        if "full" in text or "disk" in text:
+            return JSONResponse(
+                {"error": "the disk is full: this answer is not stored, all earlier ones are",
+                 "cure": "free some space; the page tries again by itself"}, 507,
+            )  # fmt: skip
+        return JSONResponse({"error": f"the store cannot be written ({text})", "cure": "look at the server's log"}, 503)
