@@ -212,15 +212,25 @@ def resolve(
     tree: dict[str, Any] = read_yaml(find_config(source)) if source else {}
     if source and not isinstance(tree, dict):
         raise UserError(f"{source} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
-        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    for key, value in parse_settings(settings):
+        put(tree, key, value)
     for key, value in (flags or {}).items():
         if value is not None:
             put(tree, key, value)
     return validate(tree)
+
+
+def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The dotted key and the value of each `section.key=value`, the value in YAML.
+
+    Raises:
+        UserError: One has another form, or its value is not YAML.
+    """
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
+        yield key.strip(), parse_yaml(value, f"--set {setting}")
 
 
 def validate(tree: Mapping[str, Any]) -> RunConfig:

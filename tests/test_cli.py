@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from commands import kneeal, refused
 from knees import pairs, table
 
-from kneeal.cli import main
 from kneeal.data.prepared import reseal, write_prepared
 
 TINY = [
@@ -33,27 +31,6 @@ TINY = [
         "tracking.mode=none",
     ),
 ]
-
-
-def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command in this process, which has the heavy imports behind it."""
-    out, err = io.StringIO(), io.StringIO()
-    status: int | str | None = 0
-    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["kneeal", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as exit:
-            status = exit.code
-    return subprocess.CompletedProcess([], int(status or 0), out.getvalue(), err.getvalue())
-
-
-def refused(done: subprocess.CompletedProcess[str], *messages: str) -> None:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "expected:" in done.stderr and "cure:" in done.stderr
-    for message in messages:
-        assert message in done.stderr
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kneeal.metrics import evaluate
 from kneeal.pool import PoolState
 
 
-class PosteriorRunner:
+class PosteriorRunner(ABC):
     """Trains, evaluates and predicts by another approximate posterior over the weights.
 
     A subclass says what it trains (`fit`) and how it draws samples (`samples`). The point estimate, on which the
@@ -28,17 +29,17 @@ class PosteriorRunner:
     def __init__(self, test: Mapping[str, int]) -> None:
         self.test_knees = dict(test)
 
+    @abstractmethod
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train, see `kneeal.loop.runner.Runner`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
         """Log probabilities [N, K, C] in nats; K is `n_samples` where the posterior can give any number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Feature vectors [N, F] of one network."""
-        raise NotImplementedError
 
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Log probabilities [N, C] of the point estimate."""

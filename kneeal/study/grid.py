@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kneeal.config import RunConfig, find_config, flatten, identity, put, validate
+from kneeal.config import RunConfig, find_config, flatten, identity, parse_settings, put, validate
 from kneeal.errors import UserError
-from kneeal.yaml_files import parse_yaml, read_yaml
+from kneeal.yaml_files import read_yaml
 
 #: Keys of an entry of `cells` and `exclude` that are no keys of a run.
 SETTING, SEED = "setting", "seed"
@@ -88,12 +88,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     """
     study = _parse(path)
     base = _base(study, path)
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set {setting!r}", "--set section.key=value", "write for example --set model.width=16")
-        changes[key.strip()] = parse_yaml(value, f"--set {setting}")
+    changes = dict(parse_settings(settings))
     if data is not None:
         changes["data.dir"] = data
     points = list(_points(study))
