@@ -37,7 +37,8 @@ class WandbTracker:
         group: Runs to be compared as one line, for example the strategy.
         job_type: W&B job type.
         tags: W&B tags.
-        run_id: Identifies the run, so that it goes on in the same dashboard after a resume.
+        run_id: Identifies the run, so that it goes on in the same dashboard after a resume. In a W&B sweep the agent's
+            own id counts.
         thumbnail: Knee id to a picture, uint8 [H, W].
     """
 
@@ -82,7 +83,8 @@ class WandbTracker:
         if self._run is None or report.round in logged:
             return
         self._run.log(self._row(report))
-        write_atomic(self.run_folder / _MARK, json.dumps({"logged": sorted({*logged, report.round})}) + "\n")
+        mark = {"run": self._run.id, "logged": sorted({*logged, report.round})}
+        write_atomic(self.run_folder / _MARK, json.dumps(mark) + "\n")
 
     def run_finished(self) -> None:
         """Close the dashboard run."""
@@ -96,7 +98,7 @@ class WandbTracker:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        mode = self.mode if self.mode != "auto" else ("online" if _has_key() else "offline")
+        mode = self.mode if self.mode != "auto" else ("online" if has_key() else "offline")
         options: dict[str, Any] = {
             "project": self.project,
             "entity": self.entity,
@@ -156,8 +158,12 @@ class WandbTracker:
         return row
 
     def _logged(self) -> set[int]:
-        mark = self.run_folder / _MARK
-        return set(json.loads(mark.read_text(encoding="utf-8"))["logged"]) if mark.is_file() else set()
+        """Rounds that the dashboard run has; a sweep's agent gives each start of a cell a dashboard run of its own."""
+        file = self.run_folder / _MARK
+        if self._run is None or not file.is_file():
+            return set()
+        mark = json.loads(file.read_text(encoding="utf-8"))
+        return set(mark["logged"]) if mark.get("run", self.run_id) == self._run.id else set()
 
     def _close(self, status: int) -> None:
         if self._run is not None:
@@ -165,7 +171,7 @@ class WandbTracker:
             self._run = None
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether W&B can sign in without asking."""
     if os.environ.get("WANDB_API_KEY"):
         return True

@@ -100,6 +100,19 @@ def sweep(
 
 
 @_app.command()
+def workspace(
+    entity: Annotated[str, typer.Option(help="W&B user or team that owns the project.")],
+    config: Config = None,
+    data: Data = None,
+    settings: Settings = None,
+) -> None:
+    """Save a W&B workspace with the study's learning curves: means over the seeds with standard-error bands."""
+    from kneeal.study.workspace import save_workspace
+
+    print(f"saved {save_workspace(_read(config, data, None, settings), entity)}")
+
+
+@_app.command()
 def cost(
     measured: Annotated[list[Path], typer.Argument(help="Runs to take the rates from.", metavar="RUN...")],
     config: Config = None,

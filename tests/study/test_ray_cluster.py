@@ -21,7 +21,7 @@ from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.study.folder import StudyFolder
 from kneeal.study.grid import read_study
-from kneeal.study.ray_cluster import _pack, _unpack, run_on_ray
+from kneeal.study.ray_cluster import _cell_task, _pack, _unpack, run_on_ray
 
 ray = pytest.importorskip("ray", reason="the extra kneeal[ray] is not installed")
 
@@ -126,6 +126,23 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(file)], capture_output=True, text=True, env=environment, check=False
     )
     assert "UserError no Ray cluster at 'auto'" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_node_without_the_data_or_the_study_folder_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "s", "base": BASE}))
+    study = read_study(file, data=str(tmp_path / "elsewhere"), out=tmp_path / "out")
+    folder = StudyFolder(study.out)
+    (cell,) = study.cells
+    paths = [str(p) for p in (folder.config(cell), folder.run(cell), folder.error(cell), folder.log(cell))]
+    with pytest.raises(RuntimeError, match="must be on shared storage"):
+        _cell_task(paths, str(folder.lock(cell)), None)
+    folder.write(study)
+    _cell_task(paths, str(folder.lock(cell)), None)
+    status = folder.status(cell)
+    assert status.state == "failed"
+    assert str(tmp_path / "elsewhere") in str(status.error)
+    assert not folder.run(cell).exists(), "nothing half-written that a later node would go on from"
 
 
 def test_a_data_set_is_shipped_whole_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,117 @@
+"""A saved W&B workspace that shows a study as its table does: one line a setting, with standard-error bands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kneeal.errors import UserError
+from kneeal.study.grid import Study
+from kneeal.tracking import STEP, has_key
+
+#: Sections of the workspace: title, whether it is open, and the panels' metrics and titles.
+_SECTIONS = (
+    (
+        "Learning curves",
+        True,
+        (
+            ("test/balanced_accuracy", "Balanced accuracy, test"),
+            ("val/balanced_accuracy", "Balanced accuracy, validation"),
+            ("test/quadratic_kappa", "Quadratic weighted kappa, test"),
+            ("test/mae", "Mean absolute error in grades, test"),
+        ),
+    ),
+    (
+        "Calibration",
+        False,
+        (("test/ece", "Expected calibration error, test"), ("test/nll", "Negative log-likelihood, test")),
+    ),
+    (
+        "Labels and cost",
+        False,
+        (
+            *((f"al/queried_grade_{grade}", f"Queried knees of KL {grade}") for grade in range(5)),
+            ("al/n_pseudo", "Pseudo-pool"),
+            ("al/fit_seconds", "Seconds of training a round"),
+        ),
+    ),
+)
+
+
+def make_workspace(study: Study, entity: str) -> Any:
+    """The workspace, not saved yet.
+
+    Args:
+        study: Its cells' W&B project and groups are what the workspace shows.
+        entity: W&B user or team that owns the project.
+
+    Returns:
+        A `wandb_workspaces.workspaces.Workspace`.
+
+    Raises:
+        UserError: The extra `workspace` is not installed, or the cells lie in several projects or log nowhere.
+    """
+    try:
+        from wandb_workspaces import workspaces
+        from wandb_workspaces.reports.v2.interface import LinePlot
+    except ImportError as error:
+        raise UserError(
+            "a workspace without wandb-workspaces", "the extra `workspace`", "pip install 'kneeal[workspace]'"
+        ) from error
+    sections = [
+        workspaces.Section(
+            name=name,
+            is_open=is_open,
+            panels=[
+                LinePlot(
+                    title=title,
+                    x=STEP,
+                    y=[metric],
+                    title_x="labels",
+                    groupby="Group",
+                    groupby_aggfunc="mean",
+                    groupby_rangefunc="stderr",
+                )
+                for metric, title in panels
+            ],
+        )
+        for name, is_open, panels in _SECTIONS
+    ]
+    grouped = workspaces.RunsetSettings(groupby=[workspaces.Metric("Group")])
+    return workspaces.Workspace(
+        entity=entity, project=_project(study), name=study.name, sections=sections, runset_settings=grouped
+    )
+
+
+def save_workspace(study: Study, entity: str) -> str:
+    """Save the workspace in the project.
+
+    Args:
+        study: As in `make_workspace`.
+        entity: As there.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: As in `make_workspace`; no key for W&B is at hand; or W&B refuses the workspace or is away.
+    """
+    workspace = make_workspace(study, entity)
+    if not has_key():
+        raise UserError("no key for W&B", "an account that the workspace is saved to", "run `wandb login` once")
+    try:
+        workspace.save()
+    except Exception as error:  # whatever the library and the server behind it raise
+        raise UserError(
+            f"W&B did not save the workspace ({str(error).strip() or type(error).__name__})",
+            f"a project {workspace.project!r} of {entity!r} that this key may write to",
+            "log at least one cell of the study first, and check --entity",
+        ) from error
+    return str(workspace.url)
+
+
+def _project(study: Study) -> str:
+    projects = {cell.config.tracking.project for cell in study.cells if cell.config.tracking.mode != "none"}
+    if len(projects) != 1:
+        found = f"{len(projects)} W&B projects" if projects else "tracking.mode: none in every cell"
+        raise UserError(found, "one W&B project for all cells", "set tracking.project or tracking.mode in its file")
+    return projects.pop()
