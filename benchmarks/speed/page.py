@@ -21,7 +21,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def put(page: Path, name: str, text: str) -> None:
     """Replace what lies between the markers `name` in a page; a new pair of markers goes to its end."""
-    begin, end = f"<!-- {name}: written by benchmarks/speed -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: written by benchmarks -->", f"<!-- end of {name} -->"
     block = f"{begin}\n{text}\n{end}"
     old = page.read_text(encoding="utf-8") if page.is_file() else "# Performance\n"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
