@@ -75,7 +75,8 @@ class Study:
 def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = None, out: Path | None = None) -> Study:
     """The cells of a study file.
 
-    Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments.
+    Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments. `{seed}` in a text stands for the
+    cell's seed: weights pretrained for its division of the knees, for example.
 
     Args:
         path: The study file.
@@ -97,7 +98,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     for setting, keys in points:
         tree = copy.deepcopy(base)
         for key, value in {**study.set, **keys, **changes}.items():
-            put(tree, key, copy.deepcopy(value))
+            put(tree, key, _for_seed(value, keys[SEED]))
         config = _tracked(validate(tree), study, setting)
         name = cell_name(config, with_data="data.dir" in varied)
         label = _label(setting, keys, study)
@@ -192,6 +193,10 @@ def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
             )
         own = {key: value for key, value in entry.items() if key != SETTING}
         yield setting, {**study.settings.get(setting, {}), SEED: 0, **own}
+
+
+def _for_seed(value: Any, seed: int) -> Any:
+    return value.replace("{seed}", str(seed)) if isinstance(value, str) else copy.deepcopy(value)
 
 
 def _matches(entry: Mapping[str, Any], setting: str, point: Mapping[str, Any]) -> bool:

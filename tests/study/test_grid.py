@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
+from kneeal import acquisition
 from kneeal.config import RunConfig, flatten
 from kneeal.errors import UserError
 from kneeal.study.grid import cell_name, read_study
 
-TABLE2 = Path(__file__).parents[2] / "configs" / "table2.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
+TABLE2 = CONFIGS / "table2.yaml"
 
 
 def write(path: Path, **keys: Any) -> Path:
@@ -89,6 +91,21 @@ def test_the_name_is_what_the_cell_computes(tmp_path: Path) -> None:
 def test_a_grid_over_data_sets_has_a_cell_for_each(tmp_path: Path) -> None:
     cells = read_study(write(tmp_path, grid={"data.dir": ["a", "b"]})).cells
     assert len({c.name for c in cells}) == 2
+
+
+def test_a_text_value_can_name_the_seed(tmp_path: Path) -> None:
+    setting = {"a": {"training.init": "start-{seed}.ckpt"}}
+    cells = read_study(write(tmp_path, settings=setting, seeds=[3, 4])).cells
+    assert [cell.config.training.init for cell in cells] == ["start-3.ckpt", "start-4.ckpt"]
+    assert {cell.setting for cell in cells} == {"a"}
+
+
+def test_the_study_of_all_strategies_has_each_of_them_and_shares_cells_with_the_small_one() -> None:
+    beyond, small = (read_study(CONFIGS / name) for name in ("beyond.yaml", "small.yaml"))
+    used = {cell.config.active.strategy for cell in beyond.cells}
+    assert used == set(acquisition.available()) - {"bald"}, "an alias would be the same run"
+    shared = {cell.name for cell in beyond.cells} & {cell.name for cell in small.cells}
+    assert len(shared) == 6 * 3
 
 
 def test_runs_are_grouped_for_wandb(tmp_path: Path) -> None:
