@@ -112,7 +112,7 @@ class Rounds:
         """Take over from the run folder what changed there."""
         pending = read_pending(self._run)
         if pending != self.pending:
-            self._store.sync(pending.round, pending.ids, pending.answered)
+            self._store.sync(pending.ids, pending.answered)
         self.pending = pending
 
     def start(self) -> None:

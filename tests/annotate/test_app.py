@@ -41,7 +41,7 @@ class Desk:
         run.mkdir()
         self.rounds = Rounds(run, self.store)
         self.knees = [i for i in dataset.manifest.ids if i not in dataset.manifest.kl]
-        self.store.sync(0, self.knees[:10], {})
+        self.store.sync(self.knees[:10], {})
         self.origin = Origin.of("127.0.0.1", 8010, public_url)
         self.app = make_app(
             self.store, self.people, self.rounds, Pictures(dataset, data.parent / "images"), dataset.manifest.patients,
@@ -244,7 +244,7 @@ def test_a_bad_answer_says_what_and_keeps_everything_else(
 def test_a_closed_round_is_said(desk: Desk) -> None:
     ann = desk.browser("Ann")
     task = ann.get("/api/next").json()["task"]
-    desk.store.sync(1, [], dict.fromkeys(desk.knees[:10], 1))
+    desk.store.sync([], dict.fromkeys(desk.knees[:10], 1))
     refused = ann.post("/api/answer", json=body(task))
     assert refused.status_code == 409 and "closed" in refused.json()["error"]
 
