@@ -35,7 +35,7 @@ SETTINGS = (
     "data.patch_size=32", "model.width=8", "training.epochs=20", "training.milestones=[15]",
     "active.options.n_samples=10", "active.n_init=20", "active.n_query=20", "active.budget=40", "tracking.mode=none",
 )  # fmt: skip
-PATIENCE = 400.0
+PATIENCE = 1500.0
 
 
 def kneeal(*arguments: object) -> None:
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--shots", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--patients", type=int, default=60)
+    parser.add_argument("--patients", type=int, default=40)
     parser.add_argument("--slips", type=float, default=0.1, help="share of the readings that are one grade off")
     parser.add_argument("--repeat", default="0.25")
     parser.add_argument("--set", dest="settings", nargs="*", default=SETTINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,20 @@ def structured_report(source: Path, side: str, grading: Grading, row: int, card:
         else code("XR", "Radiography of the knee"),
         imaging_measurements=[group],
     )  # fmt: skip
-    return hd.sr.ComprehensiveSR(
-        evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900, sop_instance_uid=hd.UID(),
-        instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # The name of the patient is as the radiograph has it; a warning about its form would show it on the terminal.
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
+        written = hd.sr.ComprehensiveSR(
+            evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900,
+            sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
+        )  # fmt: skip
+    scheme = pydicom.Dataset()
+    scheme.CodingSchemeDesignator = _SCHEME
+    scheme.CodingSchemeName = "kneeal: Kellgren-Lawrence grades and their predictions"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = "kneeal"
+    written.CodingSchemeIdentificationSequence = [scheme]
+    return written
 
 
 def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:

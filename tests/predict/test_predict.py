@@ -160,17 +160,19 @@ def radiograph(path: Path) -> None:
 
 
 def test_dicom(place: Path, tmp_path: Path) -> None:
-    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    highdicom = pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
     rows = table(1)
     rows["path"] = ["a.dcm", ""]
     (tmp_path / "images").mkdir()
     radiograph(tmp_path / "images/a.dcm")
     write_prepared(tmp_path / "data", rows, pairs(2, 16), source="test", options={"roi_mm": 101.0}, patch_px=16)
-    said = done(
+    result = kneeal(
         "predict", place / "m.safetensors", "--data", tmp_path / "data", "--out", tmp_path / "out", "--dicom",
         "--images", tmp_path / "images",
     )  # fmt: skip
-    assert "wrote 1 structured reports and 1 secondary captures" in said
+    assert result.returncode == 0, result.stderr
+    assert "wrote 1 structured reports and 1 secondary captures" in result.stdout
+    assert "Anon" not in result.stdout + result.stderr  # no warning shows a patient's name
     report, capture = (pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm")))
     first = next(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     source = pydicom.dcmread(tmp_path / "images/a.dcm")
@@ -178,4 +180,13 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
     text = str(report)
     assert f"Kellgren-Lawrence grade {first['kl']}" in text and str(source.SOPInstanceUID) in text
     assert "Left" in text and "Epistemic uncertainty" in text
+    groups = highdicom.sr.srread(tmp_path / "out/dicom/00001.dcm").content.get_image_measurement_groups()
+    assert len(groups) == 1
+    measured = {m.name.value: m.value for m in groups[0].get_measurements()}
+    columns = {**{f"P{g}": f"p{g}" for g in range(5)}, "UT": "total", "UE": "epistemic"}
+    assert measured == pytest.approx({code: float(first[name]) for code, name in columns.items()}, abs=2e-6)
+    said_of_it = {q.name.value: q.value.value for q in groups[0].get_qualitative_evaluations()}
+    assert said_of_it == {"KL": f"KL{first['kl']}", "FLAG": f"FLAG{first['flag']}"}
+    assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99KNEEAL"
+    assert report.VerificationFlag == "UNVERIFIED" and report.PatientName == source.PatientName
     assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"
