@@ -19,8 +19,9 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
+from kneeal.predict.dicom import read_reference, structured_report, write_dicom
 from kneeal.predict.model_file import Card, Threshold, read_model, write_model
-from kneeal.predict.predicting import open_model
+from kneeal.predict.predicting import Grading, open_model
 from kneeal.predict.threshold import choose_threshold
 
 LARGER = ("--set", "model.width=2", "--set", "data.patch_size=16", "--set", "training.epochs=3")
@@ -190,3 +191,33 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
     assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99KNEEAL"
     assert report.VerificationFlag == "UNVERIFIED" and report.PatientName == source.PatientName
     assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_a_film_that_names_no_study_cannot_be_referred_to(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    radiograph(tmp_path / "a.dcm")
+    film = pydicom.dcmread(tmp_path / "a.dcm")
+    delattr(film, name)
+    film.save_as(tmp_path / "b.dcm")
+    assert read_reference(tmp_path / "a.dcm") is not None and read_reference(tmp_path / "b.dcm") is None
+    (tmp_path / "c.dcm").write_bytes(b"no film")
+    with pytest.raises(UserError, match="cannot be read as DICOM"):
+        read_reference(tmp_path / "c.dcm")
+
+
+def test_a_report_of_an_anonymous_film(tmp_path: Path) -> None:
+    """Without name, birth date and the like, as anonymous films often are."""
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    radiograph(tmp_path / "a.dcm")
+    film = pydicom.dcmread(tmp_path / "a.dcm")
+    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+                 "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
+        delattr(film, name)
+    film.save_as(tmp_path / "a.dcm")
+    card = Card("0", {}, 8, {}, {}, {}, {}, Threshold(1.0, 0.2, 0.5, 0.6, 0.6, 9), 4)
+    grading = Grading(("a_L",), torch.eye(5)[[3]], torch.tensor([1.5]), torch.tensor([0.5]))
+    write_dicom(tmp_path / "r.dcm", structured_report(read_reference(tmp_path / "a.dcm"), "L", grading, 0, card))
+    report = pydicom.dcmread(tmp_path / "r.dcm")
+    assert report.StudyInstanceUID == film.StudyInstanceUID and report.PatientID in ("", None)
+    assert "Kellgren-Lawrence grade 3" in str(report)
