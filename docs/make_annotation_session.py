@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import random
 import re
 import shutil
 import socket
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -31,10 +32,10 @@ FLAGS = (
 )
 #: A small network and few knees: the session shows the way, not an accuracy.
 SETTINGS = (
-    "data.patch_size=32", "model.width=4", "training.epochs=15", "training.milestones=[10]",
-    "active.options.n_samples=5", "active.n_init=10", "active.n_query=6", "active.budget=16", "tracking.mode=none",
+    "data.patch_size=32", "model.width=8", "training.epochs=20", "training.milestones=[15]",
+    "active.options.n_samples=10", "active.n_init=20", "active.n_query=20", "active.budget=40", "tracking.mode=none",
 )  # fmt: skip
-PATIENCE = 400.0
+PATIENCE = 1500.0
 
 
 def kneeal(*arguments: object) -> None:
@@ -58,14 +59,17 @@ def make_films(folder: Path, patients: int) -> tuple[Path, Path]:
     return folder / "knees", folder / "films"
 
 
-class Session:
-    """A browser before the page of a run."""
+class Reader:
+    """Somebody before the page, in a browser of her own. She sees the grades of the manifest, with slips."""
 
-    def __init__(self, run: Path, truth: dict[str, str], work: Path, shots: Path | None) -> None:
-        self.run, self.truth, self.shots = run, truth, shots
+    def __init__(
+        self, name: str, run: Path, truth: dict[str, str], slips: float, work: Path, shots: Path | None
+    ) -> None:
+        self.name, self.run, self.truth, self.slips, self.shots = name, run, truth, slips, shots
+        self.n = 0
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
-        for flag in (*FLAGS.split(), f"--user-data-dir={work / 'chromium'}"):
+        for flag in (*FLAGS.split(), f"--user-data-dir={work / 'chromium' / name.replace(' ', '-')}"):
             options.add_argument(flag)
         service = webdriver.ChromeService(str(shutil.which("chromedriver")))
         self.driver = webdriver.Chrome(options=options, service=service)
@@ -93,43 +97,53 @@ class Session:
         self.shots.mkdir(parents=True, exist_ok=True)
         path = self.shots / f"{name}.png"
         self.driver.save_screenshot(str(path))
-        few = Image.open(path).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few = ImageOps.posterize(Image.open(path).convert("RGB"), 5).quantize(128, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
     def ready(self) -> str:
-        """The task that is shown; empty while it loads."""
-        return str(self.script("document.body.dataset.ready || ''"))
+        """The task that is shown and may be answered; empty otherwise."""
+        return str(self.script("document.body.dataset.ready && seconds() > 0.2 ? document.body.dataset.ready : ''"))
 
-    def view(self) -> str:
-        """Which view is shown."""
-        return str(self.script("document.body.dataset.view"))
+    def title(self) -> str:
+        """The headline of the waiting page; empty on the others."""
+        waits = "document.body.dataset.view === 'wait'"
+        return str(self.script(f"{waits} ? document.getElementById('wait-title').textContent : ''"))
 
-    def true_grade(self) -> str:
-        """The page does not know which knee it shows; the store does."""
+    def grade(self, task: str) -> str:
+        """Her answer. The page does not know which knee it shows; the store does."""
         with sqlite3.connect(f"file:{self.run / 'annotate.sqlite'}?mode=ro", uri=True) as store:
-            query = "SELECT knee_id FROM knee JOIN task ON task.knee = knee.id WHERE task.id = ?"
-            return self.truth[store.execute(query, (int(self.ready()),)).fetchone()[0]]
+            query = "SELECT knee_id, kind FROM knee JOIN task ON task.knee = knee.id WHERE task.id = ?"
+            knee, kind = store.execute(query, (int(task),)).fetchone()
+        true = int(self.truth[knee])
+        draw = random.Random(f"{self.name} {knee} {kind}")
+        if kind == "adjudication" or draw.random() >= self.slips:
+            return str(true)
+        return str(draw.choice([kl for kl in (true - 1, true + 1) if 0 <= kl <= 4]))
 
-    def read_query(self) -> int:
-        """Grade until nothing is left."""
-        n = 0
-        while True:
-            self.until(lambda: self.view() == "wait" or (self.ready() and self.script("seconds() > 0.2")), "a knee")
-            if self.view() == "wait":
-                return n
-            before = self.ready()
-            self.press(self.true_grade())
-            self.until(lambda before=before: self.view() == "wait" or self.ready() not in ("", before), "the next knee")
-            n += 1
+    def read_one(self) -> bool:
+        """Grade the knee that is shown; whether there was one."""
+        task = self.ready()
+        if not task:
+            return False
+        if self.script("!document.getElementById('adjudication').hidden") and not self.script("window.shown"):
+            self.shot("adjudication")
+            self.script("window.shown = true")
+        self.press(self.grade(task))
+        self.until(
+            lambda: self.title() or self.script("document.body.dataset.ready") not in ("", task), "the next knee"
+        )
+        self.n += 1
+        return True
 
     def look_around(self) -> None:
         """The page's tools on the first knee, each with a picture."""
-        self.until(lambda: self.ready() and self.script("seconds() > 0.2"), "the first knee")
+        self.until(self.ready, "the first knee")
         self.shot("reading")
-        middle = self.script("viewer.picture.medial || {x: 40, y: 40, width: 40, height: 40}")
-        self.script(f"viewer.keep([{middle['x'] + middle['width'] / 2}, {middle['y'] + middle['height'] * 0.42}],"
-                    f"[{middle['x'] + middle['width'] / 2}, {middle['y'] + middle['height'] * 0.55}])")  # fmt: skip
+        box = self.script("viewer.picture.medial || {x: 40, y: 40, width: 40, height: 40}")
+        x = box["x"] + 0.7 * box["width"]
+        self.script(f"viewer.keep([{x}, {box['y'] + 0.46 * box['height']}],"
+                    f"[{x}, {box['y'] + 0.55 * box['height']}])")  # fmt: skip
         self.press("+", "+", "i")
         self.shot("measuring")
         self.script("viewer.forgetMeasurement()")
@@ -140,8 +154,23 @@ class Session:
         self.until(lambda: "Other knee" in self.driver.find_element(By.ID, "stage-note").text
                    or self.script("!document.getElementById('notice').hidden"), "the other knee")  # fmt: skip
         self.shot("other-knee")
-        self.press("o")
-        self.until(lambda: "Other knee" not in self.driver.find_element(By.ID, "stage-note").text, "back")
+        if self.script("state.other"):
+            self.press("o")
+            self.until(lambda: not self.script("state.other"), "back")
+        self.until(self.ready, "the first knee again")
+
+
+def read_query(readers: list[Reader]) -> None:
+    """All readers grade, at once, until nothing is left for any of them."""
+    start, before = time.monotonic(), [reader.n for reader in readers]
+    while not all(reader.title() in ("The next round is being made", "The budget is spent") for reader in readers):
+        answered = [reader.read_one() for reader in readers]
+        if not any(answered):
+            time.sleep(0.1)
+        if time.monotonic() - start > PATIENCE:
+            raise TimeoutError(readers[0].driver.find_element(By.TAG_NAME, "body").text)
+    for reader, n in zip(readers, before, strict=True):
+        print(f"{reader.name}: {reader.n - n} readings", flush=True)
 
 
 def main() -> None:
@@ -152,6 +181,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--patients", type=int, default=40)
+    parser.add_argument("--slips", type=float, default=0.1, help="share of the readings that are one grade off")
+    parser.add_argument("--repeat", default="0.25")
+    parser.add_argument("--set", dest="settings", nargs="*", default=SETTINGS)
     options = parser.parse_args()
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
@@ -161,51 +193,63 @@ def main() -> None:
             (work / "knees", work / "films") if (work / "knees").is_dir() else make_films(work, options.patients)
         )
     run = work / "run"
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    kneeal("ask", run, "--data", data, "--strategy", "mi_mcd", "--images", images, "--accelerator", "cpu", *settings)
+    settings = [part for setting in options.settings for part in ("--set", setting)]
+    shown = [] if images is None else ["--images", str(images)]
+    kneeal("ask", run, "--data", data, "--strategy", "mi_mcd", *shown, "--accelerator", "cpu", *settings)
     with (data / "manifest.csv").open(newline="") as file:
         truth = {row["knee_id"]: row["kl"] for row in csv.DictReader(file)}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     serve = [
-        sys.executable, "-m", "kneeal", "annotate", str(run), "--images", str(images), "--reader", "Dr Ann",
-        "--repeat", "0.3", "--auto", "--port", str(port),
+        sys.executable, "-m", "kneeal", "annotate", str(run), *shown, "--reader", "Dr Ann", "--reader", "Dr Ben",
+        "--reads", "2", "--repeat", options.repeat, "--auto", "--port", str(port),
     ]  # fmt: skip
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
-    session = Session(run, truth, work, options.shots)
+    readers: list[Reader] = []
     try:
         assert server.stdout is not None
-        link = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+#\S+", line)))
+        links = {}
+        while len(links) < 2:
+            if found := re.match(r"  (.+?)(?: \(adjudicates\))?: (http://\S+#\S+)", server.stdout.readline()):
+                links[found[1]] = found[2]
+        readers.extend(Reader(name, run, truth, options.slips, work, options.shots) for name in links)
+        ann = readers[0]
 
         def up() -> bool:
             with socket.socket() as knock:
                 return knock.connect_ex(("127.0.0.1", port)) == 0
 
-        session.until(up, "the server")
-        session.driver.get(link)
-        session.look_around()
-        print(f"round 1: {session.read_query()} readings", flush=True)
-        session.until(lambda: session.view() == "read" or session.script("!document.getElementById('wait-bar').hidden"),
-                      "training")  # fmt: skip
-        session.shot("training")
-        session.until(lambda: session.view() == "read", "the second query")
-        session.shot("second-query")
-        print(f"round 2: {session.read_query()} readings", flush=True)
-        finished = "document.getElementById('wait-title').textContent === 'The budget is spent'"
-        session.until(lambda: session.script(finished), "the end")
-        session.shot("finished")
-        session.driver.find_element(By.ID, "show-agreement").click()
-        session.until(lambda: session.view() == "agreement", "the agreement")
-        session.shot("agreement")
+        ann.until(up, "the server")
+        for reader in readers:
+            reader.driver.get(links[reader.name])
+        ann.look_around()
+        for number in (1, 2):
+            start = time.monotonic()
+            read_query(readers)
+            read = time.monotonic()
+            if number == 1:
+                ann.until(lambda: ann.ready() or ann.script("document.getElementById('wait-progress').textContent"),
+                          "training")  # fmt: skip
+                ann.shot("training")
+            ann.until(lambda: ann.ready() or ann.title() == "The budget is spent", "the next query")
+            made = time.monotonic()
+            print(f"query {number}: read in {read - start:.0f} s, the next made in {made - read:.0f} s", flush=True)
+        ann.shot("finished")
+        ann.driver.find_element(By.ID, "show-agreement").click()
+        ann.until(lambda: ann.script("document.body.dataset.view") == "agreement", "the agreement")
+        ann.shot("agreement")
+        print(ann.driver.find_element(By.ID, "tables").text, flush=True)
     finally:
-        session.driver.quit()
+        for reader in readers:
+            reader.driver.quit()
         server.terminate()
         server.wait()
     kneeal("annotate", run, "--table", work / "readings.csv")
     kneeal("export", run, "--out", work / "model.safetensors")
-    kneeal("predict", work / "model.safetensors", "--data", data, "--out", work / "predictions")
+    kneeal("predict", work / "model.safetensors", "--data", data, "--out", work / "predictions", "--dicom", *shown)
     print((work / "predictions" / "predictions.csv").read_text()[:600])
+    print((run / "rounds.csv").read_text())
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def paces(store: Store) -> list[Pace]:
 def readings_table(store: Store) -> str:
     """Every row of the history as CSV: who, when, how long, and what it replaced."""
     rows = store.read(
-        "SELECT answer.id AS answer, knee.knee_id, knee.round, reader.name AS reader, task.kind, answer.kl, "
+        "SELECT answer.id AS answer, knee.knee_id, knee.query, reader.name AS reader, task.kind, answer.kl, "
         "answer.reason, answer.undone, (task.current = answer.id) AS holds, answer.seconds, "
         "strftime('%Y-%m-%dT%H:%M:%fZ', answer.at, 'unixepoch') AS at, answer.replaces, answer.measurements, "
         "(task.looked IS NOT NULL) AS saw_prediction, CASE knee.state WHEN 'closed' THEN knee.rule END AS rule, "
@@ -183,7 +183,7 @@ def readings_table(store: Store) -> str:
         "JOIN knee ON knee.id = task.knee ORDER BY answer.id"
     )
     header = [
-        "answer", "knee_id", "round", "reader", "kind", "kl", "reason", "undone", "holds", "seconds", "at", "replaces",
+        "answer", "knee_id", "query", "reader", "kind", "kl", "reason", "undone", "holds", "seconds", "at", "replaces",
         "measurements", "saw_prediction", "rule", "trained_on",
     ]  # fmt: skip
     text = io.StringIO()

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
+from kneeal.annotate.answers import Answer
 from kneeal.annotate.bodies import AnswerBody, Empty, EnterBody, UndoBody
 from kneeal.annotate.people import SESSION_SECONDS, People, Session
-from kneeal.annotate.reading import RefusedError, Task
+from kneeal.annotate.reading import Progress, RefusedError, Task
 from kneeal.annotate.rounds import Rounds, read_opinion
 from kneeal.annotate.rules import RULE
 from kneeal.annotate.said_errors import say_errors
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
+from kneeal.annotate.shown import Shown
 from kneeal.annotate.store import Store
-from kneeal.data.pictures import Box, KneePicture, to_png
+from kneeal.data.pictures import KneePicture, to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS
 
@@ -53,6 +56,7 @@ def make_app(
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
     say_errors(app)
+    shown = Shown(pictures)
     others: dict[str, list[str]] = {}
     for knee_id, patient in patients.items():
         others.setdefault(patient, []).append(knee_id)
@@ -73,11 +77,10 @@ def make_app(
             raise RefusedError(403, "a page for adjudicators", "an adjudicator", "readers stay blind to each other")
         return session
 
-    def say(session: Session, task: Task | None) -> dict[str, Any]:
-        progress = store.progress(session.reader)
-        said: dict[str, Any] = {"done": progress.done, "left": progress.left, "pace": progress.pace, "task": None}
+    def say(task: Task | None, progress: Progress) -> dict[str, Any]:
+        said: dict[str, Any] = {**vars(progress), "task": None}
         if task is not None:
-            said["task"] = _say_task(task, pictures)
+            said["task"] = _say_task(task, shown)
         else:
             said["status"] = rounds.status()
         return said
@@ -123,27 +126,29 @@ def make_app(
 
     @app.get("/api/next")
     def next_task(session: signed) -> dict[str, Any]:
-        return say(session, store.next(session.reader))
+        return say(store.next(session.reader), store.progress(session.reader))
 
     @app.post("/api/answer")
-    def answer(session: signed, body: AnswerBody) -> dict[str, Any]:
+    async def answer(session: signed, body: AnswerBody) -> Response:
         if not math.isfinite(body.seconds) or body.seconds < 0:
             raise RefusedError(422, f"{body.seconds} seconds", "a time of 0 or more", "load the page again")
-        task = store.answer(
-            session.reader,
+        given = Answer(
             body.task,
-            nonce=body.nonce,
-            seen=body.seen,
-            kl=body.kl,
-            reason=body.reason,
-            seconds=min(float(body.seconds), MAX_SECONDS),
-            measurements=[measurement.model_dump() for measurement in body.measurements],
+            body.nonce,
+            body.seen,
+            body.kl,
+            body.reason,
+            min(float(body.seconds), MAX_SECONDS),
+            [measurement.model_dump() for measurement in body.measurements],
         )
-        return say(session, task)
+        task, progress = await store.write_soon(store.answering(session.reader, given))
+        if task is not None and task.knee_id in shown:
+            return JSONResponse(say(task, progress))
+        return JSONResponse(await run_in_threadpool(say, task, progress))  # a picture has to be read first
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoBody) -> dict[str, Any]:
-        return say(session, store.undo(session.reader, nonce=body.nonce))
+        return say(store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
 
     @app.get("/api/task/{number}/picture")
     def picture(session: signed, number: int) -> Response:
@@ -152,7 +157,7 @@ def make_app(
     @app.get("/api/task/{number}/other")
     def other(session: signed, number: int) -> dict[str, Any]:
         knee_id = other_knee(store.task(session.reader, number).knee_id)
-        return {"other": None if knee_id is None else _say_picture(pictures[knee_id], pictures.side(knee_id))}
+        return {"other": None if knee_id is None else shown[knee_id]}
 
     @app.get("/api/task/{number}/other/picture")
     def other_picture(session: signed, number: int) -> Response:
@@ -193,25 +198,15 @@ def make_app(
     return app
 
 
-def _say_task(task: Task, pictures: Pictures) -> dict[str, Any]:
+def _say_task(task: Task, shown: Shown) -> dict[str, Any]:
     """A task for the page. Whether it is a repeat is not told."""
     return {
         "id": task.id,
         "seen": task.current,
         "adjudication": task.kind == "adjudication",
         "grades": list(task.grades),
-        **_say_picture(pictures[task.knee_id], pictures.side(task.knee_id)),
+        **shown[task.knee_id],
     }
-
-
-def _say_picture(picture: KneePicture, side: str) -> dict[str, Any]:
-    def box(box: Box | None) -> dict[str, float] | None:
-        return None if box is None else vars(box)
-
-    return {
-        "side": side, "height": picture.pixels.shape[0], "width": picture.pixels.shape[1], "full": picture.full,
-        "mm_per_px": picture.mm_per_px, "medial": box(picture.medial), "lateral": box(picture.lateral),
-    }  # fmt: skip
 
 
 def _png(picture: KneePicture) -> Response:

@@ -55,7 +55,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
         "SELECT knee.id FROM knee WHERE state = 'open' AND NOT EXISTS "
         "(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first') "
     )
-    knee = db.execute(unread + "AND taken < :reads ORDER BY round, position LIMIT 1", values).fetchone()
+    knee = db.execute(unread + "AND taken < :reads ORDER BY query, position LIMIT 1", values).fetchone()
     if knee is not None:
         return begin(db, reader, knee["id"], "first", rules)
     waiting = db.execute(mine + "ORDER BY task.not_before LIMIT 1", values).fetchone()
@@ -63,7 +63,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
         return int(waiting["id"])
     abandoned = db.execute(
         unread + "AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id AND task.kind = 'first' "
-        "AND task.current IS NULL AND task.begun < :stale) ORDER BY round, position LIMIT 1",
+        "AND task.current IS NULL AND task.begun < :stale) ORDER BY query, position LIMIT 1",
         values,
     ).fetchone()
     if abandoned is not None:
@@ -72,7 +72,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
         disputed = db.execute(
             "SELECT id FROM knee WHERE state = 'disagreed' AND NOT EXISTS "
             "(SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication' AND begun >= :stale) "
-            "ORDER BY round, position LIMIT 1",
+            "ORDER BY query, position LIMIT 1",
             values,
         ).fetchone()
         if disputed is not None:

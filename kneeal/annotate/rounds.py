@@ -112,7 +112,7 @@ class Rounds:
         """Take over from the run folder what changed there."""
         pending = read_pending(self._run)
         if pending != self.pending:
-            self._store.sync(pending.round, pending.ids, pending.answered)
+            self._store.sync(pending.ids, pending.answered)
         self.pending = pending
 
     def start(self) -> None:
@@ -188,7 +188,7 @@ class Rounds:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ
             )
-        logger.info("round %d: the next round is being made", self.pending.round)
+        logger.info("the next round is being made")
 
     def _watch(self) -> None:
         while not self._stop.wait(1.0):

@@ -22,9 +22,9 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: Exception) -> Response:
-        code = error.code if isinstance(error, RefusedError) else 500
-        found, expected, cure = error.args[0].split("\n") if len(error.args) == 1 else (str(error), "", "")
-        return JSONResponse({"error": found, "expected": expected.strip(), "cure": cure.strip()}, code)
+        if not isinstance(error, RefusedError):  # pragma: no cover - registered for this class alone
+            raise error
+        return JSONResponse({"error": error.found, "expected": error.expected, "cure": error.cure}, error.code)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: Exception) -> Response:

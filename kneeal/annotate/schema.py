@@ -9,7 +9,7 @@ from kneeal.errors import UserError
 
 #: The store's file in a run folder.
 STORE = "annotate.sqlite"
-VERSION = 1
+VERSION = 2
 #: "KNEE" as a number: what the file says it is.
 APPLICATION = 0x4B4E4545
 
@@ -35,7 +35,7 @@ CREATE TABLE session (
 CREATE TABLE knee (              -- every knee that was asked for, once
   id INTEGER PRIMARY KEY,
   knee_id TEXT NOT NULL UNIQUE,
-  round INTEGER NOT NULL,        -- the query it is in; an open knee is carried into the next one
+  query INTEGER NOT NULL,        -- the query it is in, from 1; an open knee is carried into the next one
   position INTEGER NOT NULL,
   taken INTEGER NOT NULL DEFAULT 0,   -- first readings begun
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'disagreed', 'settled', 'closed')),
@@ -43,7 +43,7 @@ CREATE TABLE knee (              -- every knee that was asked for, once
   rule TEXT,                     -- single, agreed, adjudicated; file where the answer did not come from here
   closed REAL                    -- when it went to training
 );
-CREATE INDEX knee_open ON knee (state, round, position);
+CREATE INDEX knee_open ON knee (state, query, position);
 CREATE TABLE task (              -- one reading of one knee by one reader
   id INTEGER PRIMARY KEY,
   knee INTEGER NOT NULL REFERENCES knee,
@@ -55,7 +55,7 @@ CREATE TABLE task (              -- one reading of one knee by one reader
   looked REAL,                   -- when the reader was shown the model's prediction
   UNIQUE (knee, reader, kind)
 );
-CREATE INDEX task_reader ON task (reader, current);
+CREATE INDEX task_reader ON task (reader, current, knee);
 CREATE TABLE answer (            -- append only: nothing here is ever changed or removed
   id INTEGER PRIMARY KEY,
   task INTEGER NOT NULL REFERENCES task,

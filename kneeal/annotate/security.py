@@ -63,7 +63,9 @@ class Origin:
             raise UserError(
                 f"--public-url {public_url}", "an address such as https://reading.hospital.example/knees", "correct it"
             )
-        return cls(frozenset({f"{parts.scheme}://{parts.netloc}"}), frozenset({parts.netloc}), parts.scheme == "https")
+        # As browsers write it: in small letters, and without the port that goes without saying.
+        name = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+        return cls(frozenset({f"{parts.scheme}://{name}"}), frozenset({name}), parts.scheme == "https")
 
 
 class Guard:

@@ -52,13 +52,16 @@ def predict(
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)
     print(f"wrote {out / 'predictions.csv'}: {len(grading.ids)} knees")
     if dicom:
-        from kneeal.predict.dicom import secondary_capture, structured_report, write_dicom
+        from kneeal.predict.dicom import read_reference, secondary_capture, structured_report, write_dicom
 
         pictures, n_reports = Pictures(dataset, images), 0
         for row, i in enumerate(grading.ids):
             source = pictures.source(i)
+            reference = None
             if source is not None and source.suffix.lower() in (".dcm", ".dicom", ""):
-                written = structured_report(source, pictures.side(i), grading, row, card)
+                reference = read_reference(source)
+            if reference is not None:
+                written = structured_report(reference, pictures.side(i), grading, row, card)
                 n_reports += 1
             else:
                 patient = dataset.manifest.patients[i]

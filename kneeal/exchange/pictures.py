@@ -44,6 +44,11 @@ class Pictures:
         self._options: Mapping[str, Any] = dataset.info.get("options", {})
         self._read = lru_cache(maxsize=_KEPT)(self._from_source)
 
+    @property
+    def from_sources(self) -> bool:
+        """Whether source pictures are looked for at all."""
+        return self._images is not None
+
     def side(self, knee_id: str) -> str:
         """L or R."""
         return str(self._sides[knee_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from kneeal.predict.predicting import Grading
 
 _NOT_FOR_USE = "Research only, not for clinical decisions"
 _SCHEME = "99KNEEAL"
+#: Attributes of a radiograph by which a report names it (type 1), and those of its patient and study that a report
+#: takes over and that may be empty (type 2).
+_REFERRED_BY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 def _highdicom() -> Any:
@@ -28,27 +36,47 @@ def _highdicom() -> Any:
     return highdicom
 
 
-def structured_report(source: Path, side: str, grading: Grading, row: int, card: Card) -> Any:
-    """A comprehensive SR (TID 1500) that refers to the radiograph it is about.
+def read_reference(source: Path) -> Any | None:
+    """What a report can refer to: the header of a DICOM radiograph, None where that does not name its study and series.
 
     Args:
         source: The DICOM radiograph.
+
+    Raises:
+        UserError: It cannot be read as DICOM, or highdicom is missing.
+    """
+    _highdicom()
+    import pydicom
+
+    try:
+        image = pydicom.dcmread(source, stop_before_pixels=True)
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
+    if not all(image.get(name) for name in _REFERRED_BY):
+        return None
+    for name in _MAY_BE_EMPTY:  # films that were made anonymous often lack them
+        if name not in image:
+            setattr(image, name, "")
+    return image
+
+
+def structured_report(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
+    """A comprehensive SR (TID 1500) that refers to the radiograph it is about.
+
+    Args:
+        image: Its header; see `read_reference`.
         side: L or R.
         grading: The predictions.
         row: Which of them.
         card: Of the model.
 
     Raises:
-        UserError: The source is no DICOM file, or highdicom is missing.
+        UserError: highdicom is missing.
     """
     hd = _highdicom()
     import pydicom
     from pydicom.sr.codedict import codes
 
-    try:
-        image = pydicom.dcmread(source)
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
     device = hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -96,10 +124,20 @@ def structured_report(source: Path, side: str, grading: Grading, row: int, card:
         else code("XR", "Radiography of the knee"),
         imaging_measurements=[group],
     )  # fmt: skip
-    return hd.sr.ComprehensiveSR(
-        evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900, sop_instance_uid=hd.UID(),
-        instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # The name of the patient is as the radiograph has it; a warning about its form would show it on the terminal.
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
+        written = hd.sr.ComprehensiveSR(
+            evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900,
+            sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
+        )  # fmt: skip
+    scheme = pydicom.Dataset()
+    scheme.CodingSchemeDesignator = _SCHEME
+    scheme.CodingSchemeName = "kneeal: Kellgren-Lawrence grades and their predictions"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = "kneeal"
+    written.CodingSchemeIdentificationSequence = [scheme]
+    return written
 
 
 def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:

@@ -41,7 +41,7 @@ class Desk:
         run.mkdir()
         self.rounds = Rounds(run, self.store)
         self.knees = [i for i in dataset.manifest.ids if i not in dataset.manifest.kl]
-        self.store.sync(0, self.knees[:10], {})
+        self.store.sync(self.knees[:10], {})
         self.origin = Origin.of("127.0.0.1", 8010, public_url)
         self.app = make_app(
             self.store, self.people, self.rounds, Pictures(dataset, data.parent / "images"), dataset.manifest.patients,
@@ -191,6 +191,30 @@ def test_the_page_needs_nothing_from_elsewhere(desk: Desk) -> None:
         assert desk.browser().get(f"/static/{name}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://reading.hospital.example", "reading.hospital.example"),
+        ("https://Reading.Hospital.example:443/knees/", "reading.hospital.example"),
+        ("https://reading.hospital.example:8443/knees", "reading.hospital.example:8443"),
+        ("http://reading.hospital.example:80", "reading.hospital.example"),
+    ],
+)
+def test_behind_a_proxy_only_its_address_counts(data: Path, tmp_path: Path, url: str, host: str) -> None:
+    """What a proxy passes on: the Host and the Origin of the browser, over a plain connection."""
+    desk, scheme = Desk(data, tmp_path, url), url.partition(":")[0]
+    assert desk.origin == Origin(frozenset({f"{scheme}://{host}"}), frozenset({host}), scheme == "https")
+    reader = TestClient(desk.app, base_url="http://127.0.0.1:8010", headers={"host": host})
+    secret = {"secret": desk.people.link(desk.people.add("Ann"))}
+    foreign = ["http://127.0.0.1:8010", f"https://{host}.evil.example", "https://evil.example", f"ftp://{host}"]
+    foreign.append(f"{'http' if scheme == 'https' else 'https'}://{host}")  # the same name without TLS is another site
+    for origin in foreign:
+        assert reader.post("/api/enter", json=secret, headers={"origin": origin}).status_code == 403
+    assert reader.post("/api/enter", json=secret, headers={"origin": f"{scheme}://{host}"}).status_code == 200
+    for other in ("127.0.0.1:8010", "localhost:8010", f"evil.{host}"):
+        assert reader.get("/", headers={"host": other}).status_code == 421
+
+
 @pytest.mark.parametrize("url", ["ftp://a.example", "reading.example", "https://u@a.example", "https://a.example/?x=1"])
 def test_a_public_address_that_is_none(url: str) -> None:
     with pytest.raises(UserError, match="--public-url"):
@@ -201,7 +225,12 @@ def test_a_link_signs_in_once(desk: Desk) -> None:
     secret = desk.people.link(desk.people.add("Ann"))
     assert desk.browser().post("/api/enter", json={"secret": secret}).status_code == 200
     again = desk.browser().post("/api/enter", json={"secret": secret})
-    assert again.status_code == 403 and "not used yet" in again.json()["expected"]
+    assert again.status_code == 403
+    assert again.json() == {
+        "error": "a link that does not hold",
+        "expected": "a link that was not used yet, a day old at most",
+        "cure": "get a new one",
+    }
 
 
 def test_signing_out(desk: Desk) -> None:
@@ -244,7 +273,7 @@ def test_a_bad_answer_says_what_and_keeps_everything_else(
 def test_a_closed_round_is_said(desk: Desk) -> None:
     ann = desk.browser("Ann")
     task = ann.get("/api/next").json()["task"]
-    desk.store.sync(1, [], dict.fromkeys(desk.knees[:10], 1))
+    desk.store.sync([], dict.fromkeys(desk.knees[:10], 1))
     refused = ann.post("/api/answer", json=body(task))
     assert refused.status_code == 409 and "closed" in refused.json()["error"]
 

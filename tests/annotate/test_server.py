@@ -129,6 +129,8 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
         while ann.call("GET", "/api/next")[1]["left"] != 4 and time.monotonic() < end:
             time.sleep(0.1)
         assert ann.call("GET", "/api/next")[1]["left"] == 4
+        status = ann.call("GET", "/api/status")[1]  # what was read before does not count for the new query
+        assert (status["phase"], status["asked"], status["settled"]) == ("grading", 4, 0)
     knees = rows(run, "SELECT knee_id, count(*) FROM knee JOIN task ON task.knee = knee.id GROUP BY knee.id")
     assert all(n == 1 for _, n in knees)
     seen += [knee for knee, _ in knees]

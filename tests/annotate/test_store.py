@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections import Counter
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from kneeal.annotate.agreement import readings_table
+from kneeal.annotate.answers import Answer
 from kneeal.annotate.assignment import ABANDONED
+from kneeal.annotate.database import Change
 from kneeal.annotate.people import People
 from kneeal.annotate.reading import RefusedError, Task
 from kneeal.annotate.schema import connect
@@ -33,7 +36,7 @@ class Clock:
 def make(tmp_path: Path, knees: list[str] = KNEES, readers: int = 1, **options: object) -> tuple[Store, list[int]]:
     store = Store(tmp_path / "s.sqlite", clock=options.pop("clock", Clock()), **options)  # type: ignore[arg-type]
     people = People(store)
-    store.sync(0, knees, {})
+    store.sync(knees, {})
     return store, [people.add(f"reader {k}", adjudicates=k == 0) for k in range(readers)]
 
 
@@ -177,7 +180,7 @@ def test_a_round_that_is_closed(tmp_path: Path) -> None:
     task = store.next(ann)
     give(store, ann, 1, task)
     open_one = store.next(ann)
-    store.sync(0, KNEES, {KNEES[1]: 4})  # told by file meanwhile
+    store.sync(KNEES, {KNEES[1]: 4})  # told by file meanwhile
     with pytest.raises(RefusedError, match="closed"):
         give(store, ann, 2, open_one)
     following = store.next(ann)
@@ -185,12 +188,28 @@ def test_a_round_that_is_closed(tmp_path: Path) -> None:
     assert store.decide(KNEES) == {KNEES[0]: 1}  # what a file said is the file's
 
 
+def test_counts_are_of_the_newest_query(tmp_path: Path) -> None:
+    store, (ann,) = make(tmp_path, KNEES[:4])
+    for _ in range(4):
+        give(store, ann)
+    store.decide(KNEES[:4])
+    store.sync((), dict.fromkeys(KNEES[:4], 1))  # the next query is being made
+    assert store.counts()["closed"] == 4 and store.progress(ann).done == 4
+    for _ in range(2):  # once more, as when the server is started again
+        store.sync(KNEES[4:7], dict.fromkeys(KNEES[:4], 1))
+        assert store.counts() == {"open": 3, "disagreed": 0, "settled": 0, "closed": 0, "graded": 0}
+    assert (store.progress(ann).done, store.progress(ann).left) == (0, 3)
+    give(store, ann)
+    store.sync(KNEES[4:7], {**dict.fromkeys(KNEES[:4], 1), KNEES[5]: 2})  # one was told by file
+    assert store.counts() == {"open": 1, "disagreed": 0, "settled": 1, "closed": 1, "graded": 2}
+
+
 def test_an_open_knee_is_carried_and_never_asked_twice(tmp_path: Path) -> None:
     store, (ann,) = make(tmp_path, KNEES[:4])
     for _ in range(3):
         give(store, ann)
     store.decide(KNEES[:4])
-    store.sync(1, [KNEES[3], *KNEES[4:7]], dict.fromkeys(KNEES[:3], 1))
+    store.sync([KNEES[3], *KNEES[4:7]], dict.fromkeys(KNEES[:3], 1))
     seen = []
     while (task := store.next(ann)) is not None:
         seen.append(task.knee_id)
@@ -297,31 +316,54 @@ def test_many_threads_lose_and_double_nothing(tmp_path: Path) -> None:
 
 def test_one_refusal_in_a_batch_leaves_the_others(tmp_path: Path) -> None:
     store, _ = make(tmp_path)
-    started = threading.Barrier(3)
-    results: dict[str, object] = {}
 
-    def work(name: str) -> None:
+    def add(name: str) -> Change[str]:
         def change(db: sqlite3.Connection) -> str:
             db.execute("INSERT INTO reader (name, created) VALUES (?, 0)", (name,))
             if name == "bad":
                 raise RefusedError(409, "no", "no", "no")
             return name
 
-        started.wait()
-        try:
-            results[name] = store.write(change)
-        except RefusedError as error:
-            results[name] = error.found
+        return change
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "bad", "two")]
-    with store._lock:  # so that all three wait for one commit
-        for thread in threads:
-            thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == {"one": "one", "bad": "no", "two": "two"}
+    async def all_at_once() -> list[object]:
+        return await asyncio.gather(*(store.write_soon(add(n)) for n in ("a", "bad", "b")), return_exceptions=True)
+
+    commits: list[str] = []
+    store._writer.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
+    first, refused, last = asyncio.run(all_at_once())
+    assert (first, last) == ("a", "b") and isinstance(refused, RefusedError)
+    assert len(commits) == 2  # the first alone, the others together, since they came meanwhile
     names = {row["name"] for row in store.read("SELECT name FROM reader")}
-    assert {"one", "two"} <= names and "bad" not in names
+    assert {"a", "b"} <= names and "bad" not in names
+
+
+def test_a_commit_that_fails_fails_for_everybody_in_it(tmp_path: Path) -> None:
+    store, _ = make(tmp_path, timeout=0.01)
+    other = connect(tmp_path / "s.sqlite", create=False)
+    other.execute("BEGIN IMMEDIATE")
+    locked = store.write_all([lambda db: 1, lambda db: 2])
+    assert [str(error) for error in locked] == ["database is locked"] * 2
+    other.execute("ROLLBACK")
+    assert store.write_all([lambda db: 1, lambda db: 2]) == [1, 2]
+
+
+def test_who_asked_may_go(tmp_path: Path) -> None:
+    """A page that is closed while its answer is written leaves it written, and the others answered."""
+    store, (ann,) = make(tmp_path)
+
+    async def go() -> object:
+        first = store.next(ann)
+        assert first is not None
+        given = store.answering(ann, Answer(first.id, "n" * 16, None, 3))
+        gone = asyncio.ensure_future(store.write_soon(given))
+        stays = asyncio.ensure_future(store.write_soon(lambda db: "here"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await stays
+
+    assert asyncio.run(go()) == "here"
+    assert rows(store, "SELECT kl FROM answer") == [(3,)]
 
 
 def test_a_full_disk_keeps_everything_else(tmp_path: Path) -> None:
@@ -372,8 +414,8 @@ def test_the_table_tells_who_when_and_what_was_replaced(tmp_path: Path) -> None:
     give(store, ann, None, seconds=2.0, measurements=[{"mm": 3.1}])
     store.decide(KNEES)
     lines = readings_table(store).splitlines()
-    assert lines[1].startswith("1,9000_L,0,reader 0,first,2,,0,0,4.5,2023-11-14T")
-    assert lines[3].startswith("3,9000_L,0,reader 0,first,,not a knee,0,1,2.0,")
+    assert lines[1].startswith("1,9000_L,1,reader 0,first,2,,0,0,4.5,2023-11-14T")
+    assert lines[3].startswith("3,9000_L,1,reader 0,first,,not a knee,0,1,2.0,")
     assert ',2,"[{""mm"": 3.1}]",0,single,' in lines[3]
 
 

@@ -19,8 +19,9 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
+from kneeal.predict.dicom import read_reference, structured_report, write_dicom
 from kneeal.predict.model_file import Card, Threshold, read_model, write_model
-from kneeal.predict.predicting import open_model
+from kneeal.predict.predicting import Grading, open_model
 from kneeal.predict.threshold import choose_threshold
 
 LARGER = ("--set", "model.width=2", "--set", "data.patch_size=16", "--set", "training.epochs=3")
@@ -160,17 +161,19 @@ def radiograph(path: Path) -> None:
 
 
 def test_dicom(place: Path, tmp_path: Path) -> None:
-    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    highdicom = pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
     rows = table(1)
     rows["path"] = ["a.dcm", ""]
     (tmp_path / "images").mkdir()
     radiograph(tmp_path / "images/a.dcm")
     write_prepared(tmp_path / "data", rows, pairs(2, 16), source="test", options={"roi_mm": 101.0}, patch_px=16)
-    said = done(
+    result = kneeal(
         "predict", place / "m.safetensors", "--data", tmp_path / "data", "--out", tmp_path / "out", "--dicom",
         "--images", tmp_path / "images",
     )  # fmt: skip
-    assert "wrote 1 structured reports and 1 secondary captures" in said
+    assert result.returncode == 0, result.stderr
+    assert "wrote 1 structured reports and 1 secondary captures" in result.stdout
+    assert "Anon" not in result.stdout + result.stderr  # no warning shows a patient's name
     report, capture = (pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm")))
     first = next(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     source = pydicom.dcmread(tmp_path / "images/a.dcm")
@@ -178,4 +181,43 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
     text = str(report)
     assert f"Kellgren-Lawrence grade {first['kl']}" in text and str(source.SOPInstanceUID) in text
     assert "Left" in text and "Epistemic uncertainty" in text
+    groups = highdicom.sr.srread(tmp_path / "out/dicom/00001.dcm").content.get_image_measurement_groups()
+    assert len(groups) == 1
+    measured = {m.name.value: m.value for m in groups[0].get_measurements()}
+    columns = {**{f"P{g}": f"p{g}" for g in range(5)}, "UT": "total", "UE": "epistemic"}
+    assert measured == pytest.approx({code: float(first[name]) for code, name in columns.items()}, abs=2e-6)
+    said_of_it = {q.name.value: q.value.value for q in groups[0].get_qualitative_evaluations()}
+    assert said_of_it == {"KL": f"KL{first['kl']}", "FLAG": f"FLAG{first['flag']}"}
+    assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99KNEEAL"
+    assert report.VerificationFlag == "UNVERIFIED" and report.PatientName == source.PatientName
     assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_a_film_that_names_no_study_cannot_be_referred_to(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    radiograph(tmp_path / "a.dcm")
+    film = pydicom.dcmread(tmp_path / "a.dcm")
+    delattr(film, name)
+    film.save_as(tmp_path / "b.dcm")
+    assert read_reference(tmp_path / "a.dcm") is not None and read_reference(tmp_path / "b.dcm") is None
+    (tmp_path / "c.dcm").write_bytes(b"no film")
+    with pytest.raises(UserError, match="cannot be read as DICOM"):
+        read_reference(tmp_path / "c.dcm")
+
+
+def test_a_report_of_an_anonymous_film(tmp_path: Path) -> None:
+    """Without name, birth date and the like, as anonymous films often are."""
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    radiograph(tmp_path / "a.dcm")
+    film = pydicom.dcmread(tmp_path / "a.dcm")
+    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+                 "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
+        delattr(film, name)
+    film.save_as(tmp_path / "a.dcm")
+    card = Card("0", {}, 8, {}, {}, {}, {}, Threshold(1.0, 0.2, 0.5, 0.6, 0.6, 9), 4)
+    grading = Grading(("a_L",), torch.eye(5)[[3]], torch.tensor([1.5]), torch.tensor([0.5]))
+    write_dicom(tmp_path / "r.dcm", structured_report(read_reference(tmp_path / "a.dcm"), "L", grading, 0, card))
+    report = pydicom.dcmread(tmp_path / "r.dcm")
+    assert report.StudyInstanceUID == film.StudyInstanceUID and report.PatientID in ("", None)
+    assert "Kellgren-Lawrence grade 3" in str(report)

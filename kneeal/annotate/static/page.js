@@ -85,6 +85,7 @@ async function take(said) {
   if (!said.task) {
     state.task = null;
     viewer.clear();
+    by("stage-note").textContent = "";
     showWait(said.status);
     return;
   }
