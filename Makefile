@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-first-query format clean
+.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-prepare bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench-strategies: $(INSTALLED)  ## time and memory of every strategy on 100,000 
 
 bench-annotate: $(INSTALLED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
 	$(BIN)/python benchmarks/annotate_load.py --out docs/annotate-load.md
+
+bench-prepare: $(INSTALLED)  ## films a second and memory of `kneeal prepare`, into docs/prepare.md
+	$(BIN)/python benchmarks/prepare.py
 
 bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)
