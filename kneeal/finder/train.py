@@ -164,7 +164,7 @@ def _samples(films: int, seed: int, pictures: list[Path], workers: int, work: Pa
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             parts = list(pool.map(collect, [share] * workers, range(seed, seed + workers), [pictures] * workers))
-    samples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    samples: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path is not None:
         temporary = path.with_suffix(".part.npz")
         np.savez(temporary, **samples)
