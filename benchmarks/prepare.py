@@ -5,7 +5,7 @@ python benchmarks/prepare.py
 A few films of 2,400 x 2,000 px, 16 bit, are drawn and saved as many DICOM files, each of another patient and with its
 rows rolled, in a temporary folder (not timed). The whole command then runs on them with all cores, first on a part of
 them, then on all; beside it, in the same run, one process that only reads the same files with pydicom and takes their
-percentiles. Two films a file would share nothing but the drawing: every file is read, decoded and searched for itself.
+percentiles.
 Linux only: memory and processor time of the command's processes are read in /proc.
 """
 
