@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-first-query bench-report format clean
+.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-prepare bench-report bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench-annotate: $(INSTALLED)  ## 20 readers, 20,000 answers through HTTP; writes
 
 bench-report: $(INSTALLED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
+
+bench-prepare: $(INSTALLED)  ## films a second and memory of `kneeal prepare`, into docs/prepare.md
+	$(BIN)/python benchmarks/prepare.py
 
 bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)

@@ -60,6 +60,7 @@ def main() -> None:
         f"start-up of Python included, against {least:.1f} s for only parsing the same files with pandas "
         f"({ours / least:.1f} times as long). The page has {page / 2**20:.1f} MiB. "
         f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}; written by `make bench-report`.",
+        by="benchmarks/report.py",
     )
     print(f"report {ours:.1f} s, reading alone {least:.1f} s")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from timing import Row
+if TYPE_CHECKING:
+    from timing import Row
 
 _HEAD = "| figure | ours | against | times as fast | aim | load |\n| --- | --- | --- | --- | --- | --- |"
 
@@ -19,9 +21,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([_HEAD, *lines])
 
 
-def put(page: Path, name: str, text: str) -> None:
+def put(page: Path, name: str, text: str, by: str = "benchmarks/speed") -> None:
     """Replace what lies between the markers `name` in a page; a new pair of markers goes to its end."""
-    begin, end = f"<!-- {name}: written by benchmarks -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: written by {by} -->", f"<!-- end of {name} -->"
     block = f"{begin}\n{text}\n{end}"
     old = page.read_text(encoding="utf-8") if page.is_file() else "# Performance\n"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from kneeal.archive.tables import grade, identifier, read_table
 from kneeal.archive.tasks import FilmTask, Plan, Refusal
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
+from kneeal.radiograph.dicom import quiet_pydicom
 
 _SIDES = {"l": "L", "left": "L", "2": "L", "r": "R", "right": "R", "1": "R"}
 
@@ -167,8 +167,7 @@ def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list
 
 def _patient(path: Path) -> str:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             header = pydicom.dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True)
             return str(header.get("PatientID", "") or "").strip()
     except Exception:  # pydicom raises anything on what is not DICOM

@@ -28,8 +28,8 @@ from kneeal.archive.tasks import FilmTask, Plan, Refusal
 from kneeal.data.manifest import some
 from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
 from kneeal.errors import UserError
+from kneeal.finder import WEIGHTS
 from kneeal.finder.landmarks import LandmarkSource
-from kneeal.finder.weights import WEIGHTS
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A film takes well under a second; a process that needs this long for one hangs.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
 from kneeal.finder.networks import (
     COARSE_MM,
     COARSE_STRIDE,
@@ -38,49 +38,6 @@ _MOST = 5
 _DISAGREEMENT_MM = 5.0
 #: Films larger than this (in mm) are no radiograph of two knees; their margins are not looked at.
 _LARGEST_MM = 700.0
-
-
-@dataclass(frozen=True)
-class FoundKnee:
-    """What the networks say about one place on the film.
-
-    Attributes:
-        middle_mm: Middle of the tibial plateau, (x, y) mm from the film's upper left corner.
-        angle_deg: Angle of the plateau; positive where it descends to the right of the film.
-        score: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it
-            lies, turned level, turned level and mirrored).
-        replaced: Probability of a knee replacement.
-        nothing: Probability that there is no knee.
-    """
-
-    middle_mm: tuple[float, float]
-    angle_deg: float
-    score: float
-    replaced: float
-    nothing: float
-
-
-@dataclass(frozen=True)
-class FoundMarker:
-    """A side marker.
-
-    Attributes:
-        letter: "R", "L", or "mirrored".
-        middle_mm: Where it is.
-        probability: That of the letter.
-    """
-
-    letter: str
-    middle_mm: tuple[float, float]
-    probability: float
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What is on a film: knees and side markers, from left to right."""
-
-    knees: tuple[FoundKnee, ...]
-    markers: tuple[FoundMarker, ...]
 
 
 class Finder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kneeal.finder.detect import Findings, FoundKnee, FoundMarker
+from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
 from kneeal.finder.pose import KneePose
 
 #: How side markers count: `require` sets aside a film without one, `check` only one whose markers contradict,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kneeal.data.patches import scale_intensities
 from kneeal.films import Film, FilmOptions, Leg, Pose, compose_film, draw_leg, picture_leg, scatter_poses
 from kneeal.films.bilateral import SIZES_MM
+from kneeal.finder.letter_samples import SEEN, letter_windows
 from kneeal.finder.networks import (
     COARSE_MM,
     FINE_MM,
@@ -31,6 +32,8 @@ _FILM_MM = 0.6
 #: Where the plateau of a real picture is taken to be before it was found: mm from the picture's middle.
 PROVISIONAL = np.array([(-38.0, 10.0), (38.0, 10.0)])
 REAL_WIDTH_MM = 101.0
+#: Letters and texts stamped onto each film, besides those that it has.
+N_LETTERS = 8
 
 
 @dataclass
@@ -55,7 +58,7 @@ def real_pictures(folder: Path) -> list[Path]:
 
 
 def collect(
-    n_films: int, seed: int, pictures: list[Path], *, n_legs: int = 300, real_share: float = 0.45
+    n_films: int, seed: int, pictures: list[Path], *, n_legs: int | None = None, real_share: float = 0.45
 ) -> dict[str, NDArray[np.generic]]:
     """Compose films and cut the samples out of them.
 
@@ -63,7 +66,7 @@ def collect(
         n_films: How many films.
         seed: Seed of everything; the synthetic patients are those of this seed as well.
         pictures: Real knees to compose films with; may be empty.
-        n_legs: Synthetic legs drawn beforehand; the films combine them.
+        n_legs: Synthetic legs drawn beforehand, which the films combine; 300, but not more than 4 a film.
         real_share: Share of films with real knees, where there are pictures.
 
     Returns:
@@ -74,6 +77,7 @@ def collect(
         provisional middle); letters uint8 [K, 48, 48] and their kinds.
     """
     rng = np.random.default_rng((seed, 11))
+    n_legs = n_legs or min(300, 4 * n_films)
     synthetic = [draw_leg(k // 2, "RL"[k % 2], seed, replaced=k % 9 == 0) for k in range(n_legs)]
     samples = Samples()
     for _ in range(n_films):
@@ -172,8 +176,14 @@ def _add(
         for _ in range(2):
             away = rng.uniform(-3.5, 3.5, 2)
             spot = (at[0] + away[0], at[1] + away[1])
-            samples.letters.append(cut_window(grey, spacing, spot, 0.0, MARKER_PX, MARKER_MM))
-            samples.letter_kinds.append(MARKER_CLASSES.index(letter))
+            window = cut_window(grey, spacing, spot, 0.0, MARKER_PX, MARKER_MM)
+            inner = window[12:-12, 12:-12]
+            if inner.max() - np.median(inner) >= SEEN:
+                samples.letters.append(window)
+                samples.letter_kinds.append(MARKER_CLASSES.index(letter))
+    windows, letters = letter_windows(film, N_LETTERS, rng)
+    samples.letters += windows
+    samples.letter_kinds += letters
     for _ in range(2):
         spot = _away_from_markers(film, rng)
         samples.letters.append(cut_window(grey, spacing, spot, 0.0, MARKER_PX, MARKER_MM))

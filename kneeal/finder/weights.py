@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kneeal.errors import UserError
+from kneeal.finder import WEIGHTS
 from kneeal.finder.networks import CoarseNetwork, FineNetwork, MarkerNetwork
 
-WEIGHTS = "finder.npz"
+#: The networks, in the order in which functions give them.
+NAMES = ("coarse", "fine", "marker")
 
 
 def save_networks(path: Path, networks: Mapping[str, nn.Module]) -> None:
@@ -31,7 +33,7 @@ def save_networks(path: Path, networks: Mapping[str, nn.Module]) -> None:
 
 
 def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
-    """The networks, ready to predict.
+    """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions.
 
     Args:
         path: Weights that ``kneeal.finder.train`` wrote; by default those that ship with the package.
@@ -39,20 +41,39 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
     Raises:
         UserError: They are no such weights.
     """
+    networks = read_networks(path)
+    for network in networks:
+        _fuse(network)
+    return networks
+
+
+def read_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
+    """The same as they were trained, in evaluation mode."""
     networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork())
+    _read(path, dict(zip(NAMES, networks, strict=True)))
+    return networks
+
+
+def read_network(path: Path, name: str) -> nn.Module:
+    """One network that `save_networks` wrote under a name whose first word is that of its kind."""
+    kinds: dict[str, type[nn.Module]] = dict(zip(NAMES, (CoarseNetwork, FineNetwork, MarkerNetwork), strict=True))
+    network = kinds[name.split("-")[0]]()
+    _read(path, {name: network})
+    return network
+
+
+def _read(path: Path | None, networks: Mapping[str, nn.Module]) -> None:
     try:
         with (path or files("kneeal.finder").joinpath(WEIGHTS)).open("rb") as file:
-            _fill(file, dict(zip(("coarse", "fine", "marker"), networks, strict=True)))
+            _fill(file, networks)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"the finder's weights {path or WEIGHTS} cannot be read ({error})",
             "weights written by `python -m kneeal.finder.train`",
             "give other weights, or install the package again",
         ) from error
-    for network in networks:
+    for network in networks.values():
         network.eval()
-        _fuse(network)
-    return networks
 
 
 def _fuse(network: nn.Module) -> None:

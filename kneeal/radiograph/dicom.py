@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_EXTENDED = "1.2.840.10008.1.2.4.51"
 #: Which package decodes what; all of them come with the extra `dicom`.
 _PLUGINS = (
     (("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
@@ -62,10 +65,7 @@ def read_dicom(
 ) -> DicomFilm:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     try:
-        with warnings.catch_warnings():
-            # A malformed value that matters is refused below; the others are none of our business, and a warning
-            # would print them.
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             return _read(path, mm_per_px, magnification, apply_voi, most_pixels)
     except RadiographError:
         raise
@@ -75,6 +75,23 @@ def read_dicom(
         raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file", "remove it") from None
     except Exception as error:  # pydicom and its plugins raise anything on damaged files
         raise unreadable(f"the DICOM file is damaged ({type(error).__name__})") from None
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """No warnings, and nothing of pydicom's log: it prints values of the header, and tracebacks of its decoders.
+
+    A malformed value that matters is refused by whoever reads; the others are none of our business.
+    """
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _read(
@@ -147,7 +164,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
         header.file_meta.TransferSyntaxUID = syntax
     expected = rows * columns * allocated // 8
     if syntax.is_encapsulated:
-        _check_compressed(header.PixelData, syntax, rows, columns, expected)
+        _check_compressed(header.PixelData, syntax, rows, columns, expected, deep=allocated > 8)
     elif len(header.PixelData) not in (expected, expected + expected % 2):
         found = len(header.PixelData)
         raise RadiographError(
@@ -178,7 +195,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     return codes, 1 << stored
 
 
-def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expected: int) -> None:
+def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expected: int, *, deep: bool) -> None:
     decoder = None
     with contextlib.suppress(NotImplementedError):
         decoder = get_decoder(syntax)
@@ -187,6 +204,13 @@ def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expecte
         cure = f"pip install {plugin} (or 'kneeal[dicom]')" if plugin else "convert the file to an uncompressed one"
         raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)
     frame = get_frame(data, 0, number_of_frames=1)
+    if syntax == _EXTENDED and deep and "pylibjpeg" not in decoder.available_plugins:
+        raise RadiographError(
+            "codec",
+            f"{syntax.name} of more than 8 bit, which neither GDCM nor Pillow decodes for pydicom",
+            "JPEG baseline, lossless, JPEG-LS, JPEG 2000, RLE or no compression",
+            "convert the file, for example with dcmtk's dcmdjpeg",
+        )
     if syntax == _RLE:
         # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
         if len(frame) > 2 * expected + 1024:

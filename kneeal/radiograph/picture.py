@@ -29,6 +29,12 @@ def read_picture(path: Path, *, most_pixels: int) -> NDArray[np.uint8]:
                 codes = _codes(picture, most_pixels)
     except RadiographError:
         raise
+    except Image.DecompressionBombError:
+        # Pillow's own limit, which lies above ours; it names the size in its message alone.
+        raise RadiographError(
+            "too_large", "the picture is larger than any radiograph", f"at most {most_pixels / 1e6:g} million px",
+            "remove the file",
+        ) from None  # fmt: skip
     except MemoryError:
         raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file", "remove it") from None
     except Exception as error:  # Pillow raises anything on damaged files

@@ -11,7 +11,8 @@ import pytest
 from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
 from kneeal.films import FilmOptions, draw_film
-from kneeal.finder.detect import Finder, Findings, FoundKnee, FoundMarker
+from kneeal.finder.detect import Finder
+from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
 from kneeal.finder.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
 from kneeal.finder.pose import KneePose, cut_patches, leaves_film
 from kneeal.finder.quality import judge

@@ -1,0 +1,42 @@
+"""Tables as SAS files, which is how the archives hand them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sas_file import write_sas
+
+from kneeal.archive.generate import write_test_archive
+from kneeal.archive.oai import plan_oai
+from kneeal.archive.tables import read_table
+from kneeal.errors import UserError
+
+
+def test_numbers_and_texts_come_out_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.sas7bdat"
+    write_sas(path, ("ID", "SIDE", "V00XRKL", "READPRJ"), [(9000099.0, 1.0, 2.0, "15"), (9000296.0, 2.0, 1.9, "é")])
+    frame = read_table(path, ("id", "side"))
+    assert frame.to_dict("records") == [
+        {"ID": "9000099", "SIDE": "1", "V00XRKL": "2", "READPRJ": "15"},
+        {"ID": "9000296", "SIDE": "2", "V00XRKL": "1.9", "READPRJ": "é"},
+    ]
+    missing = float("nan")
+    write_sas(path, ("ID", "V00XRKL"), [(9000099.0, missing)])
+    assert read_table(path).to_dict("records") == [{"ID": "9000099", "V00XRKL": ""}]
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        read_table(path)
+
+
+def test_the_archive_is_the_same_with_its_tables_as_sas_files(tmp_path: Path) -> None:
+    write_test_archive(tmp_path, patients=4, seed=2, mm_per_px=1.5)
+    as_text = plan_oai(tmp_path)
+    for name in ("kxr_sq_bu00", "enrollees"):
+        lines = [line.split("|") for line in (tmp_path / f"{name}.txt").read_text().splitlines()]
+        # SAS holds numbers as numbers: the id, the side without its label, the grade.
+        rows = [[float(cell.split(":")[0]) if cell.split(":")[0].isdigit() else cell for cell in row]
+                for row in lines[1:]]  # fmt: skip
+        write_sas(tmp_path / f"{name}.sas7bdat", lines[0], rows)
+        (tmp_path / f"{name}.txt").unlink()
+    assert plan_oai(tmp_path) == as_text

@@ -1,0 +1,56 @@
+"""Finished films on disk: what a result depends on is in its key, and what is damaged is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kneeal.archive.corrections import Correction
+from kneeal.archive.film_work import FilmResult, PrepareOptions, Work
+from kneeal.archive.store import ResultStore
+from kneeal.archive.tasks import FilmTask
+from kneeal.finder.pose import KneePose
+
+RESULT = FilmResult(
+    (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
+    (("L", "low_score", "not sure"),), b"film", (b"strip",),
+)  # fmt: skip
+
+
+def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(b"1")
+    work, options = Work(FilmTask(path, "film", "p", {"R": 1})), PrepareOptions()
+    same = ResultStore(tmp_path / "w", options, "weights").key(work)
+    assert same == ResultStore(tmp_path / "other", options, "weights").key(work)
+    # Other weights of the finder, above all: a kept folder never mixes the results of two finders.
+    keys = {
+        same,
+        ResultStore(tmp_path / "w", options, "other weights").key(work),
+        ResultStore(tmp_path / "w", replace(options, markers="check"), "weights").key(work),
+        ResultStore(tmp_path / "w", options, "weights").key(Work(work.task, {"R": Correction(True)})),
+        ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 1, "L": 2}))),
+    }
+    path.write_bytes(b"22")
+    keys.add(ResultStore(tmp_path / "w", options, "weights").key(work))
+    assert len(keys) == 6
+    # A grade that the table corrects is no reason to read the film again.
+    assert ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 4}))) in keys
+
+
+def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path, PrepareOptions(), "weights")
+    assert not store.has("ab1") and store.get("ab1") is None
+    store.put("ab1", RESULT)
+    found = store.get("ab1")
+    assert found is not None and np.array_equal(found.patches, RESULT.patches)
+    assert (found.poses, found.refused, found.thumbnail, found.strips) == (
+        RESULT.poses, RESULT.refused, b"film", (b"strip",),
+    )  # fmt: skip
+    file = next(tmp_path.rglob("*.npz"))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"\0" * 50 + whole[250:]):
+        file.write_bytes(damaged)
+        assert not store.has("ab1")

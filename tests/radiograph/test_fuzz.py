@@ -1,0 +1,159 @@
+"""Damaged files of every kind, read in a process of its own: no crash, 10 s a file, four times the decoded image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+
+from kneeal.archive.generate import PLANTED, film_header
+
+ROWS, COLUMNS = 1000, 1200
+#: Bytes of the decoded picture, and what the allocator and the libraries may take besides, whatever the picture.
+DECODED, BESIDE = 2 * ROWS * COLUMNS, 12_000_000
+LIMIT_S = 10
+_y, _x = np.mgrid[:ROWS, :COLUMNS]
+GREY = (0.5 + 0.4 * np.sin(_x / 90) * np.cos(_y / 70)).astype(np.float32)
+KINDS = ("plain", "rle", "jpeg", "lossless", "jpeg-ls", "jpeg2000", "png", "tiff")
+
+#: Reads the files whose names come line by line, and says what came of each and how much memory that took.
+READER = """
+import json, sys, time
+from pathlib import Path
+from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
+import pydicom.pixels
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1000 for line in file if line.startswith(name))
+
+for line in sys.stdin:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before, started = status("VmRSS"), time.process_time()
+    try:
+        film = read_radiograph(Path(line.strip()), ReadOptions(mm_per_px=0.2))
+        said = [film.grey.size, str(film.grey.dtype), min(film.mm_per_px)]
+    except RadiographError as error:
+        said = str(error)
+    print(json.dumps([said, status("VmHWM") - before, time.process_time() - started]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("seeds")
+    found: dict[str, bytes] = {}
+    grey8 = np.rint(GREY * 255).astype(np.uint8)
+    for kind, syntax in (("plain", None), ("rle", uid.RLELossless), ("jpeg-ls", uid.JPEGLSLossless),
+                         ("jpeg2000", uid.JPEG2000Lossless)):  # fmt: skip
+        header = film_header(GREY, 0.2, patient="1")
+        try:
+            if syntax is not None:
+                header.compress(syntax)
+        except RuntimeError:
+            continue  # the extra `dicom` is not installed
+        header.save_as(folder / "x", enforce_file_format=True)
+        found[kind] = (folder / "x").read_bytes()
+    header = film_header(GREY, 0.2, patient="1")
+    header.PixelData = pydicom.encaps.encapsulate([cv2.imencode(".jpg", grey8)[1].tobytes()])
+    header["PixelData"].VR = "OB"
+    header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
+    header.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
+    header.save_as(folder / "x", enforce_file_format=True)
+    found["jpeg"] = (folder / "x").read_bytes()
+    for kind in ("png", "tiff"):
+        found[kind] = cv2.imencode(f".{kind}", np.rint(GREY * 65535).astype(np.uint16))[1].tobytes()
+    try:
+        import gdcm
+    except ImportError:
+        return found
+    film_header(GREY, 0.2, patient="1").save_as(folder / "x", enforce_file_format=True)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(folder / "x"))
+    reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    change.Change()
+    writer.SetFileName(str(folder / "y"))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.Write()
+    found["lossless"] = (folder / "y").read_bytes()
+    return found
+
+
+class Reader:
+    """The process; a new one where the last was ended."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+
+    def read(self, path: Path) -> tuple[Any, int, float]:
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the reader died of {path} with status {self.process.wait()}"
+        said, memory, seconds = json.loads(line)
+        return said, memory, seconds
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, seeds: dict[str, bytes]) -> Iterator[Reader]:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of one file can be measured on Linux only")
+    one = Reader()
+    for kind, data in seeds.items():
+        # Whole files first: the libraries take their memory once, and all of them can be read.
+        path = tmp_path_factory.getbasetemp() / kind
+        path.write_bytes(data)
+        said, _, _ = one.read(path)
+        assert said[:2] == [ROWS * COLUMNS, "uint8"], (kind, said)
+    yield one
+    one.end()
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+@pytest.mark.timeout(300)
+def test_damaged_files_cost_little(
+    reader: Reader, seeds: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole = bytearray(seeds[data.draw(st.sampled_from(sorted(seeds)))])
+    # Where headers are: of the file, and of the stream behind it; and anywhere.
+    places = st.one_of(st.integers(0, min(2500, len(whole) - 1)), st.integers(0, len(whole) - 1))
+    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
+        whole[place] = value
+    if data.draw(st.integers(0, 3)) == 0:
+        del whole[data.draw(st.integers(1, len(whole) - 1)) :]
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(whole)
+    said, memory, seconds = reader.read(path)
+    # Of processor time, which other work on the machine does not change; a reader that sleeps runs into the timeout.
+    assert seconds <= LIMIT_S, (seconds, said)
+    assert memory <= 4 * DECODED + BESIDE, (memory, said)
+    if isinstance(said, str):
+        assert not any(value in said for value in PLANTED.values())
+    else:
+        assert said[1] == "uint8" and said[2] > 0
