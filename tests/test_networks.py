@@ -14,7 +14,8 @@ from kneeal.config import validate
 from kneeal.data.prepared import write_prepared
 from kneeal.predict.model_file import read_model
 
-RESNET = ("--set", "model.backbone=resnet18", "--set", "data.patch_size=32", "--set", "active.budget=10")
+#: One fit: a checkpoint of this network with its optimizer takes 134 MB.
+RESNET = ("--set", "model.backbone=resnet18", "--set", "data.patch_size=32", "--set", "active.budget=6")
 
 
 def dataset(path: Path) -> Path:
@@ -31,14 +32,10 @@ def test_fit_export_predict_and_init_with_resnet18(tmp_path: Path) -> None:
     weights = ("--set", f"model.weights={tmp_path / 'first.pth'}")
     done("fit", "--data", data, "--out", run, "--strategy", "mi_mcd", *QUICK, *RESNET, *weights)
     checkpoint = run / "rounds/000/best.ckpt"
-    assert (run / "rounds/001/metrics.json").is_file()
-    # One step of Adam moves a weight by the learning rate: the fit began at the file's weights.
-    (step,) = {
-        round(float((w - first[name.removeprefix("network.branch.model.")]).abs().max()), 4) <= 0.005
-        for name, w in torch.load(checkpoint, weights_only=True)["state_dict"].items()
-        if name == "network.branch.model.conv1.weight"
-    }
-    assert step
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    # A step of Adam moves a weight by the learning rate at most: the fit began at the file's weights.
+    moved = (saved["network.branch.model.conv1.weight"] - first["conv1.weight"]).abs().max()
+    assert 0 < moved < 0.005
     # The model file stands alone: the file of first weights is gone.
     (tmp_path / "first.pth").unlink()
     done("export", run, "--out", model, "--samples", "2")
@@ -48,7 +45,6 @@ def test_fit_export_predict_and_init_with_resnet18(tmp_path: Path) -> None:
     network = networks.make_network(
         validate({"model": {"backbone": "resnet18"}, "training": {"init": str(checkpoint)}})
     )
-    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(torch.equal(w, saved[f"network.branch.{name}"]) for name, w in network.branch.state_dict().items())
 
 

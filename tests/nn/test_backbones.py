@@ -131,6 +131,7 @@ def test_a_missing_file_names_the_one_to_fetch(tmp_path: Path) -> None:
     assert address in caught.value.cure and str(tmp_path / "none.pth") in caught.value.found
 
 
+@pytest.mark.filterwarnings("ignore:The default weight initialization")  # of torchvision's GoogLeNet
 def test_a_name_that_torchvision_does_not_have() -> None:
     with pytest.raises(UserError) as caught:
         SiameseKneeNet(backbone="resnet_18")
