@@ -67,7 +67,7 @@ class Backbone(nn.Module):
             )
         self.classifier = found[0]
         layer = layers[self.classifier]
-        self.n_features = int(layer.weight.shape[1])  # type: ignore[index, union-attr, arg-type]
+        self.n_features = int(layer.weight.shape[1])
         parent, _, last = self.classifier.rpartition(".")
         setattr(self.model.get_submodule(parent), last, nn.Identity())
         # No part of a checkpoint: they never change.
