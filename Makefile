@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-first-query bench-report format clean
+.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-first-query bench-peers bench-report format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench-annotate: $(INSTALLED)  ## 20 readers, 20,000 answers through HTTP; writes
 
 bench-report: $(INSTALLED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
+
+bench-peers: $(INSTALLED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
 bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)
