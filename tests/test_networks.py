@@ -52,7 +52,7 @@ def test_mistakes_are_said_before_anything_is_trained(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data")
     for settings, message in (
         (["model.backbone=resnet_18"], "resnet18"),
-        (["model.backbone=vgg11", "data.patch_size=16"], "data.patch_size=32"),
+        (["model.backbone=squeezenet1_1", "data.patch_size=16"], "data.patch_size=24"),
         (["model.backbone=shufflenet_v2_x0_5", "model.weights=none.pth"], "none.pth"),
         (["model.weights=none.pth"], "set model.backbone"),
     ):

@@ -109,8 +109,9 @@ def check_side(name: str, side: int) -> None:
     """
     if name == OWN:
         return  # any multiple of 8, which the settings see to
-    with torch.device("meta"):
-        backbone = Backbone(name)
+    # Made first and emptied then: some networks look at numbers of theirs while they are made.
+    with torch.random.fork_rng(devices=[]):
+        backbone = Backbone(name).to("meta")
     reason = _refusal(backbone, side)
     if reason is None:
         return
