@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-prepare bench-report bench-first-query format clean
+.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench-report: $(INSTALLED)  ## time of `kneeal report` for the whole of Table 2,
 
 bench-prepare: $(INSTALLED)  ## films a second and memory of `kneeal prepare`, into docs/prepare.md
 	$(BIN)/python benchmarks/prepare.py
+
+bench-peers: $(INSTALLED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
 bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)

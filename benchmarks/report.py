@@ -56,10 +56,11 @@ def main() -> None:
     put(
         PAGE,
         "report speed",
-        f"The whole of Table 2 (50 invented runs, 16 rounds, {SIZE['n_test']:,} test knees, {files:,} files): {ours:.1f} s, "
-        f"start-up of Python included, against {least:.1f} s for only parsing the same files with pandas "
+        f"The whole of Table 2 (50 invented runs, 16 rounds, {SIZE['n_test']:,} test knees, {files:,} files): "
+        f"{ours:.1f} s, start-up of Python included, against {least:.1f} s for only parsing the same files with pandas "
         f"({ours / least:.1f} times as long). The page has {page / 2**20:.1f} MiB. "
-        f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}; written by `make bench-report`.",
+        f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}; written by "
+        "`make bench-report`.",
         by="benchmarks/report.py",
     )
     print(f"report {ours:.1f} s, reading alone {least:.1f} s")

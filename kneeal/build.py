@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -31,10 +29,10 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
+from kneeal.networks import check_network, make_network
 from kneeal.nn import ssl
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
-from kneeal.nn.network import SiameseKneeNet
 from kneeal.posterior import WITH_DROPOUT, make_runner
 from kneeal.run_lock import LOCK
 from kneeal.runner import Devices, LightningRunner
@@ -87,39 +85,6 @@ def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
         seed=seed,
     )
     return Cohort(dataset, splits, dataset.manifest.kl)
-
-
-def make_network(config: RunConfig) -> nn.Module:
-    """The network, with random weights."""
-    model = config.model
-    network = SiameseKneeNet(
-        width=model.width,
-        dropout=model.dropout,
-        classifier_dropout=model.classifier_dropout,
-        pooling=model.pooling,
-        n_grades=N_GRADES,
-    )
-    if config.training.init is not None:
-        load_branch(network, Path(config.training.init))
-    return network
-
-
-def load_branch(network: SiameseKneeNet, path: Path) -> None:
-    """Load the weights of the branch from a checkpoint; the classifier stays as it is.
-
-    Raises:
-        UserError: The file is no checkpoint of such a branch.
-    """
-    prefix = "network.branch."
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
-            "a checkpoint that kneeal wrote with the same model.width and model.pooling",
-            "check --init, or set the model settings of the checkpoint",
-        ) from error
 
 
 def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
@@ -203,6 +168,7 @@ def build_loop(
 ) -> ActiveLearningLoop:
     """The loop of one run, at the point where its folder says it is."""
     strategy, pseudo = make_strategies(config)
+    check_network(config)
     samples = Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}
     if config.posterior.method in WITH_DROPOUT and samples:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit

@@ -65,11 +65,17 @@ class ViewsConfig(_Section):
 class ModelConfig(_Section):
     """The network."""
 
-    width: Positive = Field(32, description="channels of the first group")
-    dropout: Share = Field(0.35, description="after groups 1 to 3")
+    backbone: str = Field(
+        "vgg_like", description="the paper's branch, or a classification network of torchvision, for example resnet18"
+    )
+    weights: str | None = Field(
+        None, description="file of torchvision's weights for the backbone; random first weights if empty"
+    )
+    width: Positive = Field(32, description="channels of the first group; vgg_like alone")
+    dropout: Share = Field(0.35, description="after groups 1 to 3; vgg_like alone")
     classifier_dropout: Share = Field(0.35, description="before the classifier")
     pooling: Literal["hv", "vh", "gap"] = Field(
-        "hv", description="horizontal-vertical, vertical-horizontal or global average"
+        "hv", description="horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
     )
 
 

@@ -12,6 +12,7 @@ from kneeal.config import RunConfig
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
+from kneeal.networks import check_network, make_network
 from kneeal.pretraining.methods import make_objective
 from kneeal.pretraining.train import pretrain, write_weights
 from kneeal.seeds import derive_seed
@@ -36,8 +37,9 @@ def run_pretrain(
     if out.exists():
         raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
-    network = build.make_network(config)
-    objective = make_objective(method, network.classifier.in_features)  # type: ignore[union-attr,arg-type]
+    check_network(config)
+    network = make_network(config)
+    objective = make_objective(method, network.classifier.in_features)
     cohort = build.open_cohort(config)
     ids = tuple(cohort.splits.train)
     size, device = config.data.patch_size, _device(config.compute.accelerator)

@@ -13,7 +13,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("annotate", "predict", "study", "report"),
     ("job", "asking", "pretrain_job"),
-    ("build", "around", "posterior"),
+    ("build", "around", "posterior", "networks"),
     ("config", "runner", "tracking", "console", "figures", "table", "stopping"),
     ("exchange",),
     ("callbacks", "yaml_files"),
@@ -35,7 +35,7 @@ LAYERS = (
 ALLOWED = {
     "acquisition": {"torch"},
     "adapters": {"torch", "numpy", "baal"},
-    "nn": {"torch"},
+    "nn": {"torch", "torchvision"},
     "pool": set(),
     "errors": set(),
     "seeds": set(),

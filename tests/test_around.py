@@ -8,7 +8,7 @@ import pytest
 import torch
 from knees import pairs, table
 
-from kneeal import around, build
+from kneeal import around, networks
 from kneeal.acquisition import get
 from kneeal.config import validate
 from kneeal.data.manifest import check_manifest
@@ -73,13 +73,13 @@ def test_a_first_query_that_cannot_be_made_is_refused() -> None:
 
 def test_init_gives_the_branch_and_leaves_the_classifier(tmp_path: Path) -> None:
     small = {"model": {"width": 2}}
-    source = build.make_network(validate(small))
+    source = networks.make_network(validate(small))
     path = tmp_path / "start.ckpt"
     torch.save({"state_dict": {f"network.{n}": w for n, w in source.state_dict().items()}}, path)
-    network = build.make_network(validate({**small, "training": {"init": str(path)}}))
+    network = networks.make_network(validate({**small, "training": {"init": str(path)}}))
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, source.state_dict()[name]) == name.startswith("branch"), name
     for wrong in ({"model": {"width": 4}}, small):
         file = path if wrong is not small else tmp_path / "none.ckpt"
         with pytest.raises(UserError, match=r"training\.init"):
-            build.make_network(validate({**wrong, "training": {"init": str(file)}}))
+            networks.make_network(validate({**wrong, "training": {"init": str(file)}}))

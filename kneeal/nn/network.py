@@ -1,4 +1,4 @@
-"""The Siamese VGG-like network of the paper.
+"""The Siamese network of the paper, VGG-like or with another branch.
 
 Architecture after Nguyen et al., "Semixup: In- and Out-of-Manifold Regularization for Deep Semi-Supervised Knee
 Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Medical Imaging 39 (12), 2020.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kneeal.nn.backbones import OWN, Backbone
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
@@ -39,10 +40,14 @@ class SiameseKneeNet(nn.Module):
         dropout: Probability of dropping an activation after groups 1 to 3, in [0, 1).
         classifier_dropout: The same before the classifier.
         pooling: "hv" (horizontal-vertical), "vh" (vertical-horizontal) or "gap" (global average).
+        backbone: "vgg_like" is the paper's branch. The name of a classification network of torchvision puts that
+            network in its place, with the weights it starts from there; `width`, `dropout` and `pooling` say nothing
+            then, and its own dropout is what it is there.
         n_grades: Number of classes C.
 
     Raises:
         ValueError: A setting is out of range.
+        UserError: torchvision has no such network.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class SiameseKneeNet(nn.Module):
         dropout: float = 0.35,
         classifier_dropout: float = 0.35,
         pooling: str = "hv",
+        backbone: str = OWN,
         n_grades: int = 5,
     ) -> None:
         super().__init__()
@@ -60,30 +66,31 @@ class SiameseKneeNet(nn.Module):
         for name, p in (("dropout", dropout), ("classifier_dropout", classifier_dropout)):
             if not 0.0 <= p < 1.0:
                 raise ValueError(f"{name} must be in [0, 1) but got {p}.")
-        channels = [1, *(width * 2**group for group in range(4))]
-        self.branch = nn.Sequential()
-        for group in range(4):
-            stride = 1 if group == 0 else 2
-            self.branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
-            if group < 3:
-                self.branch.append(nn.Dropout(dropout))
-        self.branch.append(make_pooling(pooling, channels[-1]))
+        self.branch: nn.Module
+        if backbone == OWN:
+            self.branch, n_features = _vgg_like(width, dropout, pooling), width * 2**3
+            self._step = PATCH_STEP
+        else:
+            self.branch = Backbone(backbone)
+            n_features, self._step = self.branch.n_features, 1
         self.classifier_dropout = nn.Dropout(classifier_dropout)
-        self.classifier = nn.Linear(2 * channels[-1], n_grades, bias=False)
-        self.apply(_init_weights)
+        self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
+        # A network of torchvision has its own first weights.
+        (self if backbone == OWN else self.classifier).apply(_init_weights)
 
     def forward(self, patches: Tensor) -> Output:
         """Grade N knees.
 
         Args:
-            patches: [N, 2, H, H], medial then lateral, normalized to [-1, 1]. H is divisible by 8.
+            patches: [N, 2, H, H], medial then lateral, normalized to [-1, 1]. H is divisible by 8, or what another
+                backbone can take.
 
         Raises:
             ValueError: The patches have another shape.
         """
-        if patches.ndim != 4 or patches.shape[1] != 2 or any(side % PATCH_STEP for side in patches.shape[2:]):
+        if patches.ndim != 4 or patches.shape[1] != 2 or any(side % self._step for side in patches.shape[2:]):
             raise ValueError(
-                f"patches must be [N, 2, H, H] with H divisible by {PATCH_STEP} but got {tuple(patches.shape)}."
+                f"patches must be [N, 2, H, H] with H divisible by {self._step} but got {tuple(patches.shape)}."
             )
         # Both patches go through the branch as one batch, knee by knee, so that a Monte-Carlo dropout mask
         # that is shared by the batch is shared by the two twins as their weights are.
@@ -91,6 +98,17 @@ class SiameseKneeNet(nn.Module):
         features = vectors.reshape(len(patches), -1)
         logits: Tensor = self.classifier(self.classifier_dropout(features))
         return Output(logits, features)
+
+
+def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
+    channels = [1, *(width * 2**group for group in range(4))]
+    branch = nn.Sequential()
+    for group in range(4):
+        stride = 1 if group == 0 else 2
+        branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
+        if group < 3:
+            branch.append(nn.Dropout(dropout))
+    return branch.append(make_pooling(pooling, channels[-1]))
 
 
 def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequential:

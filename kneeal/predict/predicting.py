@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kneeal import __version__, build
+from kneeal import __version__, build, networks
 from kneeal.acquisition import measures
 from kneeal.asking import open_run
 from kneeal.data.grades import N_GRADES
@@ -118,7 +118,8 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         raise UserError(f"no finished fit in {run}", "a run with at least one", "go on with the run first")
     state = opened.folder.read_json(done[-1] / "state.json")
     row = opened.folder.read_json(done[-1] / METRICS)["row"]
-    network = build.make_network(opened.config)
+    # Neither model.weights nor training.init: the checkpoint has all weights, and those files may be gone.
+    network = networks.bare_network(opened.config)
     load_network(network, done[-1] / CHECKPOINT)
     dataset, val = opened.cohort.dataset, opened.cohort.splits.val
     size = opened.config.data.patch_size
@@ -129,7 +130,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     config = opened.config
     card = Card(
         kneeal=__version__,
-        network={**config.model.model_dump(), "n_grades": N_GRADES},
+        network=networks.arguments(config),
         patch_size=size,
         preparation=preparation_of(dataset.info),
         trained_on={

@@ -15,7 +15,14 @@ from kneeal.report.runs import Run, Runs
 from kneeal.report.text import TextTable
 
 #: Keys on which the time of one step or one prediction depends.
-_SHAPE = ("data.patch_size", "model.width", "model.pooling", "training.batch_size", "compute.precision")
+_SHAPE = (
+    "data.patch_size",
+    "model.backbone",
+    "model.width",
+    "model.pooling",
+    "training.batch_size",
+    "compute.precision",
+)
 
 
 def device_hours(run: Run) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,3 +79,17 @@ def test_importing_acquisition_is_cheap() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_page_has_a_row_for_every_strategy_with_what_it_needs() -> None:
+    page = (Path(__file__).parents[2] / "docs/strategies.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    said = {row[0].strip("`"): row for row in cells}
+    ours = {name for name, strategy in registry_module._registered.items() if strategy.__module__.startswith("kneeal.")}
+    assert set(said) == ours
+    for name in ours:
+        info = acquisition.describe(name)
+        needs = {Posterior.NONE: "", Posterior.POINT: "point", Posterior.SAMPLES: "samples"}[info.posterior]
+        assert said[name][1] == (", ".join(filter(None, [needs, "features" * info.needs_features])) or "nothing")
+        assert said[name][2].startswith("yes") == info.batch_aware, name
+        assert all(said[name]), name

@@ -1,0 +1,150 @@
+"""Networks of torchvision as the branch, small ones where the size does not matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kneeal.errors import UserError
+from kneeal.networks import load_backbone
+from kneeal.nn.backbones import OWN, Backbone, check_side, published_weights
+from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.network import SiameseKneeNet
+
+SMALL = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def resnet() -> SiameseKneeNet:
+    torch.manual_seed(0)
+    return SiameseKneeNet(backbone="resnet18")
+
+
+def knees(n: int = 3, side: int = 32) -> torch.Tensor:
+    return torch.rand(n, 2, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_the_head_sees_both_patches_through_one_resnet18(resnet: SiameseKneeNet) -> None:
+    x = knees()
+    with torch.no_grad():
+        output = resnet.eval()(x)
+        # By torchvision's own parts, in the order of its paper.
+        m, grey = resnet.branch.model, ((x[:, 1:] + 1) / 2).expand(-1, 3, -1, -1)
+        rgb = (grey - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+            :, None, None
+        ]
+        y = m.maxpool(m.relu(m.bn1(m.conv1(rgb))))
+        lateral = m.layer4(m.layer3(m.layer2(m.layer1(y)))).mean((2, 3))
+    assert output.features.shape == (3, 1024) and output.logits.shape == (3, 5)
+    torch.testing.assert_close(output.features[:, 512:], lateral)
+    assert resnet.branch.classifier == "fc" and not any("fc" in name for name in resnet.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier", "n_features"),
+    [(SMALL, "fc", 1024), ("squeezenet1_1", "classifier.1", 512), ("mobilenet_v3_small", "classifier.3", 1024)],
+)
+def test_one_mechanism_finds_every_classifier(name: str, classifier: str, n_features: int) -> None:
+    with torch.device("meta"):
+        backbone = Backbone(name)
+        assert backbone(torch.zeros(2, 1, 64, 64)).shape == (2, n_features)
+    assert (backbone.classifier, backbone.n_features) == (classifier, n_features)
+
+
+def test_dropout_samples_compute_the_backbone_once_and_leave_its_statistics(resnet: SiameseKneeNet) -> None:
+    resnet.train()
+    before = {name: b.clone() for name, b in resnet.named_buffers()}
+    passes: list[bool] = []
+    handle = resnet.branch.model.conv1.register_forward_hook(lambda module, _, __: passes.append(module.training))
+    plain = MonteCarloDropout(resnet, 4, output=lambda output: output.logits, reuse_prefix=False, samples_per_pass=1)
+    clever = MonteCarloDropout(resnet, 4, output=lambda output: output.logits)
+    samples = clever(knees())
+    assert passes == [False]
+    torch.testing.assert_close(plain(knees()), samples)
+    handle.remove()
+    assert len(passes) == 5
+    assert samples.std(dim=1).max() > 0  # the masks differ
+    assert all(torch.equal(b, before[name]) for name, b in resnet.named_buffers())
+    assert resnet.training and resnet.branch.model.bn1.training
+
+
+def test_one_knee_is_enough_for_a_training_step(resnet: SiameseKneeNet) -> None:
+    resnet.train()(knees(1)).logits.sum().backward()
+    assert all(p.grad is not None for p in resnet.parameters())
+    resnet.zero_grad()
+
+
+@pytest.mark.parametrize("kind", ["pth", "nested.pth", "safetensors"])
+def test_weights_of_torchvision_are_taken_but_for_the_classifier(tmp_path: Path, kind: str) -> None:
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    torch.manual_seed(3)
+    weights = get_model(SMALL, weights=None).state_dict()  # with the classifier of its 1,000 classes
+    file = tmp_path / f"w.{kind}"
+    if kind == "safetensors":
+        save_file(weights, file)
+    else:
+        torch.save({"model": weights} if "nested" in kind else weights, file)
+    network = SiameseKneeNet(backbone=SMALL)
+    head = network.classifier.weight.clone()
+    load_backbone(network, file)
+    loaded = network.branch.model.state_dict()
+    assert set(weights) - set(loaded) == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(w, weights[name]) for name, w in loaded.items())
+    assert torch.equal(network.classifier.weight, head)
+
+
+def test_files_that_do_not_fit_are_one_message(tmp_path: Path) -> None:
+    network = SiameseKneeNet(backbone=SMALL)
+    before = {name: w.clone() for name, w in network.state_dict().items()}
+    weights = network.branch.model.state_dict()
+    cut = {name: w for name, w in weights.items() if name != "conv1.0.weight"}
+    wrong = {
+        "cut.pth": (cut, "conv1.0.weight"),
+        "more.pth": ({**weights, "odd": torch.zeros(1)}, "odd"),
+        "shape.pth": ({**weights, "conv1.0.weight": torch.zeros(1)}, "size mismatch"),
+        "list.pth": ([1, 2], "something else"),
+        "code.pth": (nn.Linear(1, 1), "weights_only|Unsupported|Weights only"),
+    }
+    for name, (content, message) in wrong.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(UserError, match=message):
+            load_backbone(network, tmp_path / name)
+    (tmp_path / "broken.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(UserError, match="holds no weights"):
+        load_backbone(network, tmp_path / "broken.safetensors")
+    with pytest.raises(UserError, match=r"model\.backbone = vgg_like"):
+        load_backbone(SiameseKneeNet(width=1), tmp_path / "cut.pth")
+    assert before.keys() == network.state_dict().keys()
+
+
+def test_a_missing_file_names_the_one_to_fetch(tmp_path: Path) -> None:
+    network = SiameseKneeNet(backbone=SMALL)
+    with pytest.raises(UserError) as caught:
+        load_backbone(network, tmp_path / "none.pth")
+    address = published_weights(SMALL)
+    assert address.endswith(".pth") and SMALL.rsplit("_", 1)[0].split("_")[0] in address
+    assert address in caught.value.cure and str(tmp_path / "none.pth") in caught.value.found
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")  # of torchvision's GoogLeNet
+def test_a_name_that_torchvision_does_not_have() -> None:
+    with pytest.raises(UserError) as caught:
+        SiameseKneeNet(backbone="resnet_18")
+    assert "resnet18" in caught.value.cure
+    with pytest.raises(UserError, match="classifiers"), torch.device("meta"):
+        Backbone("googlenet")
+
+
+def test_the_patch_size_is_what_the_network_takes() -> None:
+    check_side(OWN, 8)
+    state = torch.get_rng_state()
+    check_side("regnet_y_400mf", 32)
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(UserError) as caught:
+        check_side("squeezenet1_1", 16)
+    assert caught.value.cure == "set data.patch_size=24"
