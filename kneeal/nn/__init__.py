@@ -1,1 +1,1 @@
-"""Networks, Monte-Carlo dropout and the consistency loss: torch only."""
+"""Networks, Monte-Carlo dropout and the consistency loss: torch only, and torchvision for its backbones."""
