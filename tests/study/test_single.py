@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +63,9 @@ def test_what_the_agent_of_a_sweep_starts_is_logged_as_a_cell_of_the_study(
     words = create_sweep_command_args({"args": {"cell": {"value": name}}})["args"]
     command = [part for word in sweep["command"] for part in (words if word == "${args}" else [word])]
     assert command[:2] == ["${env}", "kneeal"]
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sw33p")
-    monkeypatch.setenv("WANDB_RUN_ID", "agents01")
-    done(*command[2:])
+    # A process of its own, as the agent starts it: W&B keeps what it read of these variables while a process lives.
+    agent = {"WANDB_SWEEP_ID": "sw33p", "WANDB_RUN_ID": "agents01"}
+    subprocess.run([sys.executable, "-m", *command[1:]], env=os.environ | agent, check=True, stdout=subprocess.DEVNULL)
     (log,) = (tmp_path / "runs" / name).glob("wandb/offline-run-*/*.wandb")
     records = read_finished(log)
     (run,) = [record.run for record in records if record.HasField("run")]
