@@ -31,7 +31,7 @@ cli.main()
 _IMPORTS = "import time; t = time.time(); import kneeal.job, kneeal.config; print('IMPORTS', time.time() - t)"
 
 
-def rows(*, accelerator: str, knees: int = 200, turns: int = 3) -> list[Row]:
+def rows(*, accelerator: str, knees: int = 600, turns: int = 3) -> list[Row]:
     """The least of a few starts."""
     with tempfile.TemporaryDirectory(prefix="kneeal-bench-") as folder:
         data = Path(folder) / "data"
