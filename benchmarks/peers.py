@@ -74,12 +74,12 @@ def comparisons(inputs: Inputs) -> list[Comparison]:
     """All comparisons; importing the peer is part of running it."""
     point = inputs.point()
 
-    def baal(name: str, n: int = N_QUERY, **options: Any) -> Callable[[], Rows]:
+    def baal(name: str, n: int = N_QUERY, *, probs: Any = inputs.probs, **options: Any) -> Callable[[], Rows]:
         def run() -> Rows:
             from baal.active.heuristics import heuristics
 
             targets = (inputs.probs,) if name == "EPIG" else ()
-            ranks = getattr(heuristics, name)(**options)(inputs.probs, *targets)
+            ranks = getattr(heuristics, name)(**options)(probs, *targets)
             return [int(r) for r in ranks[:n]]
 
         return run
@@ -99,7 +99,8 @@ def comparisons(inputs: Inputs) -> list[Comparison]:
 
     delta = 6.0
     return [
-        ("entropy_mcd", "baal Entropy, on the mean", ours("entropy_mcd"), mean_of(inputs, "Entropy"), same_scores),
+        ("entropy_mcd", "baal Entropy, on the mean", ours("entropy_mcd"),
+         baal("Entropy", probs=inputs.probs.mean(axis=2)), same_scores),
         ("entropy", "scikit-activeml UncertaintySampling(entropy)", ours("entropy", at=point),
          skactiveml("UncertaintySampling", classifier=True, method="entropy"), same_scores),
         ("margin", "scikit-activeml UncertaintySampling(margin_sampling)", ours("margin", at=point),
@@ -129,17 +130,6 @@ def comparisons(inputs: Inputs) -> list[Comparison]:
          lambda a, b: f"knees covered: {covered(inputs, a, delta)} against {covered(inputs, b, delta)}; knees of equal "
          "gain are decided at random in both"),
     ]  # fmt: skip
-
-
-def mean_of(inputs: Inputs, name: str) -> Callable[[], Rows]:
-    """A heuristic of baal on the mean over the samples, [N, C]."""
-
-    def run() -> Rows:
-        from baal.active.heuristics import heuristics
-
-        return [int(r) for r in getattr(heuristics, name)()(inputs.probs.mean(axis=2))[:N_QUERY]]
-
-    return run
 
 
 def fixed_classifier(inputs: Inputs) -> Any:

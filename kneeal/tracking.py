@@ -79,8 +79,7 @@ class WandbTracker:
 
     def round_finished(self, report: RoundReport) -> None:
         """Log a round, once."""
-        logged = self._logged()
-        if self._run is None or report.round in logged:
+        if self._run is None or report.round in (logged := self._logged()):
             return
         self._run.log(self._row(report))
         mark = {"run": self._run.id, "logged": sorted({*logged, report.round})}
@@ -160,7 +159,7 @@ class WandbTracker:
     def _logged(self) -> set[int]:
         """Rounds that the dashboard run has; a sweep's agent gives each start of a cell a dashboard run of its own."""
         file = self.run_folder / _MARK
-        if self._run is None or not file.is_file():
+        if not file.is_file():
             return set()
         mark = json.loads(file.read_text(encoding="utf-8"))
         return set(mark["logged"]) if mark.get("run", self.run_id) == self._run.id else set()

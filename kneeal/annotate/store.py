@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kneeal.annotate import answers
 from kneeal.annotate.answers import Answer, next_task, read_task
@@ -142,27 +141,6 @@ class Store(Database):
             return next_task(db, reader, self._rules), progress(db, reader, self._rules)
 
         return change
-
-    def answer(
-        self,
-        reader: int,
-        number: int,
-        *,
-        nonce: str,
-        seen: int | None,
-        kl: int | None = None,
-        reason: str | None = None,
-        seconds: float = 0.0,
-        measurements: Sequence[Mapping[str, Any]] = (),
-    ) -> Task | None:
-        """Take an answer; see `Answer` and `answering`.
-
-        Returns:
-            The next task.
-        """
-        return self.write(
-            self.answering(reader, Answer(number, nonce, seen, kl, reason, seconds, measurements))
-        )[0]  # fmt: skip
 
     def undo(self, reader: int, *, nonce: str) -> Task | None:
         """Take back the reader's last answer and put that knee before her again.

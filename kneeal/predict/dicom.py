@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from kneeal.data.pictures import KneePicture
 from kneeal.errors import UserError
 from kneeal.predict.model_file import Card
 from kneeal.predict.predicting import Grading
+from kneeal.radiograph.dicom import quiet_pydicom
 
 _NOT_FOR_USE = "Research only, not for clinical decisions"
 _SCHEME = "99KNEEAL"
@@ -49,7 +49,8 @@ def read_reference(source: Path) -> Any | None:
     import pydicom
 
     try:
-        image = pydicom.dcmread(source, stop_before_pixels=True)
+        with quiet_pydicom():
+            image = pydicom.dcmread(source, stop_before_pixels=True)
     except Exception as error:  # pydicom raises many kinds for a damaged file
         raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
     if not all(image.get(name) for name in _REFERRED_BY):
@@ -124,9 +125,7 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
         else code("XR", "Radiography of the knee"),
         imaging_measurements=[group],
     )  # fmt: skip
-    with warnings.catch_warnings():
-        # The name of the patient is as the radiograph has it; a warning about its form would show it on the terminal.
-        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
+    with quiet_pydicom():  # the name of the patient is as the radiograph has it; a warning about its form would show it
         written = hd.sr.ComprehensiveSR(
             evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900,
             sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,

@@ -97,8 +97,9 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     cells: dict[str, Cell] = {}
     for setting, keys in points:
         tree = copy.deepcopy(base)
-        for key, value in {**study.set, **keys, **changes}.items():
-            put(tree, key, _for_seed(value, keys[SEED]))
+        given = {**study.set, **keys, **changes}
+        for key, value in given.items():
+            put(tree, key, _for_seed(value, given[SEED]))
         config = _tracked(validate(tree), study, setting)
         name = cell_name(config, with_data="data.dir" in varied)
         label = _label(setting, keys, study)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.study.grid import Study
 from kneeal.tracking import STEP, has_key
@@ -29,7 +30,7 @@ _SECTIONS = (
         "Labels and cost",
         False,
         (
-            *((f"al/queried_grade_{grade}", f"Queried knees of KL {grade}") for grade in range(5)),
+            *((f"al/queried_grade_{grade}", f"Queried knees of KL {grade}") for grade in range(N_GRADES)),
             ("al/n_pseudo", "Pseudo-pool"),
             ("al/fit_seconds", "Seconds of training a round"),
         ),

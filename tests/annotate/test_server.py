@@ -19,6 +19,7 @@ pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]
 from commands import done, kneeal, refused
 from knee_site import Reader, Site, make_run
 
+from kneeal.annotate.answers import Answer
 from kneeal.annotate.people import People
 from kneeal.annotate.rounds import Rounds, read_pending
 from kneeal.annotate.schema import STORE
@@ -146,7 +147,7 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     for k in range(5):
         task = store.next(ann)
         assert task is not None
-        store.answer(ann, task.id, nonce=f"{k:020d}", seen=None, kl=k)
+        store.write(store.answering(ann, Answer(task.id, f"{k:020d}", None, kl=k)))
     assert "1 knees are still to be answered" in done("tell", run)
     assert "closed with 5 knees graded; 1 open" in done("tell", run, "--close")
     store.close()
@@ -162,7 +163,7 @@ def test_a_failed_round_is_said_and_keeps_the_answers(tmp_path: Path) -> None:
     k = 0
     while (task := store.next(ann)) is not None:
         k += 1
-        store.answer(ann, task.id, nonce=f"{k:020d}", seen=None, kl=1)
+        store.write(store.answering(ann, Answer(task.id, f"{k:020d}", None, kl=1)))
     rounds.step()
     assert rounds.status()["phase"] == "training"
     end = time.monotonic() + PATIENCE

@@ -48,7 +48,8 @@ def give(store: Store, reader: int, kl: int | None = 1, task: Task | None = None
     task = task or store.next(reader)
     assert task is not None
     more = {"nonce": nonce(), "seen": task.current, **more}
-    return store.answer(reader, task.id, kl=kl, reason=None if kl is not None else "not a knee", **more)  # type: ignore[arg-type]
+    answer = Answer(task.id, kl=kl, reason=None if kl is not None else "not a knee", **more)  # type: ignore[arg-type]
+    return store.write(store.answering(reader, answer))[0]
 
 
 def rows(store: Store, query: str) -> list[tuple[object, ...]]:
@@ -152,7 +153,7 @@ def test_an_answer_that_is_none(tmp_path: Path, kl: int | None, reason: str | No
     task = store.next(ann)
     assert task is not None
     with pytest.raises(RefusedError) as error:
-        store.answer(ann, task.id, nonce=nonce(), seen=None, kl=kl, reason=reason)
+        store.write(store.answering(ann, Answer(task.id, nonce(), None, kl, reason)))
     assert error.value.code == 422
     assert rows(store, "SELECT * FROM answer") == []
 

@@ -98,6 +98,8 @@ def test_a_text_value_can_name_the_seed(tmp_path: Path) -> None:
     cells = read_study(write(tmp_path, settings=setting, seeds=[3, 4])).cells
     assert [cell.config.training.init for cell in cells] == ["start-3.ckpt", "start-4.ckpt"]
     assert {cell.setting for cell in cells} == {"a"}
+    (cell,) = read_study(write(tmp_path, settings=setting, seeds=[3]), settings=["seed=9"]).cells
+    assert (cell.seed, cell.config.training.init) == (9, "start-9.ckpt"), "the seed that the cell has in the end"
 
 
 def test_the_study_of_all_strategies_has_each_of_them_and_shares_cells_with_the_small_one() -> None:
