@@ -47,6 +47,7 @@ def study(
     if context.invoked_subcommand is not None:
         context.obj = (config, data, out, settings)
         return
+    from kneeal.study.folder import check_data
     from kneeal.study.local import LocalStudy, find_resources
 
     read = _read(config, data, out, settings)
@@ -55,6 +56,7 @@ def study(
 
         _conclude(read, run_on_ray(read, ray, say=_say, gpus=cell_gpus, cpus=cell_cpus, ship_data=ship_data))
         return
+    check_data(read)
     resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
     where = f"{len(resources.gpus)} GPUs" if resources.gpus else "no GPU"
     _say(

@@ -90,6 +90,20 @@ class StudyFolder:
         return CellStatus("begun" if run.is_dir() else "waiting", rounds, n_labeled, accuracy)
 
 
+def check_data(study: Study) -> None:
+    """Refuse a data set that cells still need and that cannot be used, before anything of the study is written.
+
+    Raises:
+        UserError: It is not there, or cannot be read or divided.
+    """
+    from kneeal.build import open_cohort
+
+    folder = StudyFolder(study.out)
+    needed = {cell.config.data.dir: cell for cell in study.cells if folder.status(cell).state != "finished"}
+    for cell in needed.values():
+        open_cohort(cell.config)
+
+
 def is_finished(run: Path) -> bool:
     """Whether the budget of a run is spent and its last network evaluated: its last query is empty."""
     queries = sorted(run.glob(f"rounds/[0-9]*/{QUERY}"))

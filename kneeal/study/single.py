@@ -8,7 +8,7 @@ import yaml
 
 from kneeal.errors import UserError
 from kneeal.study.cell import run_cell
-from kneeal.study.folder import StudyFolder, locked
+from kneeal.study.folder import StudyFolder, check_data, locked
 from kneeal.study.grid import Cell, Study
 
 
@@ -25,6 +25,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
     """
     cell = _find(study, name, index)
     folder = StudyFolder(study.out)
+    check_data(study)
     folder.write(study)
     with locked(folder.lock(cell)) as handle:
         if handle is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import refused
 from knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
@@ -239,3 +240,12 @@ def test_status_shows_the_grid(real: tuple[Path, list[str]]) -> None:
 def test_no_study_file_is_one_message() -> None:
     done = kneeal("study")
     assert done.returncode == 2 and "no study file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_data_set_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "s", "base": "demo"}))
+    for command in (["study"], ["study", "cell", "--index", "0"]):
+        where = ["--config", str(file), "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+        refused(kneeal(*command, *where), "no folder", "nowhere")
+        assert not (tmp_path / "out").exists()
