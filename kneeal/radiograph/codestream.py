@@ -1,4 +1,4 @@
-"""The size that a compressed picture's own header names, read before anything is decoded.
+"""What a compressed picture's own header says of its size, read before anything is decoded.
 
 A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JPEG inside: a decoder believes
 the latter.
@@ -7,14 +7,33 @@ the latter.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _MOST_TILES = 65_535
+_TABLES, _RESTART, _LOSSLESS, _SCAN = 0xC4, 0xDD, 0xC3, 0xDA
+_REMARKS = {*range(0xE0, 0xF0), 0xFE}
 
 
-def codestream_size(data: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 stream; None where it names none.
+class Codestream(NamedTuple):
+    """The size of a compressed picture.
+
+    Attributes:
+        rows: Height in px.
+        columns: Width in px.
+        components: 1 for grey.
+        bits: Of each value; those of the first component.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    bits: int
+
+
+def codestream_size(data: bytes) -> Codestream | None:
+    """The size of a JPEG, JPEG-LS or JPEG 2000 stream; None where it names none.
 
     Args:
         data: The stream from its first byte; for JPEG 2000 with or without the JP2 boxes around it.
@@ -25,7 +44,33 @@ def codestream_size(data: bytes) -> tuple[int, int, int] | None:
     return _jpeg2000(data[start + 4 :]) if start >= 0 else None
 
 
-def _jpeg(data: bytes) -> tuple[int, int, int] | None:
+def strip_lossless(data: bytes) -> bytes | None:
+    """A lossless JPEG stream of one component without its remarks (APPn, COM); None where it is not built as one.
+
+    GDCM ends the process on streams that name no Huffman table, and on some remarks.
+
+    Args:
+        data: The stream from its first byte.
+    """
+    kept, seen, position = [data[:2]], set[int](), 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        end = position + 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
+        if marker == _SCAN:
+            return b"".join([*kept, data[position:]]) if {_TABLES, _LOSSLESS} <= seen else None
+        if (marker == _LOSSLESS and marker in seen) or marker not in {_TABLES, _RESTART, _LOSSLESS, *_REMARKS}:
+            return None
+        if marker not in _REMARKS:
+            kept.append(data[position:end])
+            seen.add(marker)
+        position = end
+    return None
+
+
+def _jpeg(data: bytes) -> Codestream | None:
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -36,8 +81,8 @@ def _jpeg(data: bytes) -> tuple[int, int, int] | None:
         elif marker in _FRAMES:
             if position + 10 > len(data):
                 return None
-            rows, columns, components = struct.unpack(">HHB", data[position + 5 : position + 10])
-            return rows, columns, components
+            bits, rows, columns, components = struct.unpack(">BHHB", data[position + 4 : position + 10])
+            return Codestream(rows, columns, components, bits)
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
             position += 2
         else:
@@ -46,12 +91,12 @@ def _jpeg(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _jpeg2000(data: bytes) -> tuple[int, int, int] | None:
-    if len(data) < 38:
+def _jpeg2000(data: bytes) -> Codestream | None:
+    if len(data) < 39:
         return None
     _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = struct.unpack(">HH8IH", data[:38])
     if not tile_width or not tile_height or right <= left or bottom <= top:
         return None
     if -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
         return None
-    return bottom - top, right - left, components
+    return Codestream(bottom - top, right - left, components, (data[38] & 0x7F) + 1)

@@ -13,25 +13,18 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
-from kneeal.radiograph.codestream import codestream_size
+from kneeal.radiograph.codestream import codestream_size, strip_lossless
+from kneeal.radiograph.decoders import choose_decoder
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
 from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
-_EXTENDED = "1.2.840.10008.1.2.4.51"
-#: Which package decodes what; all of them come with the extra `dicom`.
-_PLUGINS = (
-    (("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
-    (("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20"), "pylibjpeg pylibjpeg-openjpeg"),
-    (("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7"), "python-gdcm"),
-)
 #: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
 _TAGS = [
     "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
@@ -163,8 +156,15 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     if not hasattr(header.file_meta, "TransferSyntaxUID"):
         header.file_meta.TransferSyntaxUID = syntax
     expected = rows * columns * allocated // 8
+    decoder = ""
     if syntax.is_encapsulated:
-        _check_compressed(header.PixelData, syntax, rows, columns, expected, deep=allocated > 8)
+        decoder = choose_decoder(syntax, deep=allocated > 8)
+        _check_compressed(header.PixelData, syntax, rows, columns, allocated)
+        if decoder == "gdcm":
+            stripped = strip_lossless(get_frame(header.PixelData, 0, number_of_frames=1))
+            if stripped is None:
+                raise unreadable("the compressed pixel data are no lossless JPEG stream")
+            header.PixelData = encapsulate([stripped])
     elif len(header.PixelData) not in (expected, expected + expected % 2):
         found = len(header.PixelData)
         raise RadiographError(
@@ -174,7 +174,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
             "fetch the file again, or correct Rows and Columns",
         )
     # Unused bits are cleared below, without a further copy.
-    pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False)
+    pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=decoder)
     if pixels.shape != (rows, columns):
         raise RadiographError(
             "mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says", "remove the file"
@@ -195,35 +195,22 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     return codes, 1 << stored
 
 
-def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, expected: int, *, deep: bool) -> None:
-    decoder = None
-    with contextlib.suppress(NotImplementedError):
-        decoder = get_decoder(syntax)
-    if decoder is None or not decoder.is_available:
-        plugin = next((name for prefixes, name in _PLUGINS if str(syntax).startswith(prefixes)), "")
-        cure = f"pip install {plugin} (or 'kneeal[dicom]')" if plugin else "convert the file to an uncompressed one"
-        raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)
+def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, allocated: int) -> None:
     frame = get_frame(data, 0, number_of_frames=1)
-    if syntax == _EXTENDED and deep and "pylibjpeg" not in decoder.available_plugins:
-        raise RadiographError(
-            "codec",
-            f"{syntax.name} of more than 8 bit, which neither GDCM nor Pillow decodes for pydicom",
-            "JPEG baseline, lossless, JPEG-LS, JPEG 2000, RLE or no compression",
-            "convert the file, for example with dcmtk's dcmdjpeg",
-        )
     if syntax == _RLE:
         # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
-        if len(frame) > 2 * expected + 1024:
+        if len(frame) > 2 * rows * columns * allocated // 8 + 1024:
             raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture", "remove the file")
         return
     size = codestream_size(frame)
     if size is None:
         raise unreadable("the compressed pixel data have no valid header")
-    if size[:2] != (rows, columns) or size[2] != 1:
+    if size[:3] != (rows, columns, 1) or not 2 <= size.bits <= allocated:
         raise RadiographError(
             "mismatch",
-            f"the compressed picture is {size[1]} x {size[0]} px with {size[2]} components",
-            f"{columns} x {rows} px with 1, as the header says",
+            f"the compressed picture is {size.columns} x {size.rows} px with {size.components} components of "
+            f"{size.bits} bit",
+            f"{columns} x {rows} px with 1 of at most {allocated} bit, as the header says",
             "remove the file",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from pydicom import uid
 
 from kneeal.archive.generate import PLANTED, film_header
+from kneeal.radiograph import read_radiograph
 
 ROWS, COLUMNS = 1000, 1200
 #: Bytes of the decoded picture, and what the allocator and the libraries may take besides, whatever the picture.
@@ -51,10 +53,17 @@ for line in sys.stdin:
 """
 
 
+class Seeds(dict[str, bytes]):
+    """Whole files by kind; hypothesis prints the arguments of a failing test, and these are millions of bytes."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({sorted(self)})"
+
+
 @pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     folder = tmp_path_factory.mktemp("seeds")
-    found: dict[str, bytes] = {}
+    found = Seeds()
     grey8 = np.rint(GREY * 255).astype(np.uint8)
     for kind, syntax in (("plain", None), ("rle", uid.RLELossless), ("jpeg-ls", uid.JPEGLSLossless),
                          ("jpeg2000", uid.JPEG2000Lossless)):  # fmt: skip
@@ -120,7 +129,7 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory, seeds: dict[str, bytes]) -> Iterator[Reader]:
+def reader(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds) -> Iterator[Reader]:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of one file can be measured on Linux only")
     one = Reader()
@@ -138,7 +147,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory, seeds: dict[str, bytes]) ->
 @given(data=st.data())
 @pytest.mark.timeout(300)
 def test_damaged_files_cost_little(
-    reader: Reader, seeds: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    reader: Reader, seeds: Seeds, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = bytearray(seeds[data.draw(st.sampled_from(sorted(seeds)))])
     # Where headers are: of the file, and of the stream behind it; and anywhere.
@@ -157,3 +166,39 @@ def test_damaged_files_cost_little(
         assert not any(value in said for value in PLANTED.values())
     else:
         assert said[1] == "uint8" and said[2] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("jpeg", {11: 0}),  # a version of JFIF that there is not
+        ("lossless", {6: 255}),  # more bits than any pixel has
+        ("lossless", {16: 0}),  # no Huffman table
+    ],
+)
+def test_streams_that_end_a_decoder_are_read_or_refused(
+    reader: Reader, seeds: Seeds, tmp_path: Path, kind: str, changes: dict[int, int]
+) -> None:
+    """GDCM ends the process on each of them."""
+    if kind not in seeds:
+        pytest.skip("the extra `dicom` is not installed")
+    whole = bytearray(seeds[kind])
+    start = whole.index(b"\xff\xd8\xff")
+    for place, value in changes.items():
+        whole[start + place] = value
+    (tmp_path / "damaged").write_bytes(whole)
+    said, _, _ = reader.read(tmp_path / "damaged")
+    assert isinstance(said, str) or said[0] == ROWS * COLUMNS
+
+
+def test_remarks_in_a_lossless_stream_do_not_change_the_film(seeds: Seeds, tmp_path: Path) -> None:
+    if "lossless" not in seeds:
+        pytest.skip("the extra `dicom` is not installed")
+    header = pydicom.dcmread(io.BytesIO(seeds["lossless"]))
+    (tmp_path / "plain").write_bytes(seeds["lossless"])
+    stream = pydicom.encaps.get_frame(header.PixelData, 0, number_of_frames=1)
+    remark = b"\xff\xe0\x00\x10JFIF\x00\x00\x01\x00\x00\x01\x00\x01\x00\x00" + b"\xff\xfe\x00\x04hi"
+    header.PixelData = pydicom.encaps.encapsulate([stream[:2] + remark + stream[2:]])
+    header.save_as(tmp_path / "remarked", enforce_file_format=True)
+    films = [read_radiograph(tmp_path / name) for name in ("plain", "remarked")]
+    assert np.array_equal(films[0].grey, films[1].grey)

@@ -113,14 +113,14 @@ def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def nothing(uid: object) -> object:
         raise NotImplementedError
 
-    monkeypatch.setattr("kneeal.radiograph.dicom.get_decoder", nothing)
+    monkeypatch.setattr("kneeal.radiograph.decoders.get_decoder", nothing)
     error = refusal(tmp_path / "c")
     assert error.reason == "codec" and "python-gdcm" in error.cure
 
 
 def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> None:
     jpeg = cv2.imencode(".jpg", np.zeros((300, 400), np.uint8))[1].tobytes()
-    assert codestream_size(jpeg) == (300, 400, 1)
+    assert codestream_size(jpeg) == (300, 400, 1, 8)
     header = film_header(GREY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([jpeg])
     header["PixelData"].VR = "OB"
