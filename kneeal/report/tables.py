@@ -17,7 +17,7 @@ PAPER_FULL = (64.13, 0.88)
 
 
 def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
-    """Mean and standard error of a metric at label counts; the baseline of all labels in its own column.
+    """Mean and standard error of a metric at label counts; runs with all labels, if any, in a column of their own.
 
     Args:
         runs: The runs.
@@ -25,10 +25,12 @@ def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
         counts: Label counts, each matched exactly.
     """
     percent, n = is_percent(metric), len(runs.seeds)
+    everything = ["all"] if runs.baselines else []
     rows = []
     for setting in runs.curves:
         curves = setting.curves(metric)
-        rows.append([setting.label, *(show(summarize_at(curves, c), percent=percent, n_seeds=n) for c in counts), ""])
+        shown = (show(summarize_at(curves, c), percent=percent, n_seeds=n) for c in counts)
+        rows.append([setting.label, *shown, *[""] * len(everything)])
     rows += [
         [setting.label, *[""] * len(counts), show(last(setting, metric), percent=percent, n_seeds=n)]
         for setting in runs.baselines
@@ -37,7 +39,7 @@ def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
     place = "validation" if metric.startswith("val_") else "test"
     return TextTable(
         f"{metric_name(metric)} on the {place} set, by number of labels",
-        ["setting", *map(str, counts), "all"],
+        ["setting", *map(str, counts), *everything],
         rows,
         ["", f"mean±standard error (s / √n) {over}", *runs.messages],
     )

@@ -58,6 +58,7 @@ def test_other_label_counts_are_said_and_not_aligned(tmp_path: Path) -> None:
     runs = read_runs([tmp_path / "a", tmp_path / "b"])
     assert any("different label counts" in message for message in runs.messages)
     table = metric_table(runs, "test_balanced_accuracy", [50])
+    assert table.header == ["setting", "50"]  # no column for all labels, since no run has them
     assert [row[1] != "-" for row in table.rows] == [True, False]
 
 
