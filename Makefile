@@ -51,7 +51,7 @@ bench-peers: $(INSTALLED)  ## our choices beside baal's and scikit-activeml's, i
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
 bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
-	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees)
+	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees) $(if $(INIT),--init $(INIT) $(foreach s,$(SET),--set $(s)))
 
 format: $(INSTALLED)  ## bring the code into the house style
 	$(BIN)/ruff check --fix .

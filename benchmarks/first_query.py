@@ -1,8 +1,10 @@
 """The grades that the first labels cover, by who asks for them: writes docs/first-query.md.
 
-    python benchmarks/first_query.py --data KNEES [--init FILE] [--seeds 20] [--knees 50] [--only NAME ...]
+    python benchmarks/first_query.py --data KNEES [--init FILE --set KEY=VALUE ...] [--seeds 20] [--knees 50]
 
-Features are the patches at 16 px, or those of the weights in FILE. Every seed divides the data set anew, as a run does.
+Features are the patches at 16 px and, where FILE is given, in a second table those of its weights. With pixels every
+seed divides the data set anew, as a run does; with weights all seeds divide it as their training did (--set
+data.split_seed=N), so that they have seen no validation or test knee.
 The grades of the manifest are looked at after the query is made, never before.
 """
 
@@ -76,15 +78,9 @@ def against(queries: Sequence[Sequence[int]], baseline: Sequence[Sequence[int]],
     return sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
 
 
-def page(found: Mapping[str, Sequence[Sequence[int]]], *, data: str, knees: int, features: str) -> str:
-    """The page."""
-    seeds = len(next(iter(found.values())))
+def section(found: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:
+    """The table of one kind of features."""
     lines = [
-        "# Grades covered by the first labels",
-        "",
-        f"The first {knees} labels over {seeds} seeds on {data}; features: {features}. Every seed divides the data set "
-        "anew. Written by `make bench-first-query DATA=knees`.",
-        "",
         "| first query | grades covered | queries with all five | labels of the rarest grade | more : fewer than "
         "random | KL 0 | KL 1 | KL 2 | KL 3 | KL 4 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -96,6 +92,26 @@ def page(found: Mapping[str, Sequence[Sequence[int]]], *, data: str, knees: int,
         )
         grades = " | ".join(f"{s[f'g{g}']:.1f}" for g in range(5))
         lines.append(f"| `{name}` | {s['covered']:.2f} | {s['all']:.0%} | {s['rarest']:.2f} | {versus} | {grades} |")
+    return lines
+
+
+def page(sections: Mapping[str, Mapping[str, Sequence[Sequence[int]]]], *, data: str, knees: int) -> str:
+    """The page.
+
+    Args:
+        sections: Heading of each kind of features, and its queries.
+        data: The data set in words.
+        knees: Number of first labels.
+    """
+    seeds = len(next(iter(next(iter(sections.values())).values())))
+    lines = [
+        "# Grades covered by the first labels",
+        "",
+        f"The first {knees} labels over {seeds} seeds on {data}. Written by `make bench-first-query DATA=knees`, with "
+        "`INIT=start.ckpt` for the features of weights too.",
+    ]
+    for heading, found in sections.items():
+        lines += ["", f"## {heading}", "", *section(found)]
     lines += [
         "",
         "Means over the seeds. `more : fewer` counts the seeds in which the rarest grade has more and fewer labels "
@@ -108,37 +124,40 @@ def main() -> None:
     """Measure, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
-    parser.add_argument("--init", type=Path, help="weights whose features are used")
+    parser.add_argument("--init", type=Path, help="weights whose features are used too")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--knees", type=int, default=50)
     parser.add_argument("--only", nargs="*", default=NAMES)
-    parser.add_argument("--set", action="append", default=[], help="section.key=value, for --init")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value, what --init was trained with")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    found: dict[str, list[list[int]]] = {}
-    for name in arguments.only:
-        start = time.perf_counter()
-        found[name] = list(
-            first_grades(
-                arguments.data,
-                name,
-                seeds=arguments.seeds,
-                knees=arguments.knees,
-                init=arguments.init,
-                settings=arguments.set,
+    kinds: list[tuple[str, Path | None, Sequence[str]]] = [
+        ("Features: the patches at 16 px; every seed divides the data set anew", None, ())
+    ]
+    if arguments.init is not None:
+        heading = "Features: of self-supervised weights; all seeds divide the data set as their training did"
+        kinds.append((heading, arguments.init, arguments.set))
+    sections: dict[str, dict[str, list[list[int]]]] = {}
+    for heading, init, settings in kinds:
+        print(heading)
+        found = sections[heading] = {}
+        for name in arguments.only:
+            start = time.perf_counter()
+            found[name] = list(
+                first_grades(
+                    arguments.data, name, seeds=arguments.seeds, knees=arguments.knees, init=init, settings=settings
+                )
             )
-        )
-        s = summarize(found[name])
-        print(
-            f"{name:12s} covered {s['covered']:.2f}  all {s['all']:.0%}  rarest {s['rarest']:.2f}  "
-            f"{time.perf_counter() - start:.0f} s",
-            flush=True,
-        )
+            s = summarize(found[name])
+            print(
+                f"{name:12s} covered {s['covered']:.2f}  all {s['all']:.0%}  rarest {s['rarest']:.2f}  "
+                f"{time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     from kneeal.data.prepared import PreparedDataset
 
     n = len(PreparedDataset.open(arguments.data).manifest)
-    features = "the patches at 16 px" if arguments.init is None else f"of the weights {arguments.init.name}"
-    text = page(found, data=f"a data set of {n:,} knees", knees=arguments.knees, features=features)
+    text = page(sections, data=f"a data set of {n:,} knees", knees=arguments.knees)
     arguments.out.write_text(text, encoding="utf-8")
     print(f"wrote {arguments.out}")
 

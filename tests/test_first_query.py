@@ -49,8 +49,8 @@ def test_the_page_is_about_the_queries_that_a_run_makes(report: ModuleType, data
     asked = json.loads((run / "start/query.json").read_text())["ids"]
     manifest = dict(line.split(",")[0:5:4] for line in (data / "manifest.csv").read_text().splitlines()[1:])
     assert grades == [int(manifest[i]) for i in asked]
-    page = report.page({"random": [grades], "kmeans": [grades]}, data="here", knees=6, features="pixels")
-    assert "| `kmeans` |" in page and "0 : 0" in page
+    page = report.page({"pixels": {"random": [grades], "kmeans": [grades]}}, data="here", knees=6)
+    assert "## pixels" in page and "| `kmeans` |" in page and "0 : 0" in page
 
 
 COMMAND = [
