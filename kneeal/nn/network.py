@@ -67,6 +67,7 @@ class SiameseKneeNet(nn.Module):
             if not 0.0 <= p < 1.0:
                 raise ValueError(f"{name} must be in [0, 1) but got {p}.")
         self.branch: nn.Module
+        self._own = backbone == OWN
         if backbone == OWN:
             self.branch, n_features = _vgg_like(width, dropout, pooling), width * 2**3
             self._step = PATCH_STEP
@@ -94,10 +95,18 @@ class SiameseKneeNet(nn.Module):
             )
         # Both patches go through the branch as one batch, knee by knee, so that a Monte-Carlo dropout mask
         # that is shared by the batch is shared by the two twins as their weights are.
-        vectors = self.branch(patches.reshape(-1, 1, *patches.shape[2:]))
+        vectors = self.branch(self._one_channel(patches))
         features = vectors.reshape(len(patches), -1)
         logits: Tensor = self.classifier(self.classifier_dropout(features))
         return Output(logits, features)
+
+    def _one_channel(self, patches: Tensor) -> Tensor:
+        """[N, 2, H, H] to [2 N, 1, H, H]."""
+        if patches.device.type == "cpu" and self._own and not torch.is_grad_enabled():
+            # With strides that say that channels lie side by side, which every layer of the branch then keeps: without
+            # gradients a CPU's convolutions are faster so. With gradients the normalization takes more than that gives.
+            return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
+        return patches.reshape(-1, 1, *patches.shape[2:])
 
 
 def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
