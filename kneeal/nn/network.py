@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.nn.backbones import OWN, Backbone
+from kneeal.nn.dropout import QuickDropout
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
@@ -74,7 +75,7 @@ class SiameseKneeNet(nn.Module):
         else:
             self.branch = Backbone(backbone)
             n_features, self._step = self.branch.n_features, 1
-        self.classifier_dropout = nn.Dropout(classifier_dropout)
+        self.classifier_dropout = QuickDropout(classifier_dropout)
         self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
         # A network of torchvision has its own first weights.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
@@ -116,7 +117,7 @@ def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
         stride = 1 if group == 0 else 2
         branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
         if group < 3:
-            branch.append(nn.Dropout(dropout))
+            branch.append(QuickDropout(dropout))
     return branch.append(make_pooling(pooling, channels[-1]))
 
 
