@@ -24,7 +24,8 @@ class QuickDropout(nn.Dropout):
         """Drop activations of x [...] in training; otherwise x as it is."""
         dropped = round(self.p * 2**_BITS)
         if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**_BITS:
-            return super().forward(x)
+            whole: Tensor = super().forward(x)
+            return whole
         n = x.numel()
         # One value of 2^64 never comes, since the upper end is left out.
         words = torch.randint(-(2**63), 2**63 - 1, (-(-n * _BITS // 64),))
