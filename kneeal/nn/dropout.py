@@ -24,10 +24,10 @@ class QuickDropout(nn.Dropout):
         """Drop activations of x [...] in training; otherwise x as it is."""
         dropped = round(self.p * 2**_BITS)
         if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**_BITS:
-            whole: Tensor = super().forward(x)
-            return whole
+            return super().forward(x)
         n = x.numel()
         # One value of 2^64 never comes, since the upper end is left out.
         words = torch.randint(-(2**63), 2**63 - 1, (-(-n * _BITS // 64),))
         stays = words.view(torch.int16)[:n].view(x.shape) >= dropped - 2 ** (_BITS - 1)
-        return x * stays.to(x.dtype).mul_(2**_BITS / (2**_BITS - dropped))
+        kept: Tensor = x * stays.to(x.dtype).mul_(2**_BITS / (2**_BITS - dropped))
+        return kept
