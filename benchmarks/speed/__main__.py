@@ -1,9 +1,9 @@
 """Speed, measured: writes the tables of docs/performance.md.
 
-    python benchmarks/speed [--device cpu|cuda] [--only SECTION ...] [--tiny]
+    python benchmarks/speed [--device cpu|cuda] [--only SECTION ...] [--tiny] [--within MINUTES]
 
 `make bench` runs it on the CPU, `make bench-gpu` on a GPU. Each section is written as soon as it is measured, so what
-is done is kept if the rest is not.
+is done is kept if the rest is not. On a GPU every section has its share of ten minutes and is ended after it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import argparse
 import datetime
 import logging
 import os
+import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -32,6 +35,20 @@ import training
 from parts import Setting
 from timing import Row, machine
 
+#: Parts of the time that `--within` gives, about what each section takes on a GPU; none may take more.
+PARTS = {
+    "prediction": 7,
+    "prediction-full": 12,
+    "training": 7,
+    "training-full": 16,
+    "growth": 10,
+    "stream": 12,
+    "many": 6,
+    "startup": 15,
+    "limits": 15,
+}
+#: Minutes for all of a GPU's sections. A CPU's have no such limit.
+WITHIN = 9.5
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 Section = Callable[[], list[Row]]
 
@@ -81,6 +98,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="try the benchmark itself in seconds")
     parser.add_argument("--quick", action="store_true", help="few knees and one turn, for a machine that others fill")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument(
+        "--within", type=float, metavar="MINUTES", help=f"for all sections; {WITHIN} on a GPU, 0 for no limit"
+    )
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda on a machine without a GPU: run it where there is one, or leave --device out")
@@ -94,7 +114,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(todo)}")
     failed = []
-    for name in arguments.only or todo:
+    names = arguments.only or list(todo)
+    minutes = arguments.within if arguments.within is not None else WITHIN if arguments.device == "cuda" else 0.0
+    if minutes:
+        limits_of = {name: 60 * minutes * PARTS[name] / sum(PARTS[n] for n in names) for name in names}
+        failed = [name for name in names if not _bounded(name, limits_of[name], arguments, machine(device))]
+        names = []
+    for name in names:
         start = time.perf_counter()
         try:
             rows = todo[name]()
@@ -109,6 +135,23 @@ def main() -> None:
         page.put(arguments.page, f"{arguments.device} {name}", f"{note}\n\n{page.table(rows)}")
     if failed:
         raise SystemExit(f"not measured: {', '.join(failed)}")
+
+
+def _bounded(name: str, seconds: float, arguments: argparse.Namespace, where: str) -> bool:
+    """Measure one section in a process that is ended after some seconds, with all that it started."""
+    options = [f"--{option}" for option in ("tiny", "quick") if getattr(arguments, option)]
+    command = [sys.executable, str(Path(__file__).parent), "--device", arguments.device, "--page", str(arguments.page)]
+    child = subprocess.Popen([*command, *options, "--within", "0", "--only", name], start_new_session=True)
+    try:
+        return child.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        rows = [Row(name, f"not measured: not done within {seconds:.0f} s")]
+        page.put(arguments.page, f"{arguments.device} {name}", f"{where}.\n\n{page.table(rows)}")
+        return False
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 if __name__ == "__main__":

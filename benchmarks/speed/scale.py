@@ -6,8 +6,8 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from parts import Setting
@@ -46,36 +46,59 @@ def growth(s: Setting, sizes: tuple[int, ...]) -> list[Row]:
 
 
 def stream(n: int) -> list[Row]:
-    """Score and select in a process of its own, whose peak of memory is its own."""
-    done = subprocess.run([sys.executable, __file__, str(n)], capture_output=True, text=True, check=True)
-    got = json.loads(done.stdout)
-    return [
-        Row(
-            f"score by `mi_mcd` and select 50 of {n:,} knees, 50 samples, 5 grades, streamed",
-            f"{got['clock']:.1f} s by the clock, {got['cpu']:.1f} s of CPU, peak {got['gib']:.2f} GiB",
-            aim="60 s, 2 GiB" if n >= 10**6 else "",
+    """Score and select by every strategy that takes a stream, each in a process whose peak of memory is its own."""
+    found = []
+    for name in _names():
+        done = subprocess.run([sys.executable, __file__, name, str(n)], capture_output=True, text=True, check=True)
+        got = json.loads(done.stdout)
+        found.append(
+            Row(
+                f"score by `{name}` and select 50 of {n:,} knees, {got['samples']}, 5 grades, streamed",
+                f"{got['clock']:.1f} s by the clock, {got['cpu']:.1f} s of CPU, peak {got['gib']:.2f} GiB",
+                f"{got['before']:.2f} GiB with torch and the ids, before the first chunk",
+                aim="60 s, 2 GiB" if n >= 10**6 else "",
+            )
         )
-    ]
+    return found
 
 
-def _select(n: int) -> dict[str, float]:
+def _names() -> list[str]:
+    """Strategies that score a knee by itself, each once, whatever its number of names."""
+    names: dict[type[acquisition.Strategy], str] = {}
+    for name in sorted(acquisition.available(), key=lambda name: name != "mi_mcd"):
+        if streaming.takes(acquisition.get(name)):
+            names.setdefault(type(acquisition.get(name)), name)
+    return list(names.values())
+
+
+def _select(name: str, n: int) -> dict[str, float | str]:
+    strategy = acquisition.get(name)
+    n_samples = strategy.n_samples if strategy.posterior is Posterior.SAMPLES else 1
     generator = torch.Generator().manual_seed(0)
-    block = torch.randn(min(n, 16384), 50, 5, generator=generator).log_softmax(-1)
-    start = now()
+    block = torch.randn(min(n, 16384), n_samples, 5, generator=generator).log_softmax(-1)
     # The probabilities are given; a block is shifted from chunk to chunk, so that knees differ.
     ids = [f"{k:07d}_L" for k in range(n)]
+    before, start = _peak(), now()
     stream = streaming.chunks(ids, lambda a, b: block.roll(a // 16384, dims=0)[: b - a])
-    chosen = streaming.select(acquisition.get("mi_mcd"), stream, min(50, n), seed=0)
+    chosen = streaming.select(strategy, stream, min(50, n), seed=0)
     turn = since(start)
     if len(set(chosen)) != min(50, n):
         raise RuntimeError(f"{len(chosen)} knees were chosen")
-    return {
-        "clock": turn.clock,
-        "cpu": turn.cpu,
-        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "at": time.time(),
-    }
+    samples = f"{n_samples} sample{'s' if n_samples > 1 else ''}"
+    return {"clock": turn.clock, "cpu": turn.cpu, "gib": _peak(), "before": before, "samples": samples}
+
+
+def _peak() -> float:
+    """Most GiB that this process has had resident.
+
+    `getrusage` has another number: a process inherits the peak of the one that started it, here of all sections before.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # not a Linux system
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
 
 if __name__ == "__main__":
-    print(json.dumps(_select(int(sys.argv[1]))))
+    print(json.dumps(_select(sys.argv[1], int(sys.argv[2]))))

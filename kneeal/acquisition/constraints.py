@@ -228,6 +228,7 @@ class Constrained(Strategy):
         self.posterior = strategy.posterior
         self.needs_features = strategy.needs_features
         self.batch_aware = strategy.batch_aware
+        self.pointwise = strategy.pointwise
         self.n_samples = strategy.n_samples
         self.source = strategy.source
 
@@ -313,6 +314,7 @@ class Mixed(Strategy):
         self.posterior = max(first.posterior, second.posterior, key=order.index)
         self.needs_features = first.needs_features or second.needs_features
         self.batch_aware = first.batch_aware and second.batch_aware
+        self.pointwise = first.pointwise and second.pointwise
         self.n_samples = max(first.n_samples, second.n_samples)
         self.source = f"{first.source}; {second.source}"
 

@@ -33,6 +33,7 @@ class EPIG(SamplingStrategy):
         n_samples: Posterior samples K, at least 2, drawn jointly for all knees.
     """
 
+    pointwise = False  # what a grade tells about the other knees depends on which others there are
     source = "Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, AISTATS 2023"
 
     def __init__(self, *, n_targets: int = 200, n_samples: int = 50) -> None:

@@ -21,6 +21,7 @@ class Strategy(ABC):
         needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
         source: Where it comes from.
         batch_aware: Whether it chooses knees together, so that a query does not repeat itself.
+        pointwise: Whether the score of a knee depends on that knee alone; False where `score` looks at the others.
         n_samples: Posterior samples K that it wants, where `posterior` is SAMPLES.
     """
 
@@ -28,6 +29,7 @@ class Strategy(ABC):
     posterior: Posterior
     needs_features: bool = False
     batch_aware: bool = False
+    pointwise: bool = True
     source: str
     n_samples: int = 1
 

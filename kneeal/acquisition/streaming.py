@@ -80,8 +80,13 @@ def select(strategy: Strategy, predictions: Iterable[Predictions], n: int, *, se
     return tuple(ids[position] for position in top_n(scores, n, seed=seed).tolist())
 
 
+def takes(strategy: Strategy) -> bool:
+    """Whether a strategy chooses from a stream what it would choose from the whole pool."""
+    return strategy.pointwise and type(strategy).select is Strategy.select and not strategy.needs_features
+
+
 def _check_pointwise(strategy: Strategy) -> None:
-    if type(strategy).select is not Strategy.select or strategy.needs_features:
+    if not takes(strategy):
         raise UserError(
             f"the strategy {type(strategy).__name__} on a stream of predictions",
             "a strategy that selects the knees of the highest score, without features",

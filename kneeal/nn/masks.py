@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,18 @@ class UnforeseenDropout(Exception):  # noqa: N818 - not an error: the caller goe
     """A dropout module was called when, or with a shape that, the observed pass did not show."""
 
 
+class _Place(NamedTuple):
+    """Where a mask is applied: which module, its how manyth call, and what a mask looks like there."""
+
+    module: int
+    call: int
+    shape: torch.Size
+    device: torch.device
+    #: Whether the channels of the maps lie side by side in memory. The mask's then do too, or the product would jump
+    #: through memory; which numbers are drawn for which activation is the same.
+    channels_inside: bool
+
+
 class DropoutMasks:
     """The masks of a network's dropout modules: one mask a module, call and sample, shared by all inputs.
 
@@ -38,8 +50,8 @@ class DropoutMasks:
     def __init__(self, dropouts: Sequence[_DropoutNd], seed: int) -> None:
         self._dropouts = tuple(dropouts)
         self._seed = seed
-        self._places: list[tuple[int, int, torch.Size, torch.device]] = []
-        self._kept: dict[tuple[int, int, tuple[Any, ...]], Tensor] = {}
+        self._places: list[_Place] = []
+        self._kept: dict[tuple[int, int, _Place], Tensor] = {}
         self._kept_bytes = 0
         #: Bytes of the largest activation that a dropout module was given in the observed pass.
         self.largest_input = 0
@@ -53,7 +65,8 @@ class DropoutMasks:
         def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
             def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
                 calls[index] += 1
-                place = (index, calls[index], _mask_shape(module, output), output.device)
+                shape = _mask_shape(module, output)
+                place = _Place(index, calls[index], shape, output.device, _channels_inside(output, shape))
                 self._places.append(place)
                 self.largest_input = max(self.largest_input, output.nbytes)
                 return _drop(module, output, self._stacked(place, sample, 1)[0])
@@ -73,7 +86,7 @@ class DropoutMasks:
         Raises:
             UnforeseenDropout: The dropout modules were not called as in the observed pass.
         """
-        left = dict(zip(((index, call) for index, call, _, _ in self._places), masks, strict=True))
+        left = dict(zip(((place.module, place.call) for place in self._places), masks, strict=True))
         calls = [0] * len(self._dropouts)
 
         def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
@@ -102,21 +115,22 @@ class DropoutMasks:
             for handle in handles:
                 handle.remove()
 
-    def _stacked(self, place: tuple[int, int, torch.Size, torch.device], first: int, n: int) -> Tensor:
+    def _stacked(self, place: _Place, first: int, n: int) -> Tensor:
         key = (first, n, place)
         masks = self._kept.get(key)
         if masks is None:
             masks = torch.stack([self._draw(place, k) for k in range(first, first + n)])
+            if place.channels_inside:
+                masks = masks.movedim(2, -1).contiguous().movedim(-1, 2)
             if self._kept_bytes + masks.nbytes <= _KEEP_BYTES:
                 self._kept[key] = masks
                 self._kept_bytes += masks.nbytes
         return masks
 
-    def _draw(self, place: tuple[int, int, torch.Size, torch.device], sample: int) -> Tensor:
-        index, call, shape, device = place
-        digest = hashlib.sha256(f"{self._seed}/{sample}/{index}/{call}".encode()).digest()
-        generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        return torch.rand(shape, generator=generator, device=device) >= self._dropouts[index].p
+    def _draw(self, place: _Place, sample: int) -> Tensor:
+        digest = hashlib.sha256(f"{self._seed}/{sample}/{place.module}/{place.call}".encode()).digest()
+        generator = torch.Generator(place.device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.rand(place.shape, generator=generator, device=place.device) >= self._dropouts[place.module].p
 
 
 def _mask_shape(module: Any, x: Tensor) -> torch.Size:
@@ -125,6 +139,10 @@ def _mask_shape(module: Any, x: Tensor) -> torch.Size:
     if isinstance(module, _CHANNELWISE):
         shape[2:] = [1] * len(shape[2:])
     return torch.Size(shape)
+
+
+def _channels_inside(x: Tensor, mask: torch.Size) -> bool:
+    return x.ndim == 4 and x.shape[1] > 1 and x.stride(1) == 1 and mask.numel() > mask[1]
 
 
 def _drop(module: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:

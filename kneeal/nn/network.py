@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.nn.backbones import OWN, Backbone
+from kneeal.nn.dropout import QuickDropout
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
@@ -67,13 +68,14 @@ class SiameseKneeNet(nn.Module):
             if not 0.0 <= p < 1.0:
                 raise ValueError(f"{name} must be in [0, 1) but got {p}.")
         self.branch: nn.Module
+        self._own = backbone == OWN
         if backbone == OWN:
             self.branch, n_features = _vgg_like(width, dropout, pooling), width * 2**3
             self._step = PATCH_STEP
         else:
             self.branch = Backbone(backbone)
             n_features, self._step = self.branch.n_features, 1
-        self.classifier_dropout = nn.Dropout(classifier_dropout)
+        self.classifier_dropout = QuickDropout(classifier_dropout)
         self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
         # A network of torchvision has its own first weights.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
@@ -94,10 +96,18 @@ class SiameseKneeNet(nn.Module):
             )
         # Both patches go through the branch as one batch, knee by knee, so that a Monte-Carlo dropout mask
         # that is shared by the batch is shared by the two twins as their weights are.
-        vectors = self.branch(patches.reshape(-1, 1, *patches.shape[2:]))
+        vectors = self.branch(self._one_channel(patches))
         features = vectors.reshape(len(patches), -1)
         logits: Tensor = self.classifier(self.classifier_dropout(features))
         return Output(logits, features)
+
+    def _one_channel(self, patches: Tensor) -> Tensor:
+        """[N, 2, H, H] to [2 N, 1, H, H]."""
+        if patches.device.type == "cpu" and self._own and not torch.is_grad_enabled():
+            # With strides that say that channels lie side by side, which every layer of the branch then keeps: without
+            # gradients a CPU's convolutions are faster so. With gradients the normalization takes more than that gives.
+            return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
+        return patches.reshape(-1, 1, *patches.shape[2:])
 
 
 def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
@@ -107,7 +117,7 @@ def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
         stride = 1 if group == 0 else 2
         branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
         if group < 3:
-            branch.append(nn.Dropout(dropout))
+            branch.append(QuickDropout(dropout))
     return branch.append(make_pooling(pooling, channels[-1]))
 
 

@@ -15,6 +15,8 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
     Computed as group normalization with one channel a group, which is the same function: torch's instance
     normalization goes through batch normalization, whose kernels take three to six times as long on a CPU. The
     operator is called below autocast, which would widen bfloat16 maps to 32 bits; the statistics are 32 bits anyway.
+    That operator is slow where channels lie side by side in memory, and a copy would undo what convolutions gain by
+    it, so such maps are normalized by reductions that run along the channels, where no gradient is wanted.
 
     Args:
         channels: Number of channels C.
@@ -28,8 +30,17 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
         n, c, height, width = x.shape
         if height * width == 1:
             return x
+        # By the stride: torch.vmap cannot say whether a map is contiguous in that format.
+        if not torch.is_grad_enabled() and x.dtype is torch.float32 and c > 1 and x.stride(1) == 1:
+            return _normed_channels_last(x, self.eps)
         normed: Tensor = torch.native_group_norm(x.contiguous(), None, None, n, c, height * width, c, self.eps)[0]
         return normed
+
+
+def _normed_channels_last(x: Tensor, eps: float) -> Tensor:
+    """Instance normalization of maps whose channels lie side by side, by reductions that run along the channels."""
+    y = x - x.mean((2, 3), keepdim=True)
+    return y.mul_((y * y).mean((2, 3), keepdim=True).add_(eps).rsqrt_())
 
 
 class LinePooling(nn.Module):

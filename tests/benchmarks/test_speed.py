@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,24 @@ def test_an_unknown_section_is_refused(
     with pytest.raises(SystemExit, match="2"):
         run(monkeypatch, "--tiny", "--only", "predicton")
     assert "there are prediction" in capsys.readouterr().err
+
+
+def test_a_section_is_ended_after_its_share_of_the_time_and_says_so(
+    beside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    start = time.monotonic()
+    with pytest.raises(SystemExit, match="not measured: growth, many"):
+        run(monkeypatch, "--tiny", "--page", str(page), "--within", "0.01", "--only", "growth", "many")
+    assert time.monotonic() - start < 60  # neither could import torch in 0.4 s
+    text = page.read_text(encoding="utf-8")
+    for section in ("growth", "many"):
+        assert f"{section} | not measured: not done within 0 s" in text
+
+
+def test_every_section_has_a_share_of_the_time(beside: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    names = runpy.run_path(str(SPEED))
+    assert set(names["PARTS"]) == set(names["sections"](torch.device("cpu")))
+    assert names["WITHIN"] < 10

@@ -321,3 +321,12 @@ def test_samples_together_are_those_one_after_another_under_bfloat16_autocast(re
     # The same masks: far closer to each other, and to 32 bits, than two samples are.
     assert float((together - alone).abs().max()) < 0.1 * spread
     assert float((together - exact).abs().mean()) < 0.1 * spread
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout, nn.Dropout2d])
+def test_masks_do_not_depend_on_the_order_of_maps_in_memory(dropout: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Identity(), dropout(0.4))
+    x = torch.randn(3, 4, 6, 5) + 5
+    expected = MonteCarloDropout(network, 5, seed=2)(x)
+    assert torch.equal(MonteCarloDropout(network, 5, seed=2)(x.to(memory_format=torch.channels_last)), expected)

@@ -24,9 +24,8 @@ def test_the_branch_is_the_published_one() -> None:
     assert [c.out_channels for c in convolutions] == [32] * 3 + [64] * 2 + [128] * 2 + [256] * 3
     assert [c.stride[0] for c in convolutions] == [1, 1, 1, 2, 1, 2, 1, 2, 1, 1]
     assert all(c.bias is None for c in convolutions)
-    assert [type(m).__name__ for m in branch] == [
-        "Sequential", "Dropout", "Sequential", "Dropout", "Sequential", "Dropout", "Sequential", "LinePooling",
-    ]  # fmt: skip
+    kinds = [type(m).__name__ for m in branch]
+    assert kinds == ["Sequential", "QuickDropout"] * 3 + ["Sequential", "LinePooling"]
     sizes = [x.shape[-1] for x in _maps(branch, 128)]
     assert sizes == [128, 64, 32, 16]
 
@@ -100,3 +99,22 @@ def test_first_weights_are_normal_with_a_deviation_of_two_percent() -> None:
     weights = torch.cat([p.flatten() for p in SiameseKneeNet().parameters()])
     assert abs(float(weights.mean())) < 1e-4
     assert float(weights.std()) == pytest.approx(0.02, rel=5e-3)
+
+
+@pytest.mark.parametrize("pooling", ["hv", "vh", "gap"])
+def test_without_gradients_the_network_gives_the_same_by_another_order_in_memory(pooling: str) -> None:
+    torch.manual_seed(0)
+    network = SiameseKneeNet(width=3, pooling=pooling).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    patches, strides = torch.randn(4, 2, 32, 32), []
+    expected = network(patches)
+    for module in network.branch.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            module.register_forward_hook(lambda module, inputs, output: strides.append(output.stride(1)))
+    with torch.no_grad():
+        output = network(patches)
+    assert set(strides) == {1}
+    torch.testing.assert_close(output.logits, expected.logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.features, expected.features, atol=1e-4, rtol=1e-4)

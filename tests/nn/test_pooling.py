@@ -46,3 +46,15 @@ def test_a_pooled_vector_is_made_of_lines() -> None:
     shuffled = x[..., torch.tensor([3, 0, 4, 1, 2])]
     torch.testing.assert_close(pooling(x), pooling(shuffled))
     assert pooling(x).shape == (2, 4)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 9, 7), (2, 5, 64, 64), (2, 3, 5, 1)])
+def test_without_gradients_channels_that_lie_side_by_side_stay_there(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(shape) * 3 + 100).to(memory_format=torch.channels_last)
+    before = x.clone()
+    with torch.no_grad():
+        y = SizeSafeInstanceNorm2d(shape[1])(x)
+    assert y.stride(1) == 1
+    torch.testing.assert_close(y, F.instance_norm(x.double()).float(), atol=1e-4, rtol=1e-4)
+    assert torch.equal(x, before)

@@ -1,0 +1,33 @@
+"""Dropout whose masks a CPU draws quickly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: Random bits of one activation: the probability is a multiple of 1 / 65,536.
+_BITS = 16
+
+
+class QuickDropout(nn.Dropout):
+    """`torch.nn.Dropout` that cuts the random numbers of four activations out of one of 64 bits, on a CPU.
+
+    torch draws a Bernoulli number an activation, which took a sixth of a training step of a narrow network. Here the
+    probability is rounded to a multiple of 1 / 65,536, and activations that stay are divided by what is left of it, so
+    their expectation is exact. Elsewhere than on a CPU, and for an input dropped as a whole, it is torch's own.
+
+    Args:
+        p: Probability of dropping an activation, in [0, 1].
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop activations of x [...] in training; otherwise x as it is."""
+        dropped = round(self.p * 2**_BITS)
+        if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**_BITS:
+            return super().forward(x)
+        n = x.numel()
+        # One value of 2^64 never comes, since the upper end is left out.
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-n * _BITS // 64),))
+        stays = words.view(torch.int16)[:n].view(x.shape) >= dropped - 2 ** (_BITS - 1)
+        kept: Tensor = x * stays.to(x.dtype).mul_(2**_BITS / (2**_BITS - dropped))
+        return kept
