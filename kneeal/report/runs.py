@@ -72,7 +72,8 @@ class Run:
 
     Attributes:
         path: The folder.
-        config: Dotted key to value, of the keys that decide what comes out.
+        config: Dotted key to value, of the keys that decide what comes out. A text that names the seed is as the study
+            file gives it, so that the runs of one setting agree in all but the seed.
         data_dir: The data set's folder as the run was given it.
         devices: Number of devices it ran on.
         dataset: Fingerprint of the data set; empty where the run does not say.
@@ -312,8 +313,10 @@ def _read_run(path: Path) -> Run | None:
         n_rounds = len(rounds) + int(_read_query(0, path / "rounds" / f"{len(rounds) - 1:03d}") is not None)
     made_of = _read_json(path / "run.json")["dataset"] if (path / "run.json").is_file() else ""
     study = path.parent / "study.json"
-    given = _read_json(study)["cells"].get(path.name, {}).get("setting", "") if study.is_file() else ""
-    return Run(path, identity(config), config.data.dir, config.compute.devices, made_of, rounds, n_rounds, given)
+    cell = _read_json(study)["cells"].get(path.name, {}) if study.is_file() else {}
+    made_by = {**identity(config), **cell.get("by_seed", {})}
+    given = cell.get("setting", "")
+    return Run(path, made_by, config.data.dir, config.compute.devices, made_of, rounds, n_rounds, given)
 
 
 def _refuse_mixed(runs: Sequence[Run]) -> None:

@@ -71,7 +71,10 @@ class StudyFolder:
 
     def write(self, study: Study) -> None:
         """Write what the cells are called, and their configurations."""
-        cells = {cell.name: {"setting": cell.setting, "seed": cell.seed} for cell in study.cells}
+        cells = {
+            cell.name: {"setting": cell.setting, "seed": cell.seed, "by_seed": dict(cell.by_seed)}
+            for cell in study.cells
+        }
         write_atomic(self.path / STUDY, json.dumps({"name": study.name, "cells": cells}, indent=1) + "\n")
         for cell in study.cells:
             write_atomic(self.config(cell), to_yaml(cell.config))

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from kneeal.yaml_files import read_yaml
 
 #: Keys of an entry of `cells` and `exclude` that are no keys of a run.
 SETTING, SEED = "setting", "seed"
+_BY_SEED = "{seed}"
 
 
 class StudyFile(BaseModel):
@@ -45,11 +46,13 @@ class Cell:
         name: The run folder's name, a function of the configuration alone.
         setting: What it is called in tables; cells of a setting differ in the seed only.
         config: The resolved configuration.
+        by_seed: Dotted keys whose text names the seed, as the study file gives them.
     """
 
     name: str
     setting: str
     config: RunConfig
+    by_seed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -111,7 +114,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
                 "remove one of them, or a value that is given twice; --set also makes cells equal where it sets "
                 "a key of the grid",
             )
-        cells[name] = Cell(name, label, config)
+        cells[name] = Cell(name, label, config, {key: value for key, value in given.items() if _names_seed(value)})
     if not cells:
         raise UserError(f"{path} has no cell", "at least one that `exclude` leaves", "remove an entry of exclude")
     return Study(study.name, out or Path(study.out or Path("runs") / study.name), tuple(cells.values()))
@@ -197,7 +200,11 @@ def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _for_seed(value: Any, seed: int) -> Any:
-    return value.replace("{seed}", str(seed)) if isinstance(value, str) else copy.deepcopy(value)
+    return str(value).replace(_BY_SEED, str(seed)) if _names_seed(value) else copy.deepcopy(value)
+
+
+def _names_seed(value: Any) -> bool:
+    return isinstance(value, str) and _BY_SEED in value
 
 
 def _matches(entry: Mapping[str, Any], setting: str, point: Mapping[str, Any]) -> bool:

@@ -20,6 +20,8 @@ from kneeal.report.tables import metric_table, paper_numbers, saved_table
 from kneeal.report.text import TextTable, show
 from kneeal.report.write import write_report
 from kneeal.stats.summary import summarize
+from kneeal.study.folder import StudyFolder
+from kneeal.study.grid import Study, read_study
 
 TWO = {"ENT-MCD": ("entropy_mcd", False, 0.6), "Random": ("random", False, 0.4)}
 
@@ -68,6 +70,21 @@ def test_labels_come_from_the_study_else_from_what_differs(study: Path, tmp_path
     write_run(tmp_path / "b", "entropy", True, 0, config={"model": {"width": 8}})
     labels = [s.label for s in read_runs([tmp_path / "a", tmp_path / "b"]).settings]
     assert labels == ["ENT + CR, model.width=32", "ENT + CR, model.width=8"]
+
+
+def test_values_that_name_the_seed_do_not_divide_a_setting(tmp_path: Path) -> None:
+    study = {"settings": {"pretrained": {"active.strategy": "entropy", "training.init": "start-{seed}.ckpt"}}}
+    file = tmp_path / "study.yaml"
+    file.write_text(json.dumps({"name": "by-seed", "seeds": [0, 1], **study}))
+    cells = read_study(file).cells
+    StudyFolder(tmp_path / "study").write(Study("by-seed", tmp_path / "study", tuple(cells)))
+    for cell in cells:
+        init = {"training": {"init": f"start-{cell.seed}.ckpt"}}
+        write_run(tmp_path / "study" / cell.name, "entropy", True, cell.seed, config=init)
+    (setting,) = read_runs([tmp_path / "study"]).settings
+    assert setting.label == "pretrained" and sorted(setting.runs) == [0, 1]
+    (tmp_path / "study/study.json").unlink()
+    assert len(read_runs([tmp_path / "study"]).settings) == 2, "nothing says that these files belong together"
 
 
 def test_a_half_written_run_is_used_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_text_value_can_name_the_seed(tmp_path: Path) -> None:
     cells = read_study(write(tmp_path, settings=setting, seeds=[3, 4])).cells
     assert [cell.config.training.init for cell in cells] == ["start-3.ckpt", "start-4.ckpt"]
     assert {cell.setting for cell in cells} == {"a"}
+    assert [cell.by_seed for cell in cells] == [{"training.init": "start-{seed}.ckpt"}] * 2
     (cell,) = read_study(write(tmp_path, settings=setting, seeds=[3]), settings=["seed=9"]).cells
     assert (cell.seed, cell.config.training.init) == (9, "start-9.ckpt"), "the seed that the cell has in the end"
 
