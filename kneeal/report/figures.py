@@ -60,7 +60,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     families: dict[str, list[Setting]] = {}
     for setting in runs.curves:
         if setting is not random:
-            families.setdefault(setting.label.removesuffix(" + CR").split(" + CR,")[0], []).append(setting)
+            families.setdefault(setting.label.replace(" + CR", "", 1), []).append(setting)
     if not families:
         families = {s.label: [] for s in runs.curves}
     if not families:
@@ -79,7 +79,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
         ax.set_title(family)
         ax.set_xlabel("labeled knees")
         ax.set_ylabel(metric_name(metric))
-    _legend(figure, axes[0])
+    _legend(figure, axes)
     return figure
 
 
@@ -119,7 +119,7 @@ def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure | N
         ax.set_title(f"round {number}, {n_labeled} labels")
         ax.set_xlabel("predictive entropy (nats)")
     axes[0].set_ylabel("test knees (%)")
-    _legend(figure, axes[0])
+    _legend(figure, axes)
     return figure
 
 
@@ -144,7 +144,7 @@ def queried_grades(runs: Runs) -> Figure | None:
         ax.set(title=label, ylim=(0, 100))
         ax.set_xlabel("query (0: random, the same for all)")
         ax.set_ylabel("grades (%)")
-    _legend(figure, axes[0])
+    _legend(figure, axes)
     return figure
 
 
@@ -203,10 +203,10 @@ def confusion(runs: Runs) -> Figure | None:
     return figure
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all panels, beside them."""
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8)
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, beside them: what any of them shows."""
+    shown = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(shown.values()), list(shown), loc="outside right center", frameon=False, fontsize=8)
 
 
 def _last(run: Run) -> Any:

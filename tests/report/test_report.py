@@ -14,6 +14,7 @@ from kneeal.errors import UserError
 from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import compare
 from kneeal.report.cost import device_hours, measure, project
+from kneeal.report.figures import learning_curves
 from kneeal.report.queries import asked, overlap
 from kneeal.report.runs import read_runs
 from kneeal.report.tables import metric_table, paper_numbers, saved_table
@@ -251,3 +252,17 @@ def test_a_forecast_at_measured_rates_gives_back_the_run(tmp_path: Path) -> None
     assert project(everything, [rates]) == pytest.approx(500 * (0.02 + 0.4) + 1.0)
     with pytest.raises(UserError, match="no measured run with consistency"):
         project({**run.config, "loss.consistency": True}, [rates])
+
+
+def test_variants_of_a_setting_have_panels_of_their_own(tmp_path: Path) -> None:
+    names = {"ENT": ("entropy", False, 0.5), "ENT + CR": ("entropy", True, 0.6), "Random": ("random", False, 0.4)}
+    write_study(tmp_path, seeds=1, settings={**names, "ENT-MCD + CR, pretrained": ("entropy_mcd", True, 0.7)})
+    figure = learning_curves(read_runs([tmp_path]), "test_balanced_accuracy")
+    assert figure is not None
+    panels = {ax.get_title(): [line.get_label() for line in ax.lines[:-1]] for ax in figure.axes if ax.get_title()}
+    assert panels == {
+        "ENT": ["naive", "consistency", "Random"],
+        "ENT-MCD, pretrained": ["consistency", "Random"],
+    }
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["naive", "consistency", "Random", "Full training set"]
