@@ -51,6 +51,7 @@ class FilmResult:
         thumbnail: JPEG of the whole film with the boxes; empty where the film could not be read, or where its header
             says that text is burned in.
         strips: JPEG of the patches of each pose.
+        readable: Whether there was a picture to look at.
     """
 
     poses: tuple[KneePose, ...]
@@ -58,6 +59,7 @@ class FilmResult:
     refused: tuple[tuple[str, str, str], ...]
     thumbnail: bytes = b""
     strips: tuple[bytes, ...] = ()
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def make_worker(options: PrepareOptions, needs_finder: bool) -> Callable[[Work],
         try:
             film = read_radiograph(item.task.path, options.read)
         except RadiographError as error:
-            return _nothing((("", error.reason, error.found),))
+            return nothing(error.reason, error.found)
         verdict = _verdict(item, film)
         return _cut(item.task, film, verdict)
 
@@ -166,8 +168,9 @@ def _cut(task: FilmTask, film: Radiograph, verdict: Verdict) -> FilmResult:
     )
 
 
-def _nothing(refused: tuple[tuple[str, str, str], ...]) -> FilmResult:
-    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), refused)
+def nothing(reason: str, detail: str) -> FilmResult:
+    """What comes of a film that could not be read."""
+    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), (("", reason, detail),), readable=False)
 
 
 def _thumbnail(film: Radiograph, poses: tuple[KneePose, ...], used: set[str]) -> bytes:

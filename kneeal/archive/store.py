@@ -51,10 +51,6 @@ class ResultStore:
         text = json.dumps([self._common, work.task.name, state, marked, corrections, wanted])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def has(self, key: str) -> bool:
-        """Whether a whole result lies there."""
-        return self.get(key) is not None
-
     def get(self, key: str) -> FilmResult | None:
         """The result, None where there is none or it is damaged."""
         try:
@@ -67,13 +63,18 @@ class ResultStore:
                     refused=tuple((side, reason, text) for side, reason, text in meta["refused"]),
                     thumbnail=bytes(data["thumbnail"]),
                     strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
+                    readable=meta["readable"],
                 )  # fmt: skip
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def put(self, key: str, result: FilmResult) -> None:
         """Keep a result."""
-        meta = {"poses": [asdict(pose) for pose in result.poses], "refused": result.refused}
+        meta = {
+            "poses": [asdict(pose) for pose in result.poses],
+            "refused": result.refused,
+            "readable": result.readable,
+        }
         arrays: dict[str, Any] = {
             "meta": _bytes(json.dumps(meta).encode()),
             "patches": result.patches,
