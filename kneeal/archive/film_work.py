@@ -87,7 +87,7 @@ def make_worker(options: PrepareOptions, needs_finder: bool) -> Callable[[Work],
         try:
             film = read_radiograph(item.task.path, options.read)
         except RadiographError as error:
-            return nothing(error.reason, error.found)
+            return nothing(error.reason, f"{error.found} (expected: {error.expected}); {error.cure}")
         verdict = _verdict(item, film)
         return _cut(item.task, film, verdict)
 

@@ -154,11 +154,11 @@ def _process(
 
     keys = [store.key(film) for film in films]
     for k, key in enumerate(keys):
-        result = store.get(key)
-        if result is None:
+        kept = store.get(key)
+        if kept is None:
             todo.append(k)
         else:
-            finish(k, key, result)
+            finish(k, key, kept)
     results = run_tasks(
         make_worker, (options.film, needs_finder), [replace(films[k], task=replace(films[k].task, spares=()))
                                                    for k in todo],
