@@ -15,7 +15,7 @@ from kneeal.finder.pose import KneePose
 
 RESULT = FilmResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
-    (("L", "low_score", "not sure"),), b"film", (b"strip",),
+    (("L", "low_score", "not sure"),), b"film", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (found.poses, found.refused, found.thumbnail, found.strips) == (
         RESULT.poses, RESULT.refused, b"film", (b"strip",),
     )  # fmt: skip
+    assert (found.readable, found.unused) == (False, RESULT.unused)
     file = next(tmp_path.rglob("*.npz"))
     whole = file.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"\0" * 50 + whole[250:]):
