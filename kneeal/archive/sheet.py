@@ -28,8 +28,8 @@ img { display: block; max-width: 100%; } .film { margin: 0 auto 8px; max-height:
 _HELP = (
     "Boxes: the 110 mm field of each knee, green where it is used, red where not; the line is the tibial plateau. "
     "Patches: medial, lateral. To correct a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a "
-    "CSV file with the columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections. A row with "
-    "an id alone uses the knee as it was seen."
+    "CSV file with the columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections. A row "
+    "with an id alone uses the knee as it was seen."
 )
 
 
