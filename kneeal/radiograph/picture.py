@@ -77,17 +77,28 @@ def _codes(path: Path, picture: Image.Image, most_pixels: int) -> NDArray[np.uin
         if mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
             return pixels.astype(np.uint16)
         raise RadiographError("mismatch", "pixels of 32 bit", "8 or 16 bit", "convert the file")
-    if mode in ("LA", "P", "RGB", "RGBA"):
-        if deep:
-            # Pillow found the file whole, but keeps only the upper 8 bits of such channels; OpenCV keeps all.
-            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        else:
-            pixels = np.asarray(picture.convert("RGB") if mode == "P" else picture)
+    if mode == "P":
+        grey = _by_palette(picture)
+        if grey is not None:
+            return grey
+    if mode in ("LA", "RGB", "RGBA"):
+        # Pillow found the file whole, but keeps only the upper 8 bits of deep channels; OpenCV keeps all.
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if deep else np.asarray(picture)
         first = np.ascontiguousarray(pixels[..., 0])
         colours = 1 if pixels.shape[2] == 2 else 3
         if all(np.array_equal(first, pixels[..., channel]) for channel in range(1, colours)):
             return first
     raise RadiographError("colour", "the picture is in colour", "a grey picture", "convert it, or remove the file")
+
+
+def _by_palette(picture: Image.Image) -> NDArray[np.uint8] | None:
+    """The grey of each pixel; None where a colour occurs. Never a copy in colour, which is many times as large."""
+    colours = np.zeros((256, 3), np.uint8)
+    known = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[:256]
+    colours[: len(known)] = known
+    codes = np.asarray(picture, np.uint8)
+    used = colours[count_levels(codes, 256) > 0]
+    return look_up(colours[:, 0], codes) if (used == used[:, :1]).all() else None
 
 
 def _is_deep(picture: Image.Image) -> bool:
