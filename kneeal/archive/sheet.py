@@ -104,7 +104,8 @@ def _article(film: SheetFilm) -> str:
 
 def _place(pose: KneePose) -> str:
     x, y = pose.middle_mm
-    return f"score {pose.score:.2f}, x {x:.1f}, y {y:.1f} mm, angle {pose.angle_deg:.1f}&deg;"
+    parts = (f"score {pose.score:.2f}", f"x {x:.1f}", f"y {y:.1f} mm", f"angle {pose.angle_deg:.1f}&deg;")
+    return ", ".join(part.replace(" ", "&nbsp;") for part in parts)
 
 
 def _data(jpeg: bytes) -> str:
