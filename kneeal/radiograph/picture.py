@@ -72,10 +72,11 @@ def _codes(path: Path, picture: Image.Image, most_pixels: int) -> NDArray[np.uin
         return np.asarray(picture if mode == "L" else picture.convert("L"), np.uint8)
     if mode in _WIDE:
         return np.asarray(picture, np.uint16)
+    pixels: Any
     if mode in ("I", "F"):
-        pixels: NDArray[Any] = np.asarray(picture)
+        pixels = np.asarray(picture)
         if mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
-            return pixels.astype(np.uint16)
+            return np.asarray(pixels, np.uint16)
         raise RadiographError("mismatch", "pixels of 32 bit", "8 or 16 bit", "convert the file")
     if mode == "P":
         grey = _by_palette(picture)
