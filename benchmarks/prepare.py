@@ -1,12 +1,14 @@
 """How fast ``kneeal prepare dicom`` goes through an archive, and whether its memory grows with it.
 
-python benchmarks/prepare.py
+python benchmarks/prepare.py [--films 10000]
 
-A few films of 2,400 x 2,000 px, 16 bit, are drawn and saved as many DICOM files, each of another patient and with its
-rows rolled, in a temporary folder (not timed). The whole command then runs on them with all cores, first on a part of
-them, then on all; beside it, in the same run, one process that only reads the same files with pydicom and takes their
-percentiles.
-Linux only: memory and processor time of the command's processes are read in /proc.
+A few dozen films of 2,400 x 2,000 px, 16 bit, are drawn and saved as DICOM files in a temporary folder, and linked
+under as many names as wanted, each another patient's by a table (not timed). The whole command then runs on them with
+all cores and is watched: what was finished, used and held when a tenth, half, and all of the films were done. Beside
+it, in the same run, one process that only reads the same files with pydicom and takes their percentiles.
+
+What this leaves out: the few dozen files lie in memory after the first pass, so that an archive on a slow disk takes
+longer. Linux only: memory and processor time of the command's processes are read in /proc.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent / "speed"))
 
 PAGE = Path(__file__).parents[1] / "docs" / "prepare.md"
 SIZE_MM, MM_PER_PX = (400.0, 1000 / 3), 1 / 6
 #: More growth of the parent's peak than this a film is a leak: a row of the manifest and its bookkeeping are small.
 MOST_KB_A_FILM = 30.0
+#: Seconds between two looks at the processes; counting what is finished takes a few ms of each.
+_LOOK_S = 0.5
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PLAIN = """
 import sys, time
 import numpy as np, pydicom
@@ -41,76 +44,68 @@ print(time.perf_counter() - started, time.process_time() - used)
 """
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What was seen when so many films were finished: seconds since the start, memory in MB."""
+
+    films: int
+    wall: float
+    cpu: float
+    parent_mb: float
+    worker_mb: float
+
+
 @dataclass
 class Watched:
-    """What was seen of a command: clocks in seconds, memory in MB."""
+    """What was seen of a command; the last mark is its end."""
 
     n: int
-    wall: float = 0.0
-    cpu: float = 0.0
+    marks: list[Mark] = field(default_factory=list)
     first: float = 0.0
-    parent_mb: float = 0.0
-    worker_mb: float = 0.0
-    peaks: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> float:
-        """Films a second, start-up included."""
-        return self.n / self.wall
-
-    @property
-    def rate_after(self) -> float:
-        """Films a second after the first was finished."""
-        return (self.n - 1) / max(self.wall - self.first, 1e-9)
+    wall: float = 0.0
+    end_mb: float = 0.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, default=400)
-    parser.add_argument("--part", type=int, default=100, help="films of the first run, to compare the memory with")
-    parser.add_argument("--drawn", type=int, default=8, help="different films")
+    parser.add_argument("--drawn", type=int, default=32, help="different films")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=PAGE, help="page whose table is replaced; - prints it only")
+    parser.add_argument("--scratch", type=Path, help="folder for the films and the results, about 0.3 MB a film")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kneeal-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="kneeal-bench-", dir=options.scratch) as name:
         folder = Path(name)
-        paths = write_films(folder / "films", options.films, options.drawn)
-        (folder / "part.txt").write_text("".join(f"films/{p.name}\n" for p in paths[: options.part]), encoding="utf-8")
-        (folder / "all.txt").write_text("".join(f"films/{p.name}\n" for p in paths), encoding="utf-8")
-        plain = read_plainly(paths[: min(options.part, 60)])
-        part = watch(folder / "part.txt", folder / "part", options.part, options.workers)
-        whole = watch(folder / "all.txt", folder / "all", options.films, options.workers)
-    text = report(plain, part, whole, options.workers)
+        drawn = write_films(folder / "films", folder / "grades.csv", options.films, options.drawn)
+        plain = read_plainly(drawn)
+        seen = watch(folder, options.films, options.workers)
+    text = report(plain, seen, options.workers, len(drawn))
     print(text)
     if str(options.out) != "-":
         from page import put
 
         put(options.out, "speed of prepare", text, by="benchmarks/prepare.py")
-    grown = 1000 * (whole.parent_mb - part.parent_mb) / max(whole.n - part.n, 1)
+    grown = 1000 * (seen.marks[-1].parent_mb - seen.marks[0].parent_mb) / max(seen.n - seen.marks[0].films, 1)
     if grown > MOST_KB_A_FILM:
         sys.exit(f"the parent's memory grows by {grown:.0f} kB a film: more than {MOST_KB_A_FILM:g}")
 
 
-def write_films(folder: Path, n: int, drawn: int) -> list[Path]:
-    """DICOM files, each of another patient."""
-    from kneeal.archive.generate import film_header
+def write_films(folder: Path, table: Path, n: int, drawn: int) -> list[Path]:
+    """Draw films, link them under `n` names, and write the table of their patients; the files that were drawn."""
+    from kneeal.archive.generate import write_film
     from kneeal.films import FilmOptions, draw_film
 
-    folder.mkdir()
-    headers = []
-    for k in range(drawn):
-        film = draw_film(k, 5, FilmOptions(size_mm=SIZE_MM, mm_per_px=MM_PER_PX))
-        header = film_header(film.grey, film.mm_per_px, patient="0", number=k)
-        headers.append((header, np.frombuffer(header.PixelData, np.uint16).reshape(film.grey.shape)))
-    paths = []
+    files = [folder / f"drawn-{k:02d}.dcm" for k in range(min(drawn, n))]
+    for k, path in enumerate(files):
+        write_film(path, draw_film(k, 5, FilmOptions(size_mm=SIZE_MM, mm_per_px=MM_PER_PX)), patient="0", number=k)
+    rows = ["patient,side,grade,file"]
     for k in range(n):
-        header, pixels = headers[k % drawn]
-        header.PatientID = f"{9_000_000 + k}"
-        header.PixelData = np.roll(pixels, k // drawn % 40, axis=0).tobytes()
-        path = folder / f"{k:05d}.dcm"
-        header.save_as(path, enforce_file_format=True)
-        paths.append(path)
-    return paths
+        name = f"{k // 1000:03d}/{k:06d}.dcm"
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).hardlink_to(files[k % len(files)])
+        rows += [f"{9_000_000 + k},{side},{k % 5},{name}" for side in "RL"]
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return files
 
 
 def read_plainly(paths: list[Path]) -> tuple[float, float]:
@@ -120,29 +115,39 @@ def read_plainly(paths: list[Path]) -> tuple[float, float]:
     return wall / len(paths), cpu / len(paths)
 
 
-def watch(source: Path, out: Path, n: int, workers: int) -> Watched:
+def watch(folder: Path, n: int, workers: int) -> Watched:
     """Run the command and watch its processes."""
-    seen = Watched(n)
-    work = out.with_suffix(".work")
-    command = [sys.executable, "-m", "kneeal", "prepare", "dicom", source, "--out", out, "--work", work,
-               "--workers", workers]  # fmt: skip
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    with (out.with_suffix(".log")).open("w") as log:
-        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    seen, peaks = Watched(n), dict[int, float]()
+    wanted = sorted({max(1, n // 10), max(1, n // 2), n})
+    work, log = folder / "work", folder / "log.txt"
+    # Films that are set aside wrongly are no matter of speed; without --markers a few in a hundred would be.
+    command = [sys.executable, "-m", "kneeal", "prepare", "dicom", folder / "films", "--table", folder / "grades.csv",
+               "--path-column", "file", "--out", folder / "knees", "--work", work, "--workers", workers,
+               "--markers", "check"]  # fmt: skip
+    before, started = _ended_s(), time.perf_counter()
+
+    def look(*, ended: bool = False) -> None:
+        finished = sum(1 for _ in work.glob("*/*.npz"))
+        now, crew = time.perf_counter() - started, _children(process.pid)
+        for pid in (process.pid, *crew):
+            peaks[pid] = max(peaks.get(pid, 0.0), _peak_mb(pid))
+        if finished and not seen.first:
+            seen.first = now
+        while len(seen.marks) < len(wanted) and finished >= wanted[len(seen.marks)]:
+            cpu = _ended_s() - before if ended else _cpu_s(process.pid) + sum(map(_cpu_s, crew))
+            others = [mb for pid, mb in peaks.items() if pid != process.pid]
+            seen.marks.append(Mark(finished, now, cpu, peaks[process.pid], max(others, default=0.0)))
+
+    with log.open("w") as output:
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         while process.poll() is None:
-            time.sleep(0.1)
-            if not seen.first and any(work.glob("*/*.npz")):
-                seen.first = time.perf_counter() - started
-            for pid in (process.pid, *_children(process.pid)):
-                seen.peaks[pid] = max(seen.peaks.get(pid, 0.0), _peak_mb(pid))
+            time.sleep(_LOOK_S if seen.first else 0.05)
+            look()
+    look(ended=True)
     seen.wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seen.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    if process.returncode:
-        sys.exit(out.with_suffix(".log").read_text()[-2000:])
-    seen.parent_mb = seen.peaks.pop(process.pid)
-    seen.worker_mb = max(seen.peaks.values(), default=0.0)
+    if process.returncode or len(seen.marks) < len(wanted):
+        sys.exit(log.read_text()[-2000:])
+    seen.end_mb = peaks[process.pid]
     return seen
 
 
@@ -161,25 +166,47 @@ def _peak_mb(pid: int) -> float:
     return int(found.group(1)) / 1000 if found else 0.0
 
 
-def report(plain: tuple[float, float], part: Watched, whole: Watched, workers: int) -> str:
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process and of those of its children that have ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    return sum(map(int, text.rpartition(")")[2].split()[11:15])) / _TICKS
+
+
+def _ended_s() -> float:
+    """Processor time of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def report(plain: tuple[float, float], seen: Watched, workers: int, drawn: int) -> str:
     """The table and what it was measured on."""
-    # What both runs do once (start-up, imports, networks) falls out of the difference.
-    share = (whole.cpu - part.cpu) / (whole.n - part.n) if whole.n > part.n else whole.cpu / whole.n
+    before = [Mark(0, 0.0, 0.0, 0.0, 0.0), *seen.marks[:-1]]
+    steps = list(zip(before, seen.marks, strict=True))
+
+    def row(name: str, values: list[str]) -> str:
+        return f"| {name} | {' | '.join(values)} |"
+
+    later = [(b.films - a.films) / max(b.wall - a.wall, 1e-9) for a, b in steps]
+    costs = [(b.cpu - a.cpu) / (b.films - a.films) for a, b in steps]
     lines = [
-        f"| `kneeal prepare dicom`, {workers} processes | {part.n} films | {whole.n} films |",
-        "| --- | --- | --- |",
-        f"| films a second, start-up included | {part.rate:.1f} | {whole.rate:.1f} |",
-        f"| films a second after the first | {part.rate_after:.1f} | {whole.rate_after:.1f} |",
-        f"| seconds until the first film was finished | {part.first:.1f} | {whole.first:.1f} |",
-        f"| processor seconds a film, all processes, start-up included | {part.cpu / part.n:.3f} "
-        f"| {whole.cpu / whole.n:.3f} |",
-        f"| peak memory of the command's own process, MB | {part.parent_mb:.0f} | {whole.parent_mb:.0f} |",
-        f"| peak memory of a worker process, MB | {part.worker_mb:.0f} | {whole.worker_mb:.0f} |",
+        row(f"`kneeal prepare dicom`, {workers} processes, after", [f"{mark.films:,} films" for mark in seen.marks]),
+        row("---", ["---"] * len(seen.marks)),
+        row("films a second since the start", [f"{mark.films / mark.wall:.1f}" for mark in seen.marks]),
+        row("films a second since the column before", [f"{rate:.1f}" for rate in later]),
+        row("processor seconds a film since the column before, all processes", [f"{cost:.3f}" for cost in costs]),
+        row("peak memory of the command's own process so far, MB", [f"{mark.parent_mb:.0f}" for mark in seen.marks]),
+        row("peak memory of a worker process so far, MB", [f"{mark.worker_mb:.0f}" for mark in seen.marks]),
         "",
-        f"Each further film costs {share:.3f} s of processor time. In the same run one process that only reads the "
-        f"films with pydicom and takes two percentiles with NumPy used {plain[1]:.3f} s of processor time a film and "
-        f"read {1 / plain[0]:.1f} a second. Machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end "
-        f"(one minute; the command itself makes {workers}). Films of 2,400 x 2,000 px, 16 bit, uncompressed.",
+        f"The first film was finished after {seen.first:.1f} s, the whole command after {seen.wall:.0f} s, the data "
+        f"set and the sheet included; its own process held at most {seen.end_mb:.0f} MB. In the same "
+        f"run one process that only reads the films with pydicom and takes two percentiles with NumPy used "
+        f"{plain[1]:.3f} s of processor time a film and read {1 / plain[0]:.1f} a second. Machine: {os.cpu_count()} "
+        f"cores, load {os.getloadavg()[0]:.1f} at the end (one minute; the command itself makes {workers}). Films of "
+        f"2,400 x 2,000 px, 16 bit, uncompressed: {drawn} different ones, linked under {seen.n:,} names, so that all "
+        "but the first reading of each came from memory and not from a disk.",
     ]
     return "\n".join(lines)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pydicom
 
+from kneeal.archive.candidates import film_tasks, find_films
 from kneeal.archive.places import inside, there, walk_files
 from kneeal.archive.tables import grade, identifier, read_table
-from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.archive.tasks import Plan, Refusal
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
 from kneeal.radiograph.dicom import quiet_pydicom
@@ -54,31 +55,18 @@ def plan_dicom(
     columns = columns or Columns()
     root, paths, refused = _paths(source)
     wanted, sites, named = ({}, {}, {}) if table is None else _read(table, columns)
-    if named:
-        films, more = _named(root, named)
+    if not named:
+        named, more = _by_header(root, paths)
         refused += more
-    else:
-        films, more = _by_header(root, paths)
-        refused += more
-        if table is not None and not set(films) & set(wanted):
+        if table is not None and not set(named) & set(wanted):
             raise UserError(
-                f"no patient id of the films ({some(sorted(films), 3)}) is in {table.name} ({some(sorted(wanted), 3)})",
+                f"no patient id of the films ({some(sorted(named), 3)}) is in {table.name} ({some(sorted(wanted), 3)})",
                 "the same ids in the headers and the table",
                 "name the films in the table and give --path-column",
             )
-    tasks: list[FilmTask] = []
-    for patient, (name, *others) in sorted(films.items()):
-        refused += [Refusal(n, patient, "", "duplicate", "another film of the same patient is used") for n in others]
-        grades: dict[str, int | None] = {side: wanted.get(patient, {}).get(side) for side in "RL"}
-        known = {side: kl for side, kl in grades.items() if kl is not None or ungraded or table is None}
-        if table is not None:
-            refused += [
-                Refusal(name, patient, side, "no_grade", "the table holds no grade of this knee")
-                for side in "RL"
-                if side not in known
-            ]
-        if known:
-            tasks.append(FilmTask(root / name, name, patient, known, sites.get(patient, "")))
+    films, more = find_films(root, named)
+    tasks, ungraded_knees = film_tasks(root, films, wanted, sites, ungraded=ungraded or table is None)
+    refused += [*more, *ungraded_knees]
     lonely = len(set(wanted) - set(films))
     return Plan("dicom", tasks, refused, [f"{lonely} patients of the table have no film"] if lonely else [])
 
@@ -136,21 +124,6 @@ def _read(
             "correct these rows",
         )
     return dict(wanted), sites, dict(named)
-
-
-def _named(root: Path, named: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Refusal]]:
-    films: dict[str, list[str]] = {}
-    refused = []
-    for patient, names in named.items():
-        for name in names:
-            path = inside(root, name)
-            if path is None:
-                refused.append(Refusal(name, patient, "", "outside", "the table names a path outside the folder"))
-            elif not there(path):
-                refused.append(Refusal(name, patient, "", "missing", "the file is not there"))
-            else:
-                films.setdefault(patient, []).append(path.relative_to(root).as_posix())
-    return films, refused
 
 
 def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Refusal]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from kneeal.finder.windows import reduce_whole
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88
+_GREEN, _RED = (80, 220, 80), (60, 60, 240)
 _WORDS = REASONS | {"by_hand": "rejected by hand", "not_marked": "the landmark file does not mark this knee"}
 
 
@@ -51,6 +52,8 @@ class FilmResult:
         thumbnail: JPEG of the whole film with the boxes; empty where the film could not be read, or where its header
             says that text is burned in.
         strips: JPEG of the patches of each pose.
+        readable: Whether there was a picture to look at.
+        unused: Knees that were seen and not used; the side is empty where it is not known.
     """
 
     poses: tuple[KneePose, ...]
@@ -58,6 +61,8 @@ class FilmResult:
     refused: tuple[tuple[str, str, str], ...]
     thumbnail: bytes = b""
     strips: tuple[bytes, ...] = ()
+    readable: bool = True
+    unused: tuple[KneePose, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,39 +90,31 @@ def make_worker(options: PrepareOptions, needs_finder: bool) -> Callable[[Work],
         try:
             film = read_radiograph(item.task.path, options.read)
         except RadiographError as error:
-            return _nothing((("", error.reason, error.found),))
+            return nothing(error.reason, f"{error.found} (expected: {error.expected}); {error.cure}")
         verdict = _verdict(item, film)
         return _cut(item.task, film, verdict)
 
     def _verdict(item: Work, film: Radiograph) -> Verdict:
-        corrections = item.corrections
         if item.task.marked is not None:
             shape = (film.grey.shape[0], film.grey.shape[1])
             poses = tuple(knee.pose(shape, film.mm_per_px) for knee in item.task.marked)
-            seen = {pose.side: pose for pose in poses}
-            absent = tuple((side, "not_marked") for side in "RL" if side not in seen)
-            verdict = Verdict(poses, absent)
+            marked = {pose.side for pose in poses}
+            verdict = Verdict(poses, tuple((side, "not_marked") for side in "RL" if side not in marked), poses)
         elif finder is None:
             raise ValueError("a film without poses needs the finder.")
         else:
-            findings = finder.find(film.grey, film.mm_per_px)
             verdict = judge(
-                findings, markers=options.markers, least_score=options.least_score, keep_other=options.keep_other
-            )
-            found = [knee for knee in findings.knees if knee.nothing < 0.5]
-            seen = (
-                {s: KneePose(s, k.middle_mm, k.angle_deg, k.score) for s, k in zip("RL", found, strict=True)}
-                if len(found) == 2
-                else {}
-            )
-        return _correct(verdict, seen, corrections)
+                finder.find(film.grey, film.mm_per_px),
+                markers=options.markers, least_score=options.least_score, keep_other=options.keep_other,
+            )  # fmt: skip
+        return _correct(verdict, item.corrections)
 
     return work
 
 
-def _correct(verdict: Verdict, seen: dict[str, KneePose], corrections: dict[str, Correction]) -> Verdict:
+def _correct(verdict: Verdict, corrections: dict[str, Correction]) -> Verdict:
     """What a person says goes before what the finder says."""
-    poses = {pose.side: pose for pose in verdict.poses}
+    poses, seen = ({pose.side: pose for pose in part} for part in (verdict.poses, verdict.seen))
     refused = list(verdict.refused)
     for side, correction in corrections.items():
         poses.pop(side, None)
@@ -141,36 +138,42 @@ def _correct(verdict: Verdict, seen: dict[str, KneePose], corrections: dict[str,
             for other in ([side] if side else [s for s in "RL" if s not in poses and s not in dict(refused)])
         ]
     ordered = tuple(poses[side] for side in "RL" if side in poses)
-    return Verdict(ordered, tuple(refused))
+    return Verdict(ordered, tuple(refused), verdict.seen)
 
 
 def _cut(task: FilmTask, film: Radiograph, verdict: Verdict) -> FilmResult:
     refused = [
         (side, reason, _WORDS[reason]) for side, reason in verdict.refused if side == "" or side in task.grades
     ]  # fmt: skip
-    poses, patches = [], []
+    poses, patches, unused = [], [], []
     for pose in verdict.poses:
         if pose.side not in task.grades:
             continue
         if leaves_film(film.grey.shape, film.mm_per_px, pose):
             refused.append((pose.side, "off_film", _WORDS["off_film"]))
+            unused.append(pose)
             continue
         poses.append(pose)
         patches.append(cut_patches(film.grey, film.mm_per_px, pose))
+    answered = {pose.side for pose in verdict.poses}
+    # What was seen and not used is shown as well: whoever corrects the film must know where that was.
+    unused += [pose for pose in verdict.seen if pose.side not in answered and pose.side in ("", *task.grades)]
     return FilmResult(
         poses=tuple(poses),
         patches=np.array(patches, np.uint8).reshape(-1, 2, 128, 128),
         refused=tuple(refused),
-        thumbnail=b"" if film.burned_in else _thumbnail(film, verdict.poses, {pose.side for pose in poses}),
+        thumbnail=b"" if film.burned_in else _thumbnail(film, poses, unused),
         strips=tuple(_jpeg(np.hstack([_small(patch) for patch in pair])) for pair in patches),
+        unused=tuple(unused),
     )
 
 
-def _nothing(refused: tuple[tuple[str, str, str], ...]) -> FilmResult:
-    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), refused)
+def nothing(reason: str, detail: str) -> FilmResult:
+    """What comes of a film that could not be read."""
+    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), (("", reason, detail),), readable=False)
 
 
-def _thumbnail(film: Radiograph, poses: tuple[KneePose, ...], used: set[str]) -> bytes:
+def _thumbnail(film: Radiograph, used: Sequence[KneePose], unused: Sequence[KneePose]) -> bytes:
     height, width = (n * mm for n, mm in zip(film.grey.shape, film.mm_per_px, strict=True))
     scale = _THUMBNAIL_PX / max(height, width)
     # Roughly first, by a whole factor, which is fast; what that cuts off is less than a pixel of the thumbnail.
@@ -179,8 +182,7 @@ def _thumbnail(film: Radiograph, poses: tuple[KneePose, ...], used: set[str]) ->
         rough, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     )
     picture = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
-    for pose in poses:
-        colour = (80, 220, 80) if pose.side in used else (60, 60, 240)
+    for pose, colour in [*((pose, _GREEN) for pose in used), *((pose, _RED) for pose in unused)]:
         box = np.round(pose.corners_mm(110.0, 110.0) * scale * 16).astype(np.int32)
         cv2.polylines(picture, [box], True, colour, 1, cv2.LINE_AA, 4)
         turn = np.deg2rad(pose.angle_deg)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kneeal.archive.candidates import film_tasks, find_films
 from kneeal.archive.places import walk_files
 from kneeal.archive.tables import find_table, grade, identifier, read_table
-from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.archive.tasks import Plan
 from kneeal.errors import UserError
 
 #: Visits with knee radiographs: baseline, 15, 30, 60 and 84 months.
@@ -53,21 +54,12 @@ def plan_most(
             "<MOSTID...>/V<visit>.../.../<view>/<file>",
             "check the folder, --visit and --view",
         )
-    tasks, refused = [], []
-    for patient, paths in sorted(films.items()):
-        name, *others = [path.relative_to(source).as_posix() for path in paths]
-        refused += [Refusal(n, patient, "", "duplicate", "another film of the same patient is used") for n in others]
-        known = {side: kl for side, kl in grades[patient].items() if ungraded or kl is not None}
-        refused += [
-            Refusal(name, patient, side, "no_grade", "the readings hold no grade from 0 to 4 of this knee")
-            for side in "RL"
-            if side not in known
-        ]
-        if known:
-            site = sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "")
-            tasks.append(FilmTask(source / name, name, patient, known, site))
+    names = {patient: [path.relative_to(source).as_posix() for path in paths] for patient, paths in films.items()}
+    places = {patient: sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "") for patient in films}
+    present, refused = find_films(source, names)
+    tasks, more = film_tasks(source, present, grades, places, ungraded=ungraded)
     lonely = len(enrolled & set(grades)) - len(films)
-    return Plan("most", tasks, refused, [f"{lonely} enrolled patients have no such film"] if lonely else [])
+    return Plan("most", tasks, [*refused, *more], [f"{lonely} enrolled patients have no such film"] if lonely else [])
 
 
 def _films(source: Path, patients: list[str], visit: str, view: str) -> dict[str, list[Path]]:

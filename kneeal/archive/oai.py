@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from kneeal.archive.places import inside, there
+from kneeal.archive.candidates import film_tasks, find_films
 from kneeal.archive.tables import find_table, grade, identifier, number, read_table
-from kneeal.archive.tasks import FilmTask, Plan, Refusal
+from kneeal.archive.tasks import Plan
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
 
@@ -34,7 +34,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     Returns:
         Tasks sorted by patient. Where several reading projects graded a knee, project 15 counts, else 37, else 42,
         else the lowest number, each if it gave a grade. Where a patient has several films, the one whose barcode
-        the readings name counts, else the first by date.
+        the readings name comes first, then the others by date.
 
     Raises:
         UserError: A table or column is missing, or images and tables have no patient in common.
@@ -60,39 +60,16 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
             "the same patient ids in both",
             "check that both tables are of the same release",
         )
-    tasks: list[FilmTask] = []
-    refused: list[Refusal] = []
-    for patient in sorted(films):
-        chosen, others = _choose(films[patient], barcodes.get(patient, set()))
-        refused += [
-            Refusal(name, patient, "", "duplicate", "another film of the same patient and visit is used")
-            for name in others
-        ]
-        wanted = dict(grades.get(patient, {}))
-        if ungraded:
-            wanted = {side: wanted.get(side) for side in "RL"}
-        known = {side: wanted[side] for side in "RL" if side in wanted and (ungraded or wanted[side] is not None)}
-        for side in "RL":
-            if side not in known:
-                refused.append(Refusal(chosen, patient, side, "no_grade", "the readings hold no grade of this knee"))
-        path = inside(contents_path.parent, chosen)
-        if path is None:
-            refused.append(
-                Refusal(chosen, patient, "", "outside", "the contents table names a path outside its folder")
-            )
-        elif not known:
-            pass
-        elif not there(path):
-            refused.append(Refusal(chosen, patient, "", "missing", "the file is not there"))
-        else:
-            tasks.append(FilmTask(path, chosen, patient, known, sites.get(patient, "")))
+    ranked = {patient: _rank(films[patient], barcodes.get(patient, set())) for patient in sorted(films)}
+    present, refused = find_films(contents_path.parent, ranked)
+    tasks, more = film_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
     lonely = sorted(set(grades) - set(films))
     if lonely:
         notes.append(f"{len(lonely)} graded patients have no film in the contents table")
     without = sorted(task.patient for task in tasks if not task.site)
     if without:
         notes.append(f"{len(without)} patients with a film are not in the enrollees table: their site is empty")
-    return Plan("oai", tasks, refused, notes)
+    return Plan("oai", tasks, [*refused, *more], notes)
 
 
 def _read_grades(
@@ -160,11 +137,10 @@ def _films(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str,
     return films
 
 
-def _choose(films: list[tuple[str, str, int | None]], read: set[int]) -> tuple[str, list[str]]:
-    # A folder that leaves the archive is refused later; it must not win over one that can be used.
-    ranked = sorted(films, key=lambda film: (".." in film[1], film[2] not in read if read else False, film[0], film[1]))
-    names = list(dict.fromkeys(name for _, name, _ in ranked))
-    return names[0], names[1:]
+def _rank(films: list[tuple[str, str, int | None]], read: set[int]) -> list[str]:
+    """Names, the film that the readings name first, then by date."""
+    ranked = sorted(films, key=lambda film: (film[2] not in read if read else False, film[0], film[1]))
+    return [name for _, name, _ in ranked]
 
 
 def _site(text: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kneeal.archive.attempts import Attempt, Tried, try_films
 from kneeal.archive.corrections import Correction
-from kneeal.archive.film_work import FilmResult, PrepareOptions, Work, make_worker
+from kneeal.archive.film_work import FilmResult, PrepareOptions, Work, make_worker, nothing
 from kneeal.archive.pool import Lost, run_tasks
 from kneeal.archive.pseudonyms import Pseudonyms
 from kneeal.archive.sheet import SheetFilm, write_sheet
@@ -30,10 +31,13 @@ from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
 from kneeal.errors import UserError
 from kneeal.finder import WEIGHTS
 from kneeal.finder.landmarks import LandmarkSource
+from kneeal.finder.pose import KneePose
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A film takes well under a second; a process that needs this long for one hangs.
 LIMIT_S = 60.0
+_REPLACED = "; another film of the patient is used"
+_UNUSED = {"R": "the right knee of this film", "L": "the left knee of this film"}
 
 
 @dataclass(frozen=True)
@@ -85,26 +89,26 @@ def prepare_archive(
     refuse_occupied(out)
     plan = _named_safely(_with_landmarks(plan, landmarks), pseudonyms)
     public = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
-    films = [Work(task, _own(corrections or {}, task, public[task.patient])) for task in plan.tasks]
-    _refuse_unknown(corrections or {}, films, public)
+    said = [_own(corrections or {}, public[task.patient]) for task in plan.tasks]
+    _refuse_unknown(corrections or {}, public.values())
     folder = options.work or out.parent / f".{out.name}.work"
     store = ResultStore(folder, options.film, _weights_checksum(options.film.weights))
-    keys = [store.key(film) for film in films]
-    lost = _process(films, keys, store, options, landmarks is None, progress)
-    rows, refusals, sheet = _collect(films, keys, store, lost, public, hide=pseudonyms is not None)
+    attempt = partial(_process, store=store, options=options, needs_finder=landmarks is None, progress=progress)
+    films = try_films(plan.tasks, said, attempt)
+    rows, refusals, sheet = _collect(films, store, public, hide=pseudonyms is not None)
     refusals = [*_public(plan.refused, pseudonyms), *refusals]
     summary = ArchiveSummary(
         plan.source,
         Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
         Counter(refusal.reason for refusal in refusals),
-        len(films),
+        sum(len(film.attempts) for film in films),
         tuple(plan.notes),
     )
     if not rows:
         reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(summary.refused).most_common()) or "no film"
         details = [f"{r.name or r.patient}: {r.detail}" for r in refusals]
         raise UserError(
-            f"no knee could be used of {len(films)} films ({reasons}); {some(details, 3)}",
+            f"no knee could be used of {summary.n_films} films ({reasons}); {some(details, 3)}",
             "at least one knee",
             "see the reasons; --markers check accepts films without side markers, --mm-per-px pictures without a scale",
         )
@@ -116,7 +120,7 @@ def prepare_archive(
     write_prepared(
         out,
         pd.DataFrame(rows),
-        _patches(keys, store),
+        _patches(films, store),
         source=plan.source,
         options=_recorded(options, landmarks, corrections, pseudonyms),
         more=more,
@@ -128,89 +132,117 @@ def prepare_archive(
 
 def _process(
     films: Sequence[Work],
-    keys: Sequence[str],
+    *,
     store: ResultStore,
     options: ArchiveOptions,
     needs_finder: bool,
     progress: Callable[[int], None] | None,
-) -> dict[int, Lost]:
+) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
-    todo = [k for k, key in enumerate(keys) if not store.has(key)]
-    if progress is not None and len(films) > len(todo):
-        progress(len(films) - len(todo))
-    lost: dict[int, Lost] = {}
+    attempts: list[Attempt | None] = [None] * len(films)
+    todo: list[int] = []
+
+    def finish(k: int, key: str, result: FilmResult | Lost) -> None:
+        if isinstance(result, Lost):
+            done = Attempt(films[k], key, lost=result)
+        else:
+            done = Attempt(films[k], key, n_knees=len(result.poses), readable=result.readable)
+        attempts[k] = done
+        # A patient counts once, however many films it takes, and not again for what a person says of its knees.
+        if progress is not None and done.settled and not (done.work.corrections and done.work.task.spares):
+            progress(1)
+
+    keys = [store.key(film) for film in films]
+    for k, key in enumerate(keys):
+        kept = store.get(key)
+        if kept is None:
+            todo.append(k)
+        else:
+            finish(k, key, kept)
     results = run_tasks(
-        make_worker, (options.film, needs_finder), [films[k] for k in todo],
+        make_worker, (options.film, needs_finder), [replace(films[k], task=replace(films[k].task, spares=()))
+                                                   for k in todo],
         workers=options.workers, limit_s=options.limit_s,
     )  # fmt: skip
     for position, result in results:
-        if isinstance(result, Lost):
-            lost[todo[position]] = result
-        else:
-            store.put(keys[todo[position]], result)
-        if progress is not None:
-            progress(1)
-    return lost
+        k = todo[position]
+        if not isinstance(result, Lost):
+            store.put(keys[k], result)
+        finish(k, keys[k], result)
+    return [done for done in attempts if done is not None]
 
 
 def _collect(
-    films: Sequence[Work],
-    keys: Sequence[str],
-    store: ResultStore,
-    lost: Mapping[int, Lost],
-    public: Mapping[str, str],
-    *,
-    hide: bool,
+    films: Sequence[Tried], store: ResultStore, public: Mapping[str, str], *, hide: bool
 ) -> tuple[list[dict[str, Any]], list[Refusal], list[SheetFilm]]:
     """Rows of the manifest, what was set aside, and the films of the sheet, in the order of the plan."""
     rows: list[dict[str, Any]] = []
     refusals: list[Refusal] = []
     sheet: list[SheetFilm] = []
-    for k, film in enumerate(films):
-        task, patient = film.task, public[film.task.patient]
-        name = "" if hide else task.name
-        result = _loaded(store, keys[k], lost.get(k))
-        refusals += [Refusal(name, patient, side, reason, text) for side, reason, text in result.refused]
-        for pose in result.poses:
-            kl = task.grades[pose.side]
-            rows.append({
-                "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-                "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.middle_mm[0]:.2f}",
-                "y_mm": f"{pose.middle_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
-            })  # fmt: skip
-        score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.refused else 0.0)
-        sheet.append(
-            SheetFilm(
-                title=patient if hide else f"{patient} ({task.name})",
-                knee_ids={side: f"{patient}_{side}" for side in "RL"},
-                grades=dict(task.grades),
-                score=score,
-                load=partial(_loaded, store, keys[k], lost.get(k)),
+    for tried in films:
+        patient = public[tried.chosen.work.task.patient]
+        for done in tried.attempts:
+            task, used = done.work.task, done is tried.chosen
+            name = "" if hide else task.name
+            load = partial(_loaded, store, done, "" if used or not tried.chosen.n_knees else _REPLACED)
+            result = load()
+            refusals += [Refusal(name, patient, side, reason, text) for side, reason, text in result.refused]
+            rows += [_row(patient, task, name, pose) for pose in result.poses]
+            score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.refused else 0.0)
+            sheet.append(
+                SheetFilm(
+                    title=patient if hide else f"{patient} ({task.name})",
+                    # Corrections go to the film that is used, so that no other carries its knees' ids.
+                    knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
+                    grades=dict(task.grades),
+                    score=score,
+                    load=load,
+                )
             )
-        )
+        refusals += [
+            Refusal("" if hide else task.name, patient, "", "duplicate", "another film of the same patient is used")
+            for task in tried.untried
+        ]
     return rows, refusals, sheet
 
 
-def _loaded(store: ResultStore, key: str, lost: Lost | None) -> FilmResult:
-    result = None if lost is not None else store.get(key)
-    if result is not None:
-        return result
-    lost = lost or Lost("failed", "its result is gone from the work folder")
-    return FilmResult((), np.zeros((0, 2, 128, 128), np.uint8), (("", lost.reason, lost.detail),))
+def _row(patient: str, task: FilmTask, name: str, pose: KneePose) -> dict[str, Any]:
+    kl = task.grades[pose.side]
+    return {
+        "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
+        "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.middle_mm[0]:.2f}",
+        "y_mm": f"{pose.middle_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
+    }  # fmt: skip
 
 
-def _patches(keys: Sequence[str], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
-    for key in keys:
-        result = store.get(key)
-        if result is not None:
-            yield from result.patches
+def _loaded(store: ResultStore, done: Attempt, remark: str) -> FilmResult:
+    lost = done.lost
+    result = store.get(done.key) if lost is None else None
+    if result is None:
+        lost = lost or Lost("failed", "its result is gone from the work folder")
+        result = nothing(lost.reason, lost.detail)
+    return replace(result, refused=tuple((side, reason, text + remark) for side, reason, text in result.refused))
+
+
+def _patches(films: Sequence[Tried], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
+    for tried in films:
+        # The others gave no knee.
+        yield from _loaded(store, tried.chosen, "").patches
 
 
 def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
     if landmarks is None:
         return plan
-    tasks = [replace(task, marked=landmarks.find(task.name, task.patient)) for task in plan.tasks]
-    if tasks and not any(task.marked for task in tasks):
+    tasks = [
+        replace(
+            task,
+            marked=landmarks.find(task.name, task.patient),
+            # Marks that name the patient alone belong to one film of theirs: the first.
+            spares=tuple(replace(spare, marked=landmarks.find(spare.name, "")) for spare in task.spares),
+        )
+        for task in plan.tasks
+    ]
+    if tasks and not any(film.marked for task in tasks for film in (task, *task.spares)):
         raise UserError(
             f"the landmark file marks none of the {len(tasks)} films, for example {tasks[0].name}",
             "films by path or patient id",
@@ -235,13 +267,12 @@ def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
     return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], refused=[*plan.refused, *bad])
 
 
-def _own(corrections: Mapping[str, Correction], task: FilmTask, patient: str) -> dict[str, Correction]:
+def _own(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:
     return {side: corrections[name] for side in "RL" if (name := f"{patient}_{side}") in corrections}
 
 
-def _refuse_unknown(corrections: Mapping[str, Correction], films: Sequence[Work], public: Mapping[str, str]) -> None:
-    known = {f"{public[film.task.patient]}_{side}" for film in films for side in "RL"}
-    unknown = sorted(set(corrections) - known)
+def _refuse_unknown(corrections: Mapping[str, Correction], patients: Iterable[str]) -> None:
+    unknown = sorted(set(corrections) - {f"{patient}_{side}" for patient in patients for side in "RL"})
     if unknown:
         raise UserError(
             f"--corrections names {some(unknown)}", "knee ids of this archive, as in the sheet", "correct the table"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeal.archive.film_work import FilmResult
+from kneeal.finder.pose import KneePose
 
 _STYLE = """
 :root { color-scheme: dark; --paper: #15171a; --card: #1f2226; --ink: #e8e6e1; --dim: #9a9a94; --bad: #ff8f7a; }
@@ -24,6 +25,12 @@ img { display: block; max-width: 100%; } .film { margin: 0 auto 8px; max-height:
 .knee span, .dim { color: var(--dim); } .bad { color: var(--bad); margin: 4px 0 0; }
 @media (max-width: 400px) { .knee { grid-template-columns: 1fr; } }
 """
+_HELP = (
+    "Boxes: the 110 mm field of each knee, green where it is used, red where not; the line is the tibial plateau. "
+    "Patches: medial, lateral. To correct a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a "
+    "CSV file with the columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections. A row "
+    "with an id alone uses the knee as it was seen."
+)
 
 
 @dataclass(frozen=True)
@@ -58,16 +65,12 @@ def write_sheet(path: Path, films: Sequence[SheetFilm], *, most: int, heading: s
     shown = ranked[:most]
     left_out = len(ranked) - len(shown)
     with path.open("w", encoding="utf-8", newline="\n") as file:
+        best = f"; the best {left_out} are not shown" if left_out else ""
         file.write(
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(heading)}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
-            f"</head>\n<body><h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, "
-            "then from the "
-            "lowest "
-            f"score to the highest{f'; the best {left_out} are not shown' if left_out else ''}. Boxes: the 110 mm "
-            "field of each knee, green where it is used; the line is the tibial plateau. Patches: medial, lateral. To "
-            "correct a knee, write its id, and x, y (mm) and angle (degrees) or reject, into a CSV file with the "
-            "columns knee_id, x_mm, y_mm, angle_deg, reject, and prepare again with --corrections.</p>\n<main>\n"
+            f"</head>\n<body><h1>{html.escape(heading)}</h1>\n<p>{len(ranked)} films, what was set aside first, then "
+            f"from the lowest score to the highest{best}. {_HELP}</p>\n<main>\n"
         )
         for film in shown:
             file.write(_article(film))
@@ -86,15 +89,23 @@ def _article(film: SheetFilm) -> str:
         parts.append(
             f'<div class="knee"><img alt="patches" src="{_data(strip)}"><div>'
             f"{html.escape(film.knee_ids[pose.side])}<br>"
-            f"KL {'unknown' if grade is None else grade}, score {pose.score:.2f}<br><span>x {pose.middle_mm[0]:.1f}, "
-            f"y {pose.middle_mm[1]:.1f} mm<br>angle {pose.angle_deg:.1f}&deg;</span></div></div>"
+            f"KL {'unknown' if grade is None else grade}<br><span>{_place(pose)}</span></div></div>"
         )
+    for pose in result.unused:
+        name = film.knee_ids.get(pose.side, "a knee of unknown side")
+        parts.append(f'<div class="dim">{html.escape(name)} was seen, not used: {_place(pose)}</div>')
     for side, reason, text in result.refused:
         name = film.knee_ids.get(side, "the film")
         parts.append(
             f'<div class="bad">{html.escape(name)} is set aside: {html.escape(text)} ({html.escape(reason)})</div>'
         )
     return "\n".join([*parts, "</article>\n"])
+
+
+def _place(pose: KneePose) -> str:
+    x, y = pose.middle_mm
+    parts = (f"score {pose.score:.2f}", f"x {x:.1f}", f"y {y:.1f} mm", f"angle {pose.angle_deg:.1f}&deg;")
+    return ", ".join(part.replace(" ", "&nbsp;") for part in parts)
 
 
 def _data(jpeg: bytes) -> str:

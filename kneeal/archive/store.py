@@ -51,29 +51,31 @@ class ResultStore:
         text = json.dumps([self._common, work.task.name, state, marked, corrections, wanted])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def has(self, key: str) -> bool:
-        """Whether a whole result lies there."""
-        return self.get(key) is not None
-
     def get(self, key: str) -> FilmResult | None:
         """The result, None where there is none or it is damaged."""
         try:
             with np.load(self._path(key), allow_pickle=False) as data:
                 meta = json.loads(bytes(data["meta"]))
                 return FilmResult(
-                    poses=tuple(KneePose(p["side"], tuple(p["middle_mm"]), p["angle_deg"], p["score"])
-                                for p in meta["poses"]),
+                    poses=_poses(meta["poses"]),
                     patches=np.asarray(data["patches"], np.uint8),
                     refused=tuple((side, reason, text) for side, reason, text in meta["refused"]),
                     thumbnail=bytes(data["thumbnail"]),
                     strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
+                    readable=meta["readable"],
+                    unused=_poses(meta["unused"]),
                 )  # fmt: skip
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def put(self, key: str, result: FilmResult) -> None:
         """Keep a result."""
-        meta = {"poses": [asdict(pose) for pose in result.poses], "refused": result.refused}
+        meta = {
+            "poses": [asdict(pose) for pose in result.poses],
+            "refused": result.refused,
+            "readable": result.readable,
+            "unused": [asdict(pose) for pose in result.unused],
+        }
         arrays: dict[str, Any] = {
             "meta": _bytes(json.dumps(meta).encode()),
             "patches": result.patches,
@@ -96,6 +98,10 @@ class ResultStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"
+
+
+def _poses(found: list[dict[str, Any]]) -> tuple[KneePose, ...]:
+    return tuple(KneePose(p["side"], tuple(p["middle_mm"]), p["angle_deg"], p["score"]) for p in found)
 
 
 def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -20,6 +20,7 @@ class FilmTask:
         grades: Side ("L", "R") to KL grade of the knees wanted from this film; None where it is not known.
         site: Acquisition site, empty where there is none.
         marked: Where the knees are, from a landmark or box file; None: the finder looks.
+        spares: Other films of the same knees, in the order in which they are tried where this one gives no knee.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class FilmTask:
     grades: Mapping[str, int | None]
     site: str = ""
     marked: tuple[MarkedKnee, ...] | None = None
+    spares: tuple[FilmTask, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Plan:
 
     Attributes:
         source: Name of the source.
-        tasks: Films, in the order of the data set.
+        tasks: Films, in the order of the data set, one a patient.
         refused: What the tables set aside already.
         notes: Decisions that the user should know.
     """

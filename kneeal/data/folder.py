@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from kneeal.data.manifest import check_manifest, some
 from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
 from kneeal.errors import UserError
+from kneeal.radiograph import RadiographError
+from kneeal.radiograph.picture import read_codes
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
 ROI_MM = 101.0
@@ -133,28 +134,16 @@ def prepare_folder(
     return FolderSummary({(str(split), int(grade)): n for (split, grade), n in counts.items()}, tuple(notes))
 
 
-def read_grey(path: Path) -> NDArray[np.generic]:
-    """Read a grey picture of 8 or 16 bit; three equal channels are grey, and opacity is ignored.
+def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read a grey picture of 8 or 16 bit as it was saved; three equal channels are grey, and opacity is ignored.
 
     Raises:
         UserError: It cannot be read, is in colour, or has one grey level only.
     """
     try:
-        # OpenCV opens no path with letters outside the system's code page; NumPy does.
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    except (OSError, cv2.error):
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise UserError(
-            f"{path} cannot be read as a picture of 8 or 16 bit",
-            "a whole PNG, JPEG, TIFF or BMP file",
-            "replace or remove it",
-        )
-    if image.ndim == 3:
-        if any((image[..., 0] != image[..., channel]).any() for channel in range(1, min(3, image.shape[2]))):
-            raise UserError(f"{path} is in colour", "a grey radiograph", "convert it, or remove it")
-        image = image[..., 0]
+        image = read_codes(path)
+    except RadiographError as error:
+        raise UserError(f"{path}: {error.found}", error.expected, error.cure) from None
     if image.min() == image.max():
         raise UserError(f"{path} is all of one grey", "a radiograph", "replace or remove it")
     return image

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kneeal.data.folder import read_grey
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
-from kneeal.errors import UserError
+from kneeal.radiograph import ReadOptions, read_radiograph
 
 _GAP_PX = 8
 _TOP_PX = FIELD_PX // 3
@@ -94,13 +94,14 @@ def side_by_side(pair: NDArray[np.uint8], side: str) -> KneePicture:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a source picture, DICOM or not, as 8 bit, bone white.
+    """Read a source picture as 8 bit, bone white: a DICOM radiograph at its clipped intensities, others as saved.
 
     Raises:
         UserError: It cannot be read.
     """
     if path.suffix.lower() in (".dcm", ".dicom", ""):
-        return _read_dicom(path)
+        # Where the header has no pixel size none is needed: nothing is measured on this picture.
+        return read_radiograph(path, ReadOptions(mm_per_px=1.0)).grey
     return _to_8_bit(read_grey(path))
 
 
@@ -110,22 +111,6 @@ def to_png(pixels: NDArray[np.uint8]) -> bytes:
     if not done:
         raise RuntimeError("OpenCV could not encode a picture")
     return bytes(data.tobytes())
-
-
-def _read_dicom(path: Path) -> NDArray[np.uint8]:
-    import pydicom
-
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = np.asarray(dataset.pixel_array)
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        raise UserError(
-            f"{path} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace or remove it"
-        ) from error
-    if pixels.ndim != 2:
-        raise UserError(f"{path} has pixels {pixels.shape}", "a grey radiograph of one frame", "replace or remove it")
-    grey = _to_8_bit(pixels)
-    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
 
 
 def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ class KneePose:
     """A knee on a film.
 
     Attributes:
-        side: "L" or "R".
+        side: "L" or "R"; empty for a place that is shown only.
         middle_mm: Middle of the tibial plateau, halfway between its margins: (x, y) mm from the film's upper left
             corner.
         angle_deg: Angle of the line through the margins; positive where it descends to the right of the film.

@@ -41,10 +41,12 @@ class Verdict:
     Attributes:
         poses: The knees to use.
         refused: Side ("L", "R", or "" for the whole film) and reason code, for what is set aside.
+        seen: Every place that was taken for a knee, used or not; the side is empty where there are not two.
     """
 
     poses: tuple[KneePose, ...]
     refused: tuple[tuple[str, str], ...]
+    seen: tuple[KneePose, ...] = ()
 
 
 def judge(
@@ -67,23 +69,25 @@ def judge(
     knees = [knee for knee in findings.knees if knee.nothing < _SURE]
     if len(knees) > 2:
         knees = _likeliest_pair(knees)
+    sides = "RL" if len(knees) == 2 else [""] * len(knees)
+    seen = tuple(KneePose(s, knee.middle_mm, knee.angle_deg, knee.score) for s, knee in zip(sides, knees, strict=True))
     if len(knees) != 2:
-        return Verdict((), (("", {0: "no_knee", 1: "one_knee"}.get(len(knees), "too_many")),))
+        return Verdict((), (("", {0: "no_knee", 1: "one_knee"}.get(len(knees), "too_many")),), seen)
     if markers != "ignore":
         reason = _contradiction(knees, findings.markers, required=markers == "require")
         if reason:
-            return Verdict((), (("", reason),))
+            return Verdict((), (("", reason),), seen)
     poses, refused = [], []
-    for side, knee in zip("RL", knees, strict=True):
+    for pose, knee in zip(seen, knees, strict=True):
         if knee.replaced >= _SURE:
-            refused.append((side, "replacement"))
+            refused.append((pose.side, "replacement"))
         elif knee.score < least_score:
-            refused.append((side, "low_score"))
+            refused.append((pose.side, "low_score"))
         else:
-            poses.append(KneePose(side, knee.middle_mm, knee.angle_deg, knee.score))
+            poses.append(pose)
     if refused and not keep_other:
-        return Verdict((), (("", refused[0][1]),))
-    return Verdict(tuple(poses), tuple(refused))
+        return Verdict((), (("", refused[0][1]),), seen)
+    return Verdict(tuple(poses), tuple(refused), seen)
 
 
 def _likeliest_pair(knees: Sequence[FoundKnee]) -> list[FoundKnee]:

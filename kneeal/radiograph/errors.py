@@ -32,7 +32,7 @@ def too_large(columns: int, rows: int, most: int) -> RadiographError:
         "too_large",
         f"the header says {columns} x {rows} px",
         f"at most {most / 1e6:g} million px",
-        "remove the file, or raise the limit if the radiograph is that large",
+        "remove the file, or scale it down",
     )
 
 

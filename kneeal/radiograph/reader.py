@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kneeal.errors import UserError
 from kneeal.radiograph.dicom import read_dicom
 from kneeal.radiograph.errors import RadiographError, unreadable
-from kneeal.radiograph.picture import read_picture
+from kneeal.radiograph.picture import MOST_PIXELS, read_picture
 from kneeal.radiograph.spacing import LARGEST_MM, SMALLEST_MM
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM")
@@ -35,7 +35,7 @@ class ReadOptions:
     mm_per_px: float | None = None
     magnification: float | None = None
     apply_voi: bool = True
-    most_pixels: int = 60_000_000
+    most_pixels: int = MOST_PIXELS
     most_bytes: int = 500_000_000
 
     def __post_init__(self) -> None:

@@ -109,6 +109,11 @@ def test_each_bad_film_has_its_reason_and_the_good_one_is_prepared(films: Path, 
                  "a picture.png": "no_patient", "loop": "no_patient"}  # fmt: skip
     found = reasons(tmp_path / "out")
     assert {name: found.get(name) for name in expected} == expected
+    details = {
+        row["path"]: row["detail"] for row in csv.DictReader((tmp_path / "out/rejected.csv").open(encoding="utf-8"))
+    }
+    # Beside what was found, what to do about it.
+    assert "convert the file" in details["codec.dcm"] and "--mm-per-px" in details["none.dcm"]
 
 
 def test_pictures_of_a_table_are_read_or_refused(films: Path, tmp_path: Path) -> None:

@@ -20,13 +20,15 @@ PATCHES = np.zeros((1, 2, 128, 128), np.uint8)
 def film(title: str, score: float, *, bad: bool = False, grade: int | None = 3) -> SheetFilm:
     pose = KneePose("R", (101.23, 88.0), -4.56, max(score, 0.0))
     refused = (("L", "replacement", "a knee <replacement>"),) if bad else ()
-    result = FilmResult((pose,), PATCHES, refused, b"" if title == "burned" else JPEG, (JPEG,))
+    unused = (KneePose("L", (301.0, 77.0), 2.0, 0.31),) if bad else ()
+    thumbnail = b"" if title == "burned" else JPEG
+    result = FilmResult((pose,), PATCHES, refused, thumbnail, (JPEG,), unused=unused)
     return SheetFilm(title, {"R": f"{title}_R", "L": f"{title}_L"}, {"R": grade}, score, lambda: result)
 
 
 def write(path: Path, films: list[SheetFilm], most: int = 10) -> str:
     write_sheet(path / "sheet.html", films, most=most, heading="<knees>")
-    return (path / "sheet.html").read_text(encoding="utf-8")
+    return (path / "sheet.html").read_text(encoding="utf-8").replace("&nbsp;", " ")
 
 
 def test_the_worst_come_first_and_the_best_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -37,9 +39,11 @@ def test_the_worst_come_first_and_the_best_are_left_out_and_counted(tmp_path: Pa
 
 
 def test_it_shows_side_grade_score_and_place_of_each_knee(tmp_path: Path) -> None:
-    text = write(tmp_path, [film("p1", 0.91), film("p2", 0.5, grade=None)])
-    for shown in ("p1_R", "KL 3, score 0.91", "x 101.2, y 88.0 mm", "angle -4.6", "p2_R", "KL unknown, score 0.50"):
+    text = write(tmp_path, [film("p1", 0.91), film("p2", 0.5, grade=None), film("p3", 0.2, bad=True)])
+    for shown in ("p1_R", "KL 3", "score 0.91, x 101.2, y 88.0 mm, angle -4.6", "p2_R", "KL unknown", "score 0.50"):
         assert shown in text
+    # What was seen and not used can be corrected, so its id and its place are there.
+    assert "p3_L was seen, not used: score 0.31, x 301.0, y 77.0 mm, angle 2.0" in text
 
 
 def test_it_needs_no_other_file_and_its_pictures_are_whole(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path)
         ("MI00002/V0/PA10/f", "MI00002", {"L": 0}, "I"),
     ]
     assert sorted((r.patient, r.side, r.reason) for r in plan.refused) == [
-        ("MB00001", "", "duplicate"), ("MB00001", "L", "no_grade"), ("MI00002", "R", "no_grade"),
+        ("MB00001", "L", "no_grade"), ("MI00002", "R", "no_grade"),
     ]  # fmt: skip
+    assert [[spare.name for spare in t.spares] for t in plan.tasks] == [["MB00001_a/V0AB/x/PA10/f2"], []]
     assert plan.notes == ["1 enrolled patients have no such film"]
     assert dict(plan_most(tmp_path, ungraded=True).tasks[0].grades) == {"R": 2, "L": None}
     for wrong, said in (({"visit": "7"}, "--visit 7"), ({"view": "PA15"}, "PA15")):
@@ -61,8 +62,10 @@ def test_dicom_finds_films_by_their_header(tmp_path: Path) -> None:
         ("a", "p1", {"R": 0, "L": 3}, "Ost"), ("b/c", "p2", {"L": 4}, "West"),
     ]  # fmt: skip
     assert sorted((r.name, r.side, r.reason) for r in plan.refused) == [
-        ("b/c", "R", "no_grade"), ("d", "", "duplicate"), ("e", "L", "no_grade"), ("e", "R", "no_grade"),
-        ("notes.txt", "", "no_patient"),
+        ("b/c", "R", "no_grade"), ("e", "L", "no_grade"), ("e", "R", "no_grade"), ("notes.txt", "", "no_patient"),
+    ]  # fmt: skip
+    assert [[(spare.name, dict(spare.grades)) for spare in t.spares] for t in plan.tasks] == [
+        [("d", {"R": 0, "L": 3})], [],
     ]  # fmt: skip
     assert plan.notes == ["1 patients of the table have no film"]
     assert [t.patient for t in plan_dicom(films).tasks] == ["p1", "p2", "p9"]

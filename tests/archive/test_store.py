@@ -15,7 +15,7 @@ from kneeal.finder.pose import KneePose
 
 RESULT = FilmResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
-    (("L", "low_score", "not sure"),), b"film", (b"strip",),
+    (("L", "low_score", "not sure"),), b"film", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
 )  # fmt: skip
 
 
@@ -42,15 +42,16 @@ def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> No
 
 def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     store = ResultStore(tmp_path, PrepareOptions(), "weights")
-    assert not store.has("ab1") and store.get("ab1") is None
+    assert store.get("ab1") is None
     store.put("ab1", RESULT)
     found = store.get("ab1")
     assert found is not None and np.array_equal(found.patches, RESULT.patches)
     assert (found.poses, found.refused, found.thumbnail, found.strips) == (
         RESULT.poses, RESULT.refused, b"film", (b"strip",),
     )  # fmt: skip
+    assert (found.readable, found.unused) == (False, RESULT.unused)
     file = next(tmp_path.rglob("*.npz"))
     whole = file.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"\0" * 50 + whole[250:]):
         file.write_bytes(damaged)
-        assert not store.has("ab1")
+        assert store.get("ab1") is None

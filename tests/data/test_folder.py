@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from kneeal.data.folder import FolderSummary, prepare_folder, read_grey
 from kneeal.data.patches import cut_patch_pair, scale_intensities
@@ -152,7 +153,7 @@ def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tm
     assert caught.value.found.startswith("5 of 10 pictures")
     for path in bad.values():
         assert str(path) in caught.value.found
-    for reason in ("in colour", "not square (200 x 224 px)", "cannot be read", "all of one grey"):
+    for reason in ("in colour", "not square (200 x 224 px)", "damaged or of another format", "all of one grey"):
         assert reason in caught.value.found
     assert left(tmp_path) == ["knees"]
 
@@ -225,8 +226,28 @@ def test_grey_pictures_of_every_form_are_read(tmp_path: Path) -> None:
     }
     for name, image in forms.items():
         np.testing.assert_array_equal(read_grey(save(tmp_path / f"{name}.png", image)), grey)
-    deep = grey.astype(np.uint16) * 257
-    np.testing.assert_array_equal(read_grey(save(tmp_path / "deep.png", deep)), deep)
+    deep = grey.astype(np.uint16) * 257 + np.arange(grey.size, dtype=np.uint16).reshape(grey.shape) % 97
+    # Several channels of 16 bit keep their lower 8 bits as well.
+    for name, image in {"deep": deep, "three": np.dstack([deep] * 3), "alpha": np.dstack([deep] * 3 + [deep])}.items():
+        np.testing.assert_array_equal(read_grey(save(tmp_path / f"{name} 16.png", image)), deep)
+    palette = Image.fromarray(grey).convert("P")  # its colours are greys
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "palette.png"), grey)
+    Image.fromarray(grey > 99).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "bits.png"), np.where(grey > 99, 255, 0))
+
+
+def test_a_damaged_or_coloured_picture_is_refused_by_name(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png", ".bmp", ".tif"):
+        path = save(tmp_path / f"cut{suffix}", picture(3))
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])  # OpenCV would read half a JPEG, and fill the rest with one grey
+        with pytest.raises(UserError, match=f"cut{suffix}: the picture is damaged"):
+            read_grey(path)
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).convert("P")
+    colours.save(tmp_path / "colours.png")
+    with pytest.raises(UserError, match=r"colours\.png: the picture is in colour"):
+        read_grey(tmp_path / "colours.png")
 
 
 def test_a_picture_of_real_numbers_is_refused(tmp_path: Path) -> None:

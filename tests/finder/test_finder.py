@@ -73,6 +73,18 @@ def test_films_are_set_aside_with_their_reason(findings: Findings, reason: str) 
     assert verdict.poses == () and verdict.refused == (("", reason),)
 
 
+def test_what_was_seen_is_told_whether_or_not_it_is_used() -> None:
+    def seen(*knees: FoundKnee) -> list[tuple[str, float]]:
+        return [(pose.side, pose.middle_mm[0]) for pose in judge(Findings(knees, ())).seen]
+
+    right, left = RIGHT.middle_mm[0], LEFT.middle_mm[0]
+    assert seen(RIGHT, LEFT) == [("R", right), ("L", left)]
+    assert seen(RIGHT, replace(LEFT, replaced=0.9)) == [("R", right), ("L", left)]
+    # A third place that is clearly worse changes nothing; a single knee has no known side.
+    assert seen(RIGHT, LEFT, replace(LEFT, middle_mm=(400, 150), score=0.1)) == [("R", right), ("L", left)]
+    assert seen(LEFT) == [("", left)] and seen() == []
+
+
 def test_a_good_film_gives_both_knees_and_an_option_keeps_one() -> None:
     assert [pose.side for pose in judge(Findings((RIGHT, LEFT), MARKS)).poses] == ["R", "L"]
     other = judge(Findings((RIGHT, replace(LEFT, replaced=0.9)), MARKS), keep_other=True)
