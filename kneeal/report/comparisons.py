@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,11 +18,13 @@ from kneeal.stats.paired import (
     balanced_accuracy,
     clustered_bootstrap,
     holm,
-    patient_permutation_test,
+    patient_permutation_tests,
     sign_flip_test,
 )
 
 LEVEL = 0.05
+#: The smallest p-value of the permutation test, corrected for all comparisons, is at most `LEVEL` over this.
+_MARGIN = 5
 
 
 @dataclass(frozen=True)
@@ -73,22 +76,25 @@ def compare(runs: Runs, n_labeled: int, patients: Mapping[str, str]) -> list[Com
     test = runs.settings[0].first.predictions(int(runs.settings[0].first.rounds["round"].iloc[0]))
     test_set = TestSet.of(test.kl.tolist(), [patients[i] for i in test.ids])
     hits = {s.label: by_seed for s in runs.curves if (by_seed := _hits(s, n_labeled, test_set))}
+    pairs: list[tuple[Array, Array]] = []
     found: list[Comparison] = []
     for a, b in itertools.combinations(hits, 2):
         seeds = tuple(seed for seed in hits[a] if seed in hits[b])
         if not seeds:
             continue
         left, right = (np.concatenate([hits[name][seed] for seed in seeds]) for name in (a, b))
+        pairs.append((left, right))
         differences = balanced_accuracy(left, test_set.support) - balanced_accuracy(right, test_set.support)
         found.append(
             Comparison(
                 a, b, seeds, tuple(map(float, differences)),
                 clustered_bootstrap(left, right, test_set.support, n_resamples=1000),
-                patient_permutation_test(left, right, test_set.support),
-                sign_flip_test(differences.tolist()),
+                float("nan"), sign_flip_test(differences.tolist()),
             )
         )  # fmt: skip
-    return [replace(c, p_holm=p) for c, p in zip(found, holm([c.p_patients for c in found]), strict=True)]
+    swaps = max(4999, math.ceil(_MARGIN * len(pairs) / LEVEL))
+    p_values = patient_permutation_tests(pairs, test_set.support, n_permutations=swaps)
+    return [replace(c, p_patients=p, p_holm=q) for c, p, q in zip(found, p_values, holm(p_values), strict=True)]
 
 
 def _hits(setting: Setting, n_labeled: int, test_set: TestSet) -> dict[int, Array]:
@@ -108,7 +114,7 @@ def comparison_table(comparisons: list[Comparison], n_labeled: int) -> TextTable
         [
             f"{c.a} vs {c.b}", f"{100 * c.difference.mean:+.2f}",
             f"[{100 * c.difference.low:+.2f}, {100 * c.difference.high:+.2f}]",
-            f"{sum(d > 0 for d in c.by_seed)}/{len(c.seeds)}", f"{c.p_patients:.4f}", f"{c.p_holm:.4f}",
+            f"{sum(d > 0 for d in c.by_seed)}/{len(c.seeds)}", _small(c.p_patients), _small(c.p_holm),
             f"{c.p_seeds:.4f}", c.winner or "-",
         ]
         for c in comparisons
@@ -126,6 +132,10 @@ def comparison_table(comparisons: list[Comparison], n_labeled: int) -> TextTable
             "A win takes every seed of one sign, an interval without 0, and p Holm below 0.05.",
         ],
     )
+
+
+def _small(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
 
 
 def win_matrix(comparisons: list[Comparison]) -> TextTable:

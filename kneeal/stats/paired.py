@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: Swaps of patients that are in memory at once.
+_SWAPS_AT_ONCE = 5000
+
 
 @dataclass(frozen=True)
 class TestSet:
@@ -131,10 +134,34 @@ def patient_permutation_test(a: Array, b: Array, support: Array, *, n_permutatio
         n_permutations: Random swaps; the smallest p-value is 1 / (n_permutations + 1).
         seed: Of the swaps.
     """
-    _check_pair(a, b)
-    contribution = ((a - b).mean(axis=0) / support.sum(axis=0)).mean(axis=1)  # [P]
-    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(n_permutations, len(contribution)))
-    return _p_value(contribution, signs)
+    return patient_permutation_tests([(a, b)], support, n_permutations=n_permutations, seed=seed)[0]
+
+
+def patient_permutation_tests(
+    pairs: Sequence[tuple[Array, Array]], support: Array, *, n_permutations: int = 4999, seed: int = 0
+) -> list[float]:
+    """`patient_permutation_test` of many pairs with the same swaps, which are drawn once for all.
+
+    Args:
+        pairs: [S, P, C] hits of A and of B; S may differ from pair to pair.
+        support: [P, C].
+        n_permutations: Random swaps.
+        seed: Of the swaps.
+    """
+    if not pairs:
+        return []
+    for a, b in pairs:
+        _check_pair(a, b)
+    knees = support.sum(axis=0)
+    d = np.stack([((a - b).mean(axis=0) / knees).mean(axis=1) for a, b in pairs], axis=1)  # [P, pairs]
+    observed = np.array([abs(column.sum()) - _tolerance(column) for column in d.T])
+    rng, extreme, left = np.random.default_rng(seed), np.zeros(len(pairs), np.int64), n_permutations
+    while left:
+        n = min(left, _SWAPS_AT_ONCE)
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(n, len(d)))
+        extreme += (np.abs(signs @ d) >= observed).sum(axis=0)
+        left -= n
+    return [(1 + int(k)) / (1 + n_permutations) for k in extreme]
 
 
 def sign_flip_test(differences: Sequence[float], *, n_permutations: int = 4999, seed: int = 0) -> float:

@@ -88,6 +88,16 @@ def test_values_that_name_the_seed_do_not_divide_a_setting(tmp_path: Path) -> No
     assert len(read_runs([tmp_path / "study"]).settings) == 2, "nothing says that these files belong together"
 
 
+def test_a_win_is_possible_however_many_comparisons_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path, seeds=2, settings={"ENT": ("entropy", False, 0.9), "Random": ("random", False, 0.2)})
+    runs = read_runs([tmp_path])
+    # As the level for one of 500 comparisons: 4,999 swaps of patients could never be below it.
+    monkeypatch.setattr("kneeal.report.comparisons.LEVEL", 0.05 / 500)
+    patients = {i: i for i in runs.settings[0].first.predictions(0).ids}
+    (comparison,) = compare(runs, 200, patients)
+    assert comparison.winner == "ENT", comparison
+
+
 def test_a_half_written_run_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
     write_study(tmp_path, seeds=1, settings=TWO)
     table = (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").read_text().splitlines()

@@ -13,6 +13,7 @@ from kneeal.stats.paired import (
     clustered_bootstrap,
     holm,
     patient_permutation_test,
+    patient_permutation_tests,
     sign_flip_test,
 )
 
@@ -50,6 +51,19 @@ def test_equal_predictions_differ_in_nothing() -> None:
     difference = clustered_bootstrap(hits, hits, test_set.support, n_resamples=50)
     assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
     assert patient_permutation_test(hits, hits, test_set.support, n_permutations=99) == 1.0
+
+
+def test_many_pairs_at_once_are_the_same_tests() -> None:
+    test_set, rng = knees(40)
+    pairs = [(test_set.hits(rng.random((n, 80)) < 0.5), test_set.hits(rng.random((n, 80)) < 0.45)) for n in (1, 3, 3)]
+    found = patient_permutation_tests(pairs, test_set.support, n_permutations=12_000)
+    assert found == [patient_permutation_test(a, b, test_set.support, n_permutations=12_000) for a, b in pairs]
+    # More swaps than are in memory at once, by the definition.
+    a, b = pairs[1]
+    d = ((a - b).mean(axis=0) / test_set.support.sum(axis=0)).mean(axis=1)
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], size=(12_000, len(d)))
+    assert found[1] == pytest.approx((abs(signs @ d) >= abs(d.sum()) - 1e-12).mean(), abs=0.02)
+    assert patient_permutation_tests([], test_set.support) == []
 
 
 def test_a_clear_difference_is_found() -> None:
