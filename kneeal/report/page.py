@@ -231,5 +231,6 @@ def _mark(text: str) -> str:
     return ' class="win"' if text.endswith("*") else ' class="loss"' if text.endswith("°") else ""
 
 
-def _plain(value: float, digits: int = 5) -> float:
+def _plain(value: float, digits: int = 8) -> float:
+    # More digits than any table shows, lest a number be rounded twice and differ from the text's.
     return float(round(float(value), digits))
