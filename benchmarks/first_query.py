@@ -27,11 +27,11 @@ def first_grades(
     from kneeal import around, build
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
-    from kneeal.job import quiet_libraries
     from kneeal.posterior import make_runner
+    from kneeal.process import set_up_process
     from kneeal.seeds import derive_seed
 
-    quiet_libraries()
+    set_up_process()
     dataset = PreparedDataset.open(data)
     for seed in range(seeds):
         flags = {

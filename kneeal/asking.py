@@ -14,10 +14,11 @@ from kneeal.errors import UserError
 from kneeal.exchange.answers import read_answers
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
-from kneeal.job import finish, quiet_libraries
+from kneeal.job import finish
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
+from kneeal.process import set_up_process
 from kneeal.run_lock import lock_run
 from kneeal.yaml_files import read_yaml
 
@@ -105,7 +106,7 @@ def run_ask(
     Raises:
         UserError: Something that was given is wrong, or another process works on the run.
     """
-    quiet_libraries()
+    set_up_process()
     given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
     if (run / build.CONFIG).is_file() and not (source or settings or given):
         data = flags.get("data.dir")
@@ -142,7 +143,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, clos
     Raises:
         UserError: Something is wrong with an answer; none of them is taken then.
     """
-    quiet_libraries()
+    set_up_process()
     given = read_answers(answers)
     opened = open_run(run, data=data)
     with lock_run(run):

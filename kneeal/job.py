@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from kneeal.figures import draw_run_figures
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder, cannot_write
 from kneeal.loop.oracle import SimulatedOracle
+from kneeal.process import set_up_process
 from kneeal.run_lock import lock_run
 from kneeal.table import rounds_table
 
@@ -37,7 +36,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
         UserError: The configuration, the data set or the run folder is wrong, another process works on the run, or
             the disk is full.
     """
-    quiet_libraries()
+    set_up_process()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
     writer = getattr(rank_zero_only, "rank", 0) in (0, None)
@@ -115,12 +114,3 @@ def _say_what(config: RunConfig, cohort: build.Cohort, out: Path) -> None:
         f"(validation labels do not count toward the budget); run folder {out}",
         file=sys.stderr,
     )
-
-
-def quiet_libraries() -> None:
-    """Leave the terminal to what matters to the user."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", module="lightning_fabric")
-    warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")

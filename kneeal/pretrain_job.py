@@ -15,6 +15,7 @@ from kneeal.errors import UserError
 from kneeal.networks import check_network, make_network
 from kneeal.pretraining.methods import make_objective
 from kneeal.pretraining.train import pretrain, write_weights
+from kneeal.process import keep_freed_memory
 from kneeal.seeds import derive_seed
 
 
@@ -36,6 +37,7 @@ def run_pretrain(
     """
     if out.exists():
         raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
+    keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_network(config)
     network = make_network(config)

@@ -29,7 +29,7 @@ LAYERS = (
     ("nn",),
     ("acquisition",),
     ("pool",),
-    ("errors", "seeds", "stats", "run_lock", ""),
+    ("errors", "seeds", "stats", "run_lock", "process", ""),
 )
 #: What may be imported from elsewhere, where that is limited.
 ALLOWED = {

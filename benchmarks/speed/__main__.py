@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import logging
 import os
 import signal
 import subprocess
@@ -34,6 +33,8 @@ import torch
 import training
 from parts import Setting
 from timing import Row, machine
+
+from kneeal.process import set_up_process
 
 #: Parts of the time that `--within` gives, about what each section takes on a GPU; none may take more.
 PARTS = {
@@ -104,8 +105,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda on a machine without a GPU: run it where there is one, or leave --device out")
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    set_up_process()  # as the commands do, for all candidates
     warnings.filterwarnings("ignore")
     # With its number, so that it is equal to the device of tensors.
     device = torch.device("cuda", 0) if arguments.device == "cuda" else torch.device("cpu")

@@ -13,9 +13,9 @@ from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
 from kneeal.asking import OpenRun, open_run, say_told
 from kneeal.errors import UserError
-from kneeal.job import quiet_libraries
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import write_atomic
+from kneeal.process import set_up_process
 from kneeal.run_lock import lock_run
 
 
@@ -80,7 +80,7 @@ def next_round(run: Path) -> None:
     Raises:
         UserError: Another process works on the run, or there is nothing to go on with.
     """
-    quiet_libraries()
+    set_up_process()
     opened = open_run(run)
     with lock_run(run):
         loop = opened.loop(progress=ProgressFile(run / PROGRESS))
@@ -105,7 +105,7 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
             "a file of answers, or readings by `kneeal annotate`",
             f"write `kneeal tell {run} ANSWERS`",
         )
-    quiet_libraries()
+    set_up_process()
     opened = open_run(run, data=data)
     with lock_run(run):
         loop = opened.loop()
