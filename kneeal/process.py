@@ -23,8 +23,8 @@ def quiet_libraries() -> None:
 def keep_freed_memory() -> bool:
     """Let the C library keep the memory of freed tensors for the next ones, which a CPU's training wants.
 
-    glibc takes every block of more than 32 MB from the system and gives it back when it is freed, so that each pass of a
-    full-width network touches all its pages anew. Memory that is kept counts as the process's own until it ends.
+    glibc takes every block of more than 32 MB from the system and gives it back when it is freed, so that each pass
+    of a full-width network touches all its pages anew. Memory that is kept counts as the process's own to its end.
 
     Returns:
         Whether it is set: only where the C library is glibc.
