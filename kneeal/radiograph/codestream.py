@@ -7,6 +7,7 @@ the latter.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
@@ -52,43 +53,42 @@ def strip_lossless(data: bytes) -> bytes | None:
     Args:
         data: The stream from its first byte.
     """
-    kept, seen, position = [data[:2]], set[int](), 2
+    kept, seen = [data[:2]], set[int]()
+    for marker, start, end in _segments(data):
+        if marker == _SCAN:
+            return b"".join([*kept, data[start:]]) if {_TABLES, _LOSSLESS} <= seen else None
+        if marker not in {_TABLES, _RESTART, _LOSSLESS, *_REMARKS} or end < start + 4:
+            return None
+        if marker == _LOSSLESS and marker in seen:
+            return None
+        if marker not in _REMARKS:
+            kept.append(data[start:end])
+            seen.add(marker)
+    return None
+
+
+def _jpeg(data: bytes) -> Codestream | None:
+    for marker, start, _ in _segments(data):
+        if marker in _FRAMES:
+            if start + 10 > len(data):
+                return None
+            bits, rows, columns, components = struct.unpack(">BHHB", data[start + 4 : start + 10])
+            return Codestream(rows, columns, components, bits)
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, first byte and end of each segment of a JPEG stream, up to where there is no marker any more."""
+    position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
             continue
-        end = position + 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
-        if marker == _SCAN:
-            return b"".join([*kept, data[position:]]) if {_TABLES, _LOSSLESS} <= seen else None
-        if (marker == _LOSSLESS and marker in seen) or marker not in {_TABLES, _RESTART, _LOSSLESS, *_REMARKS}:
-            return None
-        if marker not in _REMARKS:
-            kept.append(data[position:end])
-            seen.add(marker)
-        position = end
-    return None
-
-
-def _jpeg(data: bytes) -> Codestream | None:
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return None
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-        elif marker in _FRAMES:
-            if position + 10 > len(data):
-                return None
-            bits, rows, columns, components = struct.unpack(">BHHB", data[position + 4 : position + 10])
-            return Codestream(rows, columns, components, bits)
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            position += 2
-        else:
-            length = struct.unpack(">H", data[position + 2 : position + 4])[0]
-            position += 2 + max(length, 2)
-    return None
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD7
+        length = 0 if alone else struct.unpack(">H", data[position + 2 : position + 4])[0]
+        yield marker, position, position + 2 + length
+        position += 2 + (0 if alone else max(length, 2))
 
 
 def _jpeg2000(data: bytes) -> Codestream | None:

@@ -159,9 +159,10 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     decoder = ""
     if syntax.is_encapsulated:
         decoder = choose_decoder(syntax, deep=allocated > 8)
-        _check_compressed(header.PixelData, syntax, rows, columns, allocated)
+        frame = get_frame(header.PixelData, 0, number_of_frames=1)
+        _check_compressed(frame, syntax, rows, columns, allocated)
         if decoder == "gdcm":
-            stripped = strip_lossless(get_frame(header.PixelData, 0, number_of_frames=1))
+            stripped = strip_lossless(frame)
             if stripped is None:
                 raise unreadable("the compressed pixel data are no lossless JPEG stream")
             header.PixelData = encapsulate([stripped])
@@ -195,8 +196,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     return codes, 1 << stored
 
 
-def _check_compressed(data: bytes, syntax: Any, rows: int, columns: int, allocated: int) -> None:
-    frame = get_frame(data, 0, number_of_frames=1)
+def _check_compressed(frame: bytes, syntax: Any, rows: int, columns: int, allocated: int) -> None:
     if syntax == _RLE:
         # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
         if len(frame) > 2 * rows * columns * allocated // 8 + 1024:
