@@ -35,7 +35,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library, musl for example
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, 2**31 - 1) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    # -1: nothing is given back. Training at full width frees more than the largest threshold that can be set, 2 GB.
+    return bool(mallopt(_MMAP_THRESHOLD, 2**31 - 1) and mallopt(_TRIM_THRESHOLD, -1))
 
 
 def set_up_process() -> None:
