@@ -132,6 +132,7 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
             milestones=training.milestones,
             factor=training.factor,
             n_grades=N_GRADES,
+            compile_mode=None if config.compute.compile == "none" else config.compute.compile,
         )
 
     return LightningRunner(

@@ -164,6 +164,9 @@ class ComputeConfig(_Section):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     devices: Positive = Field(1, description="how many")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="of numbers")
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none", description="training by torch.compile, in its mode of that name; needs a C++ compiler"
+    )
 
 
 class RunConfig(_Section):
@@ -198,6 +201,7 @@ EXECUTION_KEYS = (
     "tracking",
     "compute.accelerator",
     "compute.devices",
+    "compute.compile",
     "training.eval_batch_size",
 )
 

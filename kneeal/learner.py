@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
 from kneeal.metrics import balanced_accuracy
+from kneeal.nn.compiled import Mode, compiled
 from kneeal.nn.consistency import ConsistencyLoss, ramp_up
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
@@ -37,6 +38,7 @@ class Learner(pl.LightningModule):
         factor: See `milestones`.
         n_grades: Number of classes.
         method: Another semi-supervised term in the place of `consistency`.
+        compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None runs it as it is.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Learner(pl.LightningModule):
         factor: float = 0.1,
         n_grades: int = 5,
         method: Method | None = None,
+        compile_mode: Mode | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self._compiled = compiled(network, compile_mode) if compile_mode else None
         self.consistency = consistency
         self.method = method
         self.weight = weight
@@ -82,7 +86,7 @@ class Learner(pl.LightningModule):
         # views stay one after another: [first views of D_L and U, second views of D_L and U].
         knees = labeled["views"] if pseudo is None else torch.cat([labeled["views"], pseudo["views"]])
         n_knees, n_views = knees.shape[:2]
-        output = self.network(knees.transpose(0, 1).flatten(0, 1))
+        output = (self._compiled or self.network)(knees.transpose(0, 1).flatten(0, 1))
         views = [Output(*(part[v * n_knees : (v + 1) * n_knees] for part in output)) for v in range(n_views)]
         kl = labeled["kl"]
         loss = torch.stack([F.cross_entropy(view.logits[: len(kl)], kl) for view in views]).mean()

@@ -88,7 +88,11 @@ def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
 def test_identity_leaves_out_where_a_run_is_executed() -> None:
     base = validate({})
     moved = validate(
-        {"data": {"dir": "/elsewhere", "workers": 3}, "compute": {"devices": 2}, "tracking": {"mode": "none"}}
+        {
+            "data": {"dir": "/elsewhere", "workers": 3},
+            "compute": {"devices": 2, "compile": "default"},
+            "tracking": {"mode": "none"},
+        }
     )
     assert identity(base) == identity(moved)
     assert identity(base) != identity(validate({"model": {"width": 16}}))

@@ -22,6 +22,7 @@ _SHAPE = (
     "model.pooling",
     "training.batch_size",
     "compute.precision",
+    "compute.compile",
 )
 
 
