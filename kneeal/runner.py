@@ -180,6 +180,9 @@ class LightningRunner:
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         one = self.devices.devices == 1
+        # Deterministic mode would write to all new memory once more, on a GPU by a kernel of its own, to show programs
+        # that read what they never wrote.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return pl.Trainer(
             accelerator=self.devices.accelerator,
             devices=self.devices.devices,

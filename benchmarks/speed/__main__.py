@@ -42,8 +42,9 @@ PARTS = {
     "prediction-full": 12,
     "training": 7,
     "training-full": 16,
-    "growth": 10,
-    "stream": 12,
+    "compiled": 16,
+    "growth": 8,
+    "stream": 10,
     "many": 6,
     "startup": 15,
     "limits": 15,
@@ -61,15 +62,17 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     if device.type == "cuda":
         small = replace(small, n_knees=2048, batch=256)
+    # Turns of full width differ by a tenth and more, and one takes 10 s on a CPU.
+    trained = replace(full, n_knees=max(16, full.n_knees), rounds=3, seconds=180.0)
     if quick:
+        trained = replace(trained, n_knees=4, rounds=1)
         small, full = replace(small, n_knees=32, batch=32, rounds=1), replace(full, n_knees=2, batch=2, rounds=1)
     return {
         "prediction": lambda: prediction.rows(replace(small, n_knees=min(small.n_knees, 256))),
         "prediction-full": lambda: prediction.rows(replace(full, n_knees=min(full.n_knees, 256))),
-        "training": lambda: training.rows(small),
-        "training-full": lambda: training.rows(
-            replace(full, n_knees=max(4 if quick else 16, full.n_knees)), workers=(0, 2)
-        ),
+        "training": lambda: training.rows(replace(small, rounds=2 * small.rounds)),
+        "training-full": lambda: training.rows(trained, workers=(0, 2)),
+        "compiled": lambda: training.compiled(trained if device.type == "cuda" else small),
         "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),
@@ -84,6 +87,7 @@ def tiny(device: torch.device) -> dict[str, Section]:
     return {
         "prediction": lambda: prediction.rows(s, peers=False),
         "training": lambda: training.rows(s, workers=(0,)),
+        "compiled": lambda: training.compiled(s, ("default",)),
         "growth": lambda: scale.growth(s, (12, 24)),
         "stream": lambda: scale.stream(1000),
         "many": lambda: many.rows(s, n_networks=2, steps=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from parts import Setting
+from parts import Setting, as_the_runner_does
 from timing import Candidate, Row, Turn, take_turns
 from torch.utils.flop_counter import FlopCounterMode
 from training import _bare, _lightning, state
@@ -28,6 +28,7 @@ def rows(s: Setting, *, matrix: int = 8192) -> list[Row]:
 
     @torch.inference_mode()
     def predict() -> None:
+        as_the_runner_does()
         sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
         with s.autocast():
             for batch in images.split(s.batch):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
 from kneeal.data.device_views import DeviceViews
 from kneeal.learner import Learner
+from kneeal.nn.compiled import Mode
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.runner import Devices, LightningRunner
@@ -65,9 +66,9 @@ class Setting:
         """A new network on the CPU."""
         return SiameseKneeNet(width=self.width, dropout=self.dropout)
 
-    def learner(self, network: nn.Module) -> Learner:
+    def learner(self, network: nn.Module, compile_mode: Mode | None = None) -> Learner:
         """Equation (1) with Adam."""
-        return Learner(network, consistency=ConsistencyLoss())
+        return Learner(network, consistency=ConsistencyLoss(), compile_mode=compile_mode)
 
     def runner(self, *, epochs: int = 1) -> LightningRunner:
         """The runner of `kneeal fit`."""
@@ -95,10 +96,19 @@ class Setting:
         return replace(self, size=16, width=2, n_knees=12, n_samples=4, batch=6, rounds=1, seconds=1.0)
 
 
-def stock_norm(network: SiameseKneeNet) -> SiameseKneeNet:
-    """The same network with torch's instance normalization, as one would write it."""
+def as_the_runner_does() -> None:
+    """Torch's deterministic mode, as in the runner, for what is measured without it."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def plainly_written(network: SiameseKneeNet) -> SiameseKneeNet:
+    """The same network of torch's own layers in torch's own memory format, as one would write it."""
+    network._own = False  # no channels-last
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.InstanceNorm2d):
                 setattr(module, name, nn.InstanceNorm2d(child.num_features))
+            elif isinstance(child, nn.Dropout):
+                setattr(module, name, nn.Dropout(child.p))
     return network

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from parts import Setting, stock_norm
+from parts import Setting, as_the_runner_does, plainly_written
 from timing import Candidate, Row, ratio, take_turns
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -36,13 +37,14 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
     runner, checkpoint = s.runner(), s.checkpoint(network)
     network.to(s.device)
     images = s.images()
-    slow = stock_norm(s.network()).to(s.device)
+    written = plainly_written(s.network()).to(s.device)
 
     def ours() -> None:
         runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
 
     @torch.inference_mode()
     def batched() -> None:
+        as_the_runner_does()
         sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
         with s.autocast():
             torch.cat([sampler(batch).float().log_softmax(-1).cpu() for batch in images.split(s.batch)])
@@ -62,30 +64,29 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
         "ours": ours,
         "batched": batched,
         "plain": plain(network),
-        "stock": plain(slow),
+        "written": plain(written),
+    }
+    labels = {
+        "plain": (f"{s.n_samples} plain passes, same network", "1.5x" if s.bf16 else "1.6x"),
+        "written": (f"{s.n_samples} plain passes, network of torch's layers", ""),
     }
     refused: list[Row] = []
-    for name, make in (("baal", _baal), ("torch-uncertainty", _torch_uncertainty)) if peers else ():
-        try:
-            candidates[name] = make(s, network, images)
-        except Exception as error:  # a rival that does not run with these versions is a result too
-            refused.append(Row(f"MCD pool prediction, {s}", "", f"{name} does not run here: {_first_line(error)}"))
+    for label, make in _peers(s).items() if peers else ():
+        for whose, given in ("same network", network), ("network of torch's layers", written):
+            name = f"{label}, {whose}"
+            try:
+                candidates[name] = make(given, images)
+                if s.bf16:  # a rival may not fit into a GPU's memory
+                    candidates[name]()
+            except Exception as error:  # a rival that does not run with these versions is a result too
+                refused.append(Row(f"MCD pool prediction, {s}", "", f"{name}, does not run here: {_first_line(error)}"))
+            else:
+                labels[name] = name, "5x" if s.bf16 else "3x"
     best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    aim = "5x" if s.bf16 else "3x"
-    what = {
-        "plain": (f"{s.n_samples} plain passes, same network", "1.5x" if s.bf16 else "1.6x"),
-        "stock": (f"{s.n_samples} plain passes, torch's InstanceNorm2d", ""),
-        "baal": (f"baal's `predict_on_dataset(iterations={s.n_samples})`", aim),
-        "torch-uncertainty": (
-            f"torch-uncertainty's `mc_dropout(num_estimators={s.n_samples})`",
-            aim,
-        ),
-    }
     rate = {name: f"{s.n_knees / turn.clock:.1f} knees/s" for name, turn in best.items()}
     found = [
         Row(f"MCD pool prediction, {s}", rate["ours"], f"{label}: {rate[name]}", ratio(best["ours"], best[name]), aim)
-        for name, (label, aim) in what.items()
-        if name in best
+        for name, (label, aim) in labels.items()
     ]
     over = best["ours"].clock / best["batched"].clock - 1, best["ours"].cpu / max(best["batched"].cpu, 1e-9) - 1
     found.append(
@@ -98,6 +99,16 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
         )
     )
     return found + refused
+
+
+def _peers(s: Setting) -> dict[str, Callable[[nn.Module, Tensor], Candidate]]:
+    """Other packages by what they are called in the table, each given a network and the knees."""
+    theirs = f"`mc_dropout(num_estimators={s.n_samples}"
+    return {
+        f"baal's `predict_on_dataset(iterations={s.n_samples})`": partial(_baal, s),
+        f"torch-uncertainty's {theirs})`": partial(_torch_uncertainty, s, on_batch=True),
+        f"torch-uncertainty's {theirs}, on_batch=False)`": partial(_torch_uncertainty, s, on_batch=False),
+    }
 
 
 def _baal(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
@@ -116,8 +127,8 @@ def _baal(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
     return predict
 
 
-def _torch_uncertainty(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
-    wrapper = _mc_dropout()(_Logits(network), num_estimators=s.n_samples, on_batch=False).eval()
+def _torch_uncertainty(s: Setting, network: nn.Module, images: Tensor, *, on_batch: bool) -> Candidate:
+    wrapper = _mc_dropout()(_Logits(network), num_estimators=s.n_samples, on_batch=on_batch).eval()
 
     @torch.inference_mode()
     def predict() -> None:

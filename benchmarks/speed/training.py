@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
-from parts import Setting, stock_norm
+from parts import Setting, as_the_runner_does, plainly_written
 from pytorch_lightning.callbacks import Callback
 from timing import Candidate, Row, Turn, now, ratio, since, synchronize, take_turns
 from torch.nn import functional as F
@@ -17,6 +17,7 @@ from kneeal.data.datamodule import KneeDataModule, LoaderOptions, TrainingViews
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import ShuffledBatches
 from kneeal.data.views import Views
+from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
 
 _BATCH = 32
@@ -30,31 +31,18 @@ def state(s: Setting) -> PoolState:
 
 
 def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
-    """Against a plain loop with its best number of workers, and against the same step without Lightning."""
-    plain = {f"plain, {n} workers": _plain(s, n) for n in workers}
-    candidates: dict[str, Candidate] = {"ours": _lightning(s), "bare": _bare(s), **plain}
-    candidates["stock"] = _plain(s, workers[0], stock=True)
-    best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
+    """Against plain loops with their best number of workers, and against the same step without Lightning."""
+    plain = {
+        whose: {f"{whose}, {n}": _plain(s, n, written=whose == "torch's layers") for n in workers}
+        for whose in ("torch's layers", "our layers")
+    }
+    candidates: dict[str, Candidate] = {"ours": _lightning(s), "bare": _bare(s)}
+    best = take_turns(candidates | plain["torch's layers"] | plain["our layers"], rounds=s.rounds, seconds=s.seconds)
     n = 2 * (s.n_knees // 2)
     rate = {name: f"{n / turn.clock:.1f} knees/s" for name, turn in best.items()}
-    winner = min(plain, key=lambda name: best[name].clock)
     over = best["ours"].clock / best["bare"].clock - 1, best["ours"].cpu / max(best["bare"].cpu, 1e-9) - 1
-    figure = f"training with consistency, {s}"
     return [
-        Row(
-            figure,
-            rate["ours"],
-            f"plain loop, DataLoader and albumentations, best of {', '.join(map(str, workers))} workers "
-            f"({winner.split()[1]}): {rate[winner]}",
-            ratio(best["ours"], best[winner]),
-            "5x" if s.bf16 else "1.2x",
-        ),
-        Row(
-            figure,
-            rate["ours"],
-            f"the same with torch's InstanceNorm2d, {workers[0]} workers: {rate['stock']}",
-            ratio(best["ours"], best["stock"]),
-        ),
+        *(_against_plain(s, whose, tuple(names), best, rate) for whose, names in plain.items()),
         Row(
             f"overhead of Lightning in training, {s}",
             rate["ours"],
@@ -63,6 +51,36 @@ def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
             "under 5 %",
         ),
     ]
+
+
+def compiled(s: Setting, modes: tuple[Mode, ...] = get_args(Mode)) -> list[Row]:
+    """What `compute.compile` gives, compilation aside, which the first turn does."""
+    candidates = {"none": _lightning(s), **{mode: _lightning(s, mode) for mode in modes}}
+    best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
+    rate = {name: f"{2 * (s.n_knees // 2) / turn.clock:.1f} knees/s" for name, turn in best.items()}
+    return [
+        Row(
+            f"training with consistency, `compute.compile={mode}`, {s}",
+            rate[mode],
+            f"not compiled: {rate['none']}",
+            ratio(best[mode], best["none"]),
+        )
+        for mode in modes
+    ]
+
+
+def _against_plain(s: Setting, whose: str, names: tuple[str, ...], best: dict[str, Turn], rate: dict[str, str]) -> Row:
+    """A plain loop with the number of workers that is best for it."""
+    winner = min(names, key=lambda name: best[name].clock)
+    workers = [name.rpartition(" ")[2] for name in (*names, winner)]
+    return Row(
+        f"training with consistency, {s}",
+        rate["ours"],
+        f"plain loop over {whose}, DataLoader and albumentations, best of {', '.join(workers[:-1])} workers "
+        f"({workers[-1]}): {rate[winner]}",
+        ratio(best["ours"], best[winner]),
+        "5x" if s.bf16 else "1.2x",
+    )
 
 
 class _Epochs(Callback):
@@ -85,39 +103,14 @@ def _data(s: Setting) -> KneeDataModule:
     return KneeDataModule(s.stored, state(s), {}, DeviceViews(s.size), options, consistency=True, seed=0)
 
 
-def _lightning(s: Setting) -> Candidate:
+def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:
     def fit() -> Turn:
-        learner, data, epochs = s.learner(s.network()), _data(s), _Epochs()
-        trainer = pl.Trainer(
-            accelerator="gpu" if s.bf16 else "cpu",
-            devices=1,
-            precision="bf16-mixed" if s.bf16 else "32-true",
-            max_epochs=2,
-            logger=False,
-            callbacks=[epochs],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            deterministic="warn",
-        )
-        trainer.fit(learner, train_dataloaders=_Loaders(data, trainer).train())
+        epochs = _Epochs()
+        trainer = s.runner()._trainer(callbacks=[epochs], max_epochs=2, enable_checkpointing=False, limit_val_batches=0)
+        trainer.fit(s.learner(s.network(), compile_mode), _data(s))
         return epochs.turns[-1]
 
     return fit
-
-
-class _Loaders:
-    """The loaders of a data module on a trainer's device, or on a given one."""
-
-    def __init__(self, data: KneeDataModule, trainer: pl.Trainer | None) -> None:
-        data.trainer = trainer
-        self.data = data
-
-    def train(self) -> dict[str, Any]:
-        return self.data.train_dataloader()
 
 
 def _bare(s: Setting) -> Candidate:
@@ -129,6 +122,7 @@ def _bare(s: Setting) -> Candidate:
     loaders = data.train_dataloader()
 
     def epoch() -> None:
+        as_the_runner_does()
         for labeled, pseudo in zip(loaders["labeled"], loaders["pseudo"], strict=True):
             optimizer.zero_grad()
             with s.autocast():
@@ -139,8 +133,8 @@ def _bare(s: Setting) -> Candidate:
     return epoch
 
 
-def _plain(s: Setting, workers: int, *, stock: bool = False) -> Candidate:
-    network = (stock_norm(s.network()) if stock else s.network()).to(s.device).train()
+def _plain(s: Setting, workers: int, *, written: bool) -> Candidate:
+    network = (plainly_written(s.network()) if written else s.network()).to(s.device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     pool = state(s)
 

@@ -1,0 +1,63 @@
+"""How the runner sets torch up for a run, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from commands import QUICK, done
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "knees"
+    done("demo-data", "--out", path, "--knees", "120")
+    return path
+
+
+def results(run: Path) -> tuple[list[list[str]], list[float]]:
+    queries = [json.loads(p.read_text())["ids"] for p in (run / "start/query.json", *run.glob("rounds/*/query.json"))]
+    with (run / "rounds.csv").open() as file:
+        return queries, [float(row["test_balanced_accuracy"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def plain(data: Path) -> Path:
+    run = data.parent / "plain"
+    done("fit", "--strategy", "mi_mcd", "--data", data, "--out", run, *QUICK)
+    return run
+
+
+def test_a_run_is_deterministic_but_new_memory_is_not_written_twice(data: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils.deterministic.fill_uninitialized_memory", True)
+        done("fit", "--strategy", "mi_mcd", "--data", data, "--out", tmp_path / "run", *QUICK)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.utils.deterministic.fill_uninitialized_memory is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
+def test_a_compiled_run_asks_what_an_uncompiled_one_asks(data: Path, plain: Path, tmp_path: Path) -> None:
+    counted = torch._dynamo.utils.counters["stats"]
+    before = counted["unique_graphs"]
+    done(
+        "fit",
+        "--strategy",
+        "mi_mcd",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+        "--set",
+        "compute.compile=default",
+    )
+    assert counted["unique_graphs"] > before
+    torch._dynamo.reset()
+    (queries, accuracies), (other, others) = results(tmp_path / "run"), results(plain)
+    assert queries == other
+    assert accuracies == pytest.approx(others)
