@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 # A thread more than the machine has to spare makes every figure a lottery; set it to use more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +35,7 @@ import training
 from parts import Setting
 from timing import Row, machine
 
+from kneeal.nn.compiled import Mode
 from kneeal.process import set_up_process
 
 #: Parts of the time that `--within` gives, about what each section takes on a GPU; none may take more.
@@ -62,17 +64,21 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     if device.type == "cuda":
         small = replace(small, n_knees=2048, batch=256)
-    # Turns of full width differ by a tenth and more, and one takes 10 s on a CPU.
-    trained = replace(full, n_knees=max(16, full.n_knees), rounds=3, seconds=180.0)
+    # Turns differ by a tenth and more, and a CPU takes long for one.
+    predicted = replace(small, n_knees=256 if device.type == "cuda" else 64, rounds=4, seconds=120.0)
+    trained = replace(full, n_knees=max(16, full.n_knees), rounds=2, seconds=120.0)
     if quick:
         trained = replace(trained, n_knees=4, rounds=1)
+        predicted = replace(predicted, n_knees=32, batch=32, rounds=1)
         small, full = replace(small, n_knees=32, batch=32, rounds=1), replace(full, n_knees=2, batch=2, rounds=1)
     return {
-        "prediction": lambda: prediction.rows(replace(small, n_knees=min(small.n_knees, 256))),
+        "prediction": lambda: prediction.rows(predicted),
         "prediction-full": lambda: prediction.rows(replace(full, n_knees=min(full.n_knees, 256))),
         "training": lambda: training.rows(replace(small, rounds=2 * small.rounds)),
         "training-full": lambda: training.rows(trained, workers=(0, 2)),
-        "compiled": lambda: training.compiled(trained if device.type == "cuda" else small),
+        "compiled": lambda: training.compiled(
+            *((trained, get_args(Mode)) if device.type == "cuda" else (small, ("default",)))
+        ),
         "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),

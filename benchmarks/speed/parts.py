@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from alone import Alone
+from timing import Candidate
 from torch import Tensor, nn
 
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
@@ -100,6 +105,29 @@ def as_the_runner_does() -> None:
     """Torch's deterministic mode, as in the runner, for what is measured without it."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+#: What `as_written` measures, in the table.
+AS_WRITTEN = ", network of torch's layers, on a CPU in a process of its own"
+
+
+def as_written(stack: ExitStack, make: Callable[..., Candidate], *arguments: Any) -> Candidate:
+    """A candidate as one has it without kneeal: on a CPU in a process that does not keep freed memory.
+
+    Args:
+        stack: Ends the process.
+        make: A function of a module that makes the candidate.
+        arguments: What it is given, a setting first.
+
+    Raises:
+        RuntimeError: It cannot be made.
+    """
+    if arguments[0].bf16:
+        return make(*arguments)
+    candidate = Alone(make, *arguments)
+    stack.callback(candidate.end)
+    candidate.wait()
+    return candidate
 
 
 def plainly_written(network: SiameseKneeNet) -> SiameseKneeNet:

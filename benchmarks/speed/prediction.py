@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from parts import Setting, as_the_runner_does, plainly_written
+from parts import AS_WRITTEN, Setting, as_the_runner_does, as_written, plainly_written
 from timing import Candidate, Row, ratio, take_turns
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -17,6 +18,9 @@ from torch.utils.data import TensorDataset
 from kneeal.acquisition import Posterior
 from kneeal.loop.runner import Needs
 from kneeal.nn.mc_dropout import MonteCarloDropout
+
+#: Makes a candidate of a network and the knees.
+Rival = Callable[[Setting, nn.Module, Tensor], Candidate]
 
 
 class _Logits(nn.Module):
@@ -37,7 +41,6 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
     runner, checkpoint = s.runner(), s.checkpoint(network)
     network.to(s.device)
     images = s.images()
-    written = plainly_written(s.network()).to(s.device)
 
     def ours() -> None:
         runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
@@ -49,44 +52,32 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
         with s.autocast():
             torch.cat([sampler(batch).float().log_softmax(-1).cpu() for batch in images.split(s.batch)])
 
-    def plain(network: nn.Module) -> Candidate:
-        @torch.inference_mode()
-        def passes() -> None:
-            network.train()  # has dropout and no batch normalization
-            with s.autocast():
-                for batch in images.split(s.batch):
-                    logits = torch.stack([network(batch).logits for _ in range(s.n_samples)], dim=1)
-                    logits.float().log_softmax(-1).cpu()
-
-        return passes
-
-    candidates: dict[str, Candidate] = {
-        "ours": ours,
-        "batched": batched,
-        "plain": plain(network),
-        "written": plain(written),
-    }
-    labels = {
-        "plain": (f"{s.n_samples} plain passes, same network", "1.5x" if s.bf16 else "1.6x"),
-        "written": (f"{s.n_samples} plain passes, network of torch's layers", ""),
-    }
+    candidates: dict[str, Candidate] = {"ours": ours, "batched": batched}
+    labels: dict[str, str] = {}
     refused: list[Row] = []
-    for label, make in _peers(s).items() if peers else ():
-        for whose, given in ("same network", network), ("network of torch's layers", written):
-            name = f"{label}, {whose}"
-            try:
-                candidates[name] = make(given, images)
-                if s.bf16:  # a rival may not fit into a GPU's memory
-                    candidates[name]()
-            except Exception as error:  # a rival that does not run with these versions is a result too
-                refused.append(Row(f"MCD pool prediction, {s}", "", f"{name}, does not run here: {_first_line(error)}"))
-            else:
-                labels[name] = name, "5x" if s.bf16 else "3x"
-    best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
+    rivals = {f"{s.n_samples} plain passes": (_plain, "1.5x" if s.bf16 else "1.6x")}
+    rivals |= {name: (make, "5x" if s.bf16 else "3x") for name, make in _peers(s).items()} if peers else {}
+    with ExitStack() as stack:
+        for name, (make, aim) in rivals.items():
+            for whose, given in (", same network", network), (AS_WRITTEN, None):
+                label = name + whose
+                try:
+                    candidates[label] = make(s, given, images) if given else as_written(stack, _written, s, make)
+                    if s.bf16:  # a rival may not fit into a GPU's memory
+                        candidates[label]()
+                except Exception as error:  # a rival that does not run with these versions is a result too
+                    first = (str(error).splitlines() or [""])[0][:100]
+                    refused.append(
+                        Row(f"MCD pool prediction, {s}", "", f"{label}, does not run: {type(error).__name__}: {first}")
+                    )
+                    candidates.pop(label, None)
+                else:
+                    labels[label] = aim
+        best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
     rate = {name: f"{s.n_knees / turn.clock:.1f} knees/s" for name, turn in best.items()}
     found = [
-        Row(f"MCD pool prediction, {s}", rate["ours"], f"{label}: {rate[name]}", ratio(best["ours"], best[name]), aim)
-        for name, (label, aim) in labels.items()
+        Row(f"MCD pool prediction, {s}", rate["ours"], f"{name}: {rate[name]}", ratio(best["ours"], best[name]), aim)
+        for name, aim in labels.items()
     ]
     over = best["ours"].clock / best["batched"].clock - 1, best["ours"].cpu / max(best["batched"].cpu, 1e-9) - 1
     found.append(
@@ -101,14 +92,31 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
     return found + refused
 
 
-def _peers(s: Setting) -> dict[str, Callable[[nn.Module, Tensor], Candidate]]:
-    """Other packages by what they are called in the table, each given a network and the knees."""
-    theirs = f"`mc_dropout(num_estimators={s.n_samples}"
+def _peers(s: Setting) -> dict[str, Rival]:
+    """Other packages by what they are called in the table."""
+    theirs = f"torch-uncertainty's `mc_dropout(num_estimators={s.n_samples}"
     return {
-        f"baal's `predict_on_dataset(iterations={s.n_samples})`": partial(_baal, s),
-        f"torch-uncertainty's {theirs})`": partial(_torch_uncertainty, s, on_batch=True),
-        f"torch-uncertainty's {theirs}, on_batch=False)`": partial(_torch_uncertainty, s, on_batch=False),
+        f"baal's `predict_on_dataset(iterations={s.n_samples})`": _baal,
+        f"{theirs})`": partial(_torch_uncertainty, on_batch=True),
+        f"{theirs}, on_batch=False)`": partial(_torch_uncertainty, on_batch=False),
     }
+
+
+def _written(s: Setting, make: Rival) -> Candidate:
+    """A rival over the network as one would write it."""
+    return make(s, plainly_written(s.network()).to(s.device), s.images())
+
+
+def _plain(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
+    @torch.inference_mode()
+    def passes() -> None:
+        network.train()  # has dropout and no batch normalization
+        with s.autocast():
+            for batch in images.split(s.batch):
+                logits = torch.stack([network(batch).logits for _ in range(s.n_samples)], dim=1)
+                logits.float().log_softmax(-1).cpu()
+
+    return passes
 
 
 def _baal(s: Setting, network: nn.Module, images: Tensor) -> Candidate:
@@ -156,7 +164,3 @@ def _mc_dropout() -> Callable[..., Any]:
         spec.loader.exec_module(module)
         mc_dropout = module.mc_dropout
     return mc_dropout  # type: ignore[no-any-return]
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"

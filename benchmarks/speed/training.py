@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from contextlib import ExitStack
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from parts import Setting, as_the_runner_does, plainly_written
+from parts import AS_WRITTEN, Setting, as_the_runner_does, as_written, plainly_written
 from pytorch_lightning.callbacks import Callback
 from timing import Candidate, Row, Turn, now, ratio, since, synchronize, take_turns
 from torch.nn import functional as F
@@ -32,12 +33,15 @@ def state(s: Setting) -> PoolState:
 
 def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
     """Against plain loops with their best number of workers, and against the same step without Lightning."""
-    plain = {
-        whose: {f"{whose}, {n}": _plain(s, n, written=whose == "torch's layers") for n in workers}
-        for whose in ("torch's layers", "our layers")
-    }
     candidates: dict[str, Candidate] = {"ours": _lightning(s), "bare": _bare(s)}
-    best = take_turns(candidates | plain["torch's layers"] | plain["our layers"], rounds=s.rounds, seconds=s.seconds)
+    with ExitStack() as stack:
+        plain: dict[str, dict[str, Candidate]] = {
+            AS_WRITTEN: {f"{AS_WRITTEN} {n}": as_written(stack, _plain, s, n, True) for n in workers},
+            ", our network": {f", our network {n}": _plain(s, n, False) for n in workers},
+        }
+        for loops in plain.values():
+            candidates |= loops
+        best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
     n = 2 * (s.n_knees // 2)
     rate = {name: f"{n / turn.clock:.1f} knees/s" for name, turn in best.items()}
     over = best["ours"].clock / best["bare"].clock - 1, best["ours"].cpu / max(best["bare"].cpu, 1e-9) - 1
@@ -53,7 +57,7 @@ def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
     ]
 
 
-def compiled(s: Setting, modes: tuple[Mode, ...] = get_args(Mode)) -> list[Row]:
+def compiled(s: Setting, modes: tuple[Mode, ...]) -> list[Row]:
     """What `compute.compile` gives, compilation aside, which the first turn does."""
     candidates = {"none": _lightning(s), **{mode: _lightning(s, mode) for mode in modes}}
     best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
@@ -76,8 +80,8 @@ def _against_plain(s: Setting, whose: str, names: tuple[str, ...], best: dict[st
     return Row(
         f"training with consistency, {s}",
         rate["ours"],
-        f"plain loop over {whose}, DataLoader and albumentations, best of {', '.join(workers[:-1])} workers "
-        f"({workers[-1]}): {rate[winner]}",
+        f"plain loop, DataLoader and albumentations, best of {', '.join(workers[:-1])} workers "
+        f"({workers[-1]}){whose}: {rate[winner]}",
         ratio(best["ours"], best[winner]),
         "5x" if s.bf16 else "1.2x",
     )
@@ -133,7 +137,7 @@ def _bare(s: Setting) -> Candidate:
     return epoch
 
 
-def _plain(s: Setting, workers: int, *, written: bool) -> Candidate:
+def _plain(s: Setting, workers: int, written: bool) -> Candidate:
     network = (plainly_written(s.network()) if written else s.network()).to(s.device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     pool = state(s)
