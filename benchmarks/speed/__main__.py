@@ -65,7 +65,7 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
     if device.type == "cuda":
         small = replace(small, n_knees=2048, batch=256)
     # Turns differ by a tenth and more, and a CPU takes long for one.
-    predicted = replace(small, n_knees=256 if device.type == "cuda" else 64, rounds=4, seconds=120.0)
+    predicted = replace(small, n_knees=256 if device.type == "cuda" else 64, rounds=3, seconds=60.0)
     trained = replace(full, n_knees=max(16, full.n_knees), rounds=2, seconds=120.0)
     if quick:
         trained = replace(trained, n_knees=4, rounds=1)
