@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -43,7 +44,8 @@ class Alone:
 
     def end(self) -> None:
         """End the process."""
-        self._here.close()
+        with contextlib.suppress(OSError):  # it has ended itself
+            self._here.send(False)
         self._process.join(10)
         self._process.kill()
 
@@ -55,11 +57,7 @@ def _serve(there: Connection, make: Callable[..., Candidate], *arguments: Any) -
         there.send(f"{type(error).__name__}: {error}")
         return
     there.send(None)
-    while True:
-        try:
-            there.recv()
-        except EOFError:
-            return
+    while there.recv():
         start = now()
         candidate()
         there.send(since(start))

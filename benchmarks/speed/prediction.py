@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,25 +36,21 @@ class _Logits(nn.Module):
         return logits
 
 
-def rows(s: Setting, *, peers: bool = True) -> list[Row]:
-    """One row for each rival."""
-    network = s.network()
-    runner, checkpoint = s.runner(), s.checkpoint(network)
-    network.to(s.device)
+def rows(s: Setting, *, peers: bool = True, over_ours: bool = True, runner_knees: int | None = None) -> list[Row]:
+    """One row for each rival, and what the runner adds.
+
+    Args:
+        s: The size of the problem.
+        peers: Whether other packages are measured.
+        over_ours: Whether they are measured over our network, too.
+        runner_knees: Knees with which the runner is compared, if others than those of `s`.
+    """
+    network = s.network().to(s.device)
     images = s.images()
-
-    def ours() -> None:
-        runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
-
-    @torch.inference_mode()
-    def batched() -> None:
-        as_the_runner_does()
-        sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
-        with s.autocast():
-            torch.cat([sampler(batch).float().log_softmax(-1).cpu() for batch in images.split(s.batch)])
-
+    ours = _ours(s)
     # Before the rivals come: what these two differ by is less than what such neighbours do to them.
-    pair = take_turns({"ours": ours, "batched": batched}, rounds=2 * s.rounds, seconds=s.seconds / 2)
+    many = replace(s, n_knees=runner_knees or s.n_knees)
+    pair = take_turns({"ours": _ours(many), "batched": _batched(many)}, rounds=s.rounds, seconds=s.seconds)
     candidates: dict[str, Candidate] = {"ours": ours}
     labels: dict[str, str] = {}
     refused: list[Row] = []
@@ -62,6 +59,8 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
     with ExitStack() as stack:
         for name, (make, aim) in rivals.items():
             for whose, given in (", same network", network), (AS_WRITTEN, None):
+                if given and make is not _plain and not over_ours:
+                    continue
                 label = name + whose
                 try:
                     candidates[label] = make(s, given, images) if given else as_written(stack, _written, s, make)
@@ -76,16 +75,16 @@ def rows(s: Setting, *, peers: bool = True) -> list[Row]:
                 else:
                     labels[label] = aim
         best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    rate = {name: f"{s.n_knees / turn.clock:.1f} knees/s" for name, turn in best.items()}
+    rate = {name: f"{s.n_knees / turn.clock:.3g} knees/s" for name, turn in best.items()}
     found = [
         Row(f"MCD pool prediction, {s}", rate["ours"], f"{name}: {rate[name]}", ratio(best["ours"], best[name]), aim)
         for name, aim in labels.items()
     ]
     over = pair["ours"].clock / pair["batched"].clock - 1, pair["ours"].cpu / max(pair["batched"].cpu, 1e-9) - 1
-    alone = {name: f"{s.n_knees / turn.clock:.1f} knees/s" for name, turn in pair.items()}
+    alone = {name: f"{many.n_knees / turn.clock:.3g} knees/s" for name, turn in pair.items()}
     found.append(
         Row(
-            f"overhead of the runner in pool prediction of {s.n_knees} knees, {s}",
+            f"overhead of the runner in pool prediction of {many.n_knees} knees, {s}",
             alone["ours"],
             f"the same batches by `MonteCarloDropout` alone: {alone['batched']}",
             f"{over[0]:+.1%}" if s.bf16 else f"{over[0]:+.1%} ({over[1]:+.1%} CPU)",
@@ -103,6 +102,28 @@ def _peers(s: Setting) -> dict[str, Rival]:
         f"{theirs})`": partial(_torch_uncertainty, on_batch=True),
         f"{theirs}, on_batch=False)`": partial(_torch_uncertainty, on_batch=False),
     }
+
+
+def _ours(s: Setting) -> Candidate:
+    runner, checkpoint = s.runner(), s.checkpoint(s.network())
+
+    def predict() -> None:
+        runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
+
+    return predict
+
+
+def _batched(s: Setting) -> Candidate:
+    network, images = s.network().to(s.device), s.images()
+
+    @torch.inference_mode()
+    def predict() -> None:
+        as_the_runner_does()
+        sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
+        with s.autocast():
+            torch.cat([sampler(batch).float().log_softmax(-1).cpu() for batch in images.split(s.batch)])
+
+    return predict
 
 
 def _written(s: Setting, make: Rival) -> Candidate:

@@ -43,7 +43,7 @@ def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
             candidates |= loops
         best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
     n = 2 * (s.n_knees // 2)
-    rate = {name: f"{n / turn.clock:.1f} knees/s" for name, turn in best.items()}
+    rate = {name: f"{n / turn.clock:.3g} knees/s" for name, turn in best.items()}
     over = best["ours"].clock / best["bare"].clock - 1, best["ours"].cpu / max(best["bare"].cpu, 1e-9) - 1
     return [
         *(_against_plain(s, whose, tuple(names), best, rate) for whose, names in plain.items()),
@@ -61,7 +61,7 @@ def compiled(s: Setting, modes: tuple[Mode, ...]) -> list[Row]:
     """What `compute.compile` gives, compilation aside, which the first turn does."""
     candidates = {"none": _lightning(s), **{mode: _lightning(s, mode) for mode in modes}}
     best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    rate = {name: f"{2 * (s.n_knees // 2) / turn.clock:.1f} knees/s" for name, turn in best.items()}
+    rate = {name: f"{2 * (s.n_knees // 2) / turn.clock:.3g} knees/s" for name, turn in best.items()}
     return [
         Row(
             f"training with consistency, `compute.compile={mode}`, {s}",
