@@ -44,7 +44,7 @@ PARTS = {
     "prediction-full": 12,
     "training": 7,
     "training-full": 16,
-    "compiled": 16,
+    "compiled": 20,
     "growth": 8,
     "stream": 10,
     "many": 6,
