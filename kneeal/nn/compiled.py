@@ -17,8 +17,8 @@ Mode = Literal["default", "reduce-overhead"]
 def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
     """The forward pass of a network, compiled when it is first called.
 
-    Dropout draws the numbers that it draws uncompiled, so both give the same within rounding. Another network with
-    the same layers is not compiled anew.
+    Dropout draws the numbers that it draws uncompiled, so both give the same within rounding, which training amplifies
+    as it does elsewhere. Another network with the same layers is not compiled anew.
 
     Args:
         network: Any network that `torch.compile` can follow.
