@@ -40,6 +40,6 @@ def keep_freed_memory() -> bool:
 
 
 def set_up_process() -> None:
-    """Both of them: for a command that trains or predicts."""
+    """Both of them: for a command that works on a run."""
     quiet_libraries()
     keep_freed_memory()

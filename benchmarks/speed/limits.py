@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from parts import Setting, as_the_runner_does
+from parts import Setting
+from prediction import batched, ours
 from timing import Candidate, Row, Turn, take_turns
 from torch.utils.flop_counter import FlopCounterMode
 from training import _bare, _lightning, state
-
-from kneeal.acquisition import Posterior
-from kneeal.loop.runner import Needs
-from kneeal.nn.mc_dropout import MonteCarloDropout
 
 #: Table 2: 9 rows, of which 4 with and 5 without consistency, 5 seeds, 16 fits of 500 epochs, 15 predictions.
 _WITH, _WITHOUT, _SEEDS, _FITS, _EPOCHS, _POOL = 4, 5, 5, 16, 500, 7000
@@ -23,26 +20,13 @@ def rows(s: Setting, *, matrix: int = 8192) -> list[Row]:
     dtype = torch.bfloat16 if s.bf16 else torch.float32
     a, b = (torch.randn(matrix, matrix, device=s.device, dtype=dtype) for _ in range(2))
     network = s.network().to(s.device)
-    runner, checkpoint = s.runner(), s.checkpoint(s.network())
     images = s.images()
-
-    @torch.inference_mode()
-    def predict() -> None:
-        as_the_runner_does()
-        sampler = MonteCarloDropout(network, s.n_samples, output=lambda output: output.logits)
-        with s.autocast():
-            for batch in images.split(s.batch):
-                sampler(batch)
-
-    def whole_predict() -> None:
-        runner.predict(checkpoint, 0, s.ids, Needs(Posterior.SAMPLES, n_samples=s.n_samples))
-
     candidates: dict[str, Candidate] = {
         "matrix": lambda: a @ b,
         "training": _bare(s),
         "fit": _lightning(s),
-        "prediction": predict,
-        "predict": whole_predict,
+        "prediction": batched(s),
+        "predict": ours(s),
     }
     best = take_turns(candidates, rounds=max(2, s.rounds), seconds=s.seconds)
     peak = 2 * matrix**3 / best["matrix"].clock

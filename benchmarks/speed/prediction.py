@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from parts import AS_WRITTEN, Setting, as_the_runner_does, as_written, plainly_written
-from timing import Candidate, Row, ratio, take_turns
+from timing import Candidate, Row, overhead, rates, ratio, take_turns
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -47,11 +47,10 @@ def rows(s: Setting, *, peers: bool = True, over_ours: bool = True, runner_knees
     """
     network = s.network().to(s.device)
     images = s.images()
-    ours = _ours(s)
     # Before the rivals come: what these two differ by is less than what such neighbours do to them.
     many = replace(s, n_knees=runner_knees or s.n_knees)
-    pair = take_turns({"ours": _ours(many), "batched": _batched(many)}, rounds=s.rounds, seconds=s.seconds)
-    candidates: dict[str, Candidate] = {"ours": ours}
+    pair = take_turns({"ours": ours(many), "batched": batched(many)}, rounds=s.rounds, seconds=s.seconds)
+    candidates: dict[str, Candidate] = {"ours": ours(s)}
     labels: dict[str, str] = {}
     refused: list[Row] = []
     rivals = {f"{s.n_samples} plain passes": (_plain, "1.5x" if s.bf16 else "1.6x")}
@@ -75,19 +74,17 @@ def rows(s: Setting, *, peers: bool = True, over_ours: bool = True, runner_knees
                 else:
                     labels[label] = aim
         best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    rate = {name: f"{s.n_knees / turn.clock:.3g} knees/s" for name, turn in best.items()}
+    rate, alone = rates(best, s.n_knees), rates(pair, many.n_knees)
     found = [
         Row(f"MCD pool prediction, {s}", rate["ours"], f"{name}: {rate[name]}", ratio(best["ours"], best[name]), aim)
         for name, aim in labels.items()
     ]
-    over = pair["ours"].clock / pair["batched"].clock - 1, pair["ours"].cpu / max(pair["batched"].cpu, 1e-9) - 1
-    alone = {name: f"{many.n_knees / turn.clock:.3g} knees/s" for name, turn in pair.items()}
     found.append(
         Row(
             f"overhead of the runner in pool prediction of {many.n_knees} knees, {s}",
             alone["ours"],
             f"the same batches by `MonteCarloDropout` alone: {alone['batched']}",
-            f"{over[0]:+.1%}" if s.bf16 else f"{over[0]:+.1%} ({over[1]:+.1%} CPU)",
+            overhead(pair["ours"], pair["batched"]),
             "under 5 %",
         )
     )
@@ -104,7 +101,8 @@ def _peers(s: Setting) -> dict[str, Rival]:
     }
 
 
-def _ours(s: Setting) -> Candidate:
+def ours(s: Setting) -> Candidate:
+    """Pool prediction by the runner."""
     runner, checkpoint = s.runner(), s.checkpoint(s.network())
 
     def predict() -> None:
@@ -113,7 +111,8 @@ def _ours(s: Setting) -> Candidate:
     return predict
 
 
-def _batched(s: Setting) -> Candidate:
+def batched(s: Setting) -> Candidate:
+    """The same batches by `MonteCarloDropout` alone."""
     network, images = s.network().to(s.device), s.images()
 
     @torch.inference_mode()

@@ -93,6 +93,17 @@ def ratio(ours: Turn, other: Turn) -> str:
     return by_clock if torch.cuda.is_available() else f"{by_clock} ({other.cpu / max(ours.cpu, 1e-9):.2f}x CPU)"
 
 
+def rates(best: Mapping[str, Turn], n_knees: int) -> dict[str, str]:
+    """Knees a second by the clock, of each candidate."""
+    return {name: f"{n_knees / turn.clock:.3g} knees/s" for name, turn in best.items()}
+
+
+def overhead(ours: Turn, bare: Turn) -> str:
+    """How much longer ours takes, by the clock and, on a CPU, by CPU time."""
+    by_clock = f"{ours.clock / bare.clock - 1:+.1%}"
+    return by_clock if torch.cuda.is_available() else f"{by_clock} ({ours.cpu / max(bare.cpu, 1e-9) - 1:+.1%} CPU)"
+
+
 def machine(device: torch.device) -> str:
     """One line that describes the machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

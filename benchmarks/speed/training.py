@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from parts import AS_WRITTEN, Setting, as_the_runner_does, as_written, plainly_written
 from pytorch_lightning.callbacks import Callback
-from timing import Candidate, Row, Turn, now, ratio, since, synchronize, take_turns
+from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, synchronize, take_turns
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -22,6 +22,7 @@ from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
 
 _BATCH = 32
+_OUR_NETWORK = ", our network"
 
 
 def state(s: Setting) -> PoolState:
@@ -35,23 +36,18 @@ def rows(s: Setting, *, workers: tuple[int, ...] = (0, 1, 2)) -> list[Row]:
     """Against plain loops with their best number of workers, and against the same step without Lightning."""
     candidates: dict[str, Candidate] = {"ours": _lightning(s), "bare": _bare(s)}
     with ExitStack() as stack:
-        plain: dict[str, dict[str, Candidate]] = {
-            AS_WRITTEN: {f"{AS_WRITTEN} {n}": as_written(stack, _plain, s, n, True) for n in workers},
-            ", our network": {f", our network {n}": _plain(s, n, False) for n in workers},
-        }
-        for loops in plain.values():
-            candidates |= loops
+        for n in workers:
+            candidates[_loop(AS_WRITTEN, n)] = as_written(stack, _plain, s, n, True)
+            candidates[_loop(_OUR_NETWORK, n)] = _plain(s, n, False)
         best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    n = 2 * (s.n_knees // 2)
-    rate = {name: f"{n / turn.clock:.3g} knees/s" for name, turn in best.items()}
-    over = best["ours"].clock / best["bare"].clock - 1, best["ours"].cpu / max(best["bare"].cpu, 1e-9) - 1
+    rate = rates(best, 2 * (s.n_knees // 2))
     return [
-        *(_against_plain(s, whose, tuple(names), best, rate) for whose, names in plain.items()),
+        *(_against_plain(s, whose, workers, best, rate) for whose in (AS_WRITTEN, _OUR_NETWORK)),
         Row(
             f"overhead of Lightning in training, {s}",
             rate["ours"],
             f"the same batches and step in a bare loop: {rate['bare']}",
-            f"{over[0]:+.1%}" if s.bf16 else f"{over[0]:+.1%} ({over[1]:+.1%} CPU)",
+            overhead(best["ours"], best["bare"]),
             "under 5 %",
         ),
     ]
@@ -61,7 +57,7 @@ def compiled(s: Setting, modes: tuple[Mode, ...]) -> list[Row]:
     """What `compute.compile` gives, compilation aside, which the first turn does."""
     candidates = {"none": _lightning(s), **{mode: _lightning(s, mode) for mode in modes}}
     best = take_turns(candidates, rounds=s.rounds, seconds=s.seconds)
-    rate = {name: f"{2 * (s.n_knees // 2) / turn.clock:.3g} knees/s" for name, turn in best.items()}
+    rate = rates(best, 2 * (s.n_knees // 2))
     return [
         Row(
             f"training with consistency, `compute.compile={mode}`, {s}",
@@ -73,15 +69,22 @@ def compiled(s: Setting, modes: tuple[Mode, ...]) -> list[Row]:
     ]
 
 
-def _against_plain(s: Setting, whose: str, names: tuple[str, ...], best: dict[str, Turn], rate: dict[str, str]) -> Row:
+def _loop(whose: str, workers: int) -> str:
+    """The name of a plain loop among the candidates."""
+    return f"plain loop{whose}, {workers} workers"
+
+
+def _against_plain(
+    s: Setting, whose: str, workers: tuple[int, ...], best: dict[str, Turn], rate: dict[str, str]
+) -> Row:
     """A plain loop with the number of workers that is best for it."""
-    winner = min(names, key=lambda name: best[name].clock)
-    workers = [name.rpartition(" ")[2] for name in (*names, winner)]
+    fastest = min(workers, key=lambda n: best[_loop(whose, n)].clock)
+    winner = _loop(whose, fastest)
     return Row(
         f"training with consistency, {s}",
         rate["ours"],
-        f"plain loop, DataLoader and albumentations, best of {', '.join(workers[:-1])} workers "
-        f"({workers[-1]}){whose}: {rate[winner]}",
+        f"plain loop, DataLoader and albumentations, best of {', '.join(map(str, workers))} workers "
+        f"({fastest}){whose}: {rate[winner]}",
         ratio(best["ours"], best[winner]),
         "5x" if s.bf16 else "1.2x",
     )
