@@ -55,7 +55,7 @@ def from_folder(
 ) -> None:
     """Prepare pictures of single knees that lie in folders by split and grade."""
     from kneeal.console import count_progress
-    from kneeal.data import folder
+    from kneeal.prepare import folder
 
     with count_progress(None, "knees") as progress:
         summary = folder.prepare_folder(

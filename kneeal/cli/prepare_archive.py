@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kneeal.archive.tasks import Plan
+    from kneeal.prepare.tasks import Plan
 
 Out = Annotated[Path, typer.Option(help="Where to write the prepared data set.")]
 Tables = Annotated[Path | None, typer.Option(help="Folder of the tables, where it is another.")]
@@ -55,7 +55,7 @@ def from_oai(
     sheet_films: SheetFilms = 2000,
 ) -> None:
     """Prepare the Osteoarthritis Initiative: contents.csv, kxr_sq_bu00, enrollees."""
-    from kneeal.archive.oai import plan_oai
+    from kneeal.prepare.oai import plan_oai
 
     plan = plan_oai(source, tables=tables, visit=visit, ungraded=ungraded)
     _prepare(plan, out, landmarks, corrections, pseudonymize, markers, least_score, keep_other, mm_per_px,
@@ -83,7 +83,7 @@ def from_most(
     sheet_films: SheetFilms = 2000,
 ) -> None:
     """Prepare the Multicenter Osteoarthritis Study: mostv01235xray, mostv0enroll."""
-    from kneeal.archive.most import plan_most
+    from kneeal.prepare.most import plan_most
 
     plan = plan_most(source, tables=tables, visit=visit, view=view, ungraded=ungraded)
     _prepare(plan, out, landmarks, corrections, pseudonymize, markers, least_score, keep_other, mm_per_px,
@@ -114,7 +114,7 @@ def from_dicom(
     sheet_films: SheetFilms = 2000,
 ) -> None:
     """Prepare any folder or list of bilateral radiographs with any table of grades."""
-    from kneeal.archive.dicom_folder import Columns, plan_dicom
+    from kneeal.prepare.dicom_folder import Columns, plan_dicom
 
     columns = Columns(patient_column, side_column, grade_column, site_column, path_column)
     plan = plan_dicom(source, table=table, columns=columns, ungraded=ungraded)
@@ -138,14 +138,14 @@ def _prepare(
     work: Path | None,
     sheet_films: int,
 ) -> None:
-    from kneeal.archive.corrections import read_corrections
-    from kneeal.archive.film_work import PrepareOptions
-    from kneeal.archive.pipeline import ArchiveOptions, prepare_archive
-    from kneeal.archive.pseudonyms import Pseudonyms
     from kneeal.console import count_progress
     from kneeal.errors import UserError
     from kneeal.finder.landmarks import LandmarkSource
     from kneeal.finder.quality import MARKER_RULES
+    from kneeal.prepare.corrections import read_corrections
+    from kneeal.prepare.film_work import PrepareOptions
+    from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+    from kneeal.prepare.pseudonyms import Pseudonyms
     from kneeal.radiograph import ReadOptions
 
     if markers not in MARKER_RULES:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.folder import read_grey
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
+from kneeal.prepare.folder import read_grey
 from kneeal.radiograph import ReadOptions, read_radiograph
 
 _GAP_PX = 8

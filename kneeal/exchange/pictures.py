@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from kneeal.data.folder import JOINT_OFFSET_MM, ROI_MM
 from kneeal.data.pictures import KneePicture, patch_boxes, read_picture, side_by_side
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.finder.pose import KneePose, cut_region
+from kneeal.prepare.folder import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph.reader import ReadOptions, read_radiograph
 
-#: Columns of the manifest that say where on its film a knee is; `kneeal.archive` writes them.
+#: Columns of the manifest that say where on its film a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
 #: Pictures kept: a page asks for the size and then for the pixels, and reading a film takes a good part of a second.
 _KEPT = 16

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from kneeal.archive.attempts import Attempt, try_films
-from kneeal.archive.corrections import Correction
-from kneeal.archive.dicom_folder import plan_dicom
-from kneeal.archive.film_work import PrepareOptions, Work
-from kneeal.archive.generate import film_header, write_test_archive
-from kneeal.archive.oai import plan_oai
-from kneeal.archive.pipeline import ArchiveOptions, prepare_archive
-from kneeal.archive.pool import Lost
-from kneeal.archive.tasks import FilmTask
 from kneeal.data.prepared import PreparedDataset
 from kneeal.films import FilmOptions, draw_film
 from kneeal.finder.landmarks import LandmarkSource
+from kneeal.prepare.attempts import Attempt, try_films
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.dicom_folder import plan_dicom
+from kneeal.prepare.film_work import PrepareOptions, Work
+from kneeal.prepare.generate import film_header, write_test_archive
+from kneeal.prepare.oai import plan_oai
+from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.pool import Lost
+from kneeal.prepare.tasks import FilmTask
 
 OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
 SAID = {"R": Correction(True)}

@@ -10,9 +10,9 @@ from pathlib import Path
 from commands import done, refused
 from commands import kneeal as here
 
-from kneeal.archive.generate import film_header, write_test_archive
 from kneeal.data.prepared import PreparedDataset
 from kneeal.films import FilmOptions, draw_film
+from kneeal.prepare.generate import film_header, write_test_archive
 
 
 def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def test_prepare_dicom_with_a_table_of_other_columns(tmp_path: Path) -> None:
 
 
 def test_the_command_needs_no_networks_before_its_workers_do() -> None:
-    code = "import sys, kneeal.archive.pipeline, kneeal.archive.oai; sys.exit('torch' in sys.modules)"
+    code = "import sys, kneeal.prepare.pipeline, kneeal.prepare.oai; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -13,8 +13,8 @@ import pydicom
 import pytest
 from commands import done
 
-from kneeal.archive.generate import film_header
 from kneeal.films import FilmOptions, draw_film
+from kneeal.prepare.generate import film_header
 
 N = 24
 COMMON = ("prepare", "dicom", "films", "--out", "knees", "--markers", "ignore")

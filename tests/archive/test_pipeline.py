@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kneeal.archive.corrections import read_corrections
-from kneeal.archive.film_work import PrepareOptions
-from kneeal.archive.generate import PLANTED, Made, write_test_archive
-from kneeal.archive.oai import plan_oai
-from kneeal.archive.pipeline import ArchiveOptions, prepare_archive
-from kneeal.archive.pool import Lost, run_tasks
-from kneeal.archive.pseudonyms import Pseudonyms
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
+from kneeal.prepare.corrections import read_corrections
+from kneeal.prepare.film_work import PrepareOptions
+from kneeal.prepare.generate import PLANTED, Made, write_test_archive
+from kneeal.prepare.oai import plan_oai
+from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.pool import Lost, run_tasks
+from kneeal.prepare.pseudonyms import Pseudonyms
 
 OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
 KEY = b"0123456789abcdef0123"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sas_file import write_sas
 
-from kneeal.archive.generate import write_test_archive
-from kneeal.archive.oai import plan_oai
-from kneeal.archive.tables import read_table
 from kneeal.errors import UserError
+from kneeal.prepare.generate import write_test_archive
+from kneeal.prepare.oai import plan_oai
+from kneeal.prepare.tables import read_table
 
 
 def test_numbers_and_texts_come_out_as_text(tmp_path: Path) -> None:

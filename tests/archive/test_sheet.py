@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kneeal.archive.film_work import FilmResult
-from kneeal.archive.sheet import SheetFilm, write_sheet
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.film_work import FilmResult
+from kneeal.prepare.sheet import SheetFilm, write_sheet
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), 90, np.uint8))[1].tobytes()
 PATCHES = np.zeros((1, 2, 128, 128), np.uint8)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kneeal.archive.corrections import Correction, read_corrections
-from kneeal.archive.dicom_folder import Columns, plan_dicom
-from kneeal.archive.generate import film_header
-from kneeal.archive.most import plan_most
-from kneeal.archive.pseudonyms import Pseudonyms
-from kneeal.archive.tables import find_table, grade, identifier, number, read_table
 from kneeal.errors import UserError
+from kneeal.prepare.corrections import Correction, read_corrections
+from kneeal.prepare.dicom_folder import Columns, plan_dicom
+from kneeal.prepare.generate import film_header
+from kneeal.prepare.most import plan_most
+from kneeal.prepare.pseudonyms import Pseudonyms
+from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
 
 GREY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeal.archive.corrections import Correction
-from kneeal.archive.film_work import FilmResult, PrepareOptions, Work
-from kneeal.archive.store import ResultStore
-from kneeal.archive.tasks import FilmTask
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
+from kneeal.prepare.store import ResultStore
+from kneeal.prepare.tasks import FilmTask
 
 RESULT = FilmResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),

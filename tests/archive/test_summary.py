@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kneeal.archive.summary import ArchiveSummary
+from kneeal.prepare.summary import ArchiveSummary
 
 COUNTS: dict[tuple[str, int | None], int] = {("A", 0): 7, ("B", 0): 1000, ("B", 4): 885, ("E", 1): 903, ("", 2): 5}
 

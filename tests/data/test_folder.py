@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kneeal.data.folder import FolderSummary, prepare_folder, read_grey
 from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
+from kneeal.prepare.folder import FolderSummary, prepare_folder, read_grey
 
 MM = 101.0
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.archive.generate import film_header
 from kneeal.data.patches import MM_PER_PX, cut_patch_pair
 from kneeal.data.pictures import Box, patch_boxes, read_picture, side_by_side, to_png
 from kneeal.errors import UserError
+from kneeal.prepare.generate import film_header
 
 
 def crop(picture: np.ndarray, box: Box) -> np.ndarray:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from knees import pairs, table
 
-from kneeal.archive.film_work import PrepareOptions
-from kneeal.archive.generate import write_test_archive
-from kneeal.archive.oai import plan_oai
-from kneeal.archive.pipeline import ArchiveOptions, prepare_archive
 from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
 from kneeal.data.pictures import to_png
 from kneeal.data.prepared import PreparedDataset, write_prepared
 from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
 from kneeal.finder.landmarks import LandmarkSource
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.film_work import PrepareOptions
+from kneeal.prepare.generate import write_test_archive
+from kneeal.prepare.oai import plan_oai
+from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
-from kneeal.archive.generate import film_header
+from kneeal.prepare.generate import film_header
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 
 ROWS, COLUMNS = 90, 110

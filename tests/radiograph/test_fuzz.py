@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 
-from kneeal.archive.generate import PLANTED, film_header
+from kneeal.prepare.generate import PLANTED, film_header
 from kneeal.radiograph import read_radiograph
 
 ROWS, COLUMNS = 1000, 1200

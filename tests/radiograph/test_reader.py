@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from kneeal.archive.generate import PLANTED, film_header
 from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
+from kneeal.prepare.generate import PLANTED, film_header
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 from kneeal.radiograph.codestream import codestream_size
 from kneeal.radiograph.levels import count_levels, lookup_table, weighted_percentile

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kneeal.archive.candidates import film_tasks, find_films
-from kneeal.archive.places import walk_files
-from kneeal.archive.tables import find_table, grade, identifier, read_table
-from kneeal.archive.tasks import Plan
 from kneeal.errors import UserError
+from kneeal.prepare.candidates import film_tasks, find_films
+from kneeal.prepare.places import walk_files
+from kneeal.prepare.tables import find_table, grade, identifier, read_table
+from kneeal.prepare.tasks import Plan
 
 #: Visits with knee radiographs: baseline, 15, 30, 60 and 84 months.
 VISITS = ("0", "1", "2", "3", "5")

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.archive.corrections import Correction
-from kneeal.archive.tasks import FilmTask
 from kneeal.finder.pose import KneePose, cut_patches, leaves_film
 from kneeal.finder.quality import REASONS, Verdict, judge
 from kneeal.finder.windows import reduce_whole
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.tasks import FilmTask
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.archive.film_work import FilmResult
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.film_work import FilmResult
 
 _STYLE = """
 :root { color-scheme: dark; --paper: #15171a; --card: #1f2226; --ink: #e8e6e1; --dim: #9a9a94; --bad: #ff8f7a; }

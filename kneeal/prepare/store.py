@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from kneeal import __version__
-from kneeal.archive.film_work import FilmResult, PrepareOptions, Work
 from kneeal.errors import UserError
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
 
 
 class ResultStore:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pydicom
 
-from kneeal.archive.candidates import film_tasks, find_films
-from kneeal.archive.places import inside, there, walk_files
-from kneeal.archive.tables import grade, identifier, read_table
-from kneeal.archive.tasks import Plan, Refusal
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
+from kneeal.prepare.candidates import film_tasks, find_films
+from kneeal.prepare.places import inside, there, walk_files
+from kneeal.prepare.tables import grade, identifier, read_table
+from kneeal.prepare.tasks import Plan, Refusal
 from kneeal.radiograph.dicom import quiet_pydicom
 
 _SIDES = {"l": "L", "left": "L", "2": "L", "r": "R", "right": "R", "1": "R"}

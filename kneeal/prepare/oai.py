@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from kneeal.archive.candidates import film_tasks, find_films
-from kneeal.archive.tables import find_table, grade, identifier, number, read_table
-from kneeal.archive.tasks import Plan
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
+from kneeal.prepare.candidates import film_tasks, find_films
+from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
+from kneeal.prepare.tasks import Plan
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
 VISITS = ("00", "01", "03", "05", "06", "08", "10")

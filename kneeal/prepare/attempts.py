@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kneeal.archive.corrections import Correction
-from kneeal.archive.film_work import Work
-from kneeal.archive.pool import Lost
-from kneeal.archive.tasks import FilmTask
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.film_work import Work
+from kneeal.prepare.pool import Lost
+from kneeal.prepare.tasks import FilmTask
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.archive.attempts import Attempt, Tried, try_films
-from kneeal.archive.corrections import Correction
-from kneeal.archive.film_work import FilmResult, PrepareOptions, Work, make_worker, nothing
-from kneeal.archive.pool import Lost, run_tasks
-from kneeal.archive.pseudonyms import Pseudonyms
-from kneeal.archive.sheet import SheetFilm, write_sheet
-from kneeal.archive.store import ResultStore
-from kneeal.archive.summary import ArchiveSummary
-from kneeal.archive.tasks import FilmTask, Plan, Refusal
 from kneeal.data.manifest import some
 from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
 from kneeal.errors import UserError
 from kneeal.finder import WEIGHTS
 from kneeal.finder.landmarks import LandmarkSource
 from kneeal.finder.pose import KneePose
+from kneeal.prepare.attempts import Attempt, Tried, try_films
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work, make_worker, nothing
+from kneeal.prepare.pool import Lost, run_tasks
+from kneeal.prepare.pseudonyms import Pseudonyms
+from kneeal.prepare.sheet import SheetFilm, write_sheet
+from kneeal.prepare.store import ResultStore
+from kneeal.prepare.summary import ArchiveSummary
+from kneeal.prepare.tasks import FilmTask, Plan, Refusal
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A film takes well under a second; a process that needs this long for one hangs.

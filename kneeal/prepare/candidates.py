@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kneeal.archive.places import inside, there
-from kneeal.archive.tasks import FilmTask, Refusal
+from kneeal.prepare.places import inside, there
+from kneeal.prepare.tasks import FilmTask, Refusal
 
 
 def find_films(root: Path, named: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[Refusal]]:

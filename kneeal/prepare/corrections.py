@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.archive.tables import read_table
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
+from kneeal.prepare.tables import read_table
 
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 
