@@ -140,8 +140,8 @@ def _prepare(
 ) -> None:
     from kneeal.console import count_progress
     from kneeal.errors import UserError
-    from kneeal.finder.landmarks import LandmarkSource
-    from kneeal.finder.quality import MARKER_RULES
+    from kneeal.localizer.landmarks import LandmarkSource
+    from kneeal.localizer.quality import MARKER_RULES
     from kneeal.prepare.corrections import read_corrections
     from kneeal.prepare.film_work import PrepareOptions
     from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.finder.pose import KneePose, cut_patches, leaves_film
-from kneeal.finder.quality import REASONS, Verdict, judge
-from kneeal.finder.windows import reduce_whole
+from kneeal.localizer.pose import KneePose, cut_patches, leaves_film
+from kneeal.localizer.quality import REASONS, Verdict, judge
+from kneeal.localizer.windows import reduce_whole
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.tasks import FilmTask
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
@@ -28,7 +28,7 @@ class PrepareOptions:
 
     Attributes:
         read: How files are read.
-        markers: How side markers count; see ``kneeal.finder.quality.MARKER_RULES``.
+        markers: How side markers count; see ``kneeal.localizer.quality.MARKER_RULES``.
         least_score: Knees below it are set aside.
         keep_other: Whether the other knee of a film with one unusable knee is kept.
         weights: Other weights for the finder.
@@ -80,7 +80,7 @@ def make_worker(options: PrepareOptions, needs_finder: bool) -> Callable[[Work],
     if needs_finder:
         import torch
 
-        from kneeal.finder.detect import Finder
+        from kneeal.localizer.detect import Finder
 
         # One film in each process: more threads would only wait for each other.
         torch.set_num_threads(1)

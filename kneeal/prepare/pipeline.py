@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from kneeal.data.manifest import some
 from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
 from kneeal.errors import UserError
-from kneeal.finder import WEIGHTS
-from kneeal.finder.landmarks import LandmarkSource
-from kneeal.finder.pose import KneePose
+from kneeal.localizer import WEIGHTS
+from kneeal.localizer.landmarks import LandmarkSource
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import Attempt, Tried, try_films
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work, make_worker, nothing
@@ -296,7 +296,7 @@ def _rejected(refusals: Sequence[Refusal]) -> str:
 def _weights_checksum(path: Path | None) -> str:
     if path is not None:
         return file_checksum(path)
-    with as_file(files("kneeal.finder").joinpath(WEIGHTS)) as shipped:
+    with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as shipped:
         return file_checksum(shipped)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.film_work import FilmResult
 
 _STYLE = """

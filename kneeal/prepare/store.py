@@ -14,7 +14,7 @@ import numpy as np
 
 from kneeal import __version__
 from kneeal.errors import UserError
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
 
 

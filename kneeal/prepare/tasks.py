@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kneeal.finder.landmarks import MarkedKnee
+from kneeal.localizer.landmarks import MarkedKnee
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
 from kneeal.data.pictures import to_png
 from kneeal.data.prepared import PreparedDataset, write_prepared
 from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
-from kneeal.finder.landmarks import LandmarkSource
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.landmarks import LandmarkSource
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.film_work import PrepareOptions
 from kneeal.prepare.generate import write_test_archive
 from kneeal.prepare.oai import plan_oai

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kneeal.finder import evaluate
+from kneeal.localizer.training import evaluate
 
 
 def test_it_prints_shares_of_good_and_of_faulty_films(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ import pytest
 from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
 from kneeal.films import FilmOptions, draw_film
-from kneeal.finder.detect import Finder
-from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
-from kneeal.finder.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
-from kneeal.finder.pose import KneePose, cut_patches, leaves_film
-from kneeal.finder.quality import judge
-from kneeal.finder.windows import cut_window, to_film, to_window
+from kneeal.localizer.detect import Finder
+from kneeal.localizer.findings import Findings, FoundKnee, FoundMarker
+from kneeal.localizer.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
+from kneeal.localizer.pose import KneePose, cut_patches, leaves_film
+from kneeal.localizer.quality import judge
+from kneeal.localizer.windows import cut_window, to_film, to_window
 
 RIGHT, LEFT = FoundKnee((120, 150), 2.0, 0.9, 0.0, 0.0), FoundKnee((280, 150), -2.0, 0.9, 0.0, 0.0)
 MARKS = (FoundMarker("R", (60, 90), 0.99),)

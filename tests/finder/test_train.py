@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from kneeal.films import FilmOptions, draw_film, draw_leg
-from kneeal.finder import letter_samples, train
-from kneeal.finder.letter_samples import SEEN, letter_windows
-from kneeal.finder.networks import MARKER_CLASSES
-from kneeal.finder.weights import load_networks, read_networks
+from kneeal.localizer.networks import MARKER_CLASSES
+from kneeal.localizer.training import letter_samples, train
+from kneeal.localizer.training.letter_samples import SEEN, letter_windows
+from kneeal.localizer.weights import load_networks, read_networks
 
 TINY = ["--films", "6", "--steps", "2", "3", "2"]
 

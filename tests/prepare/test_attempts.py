@@ -13,7 +13,7 @@ import pytest
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.films import FilmOptions, draw_film
-from kneeal.finder.landmarks import LandmarkSource
+from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, try_films
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.dicom_folder import plan_dicom

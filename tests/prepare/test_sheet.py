@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.film_work import FilmResult
 from kneeal.prepare.sheet import SheetFilm, write_sheet
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.pose import KneePose
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
 from kneeal.prepare.store import ResultStore

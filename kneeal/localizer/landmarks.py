@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
-from kneeal.finder.pose import SPINES_ABOVE_MM, KneePose
-from kneeal.finder.windows import to_film
+from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
+from kneeal.localizer.windows import to_film
 
 #: KNEEL's table: pixels of 0.3 mm, on a film padded by 100 of them on each side; nine tibial points from margin to
 #: margin, inside a box of 140 mm; in that box a left knee is mirrored.

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kneeal.errors import UserError
-from kneeal.finder import WEIGHTS
-from kneeal.finder.networks import CoarseNetwork, FineNetwork, MarkerNetwork
+from kneeal.localizer import WEIGHTS
+from kneeal.localizer.networks import CoarseNetwork, FineNetwork, MarkerNetwork
 
 #: The networks, in the order in which functions give them.
 NAMES = ("coarse", "fine", "marker")
@@ -36,7 +36,7 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
     """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions.
 
     Args:
-        path: Weights that ``kneeal.finder.train`` wrote; by default those that ship with the package.
+        path: Weights that ``kneeal.localizer.training.train`` wrote; by default those that ship with the package.
 
     Raises:
         UserError: They are no such weights.
@@ -64,12 +64,12 @@ def read_network(path: Path, name: str) -> nn.Module:
 
 def _read(path: Path | None, networks: Mapping[str, nn.Module]) -> None:
     try:
-        with (path or files("kneeal.finder").joinpath(WEIGHTS)).open("rb") as file:
+        with (path or files("kneeal.localizer").joinpath(WEIGHTS)).open("rb") as file:
             _fill(file, networks)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"the finder's weights {path or WEIGHTS} cannot be read ({error})",
-            "weights written by `python -m kneeal.finder.train`",
+            "weights written by `python -m kneeal.localizer.training.train`",
             "give other weights, or install the package again",
         ) from error
     for network in networks.values():

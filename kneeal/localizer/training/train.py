@@ -1,4 +1,4 @@
-"""Train the finder: ``python -m kneeal.finder.train --out finder.npz [--pictures DIR] [--work DIR]``.
+"""Train the finder: ``python -m kneeal.localizer.training.train --out finder.npz [--pictures DIR] [--work DIR]``.
 
 Films are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as well.
 Nobody has marked the plateau in these pictures, so that happens in two steps: a network that has seen synthetic
@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kneeal.films.legs import Pose, place_leg
-from kneeal.finder.fitting import Arrays, train_coarse, train_fine, train_marker
-from kneeal.finder.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
-from kneeal.finder.samples import collect, read_leg, real_pictures
-from kneeal.finder.weights import NAMES, read_network, read_networks, save_networks
-from kneeal.finder.windows import cut_window, stretch, to_film
+from kneeal.localizer.fitting import Arrays, train_coarse, train_fine, train_marker
+from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
+from kneeal.localizer.training.samples import collect, read_leg, real_pictures
+from kneeal.localizer.weights import NAMES, read_network, read_networks, save_networks
+from kneeal.localizer.windows import cut_window, stretch, to_film
 
 N = TypeVar("N", bound=nn.Module)
 #: Poses in which a picture is marked, and how far in mm the marks may scatter.
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m kneeal.finder.train", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m kneeal.localizer.training.train", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.npz)")
     parser.add_argument("--films", type=int, default=1600, help="films to compose")
     parser.add_argument("--pictures", type=Path, help="folder with pictures of single knees, 101 mm wide")

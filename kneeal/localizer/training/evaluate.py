@@ -1,4 +1,4 @@
-"""Measure the finder: ``python -m kneeal.finder.evaluate [--films 500] [--faulty 100] [--pictures DIR]``.
+"""Measure the finder: ``python -m kneeal.localizer.training.evaluate [--films 500] [--faulty 100] [--pictures DIR]``.
 
 Synthetic films know where their plateaus are. Real pictures do not: for films composed from them the reference is the
 median of the marks that the fine network gives the upright picture, alone on a plain film, in six poses, carried along
@@ -20,11 +20,11 @@ import torch
 from kneeal.data.patches import scale_intensities
 from kneeal.films import Film, FilmOptions, KneeOnFilm, compose_film, draw_film, scatter_poses
 from kneeal.films.bilateral import SIZES_MM
-from kneeal.finder.detect import Finder
-from kneeal.finder.findings import Findings
-from kneeal.finder.quality import judge
-from kneeal.finder.samples import read_leg, real_pictures
-from kneeal.finder.train import mark_pictures
+from kneeal.localizer.detect import Finder
+from kneeal.localizer.findings import Findings
+from kneeal.localizer.quality import judge
+from kneeal.localizer.training.samples import read_leg, real_pictures
+from kneeal.localizer.training.train import mark_pictures
 
 _MM_PER_PX = 0.4
 #: Number of the first patient with a faulty film.
@@ -43,7 +43,9 @@ FAULTS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compose films, look at them, print shares."""
-    parser = argparse.ArgumentParser(prog="python -m kneeal.finder.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m kneeal.localizer.training.evaluate", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--films", type=int, default=500, help="good films")
     parser.add_argument("--faulty", type=int, default=0, help="films of each fault: " + ", ".join(FAULTS))
     parser.add_argument("--seed", type=int, default=77, help="not one that the finder was trained with (9001, 9002)")

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
-from kneeal.finder.networks import (
+from kneeal.localizer.findings import Findings, FoundKnee, FoundMarker
+from kneeal.localizer.networks import (
     COARSE_MM,
     COARSE_STRIDE,
     FINE_MM,
@@ -26,8 +26,8 @@ from kneeal.finder.networks import (
     REPLACED,
     map_points,
 )
-from kneeal.finder.weights import load_networks
-from kneeal.finder.windows import cut_window, shrink, stretch, to_film
+from kneeal.localizer.weights import load_networks
+from kneeal.localizer.windows import cut_window, shrink, stretch, to_film
 
 Points = NDArray[np.float64]
 

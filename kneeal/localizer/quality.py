@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kneeal.finder.findings import Findings, FoundKnee, FoundMarker
-from kneeal.finder.pose import KneePose
+from kneeal.localizer.findings import Findings, FoundKnee, FoundMarker
+from kneeal.localizer.pose import KneePose
 
 #: How side markers count: `require` sets aside a film without one, `check` only one whose markers contradict,
 #: `ignore` does not look at them.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kneeal.finder.networks import (
+from kneeal.localizer.networks import (
     COARSE_STRIDE,
     FINE_MM,
     FINE_PX,
@@ -21,7 +21,7 @@ from kneeal.finder.networks import (
     MarkerNetwork,
     map_points,
 )
-from kneeal.finder.windows import stretch
+from kneeal.localizer.windows import stretch
 
 Arrays = dict[str, NDArray[Any]]
 _BLOB_PX = 2.0  # standard deviation of a target blob, in pixels of the coarse maps
@@ -54,9 +54,9 @@ def train_fine(
     """Train the network that marks the plateau.
 
     Args:
-        samples: See ``kneeal.finder.samples.collect``.
+        samples: See ``kneeal.localizer.training.samples.collect``.
         steps: Batches.
-        share: The windows to learn from and their points, as ``kneeal.finder.train.choose_plateaus`` gives them.
+        share: The windows to learn from and their points, as ``kneeal.localizer.training.train.choose_plateaus`` gives them.
         network: One to go on with.
     """
     network = network or FineNetwork()

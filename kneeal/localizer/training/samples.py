@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from kneeal.data.patches import scale_intensities
 from kneeal.films import Film, FilmOptions, Leg, Pose, compose_film, draw_leg, picture_leg, scatter_poses
 from kneeal.films.bilateral import SIZES_MM
-from kneeal.finder.letter_samples import SEEN, letter_windows
-from kneeal.finder.networks import (
+from kneeal.localizer.networks import (
     COARSE_MM,
     FINE_MM,
     FINE_PX,
@@ -24,7 +23,8 @@ from kneeal.finder.networks import (
     NO_KNEE,
     REPLACED,
 )
-from kneeal.finder.windows import cut_window, shrink, to_window
+from kneeal.localizer.training.letter_samples import SEEN, letter_windows
+from kneeal.localizer.windows import cut_window, shrink, to_window
 
 #: Coarse pictures are kept on a square canvas of this side.
 CANVAS_PX = 168

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from kneeal.films import Film
 from kneeal.films.markers import letter_mask, stamp
-from kneeal.finder.networks import MARKER_CLASSES, MARKER_MM, MARKER_PX
-from kneeal.finder.windows import cut_window
+from kneeal.localizer.networks import MARKER_CLASSES, MARKER_MM, MARKER_PX
+from kneeal.localizer.windows import cut_window
 from kneeal.radiograph.levels import HIGH_PERCENTILE, LOW_PERCENTILE
 
 #: How often each kind comes: the letters, their mirror images, other text, and the film as it is.

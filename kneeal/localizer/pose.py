@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import FIELD_MM, FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair
-from kneeal.finder.windows import cut_window, to_film
+from kneeal.localizer.windows import cut_window, to_film
 
 #: The knee region is 140 mm on a side.
 REGION_MM = 140.0
