@@ -1,1 +1,1 @@
-"""."""
+"""Training and evaluation of the localizer: development tools, not something that a user runs."""
