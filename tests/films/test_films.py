@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kneeal.films import FilmOptions, Leg, Pose, compose_film, draw_film, draw_leg, scatter_poses
-from kneeal.films.legs import place_leg
-from kneeal.films.markers import letter_mask, stamp
+from kneeal.data.synthetic.radiographs import FilmOptions, Leg, Pose, compose_film, draw_film, draw_leg, scatter_poses
+from kneeal.data.synthetic.radiographs.legs import place_leg
+from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
 
 COARSE = FilmOptions(mm_per_px=0.8)
 

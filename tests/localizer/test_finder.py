@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kneeal.data.patches import scale_intensities
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.errors import UserError
-from kneeal.films import FilmOptions, draw_film
 from kneeal.localizer.detect import Finder
 from kneeal.localizer.findings import Findings, FoundKnee, FoundMarker
 from kneeal.localizer.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.films import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, try_films
 from kneeal.prepare.corrections import Correction

@@ -16,7 +16,7 @@ import pytest
 from commands import done, kneeal, refused
 from pydicom.dataset import FileDataset
 
-from kneeal.films import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.prepare.generate import film_header, write_test_archive
 
 FILM = draw_film(0, 31, FilmOptions(mm_per_px=0.6))

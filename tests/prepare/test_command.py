@@ -11,7 +11,7 @@ from commands import done, refused
 from commands import kneeal as here
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.films import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.prepare.generate import film_header, write_test_archive
 
 

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from commands import done
 
-from kneeal.films import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.prepare.generate import film_header
 
 N = 24

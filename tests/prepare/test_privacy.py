@@ -15,7 +15,7 @@ from commands import kneeal
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from kneeal.films import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
 from kneeal.prepare.generate import film_header
 
 #: Every VR of text, and what is planted there: found by a search for one word each.

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from kneeal.data.patches import scale_intensities
-from kneeal.films import Film, FilmOptions, KneeOnFilm, compose_film, draw_film, scatter_poses
-from kneeal.films.bilateral import SIZES_MM
+from kneeal.data.synthetic.radiographs import Film, FilmOptions, KneeOnFilm, compose_film, draw_film, scatter_poses
+from kneeal.data.synthetic.radiographs.bilateral import SIZES_MM
 from kneeal.localizer.detect import Finder
 from kneeal.localizer.findings import Findings
 from kneeal.localizer.quality import judge

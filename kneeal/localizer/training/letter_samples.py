@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.films import Film
-from kneeal.films.markers import letter_mask, stamp
+from kneeal.data.synthetic.radiographs import Film
+from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
 from kneeal.localizer.networks import MARKER_CLASSES, MARKER_MM, MARKER_PX
 from kneeal.localizer.windows import cut_window
 from kneeal.radiograph.levels import HIGH_PERCENTILE, LOW_PERCENTILE

@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import scale_intensities
-from kneeal.films import Film, FilmOptions, Leg, Pose, compose_film, draw_leg, picture_leg, scatter_poses
-from kneeal.films.bilateral import SIZES_MM
+from kneeal.data.synthetic.radiographs import (
+    Film,
+    FilmOptions,
+    Leg,
+    Pose,
+    compose_film,
+    draw_leg,
+    picture_leg,
+    scatter_poses,
+)
+from kneeal.data.synthetic.radiographs.bilateral import SIZES_MM
 from kneeal.localizer.networks import (
     COARSE_MM,
     FINE_MM,

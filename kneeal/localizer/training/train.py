@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from kneeal.films.legs import Pose, place_leg
+from kneeal.data.synthetic.radiographs.legs import Pose, place_leg
 from kneeal.localizer.fitting import Arrays, train_coarse, train_fine, train_marker
 from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
 from kneeal.localizer.training.samples import collect, read_leg, real_pictures

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.films import FilmOptions, draw_film, draw_leg
+from kneeal.data.synthetic.radiographs import FilmOptions, draw_film, draw_leg
 from kneeal.localizer.networks import MARKER_CLASSES
 from kneeal.localizer.training import letter_samples, train
 from kneeal.localizer.training.letter_samples import SEEN, letter_windows

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.films.legs import Leg, Pose, draw_leg, place_leg
-from kneeal.films.markers import letter_mask, stamp
+from kneeal.data.synthetic.radiographs.legs import Leg, Pose, draw_leg, place_leg
+from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
 
 Grey = NDArray[np.float32]
 

@@ -5,8 +5,15 @@ To develop and test on, and to train the finder with. The knees come from ``knee
 
 from __future__ import annotations
 
-from kneeal.films.bilateral import Film, FilmOptions, KneeOnFilm, compose_film, draw_film, scatter_poses
-from kneeal.films.legs import Leg, Pose, draw_leg, picture_leg
+from kneeal.data.synthetic.radiographs.bilateral import (
+    Film,
+    FilmOptions,
+    KneeOnFilm,
+    compose_film,
+    draw_film,
+    scatter_poses,
+)
+from kneeal.data.synthetic.radiographs.legs import Leg, Pose, draw_leg, picture_leg
 
 __all__ = [
     "Film",
