@@ -23,7 +23,6 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.data.splits import Splits, make_splits
 from kneeal.data.views import Views
 from kneeal.errors import UserError
-from kneeal.learner import Learner
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
@@ -35,8 +34,9 @@ from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.posterior import WITH_DROPOUT, make_runner
 from kneeal.run_lock import LOCK
-from kneeal.runner import Devices, LightningRunner
 from kneeal.stopping import stop_rule
+from kneeal.training.learner import Learner
+from kneeal.training.lightning_runner import Devices, LightningRunner
 from kneeal.yaml_files import read_yaml
 
 CONFIG, RUN = "config.yaml", "run.json"

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from kneeal.config import RunConfig
 from kneeal.data.views import Views, resize
 from kneeal.loop.runner import Runner
-from kneeal.posteriors.augmented import AugmentedRunner, ViewedPatches
-from kneeal.posteriors.ensemble import EnsembleRunner
-from kneeal.posteriors.laplace import LaplaceRunner
-from kneeal.runner import LightningRunner
 from kneeal.seeds import derive_seed
+from kneeal.training.lightning_runner import LightningRunner
+from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
+from kneeal.training.posteriors.ensemble import EnsembleRunner
+from kneeal.training.posteriors.laplace import LaplaceRunner
 
 #: Posteriors that draw dropout masks, and so need a network with dropout.
 WITH_DROPOUT = ("mcd", "mcd_ensemble")

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeal.acquisition import Posterior
-from kneeal.learner import Learner, Predictor
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output, SiameseKneeNet
+from kneeal.training.learner import Learner, Predictor
 
 
 class Linear(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.metrics import balanced_accuracy, evaluate
+from kneeal.training.metrics import balanced_accuracy, evaluate
 
 
 def test_balanced_accuracy_is_the_mean_recall_over_the_grades_present() -> None:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from kneeal.data.datamodule import LoaderOptions, StoredPatches
 from kneeal.data.device_views import DeviceViews
-from kneeal.learner import Learner
 from kneeal.nn.compiled import Mode
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.runner import Devices, LightningRunner
+from kneeal.training.learner import Learner
+from kneeal.training.lightning_runner import Devices, LightningRunner
 
 
 @dataclass(frozen=True)

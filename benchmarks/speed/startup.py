@@ -16,7 +16,8 @@ _FIRST_STEP = """
 import sys, time
 start = float(sys.argv[1])
 from pytorch_lightning.callbacks import Callback
-from kneeal import cli, runner
+from kneeal import cli
+from kneeal.training import lightning_runner as runner
 began = time.time()
 class Stop(Callback):
     def on_train_start(self, *_): self.ends = []
@@ -33,7 +34,8 @@ cli.main()
 _ROUNDS = """
 import sys, time
 from pytorch_lightning.callbacks import Callback
-from kneeal import cli, runner
+from kneeal import cli
+from kneeal.training import lightning_runner as runner
 from kneeal.loop.folder import RunFolder
 written = []
 def clocks(): return time.perf_counter(), time.process_time()

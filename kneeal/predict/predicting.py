@@ -32,7 +32,7 @@ from kneeal.predict.model_file import (
     write_model,
 )
 from kneeal.predict.threshold import choose_threshold
-from kneeal.runner import load_network
+from kneeal.training.lightning_runner import load_network
 
 BATCH = 64
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeal.errors import UserError
-from kneeal.learner import Learner
 from kneeal.nn import ssl
 from kneeal.nn.network import Output, SiameseKneeNet
 from kneeal.nn.ssl import Method, Step
+from kneeal.training.learner import Learner
 
 
 class Scaled(nn.Module):

@@ -17,10 +17,10 @@ from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
-from kneeal.posteriors.augmented import AugmentedRunner, ViewedPatches
-from kneeal.posteriors.base import share_out
-from kneeal.posteriors.ensemble import EnsembleRunner
-from kneeal.posteriors.laplace import draw_last_layers
+from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
+from kneeal.training.posteriors.base import share_out
+from kneeal.training.posteriors.ensemble import EnsembleRunner
+from kneeal.training.posteriors.laplace import draw_last_layers
 
 TEST = {"t1": 0, "t2": 3, "t3": 1}
 IDS = POOL[:6]

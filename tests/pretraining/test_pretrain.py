@@ -13,8 +13,8 @@ from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.pretraining.methods import METHODS, make_objective
-from kneeal.pretraining.train import pretrain, write_weights
+from kneeal.training.objectives import METHODS, make_objective
+from kneeal.training.pretrain import pretrain, write_weights
 
 IDS = tuple(f"{k}_L" for k in range(17))
 SMALL = ["--set", "data.patch_size=8", "--set", "model.width=1", "--accelerator", "cpu"]

@@ -24,7 +24,7 @@ def test_a_calibrated_prediction_has_no_error_in_the_limit() -> None:
 
 def test_it_agrees_with_the_metric_of_a_round() -> None:
     torch = pytest.importorskip("torch")
-    from kneeal.metrics import evaluate
+    from kneeal.training.metrics import evaluate
 
     rng = np.random.default_rng(3)
     probs, kl = rng.dirichlet(np.ones(5), 300), rng.integers(0, 5, 300)

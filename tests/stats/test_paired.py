@@ -35,7 +35,7 @@ def test_balanced_accuracy_is_the_mean_recall_over_the_grades_present() -> None:
 
 def test_it_is_the_metric_of_the_package() -> None:
     torch = pytest.importorskip("torch")
-    from kneeal.metrics import evaluate
+    from kneeal.training.metrics import evaluate
 
     rng = np.random.default_rng(0)
     log_probs, kl = np.log(rng.dirichlet(np.ones(5), 200)), rng.integers(0, 4, 200)

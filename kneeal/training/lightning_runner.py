@@ -15,19 +15,19 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from kneeal.acquisition import Posterior, Predictions, measures
-from kneeal.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions, Patches
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
 from kneeal.errors import UserError
-from kneeal.learner import MONITOR, Learner, Predictor
 from kneeal.loop.events import FitProgress
 from kneeal.loop.folder import cannot_write, move_whole
 from kneeal.loop.runner import Evaluation, Needs
-from kneeal.metrics import evaluate
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
+from kneeal.training.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable
+from kneeal.training.learner import MONITOR, Learner, Predictor
+from kneeal.training.metrics import evaluate
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from kneeal.acquisition import Posterior, Predictions, measures
 from kneeal.loop.runner import Evaluation, Needs, Runner
-from kneeal.metrics import evaluate
 from kneeal.pool import PoolState
+from kneeal.training.metrics import evaluate
 
 
 class PosteriorRunner(ABC):

@@ -19,8 +19,8 @@ from kneeal.errors import UserError
 from kneeal.loop.folder import move_whole
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
-from kneeal.posteriors.base import PosteriorRunner, features_by, log_probs_of
 from kneeal.seeds import derive_seed
+from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of
 
 #: Draws of the last layer that are kept with a round.
 DRAWS = 200

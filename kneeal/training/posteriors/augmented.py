@@ -19,8 +19,8 @@ from torch import Tensor
 from kneeal.acquisition import Posterior
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
-from kneeal.posteriors.base import PosteriorRunner, features_by, log_probs_of
 from kneeal.seeds import derive_seed
+from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of
 
 
 class _Pairs(Protocol):

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
-from kneeal.metrics import balanced_accuracy
 from kneeal.nn.compiled import Mode, compiled
 from kneeal.nn.consistency import ConsistencyLoss, ramp_up
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
 from kneeal.nn.ssl import Method, Step
+from kneeal.training.metrics import balanced_accuracy
 
 #: The name under which the metric that chooses the best epoch is logged.
 MONITOR = "val/balanced_accuracy"

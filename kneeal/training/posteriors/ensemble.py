@@ -19,7 +19,7 @@ from kneeal.acquisition import Posterior
 from kneeal.errors import UserError
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
-from kneeal.posteriors.base import PosteriorRunner, features_by, log_probs_of, share_out
+from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of, share_out
 
 
 class EnsembleRunner(PosteriorRunner):

@@ -9,9 +9,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from kneeal.learner import Learner
 from kneeal.loop.events import FitProgress
 from kneeal.seeds import derive_seed
+from kneeal.training.learner import Learner
 
 
 class DeviceSeed(Callback):
