@@ -1,1 +1,0 @@
-"""Weights from knees without grades, by the methods and losses of lightly."""
