@@ -9,12 +9,12 @@ from typing import Any
 
 from kneeal import build
 from kneeal.config import RunConfig, resolve, validate
-from kneeal.console import Console
 from kneeal.errors import UserError
 from kneeal.exchange.answers import read_answers
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
 from kneeal.job import finish
+from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder

@@ -11,8 +11,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from kneeal import build
 from kneeal.config import RunConfig, flatten
-from kneeal.console import Console, NullConsole
 from kneeal.figures import draw_run_figures
+from kneeal.loggers.console import Console, NullConsole
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder, cannot_write
 from kneeal.loop.oracle import SimulatedOracle
@@ -59,7 +59,7 @@ def _run(config: RunConfig, cohort: build.Cohort, folder: RunFolder, oracle: Sim
         progress = console
         listeners.append(console)
     if writer and config.tracking.mode != "none":
-        from kneeal.tracking import WandbTracker
+        from kneeal.loggers.wandb import WandbTracker
 
         kind = "cr" if config.loss.consistency else "naive"
         listeners.append(

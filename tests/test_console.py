@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kneeal.console import LOG_EVERY, Console, count_progress
+from kneeal.loggers.console import LOG_EVERY, Console, count_progress
 from kneeal.loop.events import RoundReport
 
 REPORT = RoundReport(

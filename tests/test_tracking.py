@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from wandb_file import read_finished
 
+from kneeal.loggers.wandb import WandbTracker
 from kneeal.loop.events import RoundReport
-from kneeal.tracking import WandbTracker
 
 CONFIG = {"active.strategy": "mi_mcd", "seed": 4}
 

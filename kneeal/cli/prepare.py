@@ -28,8 +28,8 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
 ) -> None:
     """Write a prepared data set of synthetic knees."""
-    from kneeal.console import count_progress
     from kneeal.data.synthetic import write_synthetic
+    from kneeal.loggers.console import count_progress
 
     with count_progress(knees, "knees") as progress:
         write_synthetic(out, n_knees=knees, seed=seed, progress=progress)
@@ -54,7 +54,7 @@ def from_folder(
     test_split: Annotated[str | None, typer.Option(help="Split folder that is the test set.")] = None,
 ) -> None:
     """Prepare pictures of single knees that lie in folders by split and grade."""
-    from kneeal.console import count_progress
+    from kneeal.loggers.console import count_progress
     from kneeal.prepare import folder
 
     with count_progress(None, "knees") as progress:

@@ -138,10 +138,10 @@ def _prepare(
     work: Path | None,
     sheet_films: int,
 ) -> None:
-    from kneeal.console import count_progress
     from kneeal.errors import UserError
     from kneeal.localizer.landmarks import LandmarkSource
     from kneeal.localizer.quality import MARKER_RULES
+    from kneeal.loggers.console import count_progress
     from kneeal.prepare.corrections import read_corrections
     from kneeal.prepare.film_work import PrepareOptions
     from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive

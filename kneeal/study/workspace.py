@@ -6,8 +6,8 @@ from typing import Any
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.loggers.wandb import STEP, has_key
 from kneeal.study.grid import Study
-from kneeal.tracking import STEP, has_key
 
 #: Sections of the workspace: title, whether it is open, and the panels' metrics and titles.
 _SECTIONS = (
