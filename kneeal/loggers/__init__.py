@@ -1,1 +1,1 @@
-"""."""
+"""What listens to a run: the console and Weights & Biases."""
