@@ -18,8 +18,8 @@ from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
+from kneeal.loop.lock import lock_run
 from kneeal.process import set_up_process
-from kneeal.run_lock import lock_run
 from kneeal.yaml_files import read_yaml
 
 

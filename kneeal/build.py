@@ -26,15 +26,15 @@ from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
+from kneeal.loop.lock import LOCK
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
+from kneeal.loop.stopping import stop_rule
 from kneeal.networks import check_network, make_network
 from kneeal.nn import ssl
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.posterior import WITH_DROPOUT, make_runner
-from kneeal.run_lock import LOCK
-from kneeal.stopping import stop_rule
 from kneeal.training.learner import Learner
 from kneeal.training.lightning_runner import Devices, LightningRunner
 from kneeal.yaml_files import read_yaml

@@ -15,9 +15,9 @@ from kneeal.figures import draw_run_figures
 from kneeal.loggers.console import Console, NullConsole
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder, cannot_write
+from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.process import set_up_process
-from kneeal.run_lock import lock_run
 from kneeal.table import rounds_table
 
 

@@ -12,7 +12,7 @@ from commands import QUICK, done, kneeal, refused
 from knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
-from kneeal.run_lock import lock_run
+from kneeal.loop.lock import lock_run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from kneeal.config import validate
 from kneeal.errors import UserError
 from kneeal.loop.stop import Standing
-from kneeal.stopping import agreement, certain, gain, stabilizing, stop_rule, verdicts
+from kneeal.loop.stopping import agreement, certain, gain, stabilizing, stop_rule, verdicts
 
 
 def test_agreement_is_cohens_kappa() -> None:

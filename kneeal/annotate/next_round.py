@@ -15,8 +15,8 @@ from kneeal.asking import OpenRun, open_run, say_told
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import write_atomic
+from kneeal.loop.lock import lock_run
 from kneeal.process import set_up_process
-from kneeal.run_lock import lock_run
 
 
 class ProgressFile:

@@ -19,7 +19,7 @@ from kneeal.asking import open_run
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
 from kneeal.loop.folder import cannot_write, write_atomic
-from kneeal.run_lock import lock_run
+from kneeal.loop.lock import lock_run
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def stopping(
     window: Annotated[int, typer.Option(help="Rounds that agreement and gain are averaged over.")] = 3,
 ) -> None:
     """Report in which round a run could have stopped, and what that would have cost."""
-    from kneeal.stopping import verdicts
+    from kneeal.loop.stopping import verdicts
 
     for v in verdicts(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
         if v.round is None or v.cost is None:
