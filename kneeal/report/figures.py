@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kneeal.figures import COLOURS, GREY
+from kneeal.report.one_run import COLOURS, GREY
 from kneeal.report.queries import N_GRADES, grade_shares, overlap_matrix
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.tables import find_random, last

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal import __version__
-from kneeal.figures import GREY
 from kneeal.report.claims import Claim
+from kneeal.report.one_run import GREY
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, is_percent, metric_name
 from kneeal.stats.summary import summarize_at
