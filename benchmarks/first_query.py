@@ -27,8 +27,8 @@ def first_grades(
     from kneeal import around, build
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
+    from kneeal.jobs.process import set_up_process
     from kneeal.posterior import make_runner
-    from kneeal.process import set_up_process
     from kneeal.seeds import derive_seed
 
     set_up_process()

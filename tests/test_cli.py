@@ -204,9 +204,9 @@ def test_a_full_disk_loses_nothing_and_resumes(data: Path, tmp_path: Path) -> No
 
 def test_an_internal_error_keeps_its_traceback(data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, kneeal.job\n"
+        "import sys, kneeal.jobs.fit\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
-        "kneeal.job.run_fit = broken\n"
+        "kneeal.jobs.fit.run_fit = broken\n"
         "from kneeal.cli import main; sys.argv = ['kneeal', 'fit']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from kneeal.process import keep_freed_memory
+from kneeal.jobs.process import keep_freed_memory
 
 #: Page faults of taking and giving back some blocks of 64 MB, three times.
 FAULTS = """
 import resource, sys
 import torch
-from kneeal.process import keep_freed_memory
+from kneeal.jobs.process import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

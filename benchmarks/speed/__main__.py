@@ -35,8 +35,8 @@ import training
 from parts import Setting
 from timing import Row, machine
 
+from kneeal.jobs.process import set_up_process
 from kneeal.nn.compiled import Mode
-from kneeal.process import set_up_process
 
 #: Parts of the time that `--within` gives, about what each section takes on a GPU; none may take more.
 PARTS = {

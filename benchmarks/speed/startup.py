@@ -55,7 +55,7 @@ runner.LightningRunner._trainer = lambda self, callbacks, **o: make(self, [*call
 sys.argv = ["kneeal", *sys.argv[1:]]
 cli.main()
 """
-_IMPORTS = "import time; t = time.time(); import kneeal.job, kneeal.config; print('IMPORTS', time.time() - t)"
+_IMPORTS = "import time; t = time.time(); import kneeal.jobs.fit, kneeal.config; print('IMPORTS', time.time() - t)"
 
 
 def rows(*, accelerator: str, knees: int = 600, turns: int = 3) -> list[Row]:

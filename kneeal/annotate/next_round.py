@@ -11,12 +11,12 @@ from pathlib import Path
 from kneeal.annotate.rounds import PROGRESS
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
-from kneeal.asking import OpenRun, open_run, say_told
 from kneeal.errors import UserError
+from kneeal.jobs.ask import OpenRun, open_run, say_told
+from kneeal.jobs.process import set_up_process
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import write_atomic
 from kneeal.loop.lock import lock_run
-from kneeal.process import set_up_process
 
 
 class ProgressFile:

@@ -15,9 +15,9 @@ from kneeal.annotate.rounds import Rounds
 from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
-from kneeal.asking import open_run
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
+from kneeal.jobs.ask import open_run
 from kneeal.loop.folder import cannot_write, write_atomic
 from kneeal.loop.lock import lock_run
 

@@ -37,7 +37,7 @@ def ask(
         "compute.accelerator": accelerator,
     }
 
-    from kneeal.asking import run_ask
+    from kneeal.jobs.ask import run_ask
 
     run_ask(run, source=config, settings=settings or (), flags=flags, images=images, xlsx=xlsx)
 
@@ -63,6 +63,6 @@ def tell(
         tell_readings(run, data=data, close=close)
         return
 
-    from kneeal.asking import run_tell
+    from kneeal.jobs.ask import run_tell
 
     run_tell(run, answers, data=data, replace=replace, close=close)

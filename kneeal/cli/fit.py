@@ -42,6 +42,6 @@ def fit(
     }
     resolved = configuration.resolve(config, settings or (), flags)
 
-    from kneeal.job import run_fit
+    from kneeal.jobs.fit import run_fit
 
     run_fit(resolved, out, resume=resume)

@@ -33,6 +33,6 @@ def pretrain(
     flags = {"data.dir": None if data is None else str(data), "seed": seed, "compute.accelerator": accelerator}
     resolved = configuration.resolve(config, settings or (), flags)
 
-    from kneeal.pretrain_job import run_pretrain
+    from kneeal.jobs.pretrain import run_pretrain
 
     run_pretrain(resolved, out, method=method, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from kneeal import __version__, build, networks
 from kneeal.acquisition import measures
-from kneeal.asking import open_run
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
+from kneeal.jobs.ask import open_run
 from kneeal.loop.folder import CHECKPOINT, METRICS, write_atomic
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet

@@ -38,7 +38,7 @@ def run_cell(config: Path, out: Path, *, data: str | None = None) -> None:
     import torch
 
     from kneeal.config import resolve
-    from kneeal.job import run_fit
+    from kneeal.jobs.fit import run_fit
 
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -11,12 +11,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from kneeal import build
 from kneeal.config import RunConfig, flatten
+from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console, NullConsole
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder, cannot_write
 from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
-from kneeal.process import set_up_process
 from kneeal.report.one_run import draw_run_figures
 from kneeal.report.rounds_table import rounds_table
 

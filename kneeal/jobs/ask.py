@@ -13,13 +13,13 @@ from kneeal.errors import UserError
 from kneeal.exchange.answers import read_answers
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
-from kneeal.job import finish
+from kneeal.jobs.fit import finish
+from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
-from kneeal.process import set_up_process
 from kneeal.yaml_files import read_yaml
 
 

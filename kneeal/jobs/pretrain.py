@@ -12,8 +12,8 @@ from kneeal.config import RunConfig
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
+from kneeal.jobs.process import keep_freed_memory
 from kneeal.networks import check_network, make_network
-from kneeal.process import keep_freed_memory
 from kneeal.seeds import derive_seed
 from kneeal.training.objectives import make_objective
 from kneeal.training.pretrain import pretrain, write_weights
