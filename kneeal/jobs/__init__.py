@@ -1,1 +1,1 @@
-"""."""
+"""What a command does, once its arguments are read."""
