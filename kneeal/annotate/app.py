@@ -22,7 +22,7 @@ from kneeal.annotate.said_errors import say_errors
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
 from kneeal.annotate.shown import Shown
 from kneeal.annotate.store import Store
-from kneeal.data.pictures import KneePicture, to_png
+from kneeal.exchange.knee_picture import KneePicture, to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS
 

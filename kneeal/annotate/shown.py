@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kneeal.data.pictures import Box, KneePicture
+from kneeal.exchange.knee_picture import Box, KneePicture
 from kneeal.exchange.pictures import Pictures
 
 

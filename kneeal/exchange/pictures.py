@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kneeal.data.pictures import KneePicture, patch_boxes, read_picture, side_by_side
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
+from kneeal.exchange.knee_picture import KneePicture, patch_boxes, read_picture, side_by_side
 from kneeal.localizer.pose import KneePose, cut_region
 from kneeal.prepare.folder import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph.reader import ReadOptions, read_radiograph

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kneeal.data.grades import N_GRADES
-from kneeal.data.pictures import to_png
 from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, _openpyxl
+from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.loop.folder import cannot_write, write_atomic
 from kneeal.loop.query import Query

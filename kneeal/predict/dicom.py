@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from kneeal import __version__
 from kneeal.data.grades import N_GRADES
-from kneeal.data.pictures import KneePicture
 from kneeal.errors import UserError
+from kneeal.exchange.knee_picture import KneePicture
 from kneeal.predict.model_file import Card
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom

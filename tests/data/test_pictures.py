@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kneeal.data.patches import MM_PER_PX, cut_patch_pair
-from kneeal.data.pictures import Box, patch_boxes, read_picture, side_by_side, to_png
 from kneeal.errors import UserError
+from kneeal.exchange.knee_picture import Box, patch_boxes, read_picture, side_by_side, to_png
 from kneeal.prepare.generate import film_header
 
 

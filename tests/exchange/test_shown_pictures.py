@@ -9,8 +9,8 @@ import pytest
 from knees import pairs, table
 
 from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
-from kneeal.data.pictures import to_png
 from kneeal.data.prepared import PreparedDataset, write_prepared
+from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
