@@ -24,11 +24,13 @@ def first_grades(
     data: Path, name: str, *, seeds: int, knees: int, init: Path | None, settings: Sequence[str] = ()
 ) -> Iterator[list[int]]:
     """The grades of the first query of each seed, exactly the query that `kneeal fit` would make."""
-    from kneeal import around, build
+    from kneeal.build.dataset import divide
+    from kneeal.build.loop import build_runner
+    from kneeal.build.posterior import make_runner
+    from kneeal.build.selection import first_query
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
     from kneeal.jobs.process import set_up_process
-    from kneeal.posterior import make_runner
     from kneeal.seeds import derive_seed
 
     set_up_process()
@@ -42,9 +44,9 @@ def first_grades(
             "training.init": init and str(init),
         }
         config = resolve(None, settings, flags)
-        cohort = build.divide(config, dataset)
-        runner = make_runner(config, lambda c, cohort=cohort: build.build_runner(c, cohort))  # type: ignore[misc]
-        ask = around.first_query(config, cohort, runner, knees)
+        cohort = divide(config, dataset)
+        runner = make_runner(config, lambda c, cohort=cohort: build_runner(c, cohort))  # type: ignore[misc]
+        ask = first_query(config, cohort, runner, knees)
         query = ask(cohort.splits.train, knees, derive_seed(seed, "first query"))
         yield [cohort.grades[i] for i in query]
 

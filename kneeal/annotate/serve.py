@@ -17,7 +17,7 @@ from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.jobs.ask import open_run
+from kneeal.jobs.open_run import open_run
 from kneeal.loop.folder import cannot_write, write_atomic
 from kneeal.loop.lock import lock_run
 

@@ -3,85 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kneeal import build
-from kneeal.config import RunConfig, resolve, validate
-from kneeal.errors import UserError
+from kneeal.build.run_folder import CONFIG
 from kneeal.exchange.answers import read_answers
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
 from kneeal.jobs.fit import finish
+from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.events import FitProgress, LoopListener
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
-from kneeal.yaml_files import read_yaml
-
-
-@dataclass(frozen=True)
-class OpenRun:
-    """A run and its data."""
-
-    path: Path
-    config: RunConfig
-    cohort: build.Cohort
-    folder: RunFolder
-
-    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
-        """The loop, where the folder says it is."""
-        return build.build_loop(self.config, self.cohort, self.folder, listeners=listeners, progress=progress)
-
-    def query_folder(self, loop: ActiveLearningLoop) -> Path:
-        """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
-        return self.path / "ask" / self.folder.place(loop.state).name
-
-
-def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
-    """Open a run that is there.
-
-    Args:
-        run: The run folder.
-        data: The data set, where it has moved.
-
-    Raises:
-        UserError: There is no run, or the data set is another one.
-    """
-    if not (run / build.CONFIG).is_file():
-        raise UserError(
-            f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
-        )
-    tree = read_yaml(run / build.CONFIG)
-    if data is not None:
-        tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
-    config = validate(tree)
-    cohort = build.open_cohort(config)
-    return OpenRun(run, config, cohort, build.open_run(run, config, cohort, resume=True))
-
-
-def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> OpenRun:
-    """Begin a run, or open the one that is there if it has the same settings.
-
-    Args:
-        run: The run folder.
-        source: A configuration file or name.
-        settings: `section.key=value`.
-        flags: Dotted key to value; None means that the flag was not given.
-
-    Raises:
-        UserError: The settings or the data set are wrong, or the run there has others.
-    """
-    config = resolve(source, settings, flags)
-    if config.data.dir is not None:
-        # A run waits for weeks, and may be taken up from another folder.
-        config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
-    cohort = build.open_cohort(config)
-    build.build_loop(config, cohort, RunFolder(run, writer=False))  # refuses wrong settings before anything is written
-    return OpenRun(run, config, cohort, build.open_run(run, config, cohort, resume=True))
 
 
 def run_ask(
@@ -108,7 +42,7 @@ def run_ask(
     """
     set_up_process()
     given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
-    if (run / build.CONFIG).is_file() and not (source or settings or given):
+    if (run / CONFIG).is_file() and not (source or settings or given):
         data = flags.get("data.dir")
         opened = open_run(run, data=None if data is None else Path(data))
     else:
@@ -168,7 +102,3 @@ def say_told(
     else:
         print(f"{len(loop.missing)} knees are still to be answered: {', '.join(loop.missing[:5])}"
               + (" ..." if len(loop.missing) > 5 else ""))  # fmt: skip
-
-
-def _absolute(config: RunConfig) -> str:
-    return str(Path(config.data.dir or "").resolve())

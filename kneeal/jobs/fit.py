@@ -9,7 +9,10 @@ from pathlib import Path
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 
-from kneeal import build
+from kneeal.build.dataset import Cohort, open_cohort
+from kneeal.build.loop import build_loop, build_oracle
+from kneeal.build.run_folder import default_out, open_run_folder, run_id
+from kneeal.build.selection import make_strategies
 from kneeal.config import RunConfig, flatten
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console, NullConsole
@@ -40,17 +43,17 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
     writer = getattr(rank_zero_only, "rank", 0) in (0, None)
-    cohort = build.open_cohort(config)
-    oracle = build.build_oracle(cohort)
-    build.make_strategies(config)
-    out = out or build.default_out(config)
-    folder = build.open_run(out, config, cohort, resume=resume, writer=writer)
+    cohort = open_cohort(config)
+    oracle = build_oracle(cohort)
+    make_strategies(config)
+    out = out or default_out(config)
+    folder = open_run_folder(out, config, cohort, resume=resume, writer=writer)
     with lock_run(out) if writer else nullcontext():
         _run(config, cohort, folder, oracle, writer=writer)
     return out
 
 
-def _run(config: RunConfig, cohort: build.Cohort, folder: RunFolder, oracle: SimulatedOracle, *, writer: bool) -> None:
+def _run(config: RunConfig, cohort: Cohort, folder: RunFolder, oracle: SimulatedOracle, *, writer: bool) -> None:
     """The loop with whoever listens, to the end."""
     listeners: list[LoopListener] = []
     progress: FitProgress = NullConsole()
@@ -71,11 +74,11 @@ def _run(config: RunConfig, cohort: build.Cohort, folder: RunFolder, oracle: Sim
                 group=config.tracking.group or f"{config.active.strategy}-{kind}",
                 job_type=config.tracking.job_type,
                 tags=config.tracking.tags,
-                run_id=build.run_id(config, cohort),
+                run_id=run_id(config, cohort),
                 thumbnail=cohort.thumbnail,
             )
         )
-    loop = build.build_loop(config, cohort, folder, listeners=listeners, progress=progress)
+    loop = build_loop(config, cohort, folder, listeners=listeners, progress=progress)
     if writer:
         _say_what(config, cohort, folder.path)
         finished = loop.finished_rounds()
@@ -105,7 +108,7 @@ def finish(out: Path) -> None:
         print(f"figure: {path}")
 
 
-def _say_what(config: RunConfig, cohort: build.Cohort, out: Path) -> None:
+def _say_what(config: RunConfig, cohort: Cohort, out: Path) -> None:
     splits = cohort.splits
     kind = "with" if config.loss.consistency else "without"
     print(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from kneeal import build
+from kneeal.build.dataset import open_cohort
+from kneeal.build.network import check_network, make_network
 from kneeal.config import RunConfig
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
 from kneeal.jobs.process import keep_freed_memory
-from kneeal.networks import check_network, make_network
 from kneeal.seeds import derive_seed
 from kneeal.training.objectives import make_objective
 from kneeal.training.pretrain import pretrain, write_weights
@@ -42,7 +42,7 @@ def run_pretrain(
     check_network(config)
     network = make_network(config)
     objective = make_objective(method, network.classifier.in_features)
-    cohort = build.open_cohort(config)
+    cohort = open_cohort(config)
     ids = tuple(cohort.splits.train)
     size, device = config.data.patch_size, _device(config.compute.accelerator)
     print(f"{method} on {len(ids)} knees without their grades, {epochs} epochs, on {device}", file=sys.stderr)

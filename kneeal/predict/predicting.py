@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kneeal import __version__, build, networks
+from kneeal import __version__
 from kneeal.acquisition import measures
+from kneeal.build.dataset import fingerprint
+from kneeal.build.network import arguments, bare_network
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
-from kneeal.jobs.ask import open_run
+from kneeal.jobs.open_run import open_run
 from kneeal.loop.folder import CHECKPOINT, METRICS, write_atomic
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
@@ -119,7 +121,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     state = opened.folder.read_json(done[-1] / "state.json")
     row = opened.folder.read_json(done[-1] / METRICS)["row"]
     # Neither model.weights nor training.init: the checkpoint has all weights, and those files may be gone.
-    network = networks.bare_network(opened.config)
+    network = bare_network(opened.config)
     load_network(network, done[-1] / CHECKPOINT)
     dataset, val = opened.cohort.dataset, opened.cohort.splits.val
     size = opened.config.data.patch_size
@@ -130,11 +132,11 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     config = opened.config
     card = Card(
         kneeal=__version__,
-        network=networks.arguments(config),
+        network=arguments(config),
         patch_size=size,
         preparation=preparation_of(dataset.info),
         trained_on={
-            "dataset": build.fingerprint(dataset.info),
+            "dataset": fingerprint(dataset.info),
             "knees": len(labeled),
             "patients": len({dataset.manifest.patients[i] for i in labeled}),
             "grades": {str(grade): n for grade, n in sorted(Counter(labeled.values()).items())},

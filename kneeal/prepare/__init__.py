@@ -1,1 +1,1 @@
-"""."""
+"""From an archive of radiographs and its tables to a prepared data set."""

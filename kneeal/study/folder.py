@@ -99,7 +99,7 @@ def check_data(study: Study) -> None:
     Raises:
         UserError: It is not there, or cannot be read or divided.
     """
-    from kneeal.build import open_cohort
+    from kneeal.build.dataset import open_cohort
 
     folder = StudyFolder(study.out)
     needed = {cell.config.data.dir: cell for cell in study.cells if folder.status(cell).state != "finished"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from kneeal.build.network import load_backbone
 from kneeal.errors import UserError
-from kneeal.networks import load_backbone
 from kneeal.nn.backbones import OWN, Backbone, check_side, published_weights
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kneeal.data.synthetic.radiographs.legs import Pose, place_leg
-from kneeal.localizer.fitting import Arrays, train_coarse, train_fine, train_marker
 from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
+from kneeal.localizer.training.fitting import Arrays, train_coarse, train_fine, train_marker
 from kneeal.localizer.training.samples import collect, read_leg, real_pictures
 from kneeal.localizer.weights import NAMES, read_network, read_networks, save_networks
 from kneeal.localizer.windows import cut_window, stretch, to_film

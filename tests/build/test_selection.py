@@ -8,8 +8,9 @@ import pytest
 import torch
 from knees import pairs, table
 
-from kneeal import around, networks
 from kneeal.acquisition import get
+from kneeal.build.network import make_network
+from kneeal.build.selection import constrain, first_query
 from kneeal.config import validate
 from kneeal.data.manifest import check_manifest
 from kneeal.errors import UserError
@@ -21,7 +22,7 @@ COHORT = SimpleNamespace(dataset=DATASET, splits=SimpleNamespace(train=MANIFEST.
 
 
 def test_constraints_read_the_manifest_and_never_the_id() -> None:
-    strategy = around.constrain(
+    strategy = constrain(
         get("random"),
         [{"name": "max_per_group", "by": "patient_id"}, {"name": "exclude", "by": "site", "values": ["A"]}],
         MANIFEST,
@@ -48,17 +49,17 @@ def test_constraints_read_the_manifest_and_never_the_id() -> None:
 )
 def test_wrong_settings_are_said(setting: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        around.constrain(get("random"), [setting], MANIFEST, MANIFEST.ids, 40)
+        constrain(get("random"), [setting], MANIFEST, MANIFEST.ids, 40)
 
 
 def test_the_first_query_is_random_unless_asked_otherwise() -> None:
-    assert around.first_query(validate({}), COHORT, None, 20) is random_first_query  # type: ignore[arg-type]
+    assert first_query(validate({}), COHORT, None, 20) is random_first_query  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["typiclust", "probcover", "kmeans", "coreset"])
 def test_a_first_query_on_pixels_repeats(name: str) -> None:
     config = validate({"active": {"first_query": name, "first_features": "pixels", "budget": 60}})
-    ask = around.first_query(config, COHORT, None, 20)  # type: ignore[arg-type]
+    ask = first_query(config, COHORT, None, 20)  # type: ignore[arg-type]
     first = ask(MANIFEST.ids, 9, 3)
     assert len(set(first)) == 9
     assert ask(MANIFEST.ids, 9, 3) == first
@@ -66,20 +67,20 @@ def test_a_first_query_on_pixels_repeats(name: str) -> None:
 
 def test_a_first_query_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(UserError, match="needs predictions"):
-        around.first_query(validate({"active": {"first_query": "badge"}}), COHORT, None, 20)  # type: ignore[arg-type]
+        first_query(validate({"active": {"first_query": "badge"}}), COHORT, None, 20)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="without weights"):
-        around.first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None, 20)  # type: ignore[arg-type]
+        first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None, 20)  # type: ignore[arg-type]
 
 
 def test_init_gives_the_branch_and_leaves_the_classifier(tmp_path: Path) -> None:
     small = {"model": {"width": 2}}
-    source = networks.make_network(validate(small))
+    source = make_network(validate(small))
     path = tmp_path / "start.ckpt"
     torch.save({"state_dict": {f"network.{n}": w for n, w in source.state_dict().items()}}, path)
-    network = networks.make_network(validate({**small, "training": {"init": str(path)}}))
+    network = make_network(validate({**small, "training": {"init": str(path)}}))
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, source.state_dict()[name]) == name.startswith("branch"), name
     for wrong in ({"model": {"width": 4}}, small):
         file = path if wrong is not small else tmp_path / "none.ckpt"
         with pytest.raises(UserError, match=r"training\.init"):
-            networks.make_network(validate({**wrong, "training": {"init": str(file)}}))
+            make_network(validate({**wrong, "training": {"init": str(file)}}))

@@ -56,7 +56,7 @@ def train_fine(
     Args:
         samples: See ``kneeal.localizer.training.samples.collect``.
         steps: Batches.
-        share: The windows to learn from and their points, as ``kneeal.localizer.training.train.choose_plateaus`` gives them.
+        share: The windows to learn from and their points, as ``training.train.choose_plateaus`` gives them.
         network: One to go on with.
     """
     network = network or FineNetwork()

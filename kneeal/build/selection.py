@@ -1,4 +1,4 @@
-"""What a configuration puts around a strategy: constraints on its queries, and who makes the first one."""
+"""From `active.*` to strategies, their schedule, constraints on queries, and the first query."""
 
 from __future__ import annotations
 
@@ -13,15 +13,32 @@ from torch import Tensor
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.acquisition.constraints import Constrained, Constraint, Mixed, constraints
+from kneeal.build.dataset import Cohort
 from kneeal.config import RunConfig
 from kneeal.data.manifest import Manifest
+from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import resize
 from kneeal.errors import UserError
-from kneeal.loop.query import FirstQuery, random_first_query
+from kneeal.loop.query import FirstQuery, Schedule, random_first_query
 from kneeal.loop.runner import Needs, Runner
 
 #: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
 PIXELS = 16
+
+
+def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
+    """The strategy that selects queries and, where it is another, the one that chooses the pseudo pool."""
+    active = config.active
+    strategy = acquisition.get(active.strategy, **active.options)
+    pseudo = None if active.pseudo_by in ("strategy", active.strategy) else acquisition.get(active.pseudo_by)
+    return strategy, pseudo if config.loss.consistency else None
+
+
+def make_schedule(config: RunConfig, n_pool: int) -> Schedule:
+    """How many labels to ask for, with `all` resolved to the `n_pool` training knees."""
+    n_init, budget = (n_pool if n == "all" else n for n in (config.active.n_init, config.active.budget))
+    # A first query of the whole pool leaves no other query, whatever its size would be.
+    return Schedule(n_init, min(config.active.n_query, n_pool) if n_init == n_pool else config.active.n_query, budget)
 
 
 def constrain(
@@ -93,12 +110,12 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
         ) from error
 
 
-def first_query(config: RunConfig, cohort: Any, runner: Runner, budget: int) -> FirstQuery:
+def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) -> FirstQuery:
     """Who makes the first query: the configured strategy, under the configured constraints.
 
     Args:
         config: The resolved configuration.
-        cohort: Data set and division, see `kneeal.build.Cohort`.
+        cohort: Data set and division, see `kneeal.build.dataset.Cohort`.
         runner: Computes features with the initial weights.
         budget: Labeled knees at the end.
 
@@ -138,7 +155,7 @@ def first_query(config: RunConfig, cohort: Any, runner: Runner, budget: int) -> 
     return ask
 
 
-def pixel_features(dataset: Any, ids: Sequence[str]) -> Tensor:
+def pixel_features(dataset: PreparedDataset, ids: Sequence[str]) -> Tensor:
     """Both patches of each knee, reduced to 16 px: [N, 512], brightness and contrast of each knee removed."""
     rows = [resize(dataset.patches[dataset.row[i]], PIXELS).reshape(-1) for i in ids]
     features = torch.from_numpy(np.stack(rows)).float()

@@ -9,7 +9,7 @@ import torch
 from commands import QUICK, done, kneeal, refused
 from knees import table
 
-from kneeal import networks
+from kneeal.build.network import bare_network, make_network
 from kneeal.config import validate
 from kneeal.data.prepared import write_prepared
 from kneeal.predict.model_file import read_model
@@ -27,7 +27,7 @@ def dataset(path: Path) -> Path:
 def test_fit_export_predict_and_init_with_resnet18(tmp_path: Path) -> None:
     data, run, model = dataset(tmp_path / "data"), tmp_path / "run", tmp_path / "m.safetensors"
     config = validate({"model": {"backbone": "resnet18"}})
-    first = networks.bare_network(config).branch.model.state_dict()
+    first = bare_network(config).branch.model.state_dict()
     torch.save(first, tmp_path / "first.pth")
     weights = ("--set", f"model.weights={tmp_path / 'first.pth'}")
     done("fit", "--data", data, "--out", run, "--strategy", "mi_mcd", *QUICK, *RESNET, *weights)
@@ -42,9 +42,7 @@ def test_fit_export_predict_and_init_with_resnet18(tmp_path: Path) -> None:
     assert "weights" not in read_model(model)[1].network and read_model(model)[1].network["backbone"] == "resnet18"
     done("predict", model, "--data", data, "--out", tmp_path / "predictions")
     assert len((tmp_path / "predictions/predictions.csv").read_text().splitlines()) == 41
-    network = networks.make_network(
-        validate({"model": {"backbone": "resnet18"}, "training": {"init": str(checkpoint)}})
-    )
+    network = make_network(validate({"model": {"backbone": "resnet18"}, "training": {"init": str(checkpoint)}}))
     assert all(torch.equal(w, saved[f"network.branch.{name}"]) for name, w in network.branch.state_dict().items())
 
 

@@ -1,0 +1,1 @@
+"""THE place that turns a configuration into objects; below it, nobody sees a configuration."""

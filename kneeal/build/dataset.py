@@ -1,0 +1,68 @@
+"""From `data.*` to a data set with its split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.config import RunConfig
+from kneeal.data.prepared import PreparedDataset
+from kneeal.data.splits import Splits, make_splits
+from kneeal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A data set with its division and the grades that only the oracle may see."""
+
+    dataset: PreparedDataset
+    splits: Splits
+    grades: Mapping[str, int]
+
+    def thumbnail(self, knee_id: str) -> NDArray[np.uint8]:
+        """Both patches of a knee side by side, uint8 [H, 2 H]."""
+        return np.concatenate(list(self.dataset.patches[self.dataset.row[knee_id]]), axis=1)
+
+
+def open_cohort(config: RunConfig) -> Cohort:
+    """Open the data set and divide it.
+
+    Raises:
+        UserError: There is no data set, or it cannot be divided as the configuration says.
+    """
+    if config.data.dir is None:
+        raise UserError(
+            "no data set",
+            "the folder of a prepared data set",
+            "give --data DIR; `kneeal demo-data --out demo-data` writes a synthetic one, `kneeal prepare` a real one",
+        )
+    return divide(config, PreparedDataset.open(Path(config.data.dir)))
+
+
+def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
+    """A data set with the division that the configuration asks for.
+
+    Raises:
+        UserError: It cannot be divided so.
+    """
+    given = set(dataset.manifest.given_splits.values())
+    seed = config.seed if config.data.split_seed is None else config.data.split_seed
+    splits = make_splits(
+        dataset.manifest,
+        test_site=None if "test" in given else config.data.test_site,
+        val_fraction=config.data.val_fraction,
+        seed=seed,
+    )
+    return Cohort(dataset, splits, dataset.manifest.kl)
+
+
+def fingerprint(info: Mapping[str, Any]) -> str:
+    """What identifies a data set, whatever folder it lies in."""
+    return hashlib.sha256(json.dumps(info["checksums"], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,81 @@
+"""From a configuration to the folder of its run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from kneeal import __version__
+from kneeal.build.dataset import Cohort, fingerprint
+from kneeal.config import RunConfig, identity, to_yaml, validate
+from kneeal.errors import UserError
+from kneeal.loop.folder import RunFolder
+from kneeal.loop.lock import LOCK
+from kneeal.yaml_files import read_yaml
+
+CONFIG, RUN = "config.yaml", "run.json"
+
+
+def default_out(config: RunConfig) -> Path:
+    """The folder of a run that was given none: a function of the configuration, never of the time."""
+    kind = "cr" if config.loss.consistency else "naive"
+    text = json.dumps([identity(config), config.data.dir and str(Path(config.data.dir).resolve())], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Path("runs") / f"{config.active.strategy}-{kind}-seed{config.seed}-{digest}"
+
+
+def run_id(config: RunConfig, cohort: Cohort) -> str:
+    """A name for a run that is the same for the same configuration and data."""
+    text = json.dumps([identity(config), fingerprint(cohort.dataset.info)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunFolder:
+    """Begin a run folder, or go on with one of the same configuration and data.
+
+    A folder that holds nothing but a configuration is as good as new: its run was refused before it began.
+
+    Args:
+        out: The folder.
+        config: The resolved configuration.
+        cohort: The data.
+        resume: Whether to go on with a run that is there.
+        writer: Whether this process writes.
+
+    Raises:
+        UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
+    """
+    folder = RunFolder(out, writer=writer)
+    occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
+    if (out / CONFIG).is_file() and occupied:
+        if writer and not resume:
+            raise UserError(
+                f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
+            )
+        _refuse_other_run(out, config, cohort)
+    elif occupied:
+        raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
+    folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
+    folder.write_text(out / CONFIG, to_yaml(config))
+    return folder
+
+
+def _refuse_other_run(out: Path, config: RunConfig, cohort: Cohort) -> None:
+    before, now = identity(validate(read_yaml(out / CONFIG))), identity(config)
+    differing = [
+        f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]
+    ]
+    if differing:
+        raise UserError(
+            f"{out} belongs to another configuration: {', '.join(differing)}",
+            "the configuration that the run was started with",
+            "give the same options, or another --out",
+        )
+    made_of = json.loads((out / RUN).read_text(encoding="utf-8"))["dataset"] if (out / RUN).is_file() else None
+    if made_of not in (None, fingerprint(cohort.dataset.info)):
+        raise UserError(
+            f"{out} belongs to another data set than {config.data.dir}",
+            "the data set that the run was started with",
+            "give the same --data, or another --out",
+        )

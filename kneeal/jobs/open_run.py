@@ -1,0 +1,83 @@
+"""A run and its data, opened: for every command that works on a run that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kneeal.build.dataset import Cohort, open_cohort
+from kneeal.build.loop import build_loop
+from kneeal.build.run_folder import CONFIG, open_run_folder
+from kneeal.config import RunConfig, resolve, validate
+from kneeal.errors import UserError
+from kneeal.loop.active import ActiveLearningLoop
+from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.folder import RunFolder
+from kneeal.yaml_files import read_yaml
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run and its data."""
+
+    path: Path
+    config: RunConfig
+    cohort: Cohort
+    folder: RunFolder
+
+    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
+        """The loop, where the folder says it is."""
+        return build_loop(self.config, self.cohort, self.folder, listeners=listeners, progress=progress)
+
+    def query_folder(self, loop: ActiveLearningLoop) -> Path:
+        """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
+        return self.path / "ask" / self.folder.place(loop.state).name
+
+
+def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
+    """Open a run that is there.
+
+    Args:
+        run: The run folder.
+        data: The data set, where it has moved.
+
+    Raises:
+        UserError: There is no run, or the data set is another one.
+    """
+    if not (run / CONFIG).is_file():
+        raise UserError(
+            f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
+        )
+    tree = read_yaml(run / CONFIG)
+    if data is not None:
+        tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
+    config = validate(tree)
+    cohort = open_cohort(config)
+    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
+
+
+def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> OpenRun:
+    """Begin a run, or open the one that is there if it has the same settings.
+
+    Args:
+        run: The run folder.
+        source: A configuration file or name.
+        settings: `section.key=value`.
+        flags: Dotted key to value; None means that the flag was not given.
+
+    Raises:
+        UserError: The settings or the data set are wrong, or the run there has others.
+    """
+    config = resolve(source, settings, flags)
+    if config.data.dir is not None:
+        # A run waits for weeks, and may be taken up from another folder.
+        config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
+    cohort = open_cohort(config)
+    build_loop(config, cohort, RunFolder(run, writer=False))  # refuses wrong settings before anything is written
+    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
+
+
+def _absolute(config: RunConfig) -> str:
+    return str(Path(config.data.dir or "").resolve())
