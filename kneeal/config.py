@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from kneeal.errors import UserError
-from kneeal.yaml_files import parse_yaml, read_yaml
+from kneeal.files import parse_yaml, read_yaml
 
 
 class _Section(BaseModel):

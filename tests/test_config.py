@@ -7,7 +7,7 @@ import pytest
 
 from kneeal.config import RunConfig, config_names, flatten, identity, resolve, to_yaml, validate
 from kneeal.errors import UserError
-from kneeal.yaml_files import parse_yaml
+from kneeal.files import parse_yaml
 
 
 def test_defaults_are_the_paper() -> None:

@@ -12,11 +12,11 @@ from kneeal.annotate.rounds import PROGRESS
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
 from kneeal.errors import UserError
+from kneeal.files import write_atomic
 from kneeal.jobs.ask import say_told
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.folder import write_atomic
 from kneeal.loop.lock import lock_run
 
 

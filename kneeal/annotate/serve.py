@@ -17,8 +17,8 @@ from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
+from kneeal.files import cannot_write, write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.loop.folder import cannot_write, write_atomic
 from kneeal.loop.lock import lock_run
 
 

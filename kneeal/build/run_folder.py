@@ -10,9 +10,9 @@ from kneeal import __version__
 from kneeal.build.dataset import Cohort, fingerprint
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.errors import UserError
+from kneeal.files import read_yaml
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import LOCK
-from kneeal.yaml_files import read_yaml
 
 CONFIG, RUN = "config.yaml", "run.json"
 

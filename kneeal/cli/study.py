@@ -90,7 +90,7 @@ def sweep(
     settings: Settings = None,
 ) -> None:
     """Write a W&B sweep that runs the same grid under W&B's own agent."""
-    from kneeal.loop.folder import write_atomic
+    from kneeal.files import write_atomic
     from kneeal.study.single import sweep_yaml
 
     read = _read(config, data, out, settings)

@@ -15,7 +15,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, _openpyxl
 from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
-from kneeal.loop.folder import cannot_write, write_atomic
+from kneeal.files import cannot_write, write_atomic
 from kneeal.loop.query import Query
 
 #: Why a knee cannot be graded; the same list in every front.

@@ -14,10 +14,11 @@ from kneeal.build.loop import build_loop, build_oracle
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
 from kneeal.build.selection import make_strategies
 from kneeal.config import RunConfig, flatten
+from kneeal.files import cannot_write
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console, NullConsole
 from kneeal.loop.events import FitProgress, LoopListener
-from kneeal.loop.folder import RunFolder, cannot_write
+from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.report.one_run import draw_run_figures

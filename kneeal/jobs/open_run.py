@@ -12,10 +12,10 @@ from kneeal.build.loop import build_loop
 from kneeal.build.run_folder import CONFIG, open_run_folder
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.errors import UserError
+from kneeal.files import read_yaml
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
-from kneeal.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from kneeal.files import write_atomic
 from kneeal.loop.events import RoundReport
-from kneeal.loop.folder import write_atomic
 
 Mode = Literal["auto", "online", "offline"]
 #: The x-axis of everything that is logged once a round.

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,48 +13,13 @@ from typing import Any
 
 from kneeal.acquisition import Predictions
 from kneeal.errors import UserError
+from kneeal.files import write_atomic
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 
 STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, CHECKPOINT, START = "test_predictions.csv", "best.ckpt", "start"
 QUERY_PREDICTIONS = "query_predictions.csv"
-
-
-def write_atomic(path: Path, content: str) -> None:
-    """Write a text file so that it is found either whole or as it was before, even after a power cut.
-
-    Raises:
-        UserError: The disk is full or the folder is not writable. What was there stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(path, error) from error
-
-
-def move_whole(source: Path, target: Path) -> None:
-    """Move a finished file into its place, its content on disk before its name."""
-    _sync(source)
-    source.replace(target)
-    _sync(target.parent)
-
-
-def cannot_write(path: Path, error: OSError) -> UserError:
-    """The message for a full disk or an unwritable folder."""
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}",
-        "a writable folder with free space",
-        "free some space or correct the permissions, then start again with --resume; what is finished is kept",
-    )
 
 
 class RunFolder:
@@ -186,11 +150,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return "" if value is None else value
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

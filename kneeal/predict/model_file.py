@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from kneeal.errors import UserError
-from kneeal.loop.folder import cannot_write
+from kneeal.files import cannot_write
 
 FORMAT = 1
 #: Options of a data set that choose knees, or say where they lie, and leave the patches as they are.

@@ -22,8 +22,9 @@ from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
+from kneeal.files import write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.loop.folder import CHECKPOINT, METRICS, write_atomic
+from kneeal.loop.folder import CHECKPOINT, METRICS
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.model_file import (

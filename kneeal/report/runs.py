@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from kneeal.config import identity, validate
 from kneeal.errors import UserError
+from kneeal.files import read_yaml
 from kneeal.stats.summary import Curve
-from kneeal.yaml_files import read_yaml
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
 SEED_KEYS = ("seed", "data.split_seed")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
-from kneeal.loop.folder import cannot_write, write_atomic
+from kneeal.files import cannot_write, write_atomic
 from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import compare, comparison_table, win_matrix
 from kneeal.report.cost import cost_table

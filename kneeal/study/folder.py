@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kneeal.config import to_yaml
 from kneeal.errors import UserError
-from kneeal.loop.folder import QUERY, write_atomic
+from kneeal.files import write_atomic
+from kneeal.loop.folder import QUERY
 from kneeal.study.grid import Cell, Study
 
 STUDY = "study.json"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kneeal.config import RunConfig, find_config, flatten, identity, parse_settings, put, validate
 from kneeal.errors import UserError
-from kneeal.yaml_files import read_yaml
+from kneeal.files import read_yaml
 
 #: Keys of an entry of `cells` and `exclude` that are no keys of a run.
 SETTING, SEED = "setting", "seed"

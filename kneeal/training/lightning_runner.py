@@ -20,8 +20,8 @@ from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
 from kneeal.errors import UserError
+from kneeal.files import cannot_write, move_whole
 from kneeal.loop.events import FitProgress
-from kneeal.loop.folder import cannot_write, move_whole
 from kneeal.loop.runner import Evaluation, Needs
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed

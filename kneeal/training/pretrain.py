@@ -13,7 +13,7 @@ from torch import nn
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore
 from kneeal.errors import UserError
-from kneeal.loop.folder import cannot_write, move_whole
+from kneeal.files import cannot_write, move_whole
 from kneeal.seeds import derive_seed
 
 

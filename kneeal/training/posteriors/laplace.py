@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kneeal.acquisition import Posterior
 from kneeal.errors import UserError
-from kneeal.loop.folder import move_whole
+from kneeal.files import move_whole
 from kneeal.loop.runner import Needs, Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
