@@ -21,8 +21,7 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
-from kneeal.report.one_run import draw_run_figures
-from kneeal.report.rounds_table import rounds_table
+from kneeal.report.one_run import draw_run_figures, rounds_table
 
 
 def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kneeal.report.rounds_table import rounds_table
+from kneeal.report.one_run import rounds_table
 
 
 def test_the_table_is_aligned_and_fits_a_screen() -> None:
