@@ -92,8 +92,9 @@ def main() -> None:
 
 def write_films(folder: Path, table: Path, n: int, drawn: int) -> list[Path]:
     """Draw films, link them under `n` names, and write the table of their patients; the files that were drawn."""
+    from helpers.archive import write_film
+
     from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
-    from kneeal.prepare.generate import write_film
 
     files = [folder / f"drawn-{k:02d}.dcm" for k in range(min(drawn, n))]
     for k, path in enumerate(files):

@@ -17,8 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "report"), str(ROOT / "benchmarks" / "speed")]
-from fake_runs import write_study  # noqa: E402
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks" / "speed")]
+from helpers.fake_runs import write_study  # noqa: E402
 from page import put  # noqa: E402
 
 PAGE = ROOT / "docs" / "studies.md"

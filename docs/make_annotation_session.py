@@ -46,8 +46,9 @@ def kneeal(*arguments: object) -> None:
 
 def make_films(folder: Path, patients: int) -> tuple[Path, Path]:
     """Synthetic bilateral films, prepared; the truth stands in for the finder."""
+    from helpers.archive import write_test_archive
+
     from kneeal.localizer.pose import KneePose
-    from kneeal.prepare.generate import write_test_archive
 
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
     for patient in write_test_archive(folder / "films", patients=patients, seed=5, mm_per_px=0.2):

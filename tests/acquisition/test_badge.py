@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from pools import pool, rows
+from helpers.pools import pool, rows
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions

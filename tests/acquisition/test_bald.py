@@ -5,7 +5,7 @@ import math
 from collections import Counter
 
 import pytest
-from pools import pool
+from helpers.pools import pool
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions, measures

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from pools import pool, rows
+from helpers.pools import pool, rows
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions

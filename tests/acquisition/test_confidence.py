@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from pools import pool
+from helpers.pools import pool
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers.pools import pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import pool
 
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy

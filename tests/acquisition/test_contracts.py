@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 import torch
-from pools import pool
+from helpers.pools import pool
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions, Strategy

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from pools import pool
+from helpers.pools import pool
 
 from kneeal import acquisition
 from kneeal.acquisition import epig

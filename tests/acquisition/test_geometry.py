@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pools import pool
+from helpers.pools import pool
 
 from kneeal.acquisition import geometry
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pools import pool, rows
+from helpers.pools import pool, rows
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]")
 
 from fastapi.testclient import TestClient
-from knee_site import make_data
+from helpers.knee_site import make_data
 
 from kneeal.annotate.app import make_app
 from kneeal.annotate.people import People

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]")
 selenium = pytest.importorskip("selenium", reason="the browser is driven by selenium")
 
-from knee_site import Reader, Site, make_run
+from helpers.knee_site import Reader, Site, make_run
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By

@@ -16,8 +16,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]")
 
-from commands import done, kneeal, refused
-from knee_site import Reader, Site, make_run
+from helpers.commands import done, kneeal, refused
+from helpers.knee_site import Reader, Site, make_run
 
 from kneeal.annotate.answers import Answer
 from kneeal.annotate.people import People

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from commands import QUICK, done
+from helpers.commands import QUICK, done
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "first_query.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "first_query.py"
 #: A strategy without samples has no option n_samples.
 TINY = ["--set", "active.options={}"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from commands import QUICK, done, kneeal, refused
-from knees import table
+from helpers.commands import QUICK, done, kneeal, refused
+from helpers.knees import table
 
 from kneeal.build.network import bare_network, make_network
 from kneeal.config import validate

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from knees import pairs, table
+from helpers.knees import pairs, table
 
 from kneeal.acquisition import get
 from kneeal.build.network import make_network

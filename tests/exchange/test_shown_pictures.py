@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from knees import pairs, table
+from helpers.archive import write_test_archive
+from helpers.knees import pairs, table
 
 from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
 from kneeal.data.prepared import PreparedDataset, write_prepared
@@ -15,7 +16,6 @@ from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.film_work import PrepareOptions
-from kneeal.prepare.generate import write_test_archive
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 

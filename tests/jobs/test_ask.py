@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import QUICK, done, kneeal, refused
-from knees import pairs, table
+from helpers.commands import QUICK, done, kneeal, refused
+from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
 from kneeal.loop.lock import lock_run

@@ -222,7 +222,7 @@ def test_two_processes_make_the_run_of_three_rounds(data: Path, tmp_path: Path) 
 
 
 def test_wandb_offline_file_of_a_real_run(data: Path, tmp_path: Path) -> None:
-    from wandb_file import read_finished
+    from helpers.wandb_file import read_finished
 
     run = tmp_path / "run"
     options = [*SMALL, "--set", "tracking.mode=offline", "--set", "active.budget=20"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wandb_file import read_finished
+from helpers.wandb_file import read_finished
 
 from kneeal.loggers.wandb import WandbTracker
 from kneeal.loop.events import RoundReport
@@ -116,13 +116,13 @@ def test_a_resumed_run_logs_no_round_twice(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_without_a_key(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from test_tracking import tracker, report, CONFIG\n"
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path; from test_wandb import tracker, report, CONFIG\n"
         "track = tracker(Path(sys.argv[1]), 'auto'); track.run_started(CONFIG, []); track.round_finished(report(0))\n"
         "track.run_finished()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent), str(Path(__file__).parents[1])],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fake import GRADES, POOL, FakeRunner
-from test_active import loop, queries
+from helpers.fake_runner import GRADES, POOL, FakeRunner
+from helpers.small_loop import loop, queries
 
 from kneeal.errors import UserError
 from kneeal.loop.oracle import SimulatedOracle

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fake import GRADES, TEST, FakeRunner
-from test_active import loop, queries, without_times
+from helpers.fake_runner import GRADES, TEST, FakeRunner
+from helpers.small_loop import loop, queries, without_times
 
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.stop import Standing

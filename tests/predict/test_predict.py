@@ -13,8 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from commands import QUICK, done, kneeal, refused
-from knees import pairs, table
+from helpers.commands import QUICK, done, kneeal, refused
+from helpers.knees import pairs, table
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from kneeal.data.prepared import write_prepared

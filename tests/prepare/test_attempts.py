@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.archive import film_header, write_test_archive
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
@@ -18,7 +19,6 @@ from kneeal.prepare.attempts import Attempt, try_films
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.film_work import PrepareOptions, Work
-from kneeal.prepare.generate import film_header, write_test_archive
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 from kneeal.prepare.pool import Lost

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from commands import done, kneeal, refused
+from helpers.archive import film_header, write_test_archive
+from helpers.commands import done, kneeal, refused
 from pydicom.dataset import FileDataset
 
 from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
-from kneeal.prepare.generate import film_header, write_test_archive
 
 FILM = draw_film(0, 31, FilmOptions(mm_per_px=0.6))
 

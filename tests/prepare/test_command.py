@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import done, refused
-from commands import kneeal as here
+from helpers.archive import film_header, write_test_archive
+from helpers.commands import done, refused
+from helpers.commands import kneeal as here
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
-from kneeal.prepare.generate import film_header, write_test_archive
 
 
 def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from commands import done
+from helpers.archive import film_header
+from helpers.commands import done
 
 from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
-from kneeal.prepare.generate import film_header
 
 N = 24
 COMMON = ("prepare", "dicom", "films", "--out", "knees", "--markers", "ignore")

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.archive import PLANTED, Made, write_test_archive
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.prepare.corrections import read_corrections
 from kneeal.prepare.film_work import PrepareOptions
-from kneeal.prepare.generate import PLANTED, Made, write_test_archive
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 from kneeal.prepare.pool import Lost, run_tasks

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from commands import kneeal
+from helpers.archive import film_header
+from helpers.commands import kneeal
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
-from kneeal.prepare.generate import film_header
 
 #: Every VR of text, and what is planted there: found by a search for one word each.
 SECRETS = {

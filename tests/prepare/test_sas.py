@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sas_file import write_sas
+from helpers.archive import write_test_archive
+from helpers.sas_file import write_sas
 
 from kneeal.errors import UserError
-from kneeal.prepare.generate import write_test_archive
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.tables import read_table
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.archive import film_header
 
 from kneeal.errors import UserError
 from kneeal.prepare.corrections import Correction, read_corrections
 from kneeal.prepare.dicom_folder import Columns, plan_dicom
-from kneeal.prepare.generate import film_header
 from kneeal.prepare.most import plan_most
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table

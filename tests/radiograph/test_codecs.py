@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from helpers.archive import film_header
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
-from kneeal.prepare.generate import film_header
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 
 ROWS, COLUMNS = 90, 110

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from helpers.archive import PLANTED, film_header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 
-from kneeal.prepare.generate import PLANTED, film_header
 from kneeal.radiograph import read_radiograph
 
 ROWS, COLUMNS = 1000, 1200

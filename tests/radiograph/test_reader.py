@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from helpers.archive import PLANTED, film_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -16,7 +17,6 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELo
 
 from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
-from kneeal.prepare.generate import PLANTED, film_header
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 from kneeal.radiograph.codestream import codestream_size
 from kneeal.radiograph.levels import count_levels, lookup_table, weighted_percentile

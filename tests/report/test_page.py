@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import knee_ids, write_study
+from helpers.fake_runs import knee_ids, write_study
 
 from kneeal.data.prepared import write_prepared
 from kneeal.report.write import write_report

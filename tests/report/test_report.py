@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import write_run, write_study
+from helpers.fake_runs import write_run, write_study
 
 from kneeal.errors import UserError
 from kneeal.report.claims import check_claims

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import refused
-from knees import pairs, table
+from helpers.commands import refused
+from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError

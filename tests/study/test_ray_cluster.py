@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from knees import pairs, table
+from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError

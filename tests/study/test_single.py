@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import QUICK, done
-from knees import pairs, table
-from wandb_file import read_finished
+from helpers.commands import QUICK, done
+from helpers.knees import pairs, table
+from helpers.wandb_file import read_finished
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError

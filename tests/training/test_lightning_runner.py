@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import QUICK, done
+from helpers.commands import QUICK, done
 
 
 @pytest.fixture(scope="module")

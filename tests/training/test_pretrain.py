@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import QUICK, done, kneeal, refused
+from helpers.commands import QUICK, done, kneeal, refused
 from torch import Tensor, nn
 
 from kneeal.data.device_views import DeviceViews

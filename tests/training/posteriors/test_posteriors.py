@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake import POOL, FakeRunner
+from helpers.fake_runner import POOL, FakeRunner
 
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, measures

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from commands import kneeal, refused
-from knees import pairs, table
+from helpers.commands import kneeal, refused
+from helpers.knees import pairs, table
 
 from kneeal.data.prepared import reseal, write_prepared
 

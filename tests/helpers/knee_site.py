@@ -16,9 +16,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from commands import QUICK, done
-from knees import pairs, table
 
+from helpers.commands import QUICK, done
+from helpers.knees import pairs, table
 from kneeal.data.prepared import write_prepared
 
 

@@ -1,0 +1,1 @@
+"""What several test modules need: cohorts, fake runs, commands, files."""
