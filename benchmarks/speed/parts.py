@@ -16,8 +16,9 @@ from alone import Alone
 from timing import Candidate
 from torch import Tensor, nn
 
-from kneeal.data.datamodule import LoaderOptions, StoredPatches
+from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
+from kneeal.data.store import StoredPatches
 from kneeal.nn.compiled import Mode
 from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.network import SiameseKneeNet

@@ -12,9 +12,10 @@ from kneeal.build.network import check_network, make_network
 from kneeal.build.posterior import WITH_DROPOUT, make_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.config import RunConfig
-from kneeal.data.datamodule import LoaderOptions, StoredPatches
+from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.grades import N_GRADES
+from kneeal.data.store import StoredPatches
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop

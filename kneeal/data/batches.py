@@ -1,4 +1,4 @@
-"""Batches made where the network is: no worker processes, and nothing that waits for the device in a step."""
+"""Batches made on the network's device: no worker processes, and no step that waits for the device."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kneeal.data.store import PatchStore
 
 
 class ViewBatches:
-    """Random views of knees, made on the device, in the order of a sampler.
+    """Random views of knees, made on the device, in the sampler's order.
 
     Only the grades handed in here can come out: for the pseudo pool there are none.
 
     Args:
         store: The patches.
         ids: The knees.
-        batches: Which knees come when, with which seeds.
+        batches: Order of the knees and seeds of their views.
         views: The random views.
-        n_views: Views of each knee.
+        n_views: Views per knee.
         kl: Grades by knee id.
-        device: Where the network is.
+        device: The network's device.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class ViewBatches:
         self.views = views
         self.n_views = n_views
         self.device = device
-        self._rows = store.rows(ids).to(store.place(device))
+        self._rows = store.rows(ids).to(store.row_device(device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids], device=device)
 
     def __len__(self) -> int:
-        """Number of batches an epoch."""
+        """Number of batches per epoch."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """The batches of the next epoch: `views` float32 [B, n_views, 2, H, H] and, if known, `kl` int64 [B]."""
-        # The draws of the whole epoch go to the device together, so that no step copies anything.
+        # The draws of the whole epoch go to the device at once, so that no step copies anything.
         epoch = list(self.batches)
         draws = torch.tensor([draw for batch in epoch for draw in batch], device=self.device)
         sizes = [len(batch) for batch in epoch]
@@ -68,16 +68,16 @@ class ViewBatches:
             yield batch
 
 
-class StillBatches:
-    """Knees as they are, for evaluation and prediction, with their position in the list.
+class EvaluationBatches:
+    """Knees without random views, for evaluation and prediction, with their position in the list.
 
     Args:
         store: The patches.
         ids: The knees.
         share: The positions of this device.
-        batch_size: Knees a batch.
+        batch_size: Knees per batch.
         kl: Grades by knee id.
-        device: Where the network is.
+        device: The network's device.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class StillBatches:
         self.batch_size = batch_size
         self.device = device
         self._positions = torch.tensor(list(share), dtype=torch.long)
-        self._rows = store.rows(ids)[self._positions].to(store.place(device))
+        self._rows = store.rows(ids)[self._positions].to(store.row_device(device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids])[self._positions].to(device)
 
     def __len__(self) -> int:

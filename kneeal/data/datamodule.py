@@ -12,17 +12,15 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kneeal.data.batches import StillBatches, ViewBatches
+from kneeal.data.batches import EvaluationBatches, ViewBatches
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import Share, ShuffledBatches
-from kneeal.data.store import Patches, PatchStore, StoredPatches
+from kneeal.data.store import Patches, PatchStore
 from kneeal.data.views import Views, normalize, resize
 from kneeal.pool import PoolState
 
-__all__ = ["KneeDataModule", "LoaderOptions", "Patches", "StillKnees", "StoredPatches", "TrainingViews"]
-
 #: What Lightning iterates over.
-Loader = DataLoader[dict[str, Any]] | ViewBatches | StillBatches
+Loader = DataLoader[dict[str, Any]] | ViewBatches | EvaluationBatches
 
 
 class TrainingViews(Dataset[dict[str, Any]]):
@@ -59,8 +57,8 @@ class TrainingViews(Dataset[dict[str, Any]]):
         return sample
 
 
-class StillKnees(Dataset[dict[str, Any]]):
-    """Knees as they are, for evaluation and prediction, with their position in the list."""
+class EvaluationKnees(Dataset[dict[str, Any]]):
+    """Knees without random views, for evaluation and prediction, with their position in the list."""
 
     def __init__(self, patches: Patches, ids: Sequence[str], *, size: int, kl: Mapping[str, int] | None = None) -> None:
         self.patches = patches
@@ -89,9 +87,9 @@ class LoaderOptions:
 
     Attributes:
         patch_size: Side in px that the network sees; patches are resampled to it.
-        batch_size: Training knees a batch, over all devices.
-        eval_batch_size: Knees a batch and device without gradients.
-        workers: Loader processes a device, for views made by workers; 0 loads in the main process.
+        batch_size: Training knees per batch, over all devices.
+        eval_batch_size: Knees per batch and device without gradients.
+        workers: Loader processes per device, for views made by workers; 0 loads in the main process.
     """
 
     patch_size: int = 128
@@ -113,7 +111,7 @@ class KneeDataModule(pl.LightningDataModule):
         val: Validation knees and their grades.
         views: The random views, made for patches of `options.patch_size`.
         options: How batches are made.
-        consistency: Whether training needs two views a knee and the pseudo pool.
+        consistency: Whether training needs two views per knee and the pseudo pool.
         seed: Seed of the order and the views.
     """
 
@@ -138,7 +136,7 @@ class KneeDataModule(pl.LightningDataModule):
         self.seed = seed
 
     def train_dataloader(self) -> dict[str, Loader]:
-        """`labeled` and, with consistency and a pseudo pool, `pseudo`: the same number of batches an epoch."""
+        """`labeled` and, with consistency and a pseudo pool, `pseudo`: the same number of batches per epoch."""
         labeled = tuple(self.state.labeled)
         loaders = {"labeled": self._training_loader("labeled", labeled, self.state.labeled)}
         if self.consistency and self.state.pseudo:
@@ -147,17 +145,17 @@ class KneeDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """Validation knees with their grades."""
-        return self.still_loader(tuple(self.val), self.val)
+        return self.evaluation_loader(tuple(self.val), self.val)
 
-    def still_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> Loader:
-        """Any knees, unchanged, in order; every device gets its share."""
-        rank, world_size, device = self._place()
+    def evaluation_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> Loader:
+        """Any knees without random views, in order; every device gets its share."""
+        rank, world_size, device = self._process()
         share = Share(len(ids), rank=rank, world_size=world_size)
         size = self.options.eval_batch_size
         if isinstance(self.views, DeviceViews):
-            return StillBatches(self._store, ids, share, batch_size=size, kl=kl, device=device)
+            return EvaluationBatches(self._store, ids, share, batch_size=size, kl=kl, device=device)
         return DataLoader(
-            StillKnees(self.patches, ids, size=self.options.patch_size, kl=kl),
+            EvaluationKnees(self.patches, ids, size=self.options.patch_size, kl=kl),
             batch_size=size,
             sampler=share,
             num_workers=self.options.workers,
@@ -166,7 +164,7 @@ class KneeDataModule(pl.LightningDataModule):
 
     def _training_loader(self, name: str, ids: Sequence[str], kl: Mapping[str, int] | None) -> Loader:
         n_views = 2 if self.consistency else 1
-        rank, world_size, device = self._place()
+        rank, world_size, device = self._process()
         batches = ShuffledBatches(
             len(ids),
             self.options.batch_size,
@@ -190,8 +188,8 @@ class KneeDataModule(pl.LightningDataModule):
         reuse = isinstance(self.patches, PatchStore) and self.patches.size == size
         return self.patches if reuse else PatchStore(self.patches, size)  # type: ignore[return-value]
 
-    def _place(self) -> tuple[int, int, torch.device]:
-        """This device's number, the number of devices, and the device."""
+    def _process(self) -> tuple[int, int, torch.device]:
+        """Rank, world size and device of this process."""
         trainer = self.trainer
         if trainer is None:
             return 0, 1, torch.device("cpu")

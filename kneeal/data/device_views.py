@@ -22,7 +22,7 @@ _GOLDEN = 0x9E3779B9 - 2**32
 class DeviceViews:
     """Draw one random view of each of N patch pairs, with different randomness for each.
 
-    In this order, as `Views` does: Gaussian noise, clipped to the value range; rotation about the centre; padding by
+    In this order, as `Views` does: Gaussian noise, clipped to the value range; rotation about the center; padding by
     reflection and a random crop of whole pixels; gamma. Rotation and crop are one resampling, bilinear, with reflection
     about the outermost pixels. `Views` rounds to 8 bits after each step, and gamma cuts the fraction off;
     here nothing is rounded, so a view with a gamma change is brighter by half of one of 255 grey levels on average.
@@ -89,8 +89,8 @@ class DeviceViews:
         def cropped(counter: int) -> Tensor:
             """Coordinates along one axis after the crop, reflected into the image and scaled to [-1, 1]: [N, H]."""
             shift = (draw(counter) * (2 * margin + 1)).floor() - margin
-            place = (pixels + shift[:, None]).abs()
-            return (last - (last - place).abs()) * (2 / last) - 1
+            position = (pixels + shift[:, None]).abs()
+            return (last - (last - position).abs()) * (2 / last) - 1
 
         angle = draw.between(_ANGLE, -self.rotation, self.rotation)[:, None, None]
         cos, sin = angle.cos(), angle.sin()
@@ -118,7 +118,7 @@ class _Draws:
         return self(counter) * (high - low) + low
 
     def normal_pairs(self, size: int) -> Tensor:
-        """Standard normal [N, 2, size, size], by Box and Muller (1958): one hash gives one number a patch."""
+        """Standard normal [N, 2, size, size], by Box and Muller (1958): each hash gives one number per patch."""
         pixels = torch.arange(size * size, device=self.device, dtype=torch.int32) * _GOLDEN
         bits = _mix_((pixels + self._hashes[_KEY, :, None]).bitwise_xor_(self._hashes[_OTHER_KEY, :, None]))
         angle = (bits & 0xFFFF).float().mul_(2 * math.pi / 2**16)

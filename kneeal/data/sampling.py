@@ -20,11 +20,11 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
 
     Args:
         n: Number of samples.
-        batch_size: Knees a batch, over all devices.
+        batch_size: Knees per batch, over all devices.
         seed: Seed of the order and of the views.
         rank: This device, in [0, world_size).
         world_size: Number of devices.
-        repeat: Passes over the samples an epoch.
+        repeat: Passes over the samples per epoch.
 
     Raises:
         UserError: There are no samples, or the batch cannot be divided among the devices.
@@ -34,11 +34,11 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         self, n: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, repeat: int = 1
     ) -> None:
         if n < 1:
-            raise UserError("a training set without a knee", "at least one labeled knee", "label some knees first")
+            raise UserError("an empty training set", "at least one labeled knee", "label some knees first")
         if batch_size < world_size or batch_size % world_size:
             raise UserError(
                 f"a batch of {batch_size} knees for {world_size} devices",
-                "a batch size (it counts the knees of all devices) that the number of devices divides",
+                "a batch size (over all devices) that is a multiple of the number of devices",
                 "set training.batch_size to a multiple of --devices",
             )
         self.n = n
@@ -50,7 +50,7 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        """Number of batches an epoch."""
+        """Number of batches per epoch."""
         return -(-self.n * self.repeat // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:

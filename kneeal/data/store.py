@@ -1,4 +1,4 @@
-"""Patches where they are needed: on the device if they fit, memory-mapped on disk if not."""
+"""Patches on the device if they fit, memory-mapped on disk if not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kneeal.data.views import resize
 
 
 class Patches(Protocol):
-    """Where patch pairs come from."""
+    """A source of patch pairs."""
 
     def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
         """The patch pair uint8 [2, H, H] of a knee, medial first."""
@@ -42,13 +42,13 @@ class StoredPatches:
 class PatchStore:
     """Patch pairs of one size, gathered a batch at a time onto a device.
 
-    A data set of that size is used as it lies on the disk, without a copy. One of another size is resampled, each
-    knee once, and kept if it fits in half of the memory that is free. On a GPU the patches stay resident once they
-    were needed there, if they fit in half of its free memory.
+    A data set of that size is memory-mapped, without a copy. One of another size is resampled, each knee once, and
+    kept if it fits in half of the free memory. On a GPU, patches that were used stay resident if they fit in half of
+    its free memory.
 
     Args:
         patches: Patch pairs by knee id.
-        size: Side in px of what comes out.
+        size: Side of the resampled patches in px.
     """
 
     def __init__(self, patches: Patches, size: int) -> None:
@@ -65,21 +65,21 @@ class PatchStore:
         return self.patches[knee_id]
 
     def rows(self, ids: Sequence[str]) -> Tensor:
-        """Where knees are kept, int64 [N], for `gather`."""
+        """Rows of knees for `gather`, int64 [N]."""
         new = [i for i in dict.fromkeys(ids) if i not in self._row]
         if new:
             self._add(new)
         return torch.tensor([self._row[i] for i in ids], dtype=torch.long)
 
-    def place(self, device: torch.device) -> torch.device:
-        """Where `gather` wants rows: the device if the patches are resident there, else the CPU."""
+    def row_device(self, device: torch.device) -> torch.device:
+        """Device of the rows that `gather` takes: `device` if the patches are resident there, else the CPU."""
         return device if device.type != "cpu" and self._table(device) is not None else torch.device("cpu")
 
     def gather(self, rows: Tensor, device: torch.device) -> Tensor:
         """The patch pairs uint8 [B, 2, H, H] of rows, on the device."""
         if rows.device.type != "cpu":
             table = self._table(rows.device)
-            if table is None:  # pragma: no cover - `place` said where
+            if table is None:  # pragma: no cover - `row_device` says where
                 raise RuntimeError("rows on a device without resident patches")
             return table[rows]
         index = rows.numpy()
@@ -125,5 +125,5 @@ def _free_memory(device: torch.device | None = None) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not known on this system: do as if it were enough
+    except (ValueError, OSError, AttributeError):  # unknown on this system: assume that there is enough
         return 2**40

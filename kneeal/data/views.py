@@ -38,9 +38,9 @@ class Views:
         noise_std: tuple[float, float] = (0.02, 0.08),
         noise_p: float = 0.5,
     ) -> None:
-        # albumentations asks the package index for a newer version at import; a hospital's machine should not.
+        # albumentations looks for a newer version online at import; a hospital's machine should not.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        # Imported here, since views made on the device do without it and it takes longer than all of ours.
+        # Imported here: views made on the device do not need it, and its import is slow.
         import albumentations as A
 
         margin = round(pad * size)
@@ -64,8 +64,8 @@ class Views:
         Returns:
             uint8 [2, H, H].
         """
-        # Compose.set_random_seed gives every transform the same seed, so that noise would come with gamma and never
-        # without, and the crop would follow the angle.
+        # Compose.set_random_seed gives every transform the same seed, which would tie noise to gamma and the crop to
+        # the angle.
         states = np.random.SeedSequence(seed).generate_state(len(self._transform.transforms))
         for transform, state in zip(self._transform.transforms, states.tolist(), strict=True):
             transform.set_random_seed(state)

@@ -22,21 +22,21 @@ from kneeal.training.pretrain import pretrain, write_weights
 def run_pretrain(
     config: RunConfig, out: Path, *, method: str, epochs: int, batch_size: int, learning_rate: float
 ) -> None:
-    """Train on the training knees of the division, and of no other: test and validation knees stay unseen.
+    """Train on the training knees of the split alone; test and validation knees stay unseen.
 
     Args:
         config: The resolved configuration; its network, views, data set and seed are used.
         out: The file.
         method: See `make_objective`.
         epochs: How often each knee is seen.
-        batch_size: Knees a step.
-        learning_rate: Of Adam, at the start.
+        batch_size: Knees per step.
+        learning_rate: Initial learning rate of Adam.
 
     Raises:
         UserError: The settings or the data set are wrong, lightly is not installed, or the file is there.
     """
     if out.exists():
-        raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
+        raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_network(config)
@@ -45,10 +45,7 @@ def run_pretrain(
     cohort = open_cohort(config)
     ids = tuple(cohort.splits.train)
     size, device = config.data.patch_size, _device(config.compute.accelerator)
-    print(f"{method} on {len(ids)} knees without their grades, {epochs} epochs, on {device}", file=sys.stderr)
-
-    def told(epoch: int, loss: float) -> None:
-        print(f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}", file=sys.stderr)
+    print(f"{method} on {len(ids)} knees without grades, {epochs} epochs, on {device}", file=sys.stderr)
 
     pretrain(
         network,
@@ -61,7 +58,7 @@ def run_pretrain(
         learning_rate=learning_rate,
         seed=config.seed,
         device=device,
-        told=told,
+        on_epoch=lambda epoch, loss: print(f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}", file=sys.stderr),
     )
     write_weights(network, out)
     print(f"weights: {out}")
@@ -72,5 +69,5 @@ def _device(accelerator: str) -> str:
     if accelerator == "auto":
         accelerator = next(name for name in ("gpu", "mps", "cpu") if has[name])
     if not has[accelerator]:
-        raise UserError(f"no {accelerator} on this machine", "a device that is there", "choose --accelerator cpu")
+        raise UserError(f"no {accelerator} on this machine", "an available device", "choose --accelerator cpu")
     return "cuda" if accelerator == "gpu" else accelerator

@@ -1,7 +1,6 @@
-"""Classification networks of torchvision in the place of the branch of the Siamese network.
+"""Classification networks of torchvision as the branch of the Siamese network.
 
-No model has a line of its own here: a network is made by its name without weights, and its classifier, the one layer
-that gives the classes, is taken out. What is left gives the features. Nothing is ever downloaded.
+A network is created by name without weights, and its classifier is removed; the rest computes the features.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ from torch import Tensor, nn
 
 from kneeal.errors import UserError
 
-#: The branch of the paper, which is no network of torchvision.
+#: The branch of the paper.
 OWN = "vgg_like"
 #: Mean and standard deviation of red, green and blue that torchvision's published weights were trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Classes of the classifier that is taken out. It is found by this number, so no other layer may have it.
+#: Classes of the classifier that is removed. It is found by this number, so no other layer may have it.
 _CLASSES = 1009
-#: Sides in px that are tried where one is too small.
+#: Sides in px that are tried in place of one that a network refuses.
 _SIDES = range(16, 520, 8)
 
 
 class Backbone(nn.Module):
-    """A classification network without its classifier, for grey patches.
+    """A classification network without its classifier, for gray patches.
 
     Args:
         name: As torchvision calls it, for example "resnet18".
 
     Attributes:
         name: The same.
-        model: torchvision's network with an identity in the place of the classifier.
-        classifier: Where the classifier was, for example "fc".
-        n_features: Features F of a patch.
+        model: torchvision's network with an identity in place of the classifier.
+        classifier: Name of the removed classifier, for example "fc".
+        n_features: Features F per patch.
 
     Raises:
         UserError: torchvision has no classification network of that name, or one with several classifiers.
@@ -70,18 +69,18 @@ class Backbone(nn.Module):
         self.n_features = int(layer.weight.shape[1])
         parent, _, last = self.classifier.rpartition(".")
         setattr(self.model.get_submodule(parent), last, nn.Identity())
-        # No part of a checkpoint: they never change.
+        # Constants, not saved in checkpoints.
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
         """The features [N, F] of patches [N, 1, H, H] in [-1, 1]."""
-        # One grey value is red, green and blue, in the range that torchvision's published weights know.
+        # The gray value becomes red, green and blue in the range that published weights were trained on.
         features: Tensor = self.model(((patches + 1) / 2 - self.mean) / self.std)
         return features
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over weights by the names that torchvision gives them; those of the classifier are left out.
+        """Load weights by torchvision's names; those of the classifier are ignored.
 
         Raises:
             RuntimeError: Some are missing, unknown or of another shape.
@@ -91,25 +90,25 @@ class Backbone(nn.Module):
 
 
 def published_weights(name: str) -> str:
-    """Where torchvision has weights for a network of that name: an address, or an empty text. Nothing is fetched."""
+    """The address of torchvision's weights for a network, or an empty text. Nothing is downloaded."""
     from torchvision import models
 
     return str(models.get_model_weights(name).DEFAULT.url) if name in models.list_models(module=models) else ""
 
 
 def check_side(name: str, side: int) -> None:
-    """Refuse patches that a backbone cannot take, found by a pass that computes nothing.
+    """Refuse patches that a backbone cannot take, by a pass on the meta device.
 
     Args:
         name: The backbone.
         side: Side of a patch in px.
 
     Raises:
-        UserError: It cannot; the nearest side that it takes is named.
+        UserError: It cannot; the message names the nearest side that it takes.
     """
     if name == OWN:
-        return  # any multiple of 8, which the settings see to
-    # Made first and emptied then: some networks look at numbers of theirs while they are made.
+        return  # any multiple of 8, which the settings ensure
+    # Created with values and then emptied: some networks inspect their own weights when created.
     with torch.random.fork_rng(devices=[]):
         backbone = Backbone(name).to("meta")
     reason = _refusal(backbone, side)
@@ -125,10 +124,10 @@ def check_side(name: str, side: int) -> None:
 
 @torch.no_grad()
 def _refusal(backbone: Backbone, side: int) -> str | None:
-    """Why a backbone cannot take patches of a side; None where it can."""
+    """Why a backbone cannot take patches of a side; None if it can."""
     try:
         backbone(torch.zeros(2, 1, side, side, device="meta"))
-    except Exception as error:  # each network says it in its own way
+    except Exception as error:  # each network raises its own
         return (str(error) or type(error).__name__).splitlines()[0]
     return None
 

@@ -21,10 +21,10 @@ _LAYERS_PER_GROUP = (3, 2, 2, 2)
 
 
 class Output(NamedTuple):
-    """What the network gives for N knees.
+    """The network's output for N knees.
 
     Attributes:
-        logits: [N, C], one score a grade.
+        logits: [N, C], one score per grade.
         features: [N, 2 F], the medial and the lateral feature vector side by side.
     """
 
@@ -42,8 +42,8 @@ class SiameseKneeNet(nn.Module):
         classifier_dropout: The same before the classifier.
         pooling: "hv" (horizontal-vertical), "vh" (vertical-horizontal) or "gap" (global average).
         backbone: "vgg_like" is the paper's branch. The name of a classification network of torchvision puts that
-            network in its place, with the weights it starts from there; `width`, `dropout` and `pooling` say nothing
-            then, and its own dropout is what it is there.
+            network in its place, with its own initial weights and dropout; `width`, `dropout` and `pooling` are then
+            ignored.
         n_grades: Number of classes C.
 
     Raises:
@@ -77,7 +77,7 @@ class SiameseKneeNet(nn.Module):
             n_features, self._step = self.branch.n_features, 1
         self.classifier_dropout = QuickDropout(classifier_dropout)
         self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
-        # A network of torchvision has its own first weights.
+        # A network of torchvision has its own initialization.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
 
     def forward(self, patches: Tensor) -> Output:
@@ -94,8 +94,8 @@ class SiameseKneeNet(nn.Module):
             raise ValueError(
                 f"patches must be [N, 2, H, H] with H divisible by {self._step} but got {tuple(patches.shape)}."
             )
-        # Both patches go through the branch as one batch, knee by knee, so that a Monte-Carlo dropout mask
-        # that is shared by the batch is shared by the two twins as their weights are.
+        # Both patches go through the branch as one batch, knee by knee, so that the twins share a Monte-Carlo
+        # dropout mask as they share weights.
         vectors = self.branch(self._one_channel(patches))
         features = vectors.reshape(len(patches), -1)
         logits: Tensor = self.classifier(self.classifier_dropout(features))
@@ -104,8 +104,8 @@ class SiameseKneeNet(nn.Module):
     def _one_channel(self, patches: Tensor) -> Tensor:
         """[N, 2, H, H] to [2 N, 1, H, H]."""
         if patches.device.type == "cpu" and self._own and not torch.is_grad_enabled():
-            # With strides that say that channels lie side by side, which every layer of the branch then keeps: without
-            # gradients a CPU's convolutions are faster so. With gradients the normalization takes more than that gives.
+            # In channels-last strides, which every layer of the branch keeps. Without gradients a CPU convolves them
+            # faster; with gradients the normalization loses more than that gains.
             return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
         return patches.reshape(-1, 1, *patches.shape[2:])
 

@@ -1,4 +1,4 @@
-"""Compute once what every Monte-Carlo dropout pass computes alike: the part before the first dropout."""
+"""Compute the part of a network before its first dropout once for all Monte-Carlo passes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class PrefixCache:
-    """Records the outputs of modules that finish before the first dropout, and gives them back in later passes.
+    """Records the outputs of modules that finish before the first dropout and reuses them in later passes.
 
-    Nothing about the network is assumed but that, before its first dropout, it calls the same modules in the same
-    order in every pass on the same input. The largest modules that finish in time are recorded, so that a whole
-    group of layers costs nothing in later passes. A recorded tensor that the network changes in place afterwards
-    is noticed by its version counter, and then nothing is reused.
+    The one assumption is that, before its first dropout, the network calls the same modules in the same order in
+    every pass over the same input. The outermost modules that finish in time are recorded, so a whole group of
+    layers costs nothing in later passes. If the network changes a recorded tensor in place, its version counter
+    shows it, and nothing is reused.
 
     Args:
         network: Any network.
@@ -43,7 +43,7 @@ class PrefixCache:
             if self._stop:
                 return
             if isinstance(output, Tensor) and not output.is_inference():
-                # This module stands for the smaller ones inside it.
+                # This module replaces the smaller ones inside it.
                 del self._records[start:]
                 self._records.append((module, output, output._version))
 
@@ -87,7 +87,7 @@ class PrefixCache:
 
 
 class _Recorded:
-    """Gives the recorded outputs first, and computes when they are used up."""
+    """Returns the recorded outputs, then computes once they are used up."""
 
     def __init__(self, compute: Callable[..., Any], outputs: list[Tensor]) -> None:
         self._compute = compute

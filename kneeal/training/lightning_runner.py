@@ -15,9 +15,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from kneeal.acquisition import Posterior, Predictions, measures
-from kneeal.data.datamodule import KneeDataModule, LoaderOptions, Patches
+from kneeal.data.datamodule import KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import PatchStore
+from kneeal.data.store import Patches, PatchStore
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.files import cannot_write, move_whole
@@ -166,7 +166,7 @@ class LightningRunner:
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
         data = KneeDataModule(self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0)
-        data.predict_dataloader = lambda: data.still_loader(ids)  # type: ignore[method-assign]
+        data.predict_dataloader = lambda: data.evaluation_loader(ids)  # type: ignore[method-assign]
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]

@@ -1,4 +1,4 @@
-"""Train a network on two views of knees whose grades are not looked at."""
+"""Self-supervised training on two views of each knee, without grades."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pretrain(
     learning_rate: float = 1e-3,
     seed: int = 0,
     device: str = "cpu",
-    told: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> list[float]:
     """Train in place, with Adam and the learning rate on a cosine.
 
@@ -37,14 +37,14 @@ def pretrain(
         network: Gives an output with `features` [N, F] for patches [N, 2, H, H].
         objective: From the features of two views to a loss.
         patches: Patch pairs by knee id.
-        ids: Knees to train on, in any number of at least 2.
+        ids: Knees to train on, at least 2.
         views: Random views.
         epochs: How often each knee is seen.
-        batch_size: Knees a step; a last batch of a single knee is left out, since the heads normalize by batch.
-        learning_rate: At the start.
+        batch_size: Knees per step; a last batch of a single knee is left out, since the heads normalize by batch.
+        learning_rate: Initial learning rate.
         seed: Of the order and of the views.
-        device: Where to run.
-        told: Called with each epoch and its mean loss.
+        device: Device to run on.
+        on_epoch: Called with each epoch and its mean loss.
 
     Returns:
         The mean loss of each epoch.
@@ -56,9 +56,9 @@ def pretrain(
         raise UserError(
             f"{len(ids)} knees in batches of {batch_size}", "at least 2 of each", "give more knees, or larger batches"
         )
-    where = torch.device(device)
-    network.to(where).train()
-    objective.to(where).train()
+    target = torch.device(device)
+    network.to(target).train()
+    objective.to(target).train()
     parameters = [*network.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
@@ -71,8 +71,8 @@ def pretrain(
         for batch in torch.split(order, batch_size):
             if len(batch) < 2:
                 continue
-            pairs = patches.gather(rows[batch], where)
-            seeds = torch.randint(2**62, (2, len(batch)), generator=generator).to(where)
+            pairs = patches.gather(rows[batch], target)
+            seeds = torch.randint(2**62, (2, len(batch)), generator=generator).to(target)
             both = torch.cat([views(pairs, seeds[0]), views(pairs, seeds[1])])
             first, second = network(both).features.chunk(2)
             loss = objective(first, second)
@@ -82,7 +82,7 @@ def pretrain(
             total, count = total + float(loss.detach()) * len(batch), count + len(batch)
         schedule.step()
         losses.append(total / count)
-        told(epoch, losses[-1])
+        on_epoch(epoch, losses[-1])
     return losses
 
 
@@ -93,7 +93,7 @@ def write_weights(network: nn.Module, out: Path) -> None:
         UserError: The file is there already, or cannot be written.
     """
     if out.exists():
-        raise UserError(f"{out} is there already", "a new file", "give another --out, or remove it first")
+        raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
     weights = {f"network.{name}": w for name, w in copy.deepcopy(network).cpu().state_dict().items()}
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:

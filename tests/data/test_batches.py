@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kneeal.data import store as store_module
-from kneeal.data.batches import StillBatches, ViewBatches
+from kneeal.data.batches import EvaluationBatches, ViewBatches
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import Share, ShuffledBatches
 from kneeal.data.store import PatchStore, StoredPatches
@@ -47,8 +47,8 @@ def test_an_epoch_has_each_knee_once_in_two_views_that_differ_and_the_next_has_o
 
 
 @pytest.mark.parametrize("size", [32, 16])
-def test_still_knees_are_the_stored_ones_in_order(size: int) -> None:
-    loader = StillBatches(PatchStore(PATCHES, size), IDS, Share(11), batch_size=4, kl=None, device=CPU)
+def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
+    loader = EvaluationBatches(PatchStore(PATCHES, size), IDS, Share(11), batch_size=4, kl=None, device=CPU)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     assert torch.cat([b["position"] for b in batches]).tolist() == list(range(11))
@@ -58,7 +58,7 @@ def test_still_knees_are_the_stored_ones_in_order(size: int) -> None:
 
 def test_a_share_brings_its_own_grades() -> None:
     kl = {knee: k % 5 for k, knee in enumerate(IDS)}
-    loader = StillBatches(
+    loader = EvaluationBatches(
         PatchStore(PATCHES, 32), IDS, Share(11, rank=1, world_size=3), batch_size=9, kl=kl, device=CPU
     )
     (batch,) = loader
@@ -97,8 +97,8 @@ def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pyt
     # The device "meta" stands for a GPU: it has shapes and no values.
     meta = torch.device("meta")
     store = PatchStore(PATCHES, 32)
-    assert store.place(meta) == meta
+    assert store.row_device(meta) == meta
     assert store._resident[meta].shape == (11, 2, 32, 32)
-    assert store.place(CPU) == CPU
+    assert store.row_device(CPU) == CPU
     monkeypatch.setattr(store_module, "_free_memory", lambda device=None: 5000)
-    assert PatchStore(PATCHES, 32).place(meta) == CPU
+    assert PatchStore(PATCHES, 32).row_device(meta) == CPU

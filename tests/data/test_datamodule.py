@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.data.datamodule import KneeDataModule, LoaderOptions, StillKnees, StoredPatches
+from kneeal.data.datamodule import EvaluationKnees, KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
+from kneeal.data.store import StoredPatches
 from kneeal.data.views import Views
 from kneeal.pool import PoolState
 
@@ -62,7 +63,7 @@ def test_validation_knees_bring_their_grades_in_order(kind: type) -> None:
 
 
 def test_unlabeled_knees_cannot_give_a_label() -> None:
-    sample = StillKnees(PATCHES, IDS[8:], size=16)[2]
+    sample = EvaluationKnees(PATCHES, IDS[8:], size=16)[2]
     assert set(sample) == {"patches", "position"}
     assert sample["position"] == 2
 

@@ -46,7 +46,7 @@ def test_epochs_differ_and_a_seed_repeats_them() -> None:
 
 
 def test_an_empty_set_and_an_indivisible_batch_are_refused() -> None:
-    with pytest.raises(UserError, match="without a knee"):
+    with pytest.raises(UserError, match="an empty training set"):
         ShuffledBatches(0, 8, seed=0)
     with pytest.raises(UserError, match="batch of 9 knees for 2 devices"):
         ShuffledBatches(10, 9, seed=0, world_size=2)

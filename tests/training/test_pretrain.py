@@ -60,7 +60,7 @@ def test_a_file_is_never_written_over(tmp_path: Path) -> None:
     out = tmp_path / "start.ckpt"
     write_weights(SiameseKneeNet(width=1), out)
     before = out.read_bytes()
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="already exists"):
         write_weights(SiameseKneeNet(width=1), out)
     assert out.read_bytes() == before and list(tmp_path.iterdir()) == [out]
 
