@@ -2,18 +2,28 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the demo needs, and what development needs on top of it.
 INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-first-query format clean
+.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) .
 	@touch $@
+
+$(DEVELOPED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) '.[dev]'
+	@touch $@ $(INSTALLED)
 
 demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on them, print the table and the figures
 	@test -f demo-data/dataset.json || $(BIN)/kneeal demo-data --out demo-data --knees 1200
@@ -21,39 +31,46 @@ demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on th
 	$(BIN)/kneeal fit --strategy mi_mcd --config configs/demo.yaml --out runs/demo
 
 # One process a core with one thread each: tests of small networks gain nothing from more threads.
-test: $(INSTALLED)  ## run the tests
+test: $(DEVELOPED)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadfile
 
-lint: $(INSTALLED)  ## check style and types
+# Every direct dependency in the oldest version that pyproject.toml admits, in an environment of its own.
+test-oldest:  ## run the tests with the oldest dependencies that pyproject.toml admits
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q --numprocesses auto --dist loadfile
+
+lint: $(DEVELOPED)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## measure speed on the CPU, into docs/performance.md
+bench: $(DEVELOPED)  ## measure speed on the CPU, into docs/performance.md
 	$(BIN)/python benchmarks/speed
 
-bench-gpu: $(INSTALLED)  ## measure speed on a GPU, into docs/performance.md
+bench-gpu: $(DEVELOPED)  ## measure speed on a GPU, into docs/performance.md
 	$(BIN)/python benchmarks/speed --device cuda
 
-bench-strategies: $(INSTALLED)  ## time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
+bench-strategies: $(DEVELOPED)  ## time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
 	$(BIN)/python benchmarks/strategies.py
 
-bench-annotate: $(INSTALLED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
+bench-annotate: $(DEVELOPED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
 	$(BIN)/python benchmarks/annotate_load.py --out docs/annotate-load.md
 
-bench-report: $(INSTALLED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
+bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
 
-bench-prepare: $(INSTALLED)  ## films a second and memory of `kneeal prepare` on FILMS=400 films, into docs/prepare.md
+bench-prepare: $(DEVELOPED)  ## films a second and memory of `kneeal prepare` on FILMS=400 films, into docs/prepare.md
 	$(BIN)/python benchmarks/prepare.py --films $(or $(FILMS),400)
 
-bench-peers: $(INSTALLED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
+bench-peers: $(DEVELOPED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
-bench-first-query: $(INSTALLED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
+bench-first-query: $(DEVELOPED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees) $(if $(INIT),--init $(INIT) $(foreach s,$(SET),--set $(s)))
 
-format: $(INSTALLED)  ## bring the code into the house style
+format: $(DEVELOPED)  ## bring the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
