@@ -84,14 +84,17 @@ class LossConfig(_Section):
 
     consistency: bool = Field(True, description="the second term of equation (1)")
     method: str = Field(
-        "consistency", description="the second term, or pi_model, mean_teacher, fixmatch, pseudo_label, semixup"
+        "consistency",
+        description="the second term; docs/around.md lists the methods",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="of another method, for example threshold")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = Field(
-        "features", description="what two views shall agree in"
+        "features", description="what consistency compares between two views"
     )
-    weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="of the consistency term")
-    ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(0, description="until the weight is whole; 0 is at once")
+    weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the second term")
+    ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="epochs until the weight reaches its value; 0 is from the start"
+    )
 
 
 class TrainingConfig(_Section):

@@ -20,8 +20,8 @@ from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import StoredPatches
 from kneeal.nn.compiled import Mode
-from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.nn.ssl.consistency import Consistency
 from kneeal.training.learner import Learner
 from kneeal.training.lightning_runner import Devices, LightningRunner
 
@@ -74,7 +74,7 @@ class Setting:
 
     def learner(self, network: nn.Module, compile_mode: Mode | None = None) -> Learner:
         """Equation (1) with Adam."""
-        return Learner(network, consistency=ConsistencyLoss(), compile_mode=compile_mode)
+        return Learner(network, method=Consistency(), compile_mode=compile_mode)
 
     def runner(self, *, epochs: int = 1) -> LightningRunner:
         """The runner of `kneeal fit`."""

@@ -24,16 +24,20 @@ from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.stopping import stop_rule
 from kneeal.nn import ssl
-from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.training.learner import Learner
 from kneeal.training.lightning_runner import Devices, LightningRunner
 
 
 def make_method(config: RunConfig) -> ssl.Method | None:
-    """The semi-supervised method, where it is another than equation (1)."""
+    """The second term of the loss, or None without one."""
     loss = config.loss
-    return ssl.get(loss.method, **loss.options) if loss.consistency and loss.method != "consistency" else None
+    if not loss.consistency:
+        return None
+    # Settings that several methods share have keys of their own.
+    shared = {"target": loss.target}
+    options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
+    return ssl.get(loss.method, **{**options, **loss.options})
 
 
 def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
@@ -50,7 +54,6 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
     def make_learner(network: nn.Module) -> Learner:
         return Learner(
             network,
-            consistency=ConsistencyLoss(loss.target) if loss.consistency and loss.method == "consistency" else None,
             method=make_method(config),
             weight=loss.weight,
             ramp_up_epochs=loss.ramp_up_epochs,

@@ -1,4 +1,4 @@
-"""One network, its loss, its metrics and its optimizer, as Lightning wants them."""
+"""The Lightning modules: a network in training with its loss and optimizer, and one that predicts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
 from kneeal.nn.compiled import Mode, compiled
-from kneeal.nn.consistency import ConsistencyLoss, ramp_up
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
-from kneeal.nn.ssl import Method, Step
+from kneeal.nn.ssl import Method, Step, ramp_up
 from kneeal.training.metrics import balanced_accuracy
 
 #: The name under which the metric that chooses the best epoch is logged.
@@ -24,28 +23,27 @@ MONITOR = "val/balanced_accuracy"
 
 
 class Learner(pl.LightningModule):
-    """Cross-entropy on labeled knees plus consistency on labeled knees and the pseudo pool: equation (1).
+    """Cross-entropy on labeled knees plus a semi-supervised term on labeled knees and the pseudo pool: equation (1).
 
     Args:
         network: Gives an `Output` for patches [N, 2, H, H].
-        consistency: The second term; None leaves it out.
-        weight: Its weight.
+        method: The semi-supervised term; None leaves it out.
+        weight: Weight of that term.
         ramp_up_epochs: Epochs over which the weight rises to its value.
-        learning_rate: Of Adam.
-        betas: Of Adam.
-        weight_decay: Of Adam.
+        learning_rate: Adam's learning rate.
+        betas: Adam's betas.
+        weight_decay: Adam's weight decay.
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
         n_grades: Number of classes.
-        method: Another semi-supervised term in the place of `consistency`.
-        compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None runs it as it is.
+        compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None leaves it uncompiled.
     """
 
     def __init__(
         self,
         network: nn.Module,
         *,
-        consistency: ConsistencyLoss | None = None,
+        method: Method | None = None,
         weight: float = 1.0,
         ramp_up_epochs: int = 0,
         learning_rate: float = 1e-3,
@@ -54,13 +52,11 @@ class Learner(pl.LightningModule):
         milestones: Sequence[int] = (),
         factor: float = 0.1,
         n_grades: int = 5,
-        method: Method | None = None,
         compile_mode: Mode | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._compiled = compiled(network, compile_mode) if compile_mode else None
-        self.consistency = consistency
         self.method = method
         self.weight = weight
         self.ramp_up_epochs = ramp_up_epochs
@@ -82,35 +78,32 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: dict[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
         """The loss of one batch: `labeled` and, where there is one, `pseudo`."""
         labeled, pseudo = batch["labeled"], batch.get("pseudo")
-        # All views of all knees in one forward pass, so that the network sees few, large batches. The
-        # views stay one after another: [first views of D_L and U, second views of D_L and U].
+        # One forward pass for all views of all knees: few, large batches. The views stay one after another: [first
+        # views of D_L and U, second views of D_L and U].
         knees = labeled["views"] if pseudo is None else torch.cat([labeled["views"], pseudo["views"]])
         n_knees, n_views = knees.shape[:2]
         output = (self._compiled or self.network)(knees.transpose(0, 1).flatten(0, 1))
         views = [Output(*(part[v * n_knees : (v + 1) * n_knees] for part in output)) for v in range(n_views)]
         kl = labeled["kl"]
         loss = torch.stack([F.cross_entropy(view.logits[: len(kl)], kl) for view in views]).mean()
-        if self.consistency is not None:
-            weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
-            loss = loss + weight * self.consistency(views[0], views[1])
-        elif self.method is not None:
+        if self.method is not None:
             weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
             loss = loss + weight * self.method(Step(self.network, knees, views[0], views[1], kl))
         self.epoch_loss.add(loss.detach(), len(kl))
         return loss
 
     def on_fit_start(self) -> None:
-        """Let a semi-supervised method begin."""
+        """Tell the semi-supervised method that a fit starts."""
         if self.method is not None:
             self.method.started(self.network)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let a semi-supervised method follow the weights."""
+        """Tell the semi-supervised method that the weights have changed."""
         if self.method is not None:
             self.method.stepped(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Count right and wrong grades."""
+        """Update the confusion matrix."""
         self.val_confusion.update(self.network(batch["patches"]).logits.argmax(dim=1), batch["kl"])
 
     def on_validation_epoch_end(self) -> None:
@@ -120,19 +113,19 @@ class Learner(pl.LightningModule):
         self.log(MONITOR, accuracy.float(), rank_zero_only=False)
 
     def on_train_epoch_start(self) -> None:
-        """Begin a new mean of the loss."""
+        """Reset the mean of the loss."""
         self.epoch_loss.reset()
 
 
 class Predictor(pl.LightningModule):
-    """What a strategy asked to be given, for batches of knees.
+    """Predicts batches of knees as a strategy needs it.
 
     Args:
         network: A trained network.
         posterior: POINT for one deterministic pass, SAMPLES for Monte-Carlo dropout.
         n_samples: Passes of Monte-Carlo dropout.
         seed: Seed of the dropout masks.
-        features: Whether the features are wanted.
+        features: Whether to return the features.
     """
 
     def __init__(
@@ -148,7 +141,7 @@ class Predictor(pl.LightningModule):
         )
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Positions [B], log probabilities [B, K, C] and, if wanted, features [B, F], on the CPU.
+        """Positions [B], log probabilities [B, K, C] and, on request, features [B, F], on the CPU.
 
         A dictionary, since Lightning cannot carry a frozen dataclass.
         """

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeal.acquisition import Posterior
-from kneeal.nn.consistency import ConsistencyLoss
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output, SiameseKneeNet
+from kneeal.nn.ssl.consistency import Consistency
 from kneeal.training.learner import Learner, Predictor
 
 
@@ -57,13 +57,13 @@ def test_equation_one(n_pseudo: int) -> None:
     kl = data["labeled"]["kl"]
     ce = (F.cross_entropy(labeled[:, 0], kl) + F.cross_entropy(labeled[:, 1], kl)) / 2
     consistency = (knees[:, 0] - knees[:, 1]).square().mean()
-    learner = Learner(Linear(), consistency=ConsistencyLoss("features"), weight=0.7)
+    learner = Learner(Linear(), method=Consistency(), weight=0.7)
     assert step(learner, data) == pytest.approx(float(ce + 0.7 * consistency), rel=1e-5)
 
 
 def test_all_views_go_through_the_network_together() -> None:
     network = Linear()
-    step(Learner(network, consistency=ConsistencyLoss()), batch())
+    step(Learner(network, method=Consistency()), batch())
     (seen,) = network.seen
     assert seen.shape == (10, 2, 2, 2)
 
@@ -72,7 +72,7 @@ def test_two_views_get_two_dropout_masks() -> None:
     torch.manual_seed(0)
     network = SiameseKneeNet(width=2).train()
     one_view = torch.randn(3, 1, 2, 16, 16)
-    learner = Learner(network, consistency=ConsistencyLoss("features"), weight=1.0)
+    learner = Learner(network, method=Consistency(), weight=1.0)
     data = {"labeled": {"views": one_view.expand(-1, 2, -1, -1, -1), "kl": torch.tensor([0, 1, 2])}}
     torch.manual_seed(1)
     with_masks = learner.training_step(data, 0)

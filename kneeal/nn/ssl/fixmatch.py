@@ -1,4 +1,4 @@
-"""FixMatch: what the network is sure of in one view is the grade of the other."""
+"""FixMatch: a confident prediction of one view is the pseudo-label of the other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kneeal.nn.ssl.method import Method, Step, register
 
 @register("fixmatch")
 class FixMatch(Method):
-    """Cross-entropy of the second view to the most probable grade of the first, where that is probable enough.
+    """Cross-entropy between the second view and the most probable grade of the first, where it reaches the threshold.
 
-    Over D_L and U, as equation (1); the grades of D_L are not used here. The source makes the first view weak and the
-    second strong; both are the random views of `views.*` here.
+    Over D_L and U, as equation (1), without the grades of D_L. The source uses a weak first and a strong second view;
+    here both are random views drawn from `views.*`.
 
     Args:
-        threshold: Least probability of a pseudo-label, in [0, 1].
+        threshold: Minimum probability of a pseudo-label, in [0, 1].
     """
 
     source = "Sohn et al., FixMatch, NeurIPS 2020; Lee, Pseudo-Label, ICML workshop 2013"
@@ -29,7 +29,7 @@ class FixMatch(Method):
         self.threshold = threshold
 
     def forward(self, step: Step) -> Tensor:
-        """Mean over all n knees, so that few sure knees weigh little."""
+        """Mean over all n knees, so that a few confident knees carry little weight."""
         probs = step.first.logits.detach().softmax(dim=-1)
         confidence, label = probs.max(dim=-1)
         losses = F.cross_entropy(step.second.logits, label, reduction="none")
@@ -38,7 +38,7 @@ class FixMatch(Method):
 
 @register("pseudo_label")
 class PseudoLabel(FixMatch):
-    """Cross-entropy of a view to its own most probable grade, where that is probable enough."""
+    """Cross-entropy between a view and its own most probable grade, where it reaches the threshold."""
 
     source = "Lee, Pseudo-Label, ICML workshop 2013"
 

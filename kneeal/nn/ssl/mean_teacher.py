@@ -1,4 +1,4 @@
-"""Mean Teacher: the network shall agree with the mean of its own past."""
+"""Mean Teacher: the network agrees with a moving average of its own weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kneeal.nn.ssl.method import Method, Step, register
 class MeanTeacher(Method):
     """Mean squared difference between the probabilities of the network and of a teacher, over D_L and U.
 
-    The teacher's weights are an exponential moving mean of the network's. It sees the other view, with dropout, and
+    The teacher's weights are an exponential moving average of the network's. It sees the other view, with dropout, and
     passes no gradient. The network, not the teacher, is validated and kept.
 
     Args:
-        decay: Of the mean, in [0, 1); in the first steps it is lower, min(decay, 1 - 1 / (step + 1)).
+        decay: Of the average, in [0, 1); lower in the first steps: min(decay, 1 - 1 / (step + 1)).
     """
 
     source = "Tarvainen and Valpola, Mean Teachers Are Better Role Models, NeurIPS 2017"
@@ -32,7 +32,7 @@ class MeanTeacher(Method):
         self.n_steps = 0
 
     def started(self, network: nn.Module) -> None:
-        """The teacher begins as the network."""
+        """Start the teacher as a copy of the network."""
         self.teacher = copy.deepcopy(network).requires_grad_(False).train()
         self.n_steps = 0
 

@@ -1,10 +1,12 @@
-"""The contract of a semi-supervised method, and methods by name."""
+"""The contract of a semi-supervised method, and the registry of methods."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,8 +21,8 @@ class Step:
     """One training step as a method sees it.
 
     Attributes:
-        network: In training, whose output the loss is of.
-        knees: [n, 2, 2, H, H], two views of the labeled knees and, after them, of the pseudo pool.
+        network: In training mode; the loss is a function of its output.
+        knees: [n, 2, 2, H, H], two views of the labeled knees followed by those of the pseudo pool.
         first: The network's output for the first views [n].
         second: For the second views, with other dropout masks.
         kl: Grades of the labeled knees, int64 [n_labeled], the first of the n.
@@ -34,10 +36,12 @@ class Step:
 
 
 class Method(nn.Module, ABC):
-    """A loss on knees without using their grades, beside the cross-entropy on labeled ones.
+    """A loss that needs no grades, added to the cross-entropy on labeled knees.
+
+    Options are keyword arguments of the constructor, which raises a ValueError for a wrong value.
 
     Attributes:
-        source: Where it comes from.
+        source: The publication it comes from.
     """
 
     source: str
@@ -58,7 +62,7 @@ _M = TypeVar("_M", bound=type[Method])
 
 
 def register(name: str) -> Callable[[_M], _M]:
-    """Make a method known under a name.
+    """Register a method under a name.
 
     Raises:
         UserError: The name is taken.
@@ -66,7 +70,7 @@ def register(name: str) -> Callable[[_M], _M]:
 
     def add(method: _M) -> _M:
         if name in _registered:
-            raise UserError(f"two methods called {name!r}", "one method a name", "register one under another name")
+            raise UserError(f"two methods called {name!r}", "one method per name", "register one under another name")
         _registered[name] = method
         return method
 
@@ -78,22 +82,46 @@ def available() -> Sequence[str]:
     return sorted(_registered)
 
 
-def get(name: str, **options: Any) -> Method:
-    """A method by name.
+def options(name: str) -> Collection[str]:
+    """The options that a method takes.
 
     Raises:
-        UserError: No method has the name, or an option is wrong.
+        UserError: No method has the name.
     """
     if name not in _registered:
         near = difflib.get_close_matches(name, _registered, 1)
         raise UserError(
             f"no semi-supervised method called {name!r}",
-            f"consistency (equation (1)), or one of: {', '.join(available())}",
+            f"one of: {', '.join(available())}",
             f"did you mean {near[0]!r}?" if near else "correct loss.method",
         )
+    return inspect.signature(_registered[name]).parameters.keys()
+
+
+def get(name: str, **given: Any) -> Method:
+    """A method by name.
+
+    Raises:
+        UserError: No method has the name, or an option is wrong.
+    """
+    known = options(name)
     try:
-        return _registered[name](**options)
+        return _registered[name](**given)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"loss.options {options} for {name}: {error}", "options that the method has", "correct loss.options"
+            f"loss.options {given} for {name}: {error}",
+            f"options of the method: {', '.join(known) or 'it has none'}",
+            "correct loss.options",
         ) from error
+
+
+def ramp_up(epoch: int, length: int) -> float:
+    """Weight factor in (0, 1] that rises as exp(-5 (1 - t)^2) over the first `length` epochs (Laine and Aila, 2017).
+
+    Args:
+        epoch: The current epoch, from 0.
+        length: Epochs until the factor is 1; 0 means that it is 1 from the start.
+    """
+    if epoch >= length:
+        return 1.0
+    return math.exp(-5.0 * (1.0 - epoch / length) ** 2)

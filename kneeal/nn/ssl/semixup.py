@@ -1,4 +1,4 @@
-"""Semixup's two regularizers: views of a knee agree, and a blend of two knees gets the blend of their grades."""
+"""Semixup's two regularizers: views of a knee agree, and a mix of two knees gets the mix of their predictions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Semixup(Method):
     .. math:: \| p(x) - p(x') \|^2 + \| p(\lambda x + (1 - \lambda) y) - \lambda p(x) - (1 - \lambda) p(y) \|^2
 
     for two views x and x' of one knee and a view y of another, lambda from Beta(alpha, alpha), each the mean over
-    knees and grades. The blended target passes no gradient. One more forward pass a step.
+    knees and grades. The mixed target passes no gradient. It takes one more forward pass per step.
 
     Args:
-        alpha: Of the blend, above 0.
+        alpha: Of the Beta distribution of lambda, above 0.
         interpolation: Weight of the second term, 0 or more.
     """
 
@@ -42,14 +42,14 @@ class Semixup(Method):
         agreement: Tensor = (first - second).square().mean()
         if not self.interpolation:
             return agreement
-        # The share is drawn by torch's global generator, as the dropout masks are: the fit has seeded it.
+        # Drawn from torch's global generator, as dropout masks are: the fit has seeded it.
         alpha = torch.full((), self.alpha)
-        share = torch.distributions.Beta(alpha, alpha).sample((len(first),)).to(first)
+        ratio = torch.distributions.Beta(alpha, alpha).sample((len(first),)).to(first)
         partner = torch.randperm(len(first), device=first.device)
         views = step.knees[:, 0]
-        wide = share.view(-1, *[1] * (views.ndim - 1))
-        blended = step.network(wide * views + (1.0 - wide) * views[partner]).logits.softmax(dim=-1)
+        wide = ratio.view(-1, *[1] * (views.ndim - 1))
+        mixed = step.network(wide * views + (1.0 - wide) * views[partner]).logits.softmax(dim=-1)
         with torch.no_grad():
-            target = share[:, None] * first + (1.0 - share[:, None]) * first[partner]
-        interpolated: Tensor = agreement + self.interpolation * (blended - target).square().mean()
+            target = ratio[:, None] * first + (1.0 - ratio[:, None]) * first[partner]
+        interpolated: Tensor = agreement + self.interpolation * (mixed - target).square().mean()
         return interpolated
