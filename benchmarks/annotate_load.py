@@ -39,11 +39,11 @@ class Timed:
 def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over: Event, figures: Queue) -> None:
     import uvicorn
 
+    from kneeal.annotate.accounts import Accounts
     from kneeal.annotate.app import make_app
-    from kneeal.annotate.people import People
-    from kneeal.annotate.rounds import Rounds
     from kneeal.annotate.security import Origin
     from kneeal.annotate.store import Store
+    from kneeal.annotate.supervisor import RoundSupervisor
     from kneeal.data.prepared import PreparedDataset, write_prepared
     from kneeal.exchange.pictures import Pictures
 
@@ -53,12 +53,14 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over:
     dataset = PreparedDataset.open(folder / "data")
     store = Store(folder / "s.sqlite", reads=readers)
     store.sync(ids, {})
-    people = People(store)
-    links.put([people.link(people.add(f"reader {k}")) for k in range(readers)])
+    accounts = Accounts(store)
+    links.put([accounts.link(accounts.add(f"reader {k}")) for k in range(readers)])
     (folder / "run").mkdir()
-    rounds = Rounds(folder / "run", store)
+    supervisor = RoundSupervisor(folder / "run", store)
     origin = Origin.of("127.0.0.1", port, None)
-    app = Timed(make_app(store, people, rounds, Pictures(dataset), dataset.manifest.patients, origin, folder / "run"))
+    app = Timed(
+        make_app(store, accounts, supervisor, Pictures(dataset), dataset.manifest.patients, origin, folder / "run")
+    )
     begun = time.process_time()
 
     def report() -> None:
@@ -80,7 +82,7 @@ def read(port: int, secret: str, answers: int, pause: float, seconds: list[float
         assert response.status == 200, said
         return said, response
 
-    _, response = call("POST", "/api/enter", {"secret": secret})
+    _, response = call("POST", "/api/sign-in", {"secret": secret})
     headers["cookie"] = response.headers["set-cookie"].partition(";")[0]
     headers["x-kneeal-csrf"] = str(call("GET", "/api/me")[0]["csrf"])
     task = call("GET", "/api/next")[0]["task"]

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kneeal.annotate.assignment import Rules, claim, plan_repeat
-from kneeal.annotate.reading import RefusedError, Task
-from kneeal.annotate.rules import Reading, judge
+from kneeal.annotate.assignment import ReadingPlan, claim, plan_repeat
+from kneeal.annotate.consensus import Reading, reach_consensus
+from kneeal.annotate.tasks import RefusedError, Task
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ def read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
     return Task(row["id"], row["knee_id"], row["kind"], row["current"], grades)
 
 
-def next_task(db: sqlite3.Connection, reader: int, rules: Rules) -> Task | None:
+def next_task(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> Task | None:
     """The knee that a reader shall read now, None where nothing is left for her; see `claim`."""
-    number = claim(db, reader, rules)
+    number = claim(db, reader, plan)
     return None if number is None else read_task(db, reader, number)
 
 
-def take(db: sqlite3.Connection, reader: int, answer: Answer, rules: Rules, now: float) -> None:
+def record_answer(db: sqlite3.Connection, reader: int, answer: Answer, plan: ReadingPlan, now: float) -> None:
     """Store an answer, and what follows from it for its knee.
 
     Args:
         db: The connection that writes.
         reader: Who.
         answer: What she says.
-        rules: How knees are given out.
+        plan: How knees are given out.
         now: Seconds since 1970.
 
     Raises:
@@ -109,18 +109,18 @@ def take(db: sqlite3.Connection, reader: int, answer: Answer, rules: Rules, now:
     db.execute("UPDATE task SET current = ? WHERE id = ?", (cursor.lastrowid, task.id))
     knee = knee_of(db, task.id)
     if task.kind == "first":
-        plan_repeat(db, reader, knee, task.knee_id, rules)
-    _judge(db, knee, rules)
+        plan_repeat(db, reader, knee, task.knee_id, plan)
+    _judge(db, knee, plan)
 
 
-def take_back(db: sqlite3.Connection, reader: int, nonce: str, rules: Rules, now: float) -> Task | None:
+def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, plan: ReadingPlan, now: float) -> Task | None:
     """Take back a reader's last answer.
 
     Args:
         db: The connection that writes.
         reader: Who.
         nonce: Name of this request.
-        rules: How knees are given out.
+        plan: How knees are given out.
         now: Seconds since 1970.
 
     Returns:
@@ -130,7 +130,7 @@ def take_back(db: sqlite3.Connection, reader: int, nonce: str, rules: Rules, now
         RefusedError: There is nothing to take back, or the last answer stands for good.
     """
     if db.execute("SELECT 1 FROM answer WHERE nonce = ?", (nonce,)).fetchone():
-        return next_task(db, reader, rules)
+        return next_task(db, reader, plan)
     row = db.execute("SELECT id FROM task WHERE reader = ? ORDER BY current DESC LIMIT 1", (reader,)).fetchone()
     task = None if row is None else read_task(db, reader, row["id"])
     if task is None or task.current is None:
@@ -153,11 +153,11 @@ def take_back(db: sqlite3.Connection, reader: int, nonce: str, rules: Rules, now
             "AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.task = task.id)",
             (knee, reader),
         )
-    _judge(db, knee, rules)
+    _judge(db, knee, plan)
     return read_task(db, reader, task.id)
 
 
-def look(db: sqlite3.Connection, reader: int, number: int, now: float) -> Task:
+def mark_prediction_seen(db: sqlite3.Connection, reader: int, number: int, now: float) -> Task:
     """Note that a reader is about to see the model's prediction for a knee she has answered.
 
     Args:
@@ -184,22 +184,22 @@ def knee_of(db: sqlite3.Connection, number: int) -> int:
     return int(db.execute("SELECT knee FROM task WHERE id = ?", (number,)).fetchone()[0])
 
 
-def _judge(db: sqlite3.Connection, knee: int, rules: Rules) -> None:
+def _judge(db: sqlite3.Connection, knee: int, plan: ReadingPlan) -> None:
     rows = db.execute(
         "SELECT task.kind, task.reader, answer.kl, task.current FROM task "
         "LEFT JOIN answer ON answer.id = task.current WHERE task.knee = ?",
         (knee,),
     ).fetchall()
     given = [row for row in rows if row["current"] is not None]
-    verdict = judge(
+    consensus = reach_consensus(
         [Reading(row["reader"], row["kl"]) for row in given if row["kind"] != "adjudication"],
-        wanted=rules.reads,
+        required=plan.reads,
         pending=any(row["kind"] == "repeat" and row["current"] is None for row in rows),
         adjudicated=[Reading(row["reader"], row["kl"]) for row in given if row["kind"] == "adjudication"],
     )
     db.execute(
         "UPDATE knee SET state = ?, kl = ?, rule = ? WHERE id = ? AND state != 'closed'",
-        (verdict.state, verdict.kl, verdict.rule, knee),
+        (consensus.state, consensus.kl, consensus.rule, knee),
     )
 
 

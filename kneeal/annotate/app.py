@@ -11,17 +11,17 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
+from kneeal.annotate.accounts import SESSION_SECONDS, Accounts, Session
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
 from kneeal.annotate.answers import Answer
-from kneeal.annotate.bodies import AnswerBody, Empty, EnterBody, UndoBody
-from kneeal.annotate.people import SESSION_SECONDS, People, Session
-from kneeal.annotate.reading import Progress, RefusedError, Task
-from kneeal.annotate.rounds import Rounds, read_opinion
-from kneeal.annotate.rules import RULE
-from kneeal.annotate.said_errors import say_errors
+from kneeal.annotate.consensus import RULE
+from kneeal.annotate.error_handlers import add_error_handlers
+from kneeal.annotate.picture_metadata import Shown
+from kneeal.annotate.request_models import AnswerRequest, EmptyRequest, SignInRequest, UndoRequest
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
-from kneeal.annotate.shown import Shown
 from kneeal.annotate.store import Store
+from kneeal.annotate.supervisor import RoundSupervisor, read_prediction
+from kneeal.annotate.tasks import Progress, RefusedError, Task
 from kneeal.exchange.knee_picture import KneePicture, to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import REASONS
@@ -35,8 +35,8 @@ _FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "style.c
 
 def make_app(
     store: Store,
-    people: People,
-    rounds: Rounds,
+    accounts: Accounts,
+    supervisor: RoundSupervisor,
     pictures: Pictures,
     patients: dict[str, str],
     origin: Origin,
@@ -46,8 +46,8 @@ def make_app(
 
     Args:
         store: Readings.
-        people: Who may come in.
-        rounds: The run behind the page.
+        accounts: Who may come in.
+        supervisor: The run behind the page.
         pictures: Pictures of its knees.
         patients: Patient by knee, to find the other knee.
         origin: The addresses that are ours.
@@ -55,7 +55,7 @@ def make_app(
     """
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
-    say_errors(app)
+    add_error_handlers(app)
     shown = Shown(pictures)
     others: dict[str, list[str]] = {}
     for knee_id, patient in patients.items():
@@ -63,7 +63,7 @@ def make_app(
 
     # Not in a thread, as other handlers are: with many readers, waiting for one's turn twice costs more than the look.
     async def signed_in(request: Request) -> Session:
-        session = people.session(request.cookies.get(COOKIE))
+        session = accounts.session(request.cookies.get(COOKIE))
         if session is None:
             raise RefusedError(401, "nobody is signed in", "a session", "open a one-time link")
         if request.method != "GET" and not same(request.headers.get(CSRF_HEADER), session.csrf):
@@ -82,7 +82,7 @@ def make_app(
         if task is not None:
             said["task"] = _say_task(task, shown)
         else:
-            said["status"] = rounds.status()
+            said["status"] = supervisor.status()
         return said
 
     def other_knee(knee_id: str) -> str | None:
@@ -102,18 +102,18 @@ def make_app(
             return JSONResponse({"error": "no such file"}, 404)
         return FileResponse(STATIC / name, media_type=_FILES[name])
 
-    @app.post("/api/enter")
-    def enter(body: EnterBody, response: Response) -> dict[str, Any]:
-        key, session = people.enter(body.secret)
+    @app.post("/api/sign-in")
+    def enter(body: SignInRequest, response: Response) -> dict[str, Any]:
+        key, session = accounts.sign_in(body.secret)
         response.set_cookie(
             COOKIE, key, max_age=int(SESSION_SECONDS), httponly=True, samesite="strict", secure=origin.secure, path="/"
         )
         logger.info("reader %d signed in", session.reader)
         return {"name": session.name}
 
-    @app.post("/api/leave")
-    def leave(request: Request, response: Response, session: signed, body: Empty) -> dict[str, Any]:
-        people.leave(request.cookies.get(COOKIE, ""))
+    @app.post("/api/sign-out")
+    def leave(request: Request, response: Response, session: signed, body: EmptyRequest) -> dict[str, Any]:
+        accounts.sign_out(request.cookies.get(COOKIE, ""))
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=origin.secure)
         return {}
 
@@ -121,7 +121,7 @@ def make_app(
     def me(session: signed) -> dict[str, Any]:
         return {
             "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates, "reasons": REASONS,
-            "rule": RULE, "status": rounds.status(),
+            "rule": RULE, "status": supervisor.status(),
         }  # fmt: skip
 
     @app.get("/api/next")
@@ -129,7 +129,7 @@ def make_app(
         return say(store.next(session.reader), store.progress(session.reader))
 
     @app.post("/api/answer")
-    async def answer(session: signed, body: AnswerBody) -> Response:
+    async def answer(session: signed, body: AnswerRequest) -> Response:
         if not math.isfinite(body.seconds) or body.seconds < 0:
             raise RefusedError(422, f"{body.seconds} seconds", "a time of 0 or more", "load the page again")
         given = Answer(
@@ -147,7 +147,7 @@ def make_app(
         return JSONResponse(await run_in_threadpool(say, task, progress))  # a picture has to be read first
 
     @app.post("/api/undo")
-    def undo(session: signed, body: UndoBody) -> dict[str, Any]:
+    def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
         return say(store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
 
     @app.get("/api/task/{number}/picture")
@@ -166,18 +166,18 @@ def make_app(
             raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "go on without it")
         return _png(pictures[knee_id])
 
-    @app.post("/api/task/{number}/opinion")
-    def opinion(session: signed, number: int, body: Empty) -> dict[str, Any]:
-        return {"probabilities": read_opinion(run, store.look(session.reader, number).knee_id)}
+    @app.post("/api/task/{number}/prediction")
+    def opinion(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
+        return {"probabilities": read_prediction(run, store.mark_prediction_seen(session.reader, number).knee_id)}
 
     @app.get("/api/status")
     def status(session: signed) -> dict[str, Any]:
-        return rounds.status()
+        return supervisor.status()
 
     @app.post("/api/again")
-    def again(session: signed, body: Empty) -> dict[str, Any]:
-        rounds.again()
-        return rounds.status()
+    def again(session: signed, body: EmptyRequest) -> dict[str, Any]:
+        supervisor.again()
+        return supervisor.status()
 
     @app.get("/api/agreement")
     def agreement(session: Annotated[Session, Depends(adjudicator)]) -> dict[str, Any]:

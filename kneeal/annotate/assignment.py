@@ -14,7 +14,7 @@ REPEAT_AFTER = 20
 
 
 @dataclass(frozen=True)
-class Rules:
+class ReadingPlan:
     """How knees are given out.
 
     Attributes:
@@ -28,18 +28,18 @@ class Rules:
     clock: Callable[[], float]
 
 
-def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
+def claim(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> int | None:
     """The task that a reader shall do now, inside a transaction: the one she has before her, else the next one.
 
     Args:
         db: The connection that writes.
         reader: Who.
-        rules: How knees are given out.
+        plan: How knees are given out.
 
     Returns:
         Number of the task, None where nothing is left for her.
     """
-    now = rules.clock()
+    now = plan.clock()
     done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
     mine = (
         "SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader "
@@ -47,7 +47,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
         "(SELECT count(*) FROM task AS other WHERE other.knee = knee.id AND other.kind = 'first' "
         "AND other.current IS NOT NULL) < :reads) AND (task.kind != 'adjudication' OR knee.state = 'disagreed') "
     )
-    values = {"reader": reader, "reads": rules.reads, "done": done, "stale": now - ABANDONED}
+    values = {"reader": reader, "reads": plan.reads, "done": done, "stale": now - ABANDONED}
     begun = db.execute(mine + "AND task.not_before <= :done ORDER BY task.begun DESC LIMIT 1", values).fetchone()
     if begun is not None:
         return int(begun["id"])
@@ -57,7 +57,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
     )
     knee = db.execute(unread + "AND taken < :reads ORDER BY query, position LIMIT 1", values).fetchone()
     if knee is not None:
-        return begin(db, reader, knee["id"], "first", rules)
+        return begin(db, reader, knee["id"], "first", plan)
     waiting = db.execute(mine + "ORDER BY task.not_before LIMIT 1", values).fetchone()
     if waiting is not None:
         return int(waiting["id"])
@@ -67,7 +67,7 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
         values,
     ).fetchone()
     if abandoned is not None:
-        return begin(db, reader, abandoned["id"], "first", rules)
+        return begin(db, reader, abandoned["id"], "first", plan)
     if db.execute("SELECT adjudicates FROM reader WHERE id = ?", (reader,)).fetchone()[0]:
         disputed = db.execute(
             "SELECT id FROM knee WHERE state = 'disagreed' AND NOT EXISTS "
@@ -76,11 +76,11 @@ def claim(db: sqlite3.Connection, reader: int, rules: Rules) -> int | None:
             values,
         ).fetchone()
         if disputed is not None:
-            return begin(db, reader, disputed["id"], "adjudication", rules)
+            return begin(db, reader, disputed["id"], "adjudication", plan)
     return None
 
 
-def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, rules: Rules, not_before: int = 0) -> int:
+def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, plan: ReadingPlan, not_before: int = 0) -> int:
     """Put a knee before a reader.
 
     Args:
@@ -88,7 +88,7 @@ def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, rules: Rule
         reader: Who.
         knee: Number of the knee.
         kind: See `Task`.
-        rules: How knees are given out.
+        plan: How knees are given out.
         not_before: Answers of the reader before it is due.
 
     Returns:
@@ -96,14 +96,14 @@ def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, rules: Rule
     """
     cursor = db.execute(
         "INSERT INTO task (knee, reader, kind, begun, not_before) VALUES (?, ?, ?, ?, ?)",
-        (knee, reader, kind, rules.clock(), not_before),
+        (knee, reader, kind, plan.clock(), not_before),
     )
     if kind == "first":
         db.execute("UPDATE knee SET taken = taken + 1 WHERE id = ?", (knee,))
     return int(cursor.lastrowid or 0)
 
 
-def plan_repeat(db: sqlite3.Connection, reader: int, knee: int, knee_id: str, rules: Rules) -> None:
+def plan_repeat(db: sqlite3.Connection, reader: int, knee: int, knee_id: str, plan: ReadingPlan) -> None:
     """Decide by the knee and the reader alone whether she gets it twice.
 
     Args:
@@ -111,13 +111,13 @@ def plan_repeat(db: sqlite3.Connection, reader: int, knee: int, knee_id: str, ru
         reader: Who.
         knee: Number of the knee.
         knee_id: Its name.
-        rules: How knees are given out.
+        plan: How knees are given out.
     """
     draw = hashlib.sha256(f"repeat {reader} {knee_id}".encode()).digest()
-    if int.from_bytes(draw[:4]) / 2**32 >= rules.repeat:
+    if int.from_bytes(draw[:4]) / 2**32 >= plan.repeat:
         return
     done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
     if not db.execute(
         "SELECT 1 FROM task WHERE knee = ? AND reader = ? AND kind = 'repeat'", (knee, reader)
     ).fetchone():
-        begin(db, reader, knee, "repeat", rules, done + REPEAT_AFTER + draw[4] % 10)
+        begin(db, reader, knee, "repeat", plan, done + REPEAT_AFTER + draw[4] % 10)

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from kneeal.annotate.rounds import PROGRESS
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
+from kneeal.annotate.supervisor import PROGRESS
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
 from kneeal.jobs.ask import say_told

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from kneeal.annotate.assignment import Rules
-from kneeal.annotate.reading import Progress
+from kneeal.annotate.assignment import ReadingPlan
+from kneeal.annotate.tasks import Progress
 
 #: Answers whose median is the pace.
 LAST = 20
@@ -33,15 +33,15 @@ WHERE task.reader = :reader AND task.current IS NOT NULL ORDER BY task.current D
 """
 
 
-def progress(db: sqlite3.Connection, reader: int, rules: Rules) -> Progress:
+def progress(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> Progress:
     """Where a reader is.
 
     Args:
         db: A connection.
         reader: Who.
-        rules: How knees are given out.
+        plan: How knees are given out.
     """
-    values = {"reader": reader, "reads": rules.reads, "last": LAST}
+    values = {"reader": reader, "reads": plan.reads, "last": LAST}
     left = db.execute(_LEFT, values).fetchone()[0]
     done = db.execute(_DONE, values).fetchone()[0]
     times = sorted(row[0] for row in db.execute(_TIMES, values))

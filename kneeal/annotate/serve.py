@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneeal.annotate.accounts import LINK_SECONDS, Accounts
 from kneeal.annotate.agreement import readings_table
-from kneeal.annotate.people import LINK_SECONDS, People
-from kneeal.annotate.rounds import Rounds
 from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
+from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import cannot_write, write_atomic
@@ -67,20 +67,20 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
     pictures = Pictures(opened.cohort.dataset, images)
     with lock_run(run, ".annotate.lock"):
         store = Store(run / STORE, reads=options.reads, repeat=options.repeat)
-        people = People(store)
-        _print_links(people, options)
+        accounts = Accounts(store)
+        _print_links(accounts, options)
         _log()
-        rounds = Rounds(run, store, auto=options.auto, enough=options.enough)
+        supervisor = RoundSupervisor(run, store, auto=options.auto, enough=options.enough)
         from kneeal.annotate.app import make_app
 
-        app = make_app(store, people, rounds, pictures, opened.cohort.dataset.manifest.patients, origin, run)
+        app = make_app(store, accounts, supervisor, pictures, opened.cohort.dataset.manifest.patients, origin, run)
         if images is None:
             print("the page shows patches only; give --images DIR for whole radiographs", file=sys.stderr)
-        rounds.start()
+        supervisor.start()
         try:
             _run_server(app, options)
         finally:
-            rounds.stop()
+            supervisor.stop()
             store.close()
 
 
@@ -96,8 +96,8 @@ def new_link(run: Path, name: str, options: ServeOptions) -> str:
         raise UserError(f"nobody has annotated {run} yet", "a run that is served", "start `kneeal annotate` first")
     store = Store(run / STORE)
     try:
-        people = People(store)
-        return f"{address(options)}#{people.link(people.add(name))}"
+        accounts = Accounts(store)
+        return f"{address(options)}#{accounts.link(accounts.add(name))}"
     finally:
         store.close()
 
@@ -150,8 +150,8 @@ def _check(options: ServeOptions) -> None:
             raise UserError(found, expected, "correct the option")
 
 
-def _print_links(people: People, options: ServeOptions) -> None:
-    names = list(dict.fromkeys([*people.names(), *options.readers, *options.adjudicators])) or ["reader"]
+def _print_links(accounts: Accounts, options: ServeOptions) -> None:
+    names = list(dict.fromkeys([*accounts.names(), *options.readers, *options.adjudicators])) or ["reader"]
     if options.reads > len(names):
         raise UserError(
             f"--reads {options.reads} with {len(names)} reader{'s' * (len(names) > 1)} ({', '.join(names)})",
@@ -159,13 +159,13 @@ def _print_links(people: People, options: ServeOptions) -> None:
             "name more with --reader, or lower --reads",
         )
     deciding = set(options.adjudicators)
-    first = not deciding and not people.adjudicators()
+    first = not deciding and not accounts.adjudicators()
     for number, name in enumerate(names):
-        people.add(name, adjudicates=True if name in deciding or (first and number == 0) else None)
+        accounts.add(name, adjudicates=True if name in deciding or (first and number == 0) else None)
     print(f"one-time links, each valid for {LINK_SECONDS / 3600:.0f} hours:")
     for name in names:
-        role = " (adjudicates)" if name in people.adjudicators() else ""
-        print(f"  {name}{role}: {address(options)}#{people.link(people.add(name))}")
+        role = " (adjudicates)" if name in accounts.adjudicators() else ""
+        print(f"  {name}{role}: {address(options)}#{accounts.link(accounts.add(name))}")
     sys.stdout.flush()
 
 

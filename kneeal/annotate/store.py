@@ -9,10 +9,10 @@ from pathlib import Path
 
 from kneeal.annotate import answers
 from kneeal.annotate.answers import Answer, next_task, read_task
-from kneeal.annotate.assignment import Rules
+from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.database import Change, Database
 from kneeal.annotate.progress import progress
-from kneeal.annotate.reading import Progress, Task, check_answer
+from kneeal.annotate.tasks import Progress, Task, check_answer
 
 
 class Store(Database):
@@ -39,7 +39,7 @@ class Store(Database):
         self.reads = reads
         self.repeat = repeat
         self.clock = clock
-        self._rules = Rules(reads, repeat, clock)
+        self._plan = ReadingPlan(reads, repeat, clock)
 
     # -- the query ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Store(Database):
 
     def next(self, reader: int) -> Task | None:
         """The knee that a reader shall read now: the one she has before her, else the next one."""
-        return self.write(lambda db: next_task(db, reader, self._rules))
+        return self.write(lambda db: next_task(db, reader, self._plan))
 
     def task(self, reader: int, number: int) -> Task:
         """A task of a reader.
@@ -137,8 +137,8 @@ class Store(Database):
         check_answer(answer.kl, answer.reason)
 
         def change(db: sqlite3.Connection) -> tuple[Task | None, Progress]:
-            answers.take(db, reader, answer, self._rules, self.clock())
-            return next_task(db, reader, self._rules), progress(db, reader, self._rules)
+            answers.record_answer(db, reader, answer, self._plan, self.clock())
+            return next_task(db, reader, self._plan), progress(db, reader, self._plan)
 
         return change
 
@@ -148,9 +148,9 @@ class Store(Database):
         Raises:
             RefusedError: There is nothing to take back, or the last answer stands for good.
         """
-        return self.write(lambda db: answers.take_back(db, reader, nonce, self._rules, self.clock()))
+        return self.write(lambda db: answers.undo_answer(db, reader, nonce, self._plan, self.clock()))
 
-    def look(self, reader: int, number: int) -> Task:
+    def mark_prediction_seen(self, reader: int, number: int) -> Task:
         """Note that a reader is about to see the model's prediction for a knee she has answered.
 
         From then on her answer stands, so that no prediction ever changes one.
@@ -158,8 +158,8 @@ class Store(Database):
         Raises:
             RefusedError: She has not answered it yet, or is to read it again.
         """
-        return self.write(lambda db: answers.look(db, reader, number, self.clock()))
+        return self.write(lambda db: answers.mark_prediction_seen(db, reader, number, self.clock()))
 
     def progress(self, reader: int) -> Progress:
         """Where a reader is."""
-        return progress(self.reader(), reader, self._rules)
+        return progress(self.reader(), reader, self._plan)

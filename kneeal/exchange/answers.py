@@ -19,7 +19,7 @@ _NO = {"", "0", "no", "false", "n"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerRow:
     """One row.
 
     Attributes:
@@ -57,7 +57,7 @@ def read_answers(path: Path) -> dict[str, int | None]:
     return {answer.knee_id: answer.kl for answer in answers}
 
 
-def _from_csv(path: Path) -> Iterator[Answer]:
+def _from_csv(path: Path) -> Iterator[AnswerRow]:
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
@@ -79,8 +79,8 @@ def _from_csv(path: Path) -> Iterator[Answer]:
     return _from_rows(path, rows)
 
 
-def _from_xlsx(path: Path) -> Iterator[Answer]:
-    openpyxl = _openpyxl()
+def _from_xlsx(path: Path) -> Iterator[AnswerRow]:
+    openpyxl = load_openpyxl()
     try:
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
         rows = [
@@ -92,7 +92,7 @@ def _from_xlsx(path: Path) -> Iterator[Answer]:
     return _from_rows(path, [(place, row) for place, row in rows if any(cell.strip() for cell in row)])
 
 
-def _from_rows(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Answer]:
+def _from_rows(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[AnswerRow]:
     header = [cell.strip() for cell in rows[0][1]] if rows else []
     missing = [column for column in (KNEE, GRADE) if column not in header]
     if missing:
@@ -114,7 +114,7 @@ def _from_rows(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> Iterato
             yield answer
 
 
-def _from_label_studio(path: Path) -> Iterator[Answer]:
+def _from_label_studio(path: Path) -> Iterator[AnswerRow]:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -150,7 +150,7 @@ def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:
     return found
 
 
-def _answer(path: Path, place: str, knee: str, grade: str, unreadable: str) -> Answer | None:
+def _answer(path: Path, place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | None:
     if not knee:
         raise UserError(f"{path}: {place} names no knee", f"a {KNEE} in each row", "restore it from the query's sheet")
     said_unreadable = unreadable.lower() not in _NO
@@ -161,7 +161,7 @@ def _answer(path: Path, place: str, knee: str, grade: str, unreadable: str) -> A
             "empty one of the two cells",
         )
     if said_unreadable:
-        return Answer(knee, None, place, unreadable)
+        return AnswerRow(knee, None, place, unreadable)
     if not grade:
         return None
     if grade not in _GRADES:
@@ -170,11 +170,11 @@ def _answer(path: Path, place: str, knee: str, grade: str, unreadable: str) -> A
             f"a whole grade from 0 to {N_GRADES - 1}",
             "correct that answer, or empty the cell to leave it open",
         )
-    return Answer(knee, _GRADES[grade], place)
+    return AnswerRow(knee, _GRADES[grade], place)
 
 
-def _refuse_contradictions(path: Path, answers: Sequence[Answer]) -> None:
-    first: dict[str, Answer] = {}
+def _refuse_contradictions(path: Path, answers: Sequence[AnswerRow]) -> None:
+    first: dict[str, AnswerRow] = {}
     for answer in answers:
         other = first.setdefault(answer.knee_id, answer)
         if other.kl != answer.kl:
@@ -187,7 +187,12 @@ def _refuse_contradictions(path: Path, answers: Sequence[Answer]) -> None:
             )
 
 
-def _openpyxl() -> Any:
+def load_openpyxl() -> Any:
+    """The optional package for spreadsheets.
+
+    Raises:
+        UserError: It is not installed.
+    """
     try:
         import openpyxl
     except ImportError as error:

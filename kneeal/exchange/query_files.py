@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kneeal.data.grades import N_GRADES
-from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, _openpyxl
+from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, load_openpyxl
 from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import cannot_write, write_atomic
@@ -104,7 +104,7 @@ def _csv(rows: list[list[str]]) -> str:
 
 
 def _xlsx(rows: list[list[str]]) -> bytes:
-    openpyxl = _openpyxl()
+    openpyxl = load_openpyxl()
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "answers"

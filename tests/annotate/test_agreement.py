@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_cohen_kappa
 
 from kneeal.annotate.agreement import compare, weighted_kappa
-from kneeal.annotate.rules import Reading, Verdict, judge
+from kneeal.annotate.consensus import Consensus, Reading, reach_consensus
 
 GRADES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60)
 
@@ -67,25 +67,27 @@ def test_the_interval_narrows_with_more_knees() -> None:
 
 
 @pytest.mark.parametrize(
-    ("readings", "wanted", "pending", "verdict"),
+    ("readings", "wanted", "pending", "consensus"),
     [
-        ([], 1, False, Verdict("open")),
-        ([(1, 2)], 1, False, Verdict("settled", 2, "single")),
-        ([(1, 2)], 2, False, Verdict("open")),
-        ([(1, 2), (1, 2)], 2, False, Verdict("open")),  # two readings of one reader are not two readers
-        ([(1, 2)], 1, True, Verdict("open")),
-        ([(1, 2), (1, 2)], 1, False, Verdict("settled", 2, "single")),
-        ([(1, 2), (1, 3)], 1, False, Verdict("disagreed")),
-        ([(1, 2), (2, 2)], 2, False, Verdict("settled", 2, "agreed")),
-        ([(1, 2), (2, 2), (3, 1)], 3, False, Verdict("disagreed")),  # nobody is outvoted
-        ([(1, None)], 1, False, Verdict("settled", None, "single")),
-        ([(1, None), (2, 0)], 2, False, Verdict("disagreed")),
+        ([], 1, False, Consensus("open")),
+        ([(1, 2)], 1, False, Consensus("settled", 2, "single")),
+        ([(1, 2)], 2, False, Consensus("open")),
+        ([(1, 2), (1, 2)], 2, False, Consensus("open")),  # two readings of one reader are not two readers
+        ([(1, 2)], 1, True, Consensus("open")),
+        ([(1, 2), (1, 2)], 1, False, Consensus("settled", 2, "single")),
+        ([(1, 2), (1, 3)], 1, False, Consensus("disagreed")),
+        ([(1, 2), (2, 2)], 2, False, Consensus("settled", 2, "agreed")),
+        ([(1, 2), (2, 2), (3, 1)], 3, False, Consensus("disagreed")),  # nobody is outvoted
+        ([(1, None)], 1, False, Consensus("settled", None, "single")),
+        ([(1, None), (2, 0)], 2, False, Consensus("disagreed")),
     ],
 )
-def test_the_rule(readings: list[tuple[int, int | None]], wanted: int, pending: bool, verdict: Verdict) -> None:
-    assert judge([Reading(*r) for r in readings], wanted=wanted, pending=pending) == verdict
+def test_the_rule(readings: list[tuple[int, int | None]], wanted: int, pending: bool, consensus: Consensus) -> None:
+    assert reach_consensus([Reading(*r) for r in readings], required=wanted, pending=pending) == consensus
 
 
 def test_an_adjudicator_decides() -> None:
     split = [Reading(1, 2), Reading(2, 4)]
-    assert judge(split, wanted=2, pending=False, adjudicated=[Reading(3, 3)]) == Verdict("settled", 3, "adjudicated")
+    assert reach_consensus(split, required=2, pending=False, adjudicated=[Reading(3, 3)]) == Consensus(
+        "settled", 3, "adjudicated"
+    )

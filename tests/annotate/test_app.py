@@ -16,11 +16,11 @@ pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]
 from fastapi.testclient import TestClient
 from helpers.knee_site import make_data
 
+from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.app import make_app
-from kneeal.annotate.people import People
-from kneeal.annotate.rounds import Rounds
 from kneeal.annotate.security import HEADERS, Origin
 from kneeal.annotate.store import Store
+from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
@@ -36,23 +36,23 @@ class Desk:
         folder.mkdir(exist_ok=True)
         dataset = PreparedDataset.open(data)
         self.store = Store(folder / "s.sqlite", timeout=0.05, **options)
-        self.people = People(self.store)
+        self.accounts = Accounts(self.store)
         run = folder / "run"
         run.mkdir()
-        self.rounds = Rounds(run, self.store)
+        self.supervisor = RoundSupervisor(run, self.store)
         self.knees = [i for i in dataset.manifest.ids if i not in dataset.manifest.kl]
         self.store.sync(self.knees[:10], {})
         self.origin = Origin.of("127.0.0.1", 8010, public_url)
         self.app = make_app(
-            self.store, self.people, self.rounds, Pictures(dataset, data.parent / "images"), dataset.manifest.patients,
-            self.origin, run,
+            self.store, self.accounts, self.supervisor, Pictures(dataset, data.parent / "images"),
+            dataset.manifest.patients, self.origin, run,
         )  # fmt: skip
 
     def browser(self, name: str | None = None, home: str = HOME, **more: Any) -> TestClient:
         client = TestClient(self.app, base_url=home, headers={"origin": home}, **more)
         if name is not None:
-            reader = self.people.add(name, adjudicates=name == "Ann")
-            assert client.post("/api/enter", json={"secret": self.people.link(reader)}).status_code == 200
+            reader = self.accounts.add(name, adjudicates=name == "Ann")
+            assert client.post("/api/sign-in", json={"secret": self.accounts.link(reader)}).status_code == 200
             client.headers["x-kneeal-csrf"] = client.get("/api/me").json()["csrf"]
         return client
 
@@ -108,8 +108,8 @@ def test_no_identifier_leaves_the_server(desk: Desk, caplog: pytest.LogCaptureFi
     [
         ("GET", "/api/me"), ("GET", "/api/next"), ("GET", "/api/status"), ("GET", "/api/task/1/picture"),
         ("GET", "/api/task/1/other"), ("GET", "/api/task/1/other/picture"), ("GET", "/api/agreement"),
-        ("GET", "/api/readings.csv"), ("POST", "/api/answer"), ("POST", "/api/undo"), ("POST", "/api/leave"),
-        ("POST", "/api/task/1/opinion"), ("POST", "/api/again"),
+        ("GET", "/api/readings.csv"), ("POST", "/api/answer"), ("POST", "/api/undo"), ("POST", "/api/sign-out"),
+        ("POST", "/api/task/1/prediction"), ("POST", "/api/again"),
     ],
 )  # fmt: skip
 def test_everything_but_the_empty_page_needs_a_session(desk: Desk, method: str, path: str) -> None:
@@ -126,7 +126,7 @@ def test_every_route_is_in_that_list(desk: Desk) -> None:
     paths = {r.path for r in desk.app.routes if r.path.startswith("/api/")}  # type: ignore[attr-defined]
     listed = {p[1].replace("/1/", "/{number}/") for p in
               test_everything_but_the_empty_page_needs_a_session.pytestmark[0].args[1]}  # fmt: skip
-    assert paths - listed == {"/api/enter"}
+    assert paths - listed == {"/api/sign-in"}
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_another_site_cannot_post(desk: Desk, headers: dict[str, str], code: int
 def test_the_cookie_is_out_of_reach(desk: Desk, data: Path, tmp_path: Path) -> None:
     def cookie(desk: Desk, home: str) -> str:
         client = desk.browser(home=home)
-        link = desk.people.link(desk.people.add("Ann"))
-        return str(client.post("/api/enter", json={"secret": link}).headers["set-cookie"].lower())
+        link = desk.accounts.link(desk.accounts.add("Ann"))
+        return str(client.post("/api/sign-in", json={"secret": link}).headers["set-cookie"].lower())
 
     near = cookie(desk, HOME)
     assert "httponly" in near and "samesite=strict" in near and "secure" not in near
@@ -205,12 +205,12 @@ def test_behind_a_proxy_only_its_address_counts(data: Path, tmp_path: Path, url:
     desk, scheme = Desk(data, tmp_path, url), url.partition(":")[0]
     assert desk.origin == Origin(frozenset({f"{scheme}://{host}"}), frozenset({host}), scheme == "https")
     reader = TestClient(desk.app, base_url="http://127.0.0.1:8010", headers={"host": host})
-    secret = {"secret": desk.people.link(desk.people.add("Ann"))}
+    secret = {"secret": desk.accounts.link(desk.accounts.add("Ann"))}
     foreign = ["http://127.0.0.1:8010", f"https://{host}.evil.example", "https://evil.example", f"ftp://{host}"]
     foreign.append(f"{'http' if scheme == 'https' else 'https'}://{host}")  # the same name without TLS is another site
     for origin in foreign:
-        assert reader.post("/api/enter", json=secret, headers={"origin": origin}).status_code == 403
-    assert reader.post("/api/enter", json=secret, headers={"origin": f"{scheme}://{host}"}).status_code == 200
+        assert reader.post("/api/sign-in", json=secret, headers={"origin": origin}).status_code == 403
+    assert reader.post("/api/sign-in", json=secret, headers={"origin": f"{scheme}://{host}"}).status_code == 200
     for other in ("127.0.0.1:8010", "localhost:8010", f"evil.{host}"):
         assert reader.get("/", headers={"host": other}).status_code == 421
 
@@ -222,9 +222,9 @@ def test_a_public_address_that_is_none(url: str) -> None:
 
 
 def test_a_link_signs_in_once(desk: Desk) -> None:
-    secret = desk.people.link(desk.people.add("Ann"))
-    assert desk.browser().post("/api/enter", json={"secret": secret}).status_code == 200
-    again = desk.browser().post("/api/enter", json={"secret": secret})
+    secret = desk.accounts.link(desk.accounts.add("Ann"))
+    assert desk.browser().post("/api/sign-in", json={"secret": secret}).status_code == 200
+    again = desk.browser().post("/api/sign-in", json={"secret": secret})
     assert again.status_code == 403
     assert again.json() == {
         "error": "a link that does not hold",
@@ -236,7 +236,7 @@ def test_a_link_signs_in_once(desk: Desk) -> None:
 def test_signing_out(desk: Desk) -> None:
     ann = desk.browser("Ann")
     cookie = dict(ann.cookies)
-    assert ann.post("/api/leave", json={}).status_code == 200
+    assert ann.post("/api/sign-out", json={}).status_code == 200
     ann.cookies.update(cookie)  # a stolen copy is of no use either
     assert ann.get("/api/next").status_code == 401
 
@@ -327,6 +327,6 @@ def test_the_other_knee_and_the_opinion(desk: Desk) -> None:
     pictures = [ann.get(f"/api/task/{task['id']}/{path}").content for path in ("picture", "other/picture")]
     assert pictures[0] != pictures[1]
     assert ben.get(f"/api/task/{task['id']}/picture").status_code == 404  # hers alone
-    assert ann.post(f"/api/task/{task['id']}/opinion", json={}).status_code == 409
+    assert ann.post(f"/api/task/{task['id']}/prediction", json={}).status_code == 409
     ann.post("/api/answer", json=body(task))
-    assert ann.post(f"/api/task/{task['id']}/opinion", json={}).json() == {"probabilities": None}
+    assert ann.post(f"/api/task/{task['id']}/prediction", json={}).json() == {"probabilities": None}

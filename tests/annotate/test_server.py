@@ -19,11 +19,11 @@ pytest.importorskip("fastapi", reason="the page needs the extra kneeal[annotate]
 from helpers.commands import done, kneeal, refused
 from helpers.knee_site import Reader, Site, make_run
 
+from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.answers import Answer
-from kneeal.annotate.people import People
-from kneeal.annotate.rounds import Rounds, read_pending
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
+from kneeal.annotate.supervisor import RoundSupervisor, read_pending
 
 # Limits are for a loaded machine, where the imports of one server can take a minute; nothing waits for them otherwise.
 pytestmark = pytest.mark.timeout(900)
@@ -142,8 +142,8 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     refused(kneeal("tell", run), "nobody has annotated")
     store = Store(run / STORE)
-    rounds = Rounds(run, store)
-    ann = People(store).add("Ann")
+    supervisor = RoundSupervisor(run, store)
+    ann = Accounts(store).add("Ann")
     for k in range(5):
         task = store.next(ann)
         assert task is not None
@@ -151,26 +151,26 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     assert "1 knees are still to be answered" in done("tell", run)
     assert "closed with 5 knees graded; 1 open" in done("tell", run, "--close")
     store.close()
-    assert read_pending(run).ids == () and rounds.pending.ids != ()
+    assert read_pending(run).ids == () and supervisor.pending.ids != ()
 
 
 def test_a_failed_round_is_said_and_keeps_the_answers(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     store = Store(run / STORE)
     broken = [sys.executable, "-c", "import sys; print('kneeal: no space left', file=sys.stderr); sys.exit(2)"]
-    rounds = Rounds(run, store, auto=True, command=broken)
-    ann = People(store).add("Ann")
+    supervisor = RoundSupervisor(run, store, auto=True, command=broken)
+    ann = Accounts(store).add("Ann")
     k = 0
     while (task := store.next(ann)) is not None:
         k += 1
         store.write(store.answering(ann, Answer(task.id, f"{k:020d}", None, kl=1)))
-    rounds.step()
-    assert rounds.status()["phase"] == "training"
+    supervisor.step()
+    assert supervisor.status()["phase"] == "training"
     end = time.monotonic() + PATIENCE
-    while rounds.status()["phase"] != "failed" and time.monotonic() < end:
+    while supervisor.status()["phase"] != "failed" and time.monotonic() < end:
         time.sleep(0.05)
-        rounds.step()
-    assert rounds.status()["message"] == "no space left"
+        supervisor.step()
+    assert supervisor.status()["message"] == "no space left"
     assert store.counts()["settled"] == 6
     store.close()
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.agreement import readings_table
 from kneeal.annotate.answers import Answer
 from kneeal.annotate.assignment import ABANDONED
 from kneeal.annotate.database import Change
-from kneeal.annotate.people import People
-from kneeal.annotate.reading import RefusedError, Task
 from kneeal.annotate.schema import connect
 from kneeal.annotate.store import Store
+from kneeal.annotate.tasks import RefusedError, Task
 from kneeal.errors import UserError
 
 KNEES = [f"{9000 + k}_{'LR'[k % 2]}" for k in range(10)]
@@ -35,9 +35,9 @@ class Clock:
 
 def make(tmp_path: Path, knees: list[str] = KNEES, readers: int = 1, **options: object) -> tuple[Store, list[int]]:
     store = Store(tmp_path / "s.sqlite", clock=options.pop("clock", Clock()), **options)  # type: ignore[arg-type]
-    people = People(store)
+    accounts = Accounts(store)
     store.sync(knees, {})
-    return store, [people.add(f"reader {k}", adjudicates=k == 0) for k in range(readers)]
+    return store, [accounts.add(f"reader {k}", adjudicates=k == 0) for k in range(readers)]
 
 
 def nonce() -> str:
@@ -281,14 +281,14 @@ def test_the_model_is_seen_only_afterwards_and_changes_nothing(tmp_path: Path) -
     task = store.next(ann)
     assert task is not None
     with pytest.raises(RefusedError, match="before the reading is done"):
-        store.look(ann, task.id)
+        store.mark_prediction_seen(ann, task.id)
     give(store, ann, 1)
     with pytest.raises(RefusedError, match="before the reading is done"):
-        store.look(ann, task.id)  # she will read it once more
+        store.mark_prediction_seen(ann, task.id)  # she will read it once more
     for _ in range(3):
         give(store, ann, 1)
     last = store.read("SELECT task FROM answer ORDER BY id DESC LIMIT 1")[0]["task"]
-    store.look(ann, last)
+    store.mark_prediction_seen(ann, last)
     with pytest.raises(RefusedError, match="prediction was shown"):
         store.undo(ann, nonce=nonce())
 
@@ -423,20 +423,20 @@ def test_the_table_tells_who_when_and_what_was_replaced(tmp_path: Path) -> None:
 def test_a_reader_signs_in_once_by_a_link(tmp_path: Path) -> None:
     clock = Clock()
     store, (ann,) = make(tmp_path, clock=clock)
-    people = People(store)
-    first, second = people.link(ann), people.link(ann)
+    accounts = Accounts(store)
+    first, second = accounts.link(ann), accounts.link(ann)
     with pytest.raises(RefusedError):
-        people.enter(first)  # the newer link voids it
-    key, session = people.enter(second)
-    assert session.reader == ann and people.session(key) == session
+        accounts.sign_in(first)  # the newer link voids it
+    key, session = accounts.sign_in(second)
+    assert session.reader == ann and accounts.session(key) == session
     with pytest.raises(RefusedError):
-        people.enter(second)
-    late = people.link(ann)
+        accounts.sign_in(second)
+    late = accounts.link(ann)
     clock.now += 25 * 3600
     with pytest.raises(RefusedError):
-        people.enter(late)
-    people.leave(key)
-    assert people.session(key) is None and people.session("") is None and people.session("x") is None
+        accounts.sign_in(late)
+    accounts.sign_out(key)
+    assert accounts.session(key) is None and accounts.session("") is None and accounts.session("x") is None
     for secret in (second, key):
         assert secret.encode() not in (tmp_path / "s.sqlite").read_bytes()
 
@@ -445,4 +445,4 @@ def test_a_reader_signs_in_once_by_a_link(tmp_path: Path) -> None:
 def test_a_name_that_is_none(tmp_path: Path, name: str) -> None:
     store, _ = make(tmp_path)
     with pytest.raises(UserError, match="a reader called"):
-        People(store).add(name)
+        Accounts(store).add(name)

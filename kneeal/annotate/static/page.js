@@ -183,7 +183,7 @@ async function toggleOther() {
 
 async function showOpinion() {
   if (!state.last) return;
-  const {ok, data} = await change(`api/task/${state.last}/opinion`, {});
+  const {ok, data} = await change(`api/task/${state.last}/prediction`, {});
   if (!ok) return notice(`Not shown: ${data.error}.`);
   const body = by("prediction").querySelector("tbody");
   body.replaceChildren(...(data.probabilities || []).map((p, grade) => row([String(grade), `${(100 * p).toFixed(0)} %`])));
@@ -341,7 +341,7 @@ by("show-agreement").addEventListener("click", () => guarded(showAgreement));
 by("back").addEventListener("click", () => guarded(start));
 by("again").addEventListener("click", () => guarded(() => change("api/again", {})));
 by("leave").addEventListener("click", () => guarded(async () => {
-  await change("api/leave", {});
+  await change("api/sign-out", {});
   location.reload();
 }));
 document.addEventListener("visibilitychange", () => {
@@ -382,7 +382,7 @@ guarded(async () => {
   if (secret) {
     // The secret stands behind the #, which browsers send to no server, and goes from the address and the history.
     history.replaceState(null, "", location.pathname);
-    const response = await request("api/enter", {secret});
+    const response = await request("api/sign-in", {secret});
     if (!response.ok) {
       const said = await response.json();
       view("enter");

@@ -8,12 +8,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from kneeal.annotate.reading import RefusedError
+from kneeal.annotate.tasks import RefusedError
 
 logger = logging.getLogger("kneeal.annotate")
 
 
-def say_errors(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let each error say what, and that everything else is kept.
 
     Args:

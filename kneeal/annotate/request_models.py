@@ -7,17 +7,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Body(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class EnterBody(_Body):
+class SignInRequest(_Request):
     """A one-time link."""
 
     secret: Annotated[str, Field(max_length=200)]
 
 
-class Measurement(_Body):
+class Measurement(_Request):
     """A length measured on the picture, in its pixels and in mm where its scale is known."""
 
     x0: float
@@ -27,7 +27,7 @@ class Measurement(_Body):
     mm: float | None = None
 
 
-class AnswerBody(_Body):
+class AnswerRequest(_Request):
     """An answer."""
 
     task: int
@@ -39,11 +39,11 @@ class AnswerBody(_Body):
     measurements: Annotated[list[Measurement], Field(max_length=50)] = []
 
 
-class UndoBody(_Body):
+class UndoRequest(_Request):
     """Take the last answer back."""
 
     nonce: Annotated[str, Field(min_length=16, max_length=64)]
 
 
-class Empty(_Body):
+class EmptyRequest(_Request):
     """Nothing to say."""

@@ -7,8 +7,8 @@ import secrets
 import sqlite3
 from dataclasses import dataclass
 
-from kneeal.annotate.reading import RefusedError
 from kneeal.annotate.store import Store
+from kneeal.annotate.tasks import RefusedError
 from kneeal.errors import UserError
 
 LINK_SECONDS = 24 * 3600.0
@@ -32,7 +32,7 @@ class Session:
     csrf: str
 
 
-class People:
+class Accounts:
     """Who may come in.
 
     Args:
@@ -92,7 +92,7 @@ class People:
         self._store.write(change)
         return secret
 
-    def enter(self, secret: str) -> tuple[str, Session]:
+    def sign_in(self, secret: str) -> tuple[str, Session]:
         """Use a link.
 
         Returns:
@@ -151,7 +151,7 @@ class People:
         session, expires = known
         return session if expires > now else None
 
-    def leave(self, key: str) -> None:
+    def sign_out(self, key: str) -> None:
         """End a session."""
         self._ended.add(_digest(key))  # first, so that nobody who looks it up just now brings it back
         self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))

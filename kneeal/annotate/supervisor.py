@@ -62,7 +62,7 @@ def read_pending(run: Path) -> Pending:
     return Pending(state.round, ids, answered, False, place)
 
 
-def read_opinion(run: Path, knee_id: str) -> list[float] | None:
+def read_prediction(run: Path, knee_id: str) -> list[float] | None:
     """The model's probabilities for a knee when it was asked for last, None where no network asked for it."""
     for path in sorted((run / "rounds").glob(f"[0-9]*/{QUERY_PREDICTIONS}"), reverse=True):
         with path.open(encoding="utf-8", newline="") as file:
@@ -81,7 +81,7 @@ def read_accuracy(run: Path) -> list[tuple[int, float]]:
     return found
 
 
-class Rounds:
+class RoundSupervisor:
     """Keeps the store and the run together, and starts the next round when enough answers are in.
 
     Args:

@@ -27,7 +27,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Consensus:
     """What the readings of a knee amount to.
 
     Attributes:
@@ -41,20 +41,22 @@ class Verdict:
     rule: str | None = None
 
 
-def judge(readings: Sequence[Reading], *, wanted: int, pending: bool, adjudicated: Sequence[Reading] = ()) -> Verdict:
+def reach_consensus(
+    readings: Sequence[Reading], *, required: int, pending: bool, adjudicated: Sequence[Reading] = ()
+) -> Consensus:
     """Apply the rule.
 
     Args:
         readings: First readings and repeats that are in.
-        wanted: Readers that each knee needs.
+        required: Readers that each knee needs.
         pending: Whether a repeat is still to be read.
         adjudicated: The adjudicator's decision, where there is one.
     """
     if adjudicated:
-        return Verdict("settled", adjudicated[-1].kl, "adjudicated")
+        return Consensus("settled", adjudicated[-1].kl, "adjudicated")
     readers = {reading.reader for reading in readings}
-    if len(readers) < wanted or pending:
-        return Verdict("open")
+    if len(readers) < required or pending:
+        return Consensus("open")
     if len({reading.kl for reading in readings}) > 1:
-        return Verdict("disagreed")
-    return Verdict("settled", readings[0].kl, "single" if len(readers) == 1 else "agreed")
+        return Consensus("disagreed")
+    return Consensus("settled", readings[0].kl, "single" if len(readers) == 1 else "agreed")
