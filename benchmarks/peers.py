@@ -61,7 +61,7 @@ class Inputs:
     def ours(self, name: str, n: int, predictions: Predictions | None = None, **options: Any) -> list[int]:
         """Rows that our strategy chooses."""
         strategy = acquisition.get(name, **options)
-        labeled = self.labeled if strategy.needs_features else None
+        labeled = self.labeled if strategy.needs.features else None
         return [self.row[i] for i in strategy.select(predictions or self.pool, n, labeled=labeled, seed=SEED)]
 
 

@@ -31,7 +31,7 @@ def measure(name: str, n_knees: int) -> dict[str, float]:
     torch.set_num_threads(2)
     strategy = acquisition.get(name)
     generator = torch.Generator().manual_seed(0)
-    k = {Posterior.NONE: 0, Posterior.POINT: 1, Posterior.SAMPLES: N_SAMPLES}[strategy.posterior]
+    k = {Posterior.NONE: 0, Posterior.POINT: 1, Posterior.SAMPLES: N_SAMPLES}[strategy.needs.posterior]
 
     def knees(n: int, prefix: str) -> Predictions:
         # Features in a few hundred clumps of unequal size, and probabilities that go with the clump, so that
@@ -44,14 +44,14 @@ def measure(name: str, n_knees: int) -> dict[str, float]:
             mean = 2.0 * torch.randn(300, 1, N_GRADES, generator=generator)
             log_probs = torch.randn(n, k, N_GRADES, generator=generator).add_(mean[clump]).log_softmax(-1)
         features = None
-        if strategy.needs_features:
+        if strategy.needs.features:
             features = torch.randn(n, N_FEATURES, generator=generator).add_(clumps[clump])
         return Predictions(tuple(f"{prefix}{i:07d}" for i in range(n)), log_probs, features)
 
     pool, labeled = knees(n_knees, "pool"), knees(N_LABELED, "labeled")
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
-    chosen = strategy.select(pool, N_QUERY, labeled=labeled if strategy.needs_features else None, seed=0)
+    chosen = strategy.select(pool, N_QUERY, labeled=labeled if strategy.needs.features else None, seed=0)
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     if len(set(chosen)) != N_QUERY:

@@ -16,8 +16,7 @@ from timing import Candidate, Row, overhead, rates, ratio, take_turns
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from kneeal.acquisition import Posterior
-from kneeal.loop.runner import Needs
+from kneeal.acquisition import Needs, Posterior
 from kneeal.nn.mc_dropout import MonteCarloDropout
 
 #: Makes a candidate of a network and the knees.

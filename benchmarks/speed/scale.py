@@ -14,8 +14,7 @@ from parts import Setting
 from timing import Row, now, since
 
 from kneeal import acquisition
-from kneeal.acquisition import Posterior, streaming
-from kneeal.loop.runner import Needs
+from kneeal.acquisition import Needs, Posterior, streaming
 
 
 def growth(s: Setting, sizes: tuple[int, ...]) -> list[Row]:
@@ -66,14 +65,14 @@ def _names() -> list[str]:
     """Strategies that score a knee by itself, each once, whatever its number of names."""
     names: dict[type[acquisition.Strategy], str] = {}
     for name in sorted(acquisition.available(), key=lambda name: name != "mi_mcd"):
-        if streaming.takes(acquisition.get(name)):
+        if streaming.supports(acquisition.get(name)):
             names.setdefault(type(acquisition.get(name)), name)
     return list(names.values())
 
 
 def _select(name: str, n: int) -> dict[str, float | str]:
     strategy = acquisition.get(name)
-    n_samples = strategy.n_samples if strategy.posterior is Posterior.SAMPLES else 1
+    n_samples = strategy.needs.n_samples
     generator = torch.Generator().manual_seed(0)
     block = torch.randn(min(n, 16384), n_samples, 5, generator=generator).log_softmax(-1)
     # The probabilities are given; a block is shifted from chunk to chunk, so that knees differ.

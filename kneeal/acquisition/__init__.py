@@ -1,4 +1,4 @@
-"""Acquisition: which samples to ask labels for. Needs torch and the standard library, nothing else of this package.
+"""Acquisition: which samples to label next. Needs only torch and the standard library.
 
 >>> import torch
 >>> from kneeal import acquisition
@@ -13,7 +13,7 @@ import pkgutil
 from importlib import import_module
 
 from kneeal.acquisition import measures, paper
-from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.predictions import Needs, Posterior, Predictions
 from kneeal.acquisition.registry import (
     StrategyInfo,
     UnknownStrategyError,
@@ -25,12 +25,13 @@ from kneeal.acquisition.registry import (
 )
 from kneeal.acquisition.strategy import SamplingStrategy, Strategy, top_n
 
-# A file of this folder is a family of strategies by being there: importing it registers them. All of them need
-# torch alone, so this costs some milliseconds.
+# Importing a module registers its strategies, so a new one needs no entry anywhere. All modules depend on torch alone,
+# and importing them takes milliseconds.
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
+    "Needs",
     "Posterior",
     "Predictions",
     "SamplingStrategy",

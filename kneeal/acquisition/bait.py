@@ -1,14 +1,14 @@
-r"""BAIT: the knees whose grades would leave the least error in the last layer, by Fisher information.
+"""BAIT: the knees whose labels would minimize the error of the last layer, by Fisher information.
 
 Symbols:
     h [F] the features, p the largest probability, I(x) = p (1 - p) h h^T the Fisher information of a knee in the
-    problem "the most probable grade or not" (Huseljic et al., 2024, who show that it serves as well as that of all C
-    grades, which has C F rows). F = sum over pool and labeled knees of I(x), M = lambda 1 + sum over labeled of I(x).
+    binary problem "the most probable grade or another" (Huseljic et al., 2024, who show that it performs as well as
+    that of all C grades). F = sum of I(x) over pool and labeled knees, M = lambda 1 + sum of I(x) over labeled knees.
     The query S minimizes tr( (M + sum_S I)^-1 F ).
 
 I(x) has rank 1, so with u = M^-1 h and B = M^-1 F M^-1, adding or removing x changes M^-1 by a multiple of u u^T and
-B by rank 2. What counts for a knee, a(x) = h^T M^-1 h and b(x) = h^T B h, is kept up to date for all knees with two
-products of N x F by F: a choice costs O(N F) and no F x F product.
+B by a matrix of rank 2. The two numbers that matter for a knee, a(x) = h^T M^-1 h and b(x) = h^T B h, are updated for
+all knees by two matrix-vector products: a choice costs O(N F + F^2).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.batch import BatchStrategy, features_of
-from kneeal.acquisition.options import number, whole
+from kneeal.acquisition.batch import BatchStrategy
+from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
 
 
 @register("bait")
 class BAIT(BatchStrategy):
-    """The knees that together leave the least expected error in the last layer.
+    """The knees that jointly minimize the expected error of the last layer.
 
     Args:
         regularization: lambda, above 0.
-        oversampling: Greedily add so many times n knees, then remove all but n, 1 or more; 2 in the source.
+        oversampling: Add this multiple of n knees greedily, then remove all but n; at least 1, 2 in the source.
     """
 
     posterior = Posterior.POINT
@@ -43,11 +43,11 @@ class BAIT(BatchStrategy):
     )
 
     def __init__(self, *, regularization: float = 1.0, oversampling: int = 2) -> None:
-        self.regularization = number("regularization", regularization, 0.0)
-        self.oversampling = whole("oversampling", oversampling)
+        self.regularization = check_float("regularization", regularization, 0.0)
+        self.oversampling = check_int("oversampling", oversampling)
 
     def score(self, predictions: Predictions) -> Tensor:
-        """Fisher information tr I(x) = p (1 - p) |h|^2, [N] of 0 or more."""
+        """Fisher information tr I(x) = p (1 - p) |h|^2, [N] >= 0."""
         return _roots(predictions).square().sum(dim=1)
 
     def choose(
@@ -67,7 +67,7 @@ class BAIT(BatchStrategy):
             chosen.append(best)
             free[best] = False
             trace.update(z[best], 1.0)
-        # What is removed lies among the chosen: the others need no attention any more.
+        # From here on only the chosen knees matter.
         trace.narrow(chosen)
         kept = list(range(len(chosen)))
         while len(kept) > n:
@@ -79,7 +79,7 @@ class BAIT(BatchStrategy):
 
 
 class _Trace:
-    """How tr(M^-1 F) changes with each knee, z [N, F], while knees are added to M and removed."""
+    """How tr(M^-1 F) changes with each knee z [N, F], while knees are added to M and removed from it."""
 
     def __init__(self, z: Tensor, inverse: Tensor, b: Tensor) -> None:
         self.z = z
@@ -89,11 +89,11 @@ class _Trace:
         self.b = (z @ b.to(z.dtype) * z).sum(dim=1).double()
 
     def decrease(self) -> Tensor:
-        """By how much the trace falls when a knee is added, [N]."""
+        """Decrease of the trace if a knee is added, [N]."""
         return self.b / (1.0 + self.a)
 
     def increase(self) -> Tensor:
-        """By how much the trace rises when a knee is removed, [N]."""
+        """Increase of the trace if a knee is removed, [N]."""
         return self.b / (1.0 - self.a).clamp(min=1e-12)
 
     def update(self, z: Tensor, sign: float) -> None:
@@ -109,15 +109,15 @@ class _Trace:
         self.b = self.b - 2.0 * c * zu_all * zv_all + c * c * zv * zu_all.square()
 
     def narrow(self, rows: Sequence[int]) -> None:
-        """Go on with some knees alone."""
+        """Keep only some knees."""
         index = torch.tensor(rows)
         self.z, self.a, self.b = self.z[index], self.a[index], self.b[index]
 
 
 def _roots(predictions: Predictions) -> Tensor:
     """Vectors z [N, F] with I(x) = z z^T."""
-    features = features_of(predictions)
-    p = measures.mean_log_probs(predictions.given()).amax(dim=1).detach().cpu().exp().to(features.dtype)
+    features = predictions.require_features()
+    p = measures.mean_log_probs(predictions.require_log_probs()).amax(dim=1).detach().cpu().exp().to(features.dtype)
     return (p * (1.0 - p)).clamp(min=0.0).sqrt()[:, None] * features
 
 

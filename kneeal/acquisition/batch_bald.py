@@ -1,12 +1,12 @@
-"""BatchBALD: the knees that together tell most about the weights.
+"""BatchBALD: the knees that are jointly most informative about the weights.
 
 Symbols:
     S the knees chosen so far, y_S one configuration of their grades, K posterior samples of the weights w.
-    I(y_S, y_x; w) = I(y_S; w) + I(y_x; w | y_S), so greedy choice adds the x of the largest
+    I(y_S, y_x; w) = I(y_S; w) + I(y_x; w | y_S), so the greedy choice is the x with the largest
         gain(x) = H(y_x | y_S) - E_k[H(y_x | w_k)]
         H(y_x | y_S) = sum over y_S of p(y_S) H( sum_k v_k(y_S) p_k(y_x) ),   v_k(y_S) = p_k(y_S) / sum_j p_j(y_S).
 
-The sum over all C^|S| configurations is exact while there are few; beyond, configurations are drawn from p(y_S).
+The sum runs over all C^|S| configurations while there are few, and over samples from p(y_S) beyond.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from torch import Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy
-from kneeal.acquisition.options import whole
+from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import SamplingStrategy
 
-#: Entries of the block [configurations, knees, grades] that is held at a time.
+#: Largest number of entries in a block [configurations, knees, grades].
 _BLOCK = 2**22
 
 
 @register("batch_bald")
 class BatchBALD(SamplingStrategy, BatchStrategy):
-    """The knees whose grades together have the highest mutual information with the weights.
+    """The knees whose grades have the highest joint mutual information with the weights.
 
-    A gain never grows while S does, so an old gain bounds the new one from above, and only the knees whose bound
-    exceeds the best gain found are computed again (lazy greedy, Minoux, 1978). With exact sums that changes nothing.
+    Gains never increase as S grows, so old gains are upper bounds, and only knees whose bound exceeds the best gain
+    found so far are evaluated again (lazy greedy, Minoux, 1978). With exact sums the choice is the same.
 
     Args:
-        n_configurations: Most configurations of grades, at least 2: exact sums up to it, that many draws beyond.
-        n_candidates: Only so many knees, those of the highest mutual information, are considered.
-        n_samples: Posterior samples K, at least 2.
+        n_configurations: Largest number of configurations, at least 2: enumerated up to it, that many samples beyond.
+        n_candidates: Number of knees considered, those with the highest mutual information.
+        n_samples: Number of posterior samples K, at least 2.
     """
 
     source = "Kirsch, van Amersfoort and Gal, BatchBALD, NeurIPS 2019"
 
     def __init__(self, *, n_configurations: int = 2000, n_candidates: int = 4000, n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
-        self.n_configurations = whole("n_configurations", n_configurations, 2)
-        self.n_candidates = whole("n_candidates", n_candidates)
+        self.n_configurations = check_int("n_configurations", n_configurations, 2)
+        self.n_candidates = check_int("n_candidates", n_candidates)
 
     def score(self, predictions: Predictions) -> Tensor:
-        """Mutual information of a knee by itself, [N] in [0, log C] nats: the gain of the first choice."""
-        return measures.mutual_information(predictions.given())
+        """Mutual information of each knee alone, the gain of the first choice: [N] in [0, log C] nats."""
+        return measures.mutual_information(predictions.require_log_probs())
 
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """Greedily, the largest gain first."""
+        """The knee with the largest gain, n times."""
         bounds = self.score(predictions).detach().cpu().double()
         candidates = torch.argsort(bounds, descending=True, stable=True)[: max(n, self.n_candidates)]
         bounds = bounds[candidates]
-        log_probs = predictions.given().detach()[candidates].cpu().double()
+        log_probs = predictions.require_log_probs().detach()[candidates].cpu().double()
         expected = measures.expected_entropy(log_probs)
         joint = Configurations(log_probs.shape[1], self.n_configurations, generator)
         chosen: list[int] = []
@@ -72,7 +72,7 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
 
 
 def _lazy_best(bounds: Tensor, joint: Configurations, log_probs: Tensor, expected: Tensor) -> int:
-    """The knee of the largest gain; `bounds` [M] is brought up to date where it was looked at."""
+    """The knee with the largest gain; updates `bounds` [M] in place for the knees that are evaluated."""
     step = max(1, _BLOCK // (len(joint) * log_probs.shape[2]))
     order = torch.argsort(bounds, descending=True, stable=True)
     best, gain = int(order[0]), -torch.inf
@@ -80,7 +80,7 @@ def _lazy_best(bounds: Tensor, joint: Configurations, log_probs: Tensor, expecte
         rows = order[start : start + step]
         if float(bounds[rows[0]]) <= gain:
             break
-        # A sampled sum can come out above the bound; the bound is right.
+        # A sampled sum can exceed the bound; the bound is exact.
         rows = rows[torch.isfinite(bounds[rows])]
         gains = torch.minimum(joint.conditional_entropy(log_probs[rows]) - expected[rows], bounds[rows])
         bounds[rows] = gains
@@ -94,16 +94,16 @@ class Configurations:
     """Configurations y_S of the grades of the knees chosen so far, with p(y_S) and v_k(y_S).
 
     Args:
-        n_samples: Posterior samples K.
-        most: Configurations that are enumerated; more are drawn instead, `most` of them.
-        generator: Of the draws.
+        n_samples: Number of posterior samples K.
+        max_configurations: Enumerated up to this number; beyond, this many are sampled.
+        generator: Source of all randomness.
     """
 
-    def __init__(self, n_samples: int, most: int, generator: torch.Generator) -> None:
-        self.most = most
+    def __init__(self, n_samples: int, max_configurations: int, generator: torch.Generator) -> None:
+        self.max_configurations = max_configurations
         self.generator = generator
         self.log_p = torch.zeros(1, n_samples, dtype=torch.float64)  # log p_k(y_S) [S, K]
-        self.origin: Tensor | None = None  # of each draw, the sample k that it was drawn from; None if enumerated
+        self.origin: Tensor | None = None  # sample k that each configuration was drawn from; None if enumerated
         self._chosen: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -114,14 +114,14 @@ class Configurations:
         """Add a knee, log probabilities [K, C], to S."""
         self._chosen.append(knee)
         n_samples, n_classes = knee.shape
-        if self.origin is None and len(self) * n_classes <= self.most:
+        if self.origin is None and len(self) * n_classes <= self.max_configurations:
             self.log_p = (self.log_p[:, None, :] + knee.T).reshape(-1, n_samples)
-            self.log_p = self.log_p[torch.isfinite(self.log_p).any(dim=1)]  # the others cannot occur
+            self.log_p = self.log_p[torch.isfinite(self.log_p).any(dim=1)]  # the others have probability 0
             return
         if self.origin is None:
-            # As many draws from each posterior sample: p(y_S) is their mixture in equal parts.
-            self.origin = torch.arange(self.most) % n_samples
-            self.log_p = torch.zeros(self.most, n_samples, dtype=torch.float64)
+            # Equally many from each posterior sample: p(y_S) is their mixture.
+            self.origin = torch.arange(self.max_configurations) % n_samples
+            self.log_p = torch.zeros(self.max_configurations, n_samples, dtype=torch.float64)
             new = self._chosen
         else:
             new = [knee]
@@ -130,7 +130,7 @@ class Configurations:
             self.log_p = self.log_p + log_probs.T[drawn]
 
     def conditional_entropy(self, log_probs: Tensor) -> Tensor:
-        """H(y_x | y_S) in nats of knees [M, K, C] -> [M]."""
+        """H(y_x | y_S) in nats for knees [M, K, C] -> [M]."""
         log_marginal = self.log_p.logsumexp(dim=1, keepdim=True)
         v = (self.log_p - log_marginal).exp()  # [S, K], rows sum to 1
         if self.origin is None:
@@ -138,7 +138,7 @@ class Configurations:
         else:
             p = torch.full((len(self),), 1.0 / len(self), dtype=torch.float64)
         probs = log_probs.exp().transpose(0, 1)  # [K, M, C]
-        # Single precision is enough for entropies of a mixture, and half the work.
+        # Single precision suffices for entropies of a mixture and halves the work.
         mixtures = v.float() @ probs.float().flatten(1)  # [S, M C]
         entropies: Tensor = torch.special.entr(mixtures).view(len(self), *probs.shape[1:]).sum(dim=2)
         mean: Tensor = p.float() @ entropies

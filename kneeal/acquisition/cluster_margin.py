@@ -8,27 +8,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.batch import BatchStrategy, features_of
+from kneeal.acquisition.batch import BatchStrategy
 from kneeal.acquisition.confidence import margins
 from kneeal.acquisition.geometry import squared_distances
-from kneeal.acquisition.options import whole
+from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
 
-#: Most candidates that are clustered: their distances are a matrix.
-_MOST = 5000
+#: Largest number of candidates: clustering holds the matrix of their distances.
+_MAX_CANDIDATES = 5000
 
 
 @register("cluster_margin")
 class ClusterMargin(BatchStrategy):
-    """Of the knees of the lowest margin, one from each cluster in turn, small clusters first.
+    """Of the knees with the lowest margins, one from each cluster in turn, smallest clusters first.
 
-    The source clusters the whole pool once, hierarchically with average linkage. Here only the candidates are
-    clustered, with the same linkage, since clusters without a candidate are never drawn from.
+    The source clusters the whole pool once, by average linkage. Here only the candidates are clustered, with the same
+    linkage, since clusters without a candidate never contribute.
 
     Args:
-        oversampling: Candidates for each knee asked for, the lowest margins; 5,000 in all at most.
-        cluster_size: Candidates in a cluster, on average.
+        oversampling: Candidates per knee of the query, those with the lowest margins; at most 5,000 in total.
+        cluster_size: Average number of candidates per cluster.
     """
 
     posterior = Posterior.POINT
@@ -36,25 +36,25 @@ class ClusterMargin(BatchStrategy):
     source = "Citovsky et al., Batch Active Learning at Scale, NeurIPS 2021"
 
     def __init__(self, *, oversampling: int = 10, cluster_size: int = 10) -> None:
-        self.oversampling = whole("oversampling", oversampling)
-        self.cluster_size = whole("cluster_size", cluster_size)
+        self.oversampling = check_int("oversampling", oversampling)
+        self.cluster_size = check_int("cluster_size", cluster_size)
 
     def score(self, predictions: Predictions) -> Tensor:
         """1 - margin, [N] in [0, 1]."""
-        return 1.0 - margins(predictions.given())
+        return 1.0 - margins(predictions.require_log_probs())
 
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
         """Round robin over the clusters, from the smallest to the largest."""
         scores = self.score(predictions).detach().cpu()
-        n_candidates = max(n, min(self.oversampling * n, _MOST))
+        n_candidates = max(n, min(self.oversampling * n, _MAX_CANDIDATES))
         candidates = torch.argsort(scores, descending=True, stable=True)[:n_candidates]
-        if len(candidates) > _MOST:  # a query that is larger than what can be clustered
+        if len(candidates) > _MAX_CANDIDATES:  # the query is larger than what can be clustered
             return candidates[:n].tolist()
         k = math.ceil(len(candidates) / self.cluster_size)
-        labels = average_linkage(features_of(predictions)[candidates], k)
-        # Within a cluster any knee is as good as another: all are uncertain.
+        labels = average_linkage(predictions.require_features()[candidates], k)
+        # All candidates are uncertain, so the order within a cluster is random.
         members = [torch.nonzero(labels == cluster)[:, 0] for cluster in range(k)]
         queues = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in members]
         queues.sort(key=len)
@@ -69,12 +69,12 @@ class ClusterMargin(BatchStrategy):
 def average_linkage(x: Tensor, k: int) -> Tensor:
     """Agglomerative clustering by average Euclidean distance.
 
-    By chains of nearest neighbours (Murtagh, 1983), which for this linkage finds the merges of the greedy algorithm
-    in O(M^2); the highest k - 1 of them are left out.
+    The nearest-neighbor chain algorithm (Murtagh, 1983) finds the merges of the greedy algorithm in O(M^2); the
+    k - 1 highest of them are left out.
 
     Args:
         x: [M, F].
-        k: Clusters, in [1, M].
+        k: Number of clusters, in [1, M].
 
     Returns:
         Cluster of each point, int64 [M] in [0, k).
@@ -93,14 +93,14 @@ def average_linkage(x: Tensor, k: int) -> Tensor:
         row = distance[last]
         near = int(row.argmin())
         if len(chain) > 1 and float(row[chain[-2]]) <= float(row[near]):
-            near = chain[-2]  # of equals the one before, or the chain would never close
+            near = chain[-2]  # ties go to the predecessor, or the chain would never close
         if len(chain) < 2 or near != chain[-2]:
             chain.append(near)
             continue
         del chain[-2:]
         height = float(row[near])
         merges.append((height, last, near))
-        # Lance and Williams: the distance of the union is the mean of the distances, by size.
+        # Lance-Williams update: the size-weighted mean of both distances.
         joined = (size[last] * distance[last] + size[near] * distance[near]) / (size[last] + size[near])
         distance[near], distance[:, near] = joined, joined
         distance[last], distance[:, last] = torch.inf, torch.inf

@@ -1,4 +1,4 @@
-"""Typical knees of clusters: for the first labels, when no network can say what it does not know."""
+"""Typical knees of clusters: for the first labels, before any network has a useful uncertainty."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.batch import BatchStrategy, features_of
+from kneeal.acquisition.batch import CoverageStrategy
 from kneeal.acquisition.geometry import blocks, k_means, squared_distances, unit
-from kneeal.acquisition.options import whole
-from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.options import check_int
+from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 
-#: In a larger cluster, typicality is computed among so many of its knees at random.
-_EXACT = 5000
+#: Larger clusters are subsampled to this size for typicality.
+_MAX_CLUSTER = 5000
 
 
 @register("typiclust")
-class TypiClust(BatchStrategy):
-    """The most typical knee of each large cluster that holds no labeled knee.
+class TypiClust(CoverageStrategy):
+    """The most typical knee of each large cluster without labeled knees.
 
     Args:
-        n_neighbors: Nearest neighbours whose mean distance says how typical a knee is.
-        max_clusters: Most clusters; there are as many as labeled knees and knees asked for, up to it.
-        min_cluster_size: Smaller clusters are passed over while there are others.
+        n_neighbors: Nearest neighbors whose mean distance defines typicality.
+        max_clusters: Upper limit of the number of clusters, which otherwise equals labeled knees plus query size.
+        min_cluster_size: Smaller clusters are used only once no others are left.
         normalize: Scale the features to length 1 first, as the source does.
     """
 
-    posterior = Posterior.NONE
-    needs_features = True
     source = "Hacohen, Dekel and Weinshall, Active Learning on a Budget, ICML 2022"
 
     def __init__(
@@ -40,22 +38,18 @@ class TypiClust(BatchStrategy):
         min_cluster_size: int = 5,
         normalize: bool = True,
     ) -> None:
-        self.n_neighbors = whole("n_neighbors", n_neighbors)
-        self.max_clusters = whole("max_clusters", max_clusters)
-        self.min_cluster_size = whole("min_cluster_size", min_cluster_size)
+        self.n_neighbors = check_int("n_neighbors", n_neighbors)
+        self.max_clusters = check_int("max_clusters", max_clusters)
+        self.min_cluster_size = check_int("min_cluster_size", min_cluster_size)
         self.normalize = normalize
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """Zeros [N]: a set of knees is wanted, not one knee."""
-        return torch.zeros(len(predictions))
 
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """Clusters with the fewest labeled knees first, of those the largest first."""
-        pool = features_of(predictions)
+        """From the clusters with the fewest labeled knees, the largest of them first."""
+        pool = predictions.require_features()
         n_pool = len(pool)
-        known = pool[:0] if labeled is None else features_of(labeled).to(pool.dtype)
+        known = pool[:0] if labeled is None else labeled.require_features().to(pool.dtype)
         x = torch.cat([pool, known])
         x = unit(x) if self.normalize else x
         k = min(len(known) + n, self.max_clusters, len(x))
@@ -66,11 +60,11 @@ class TypiClust(BatchStrategy):
         order = sorted(
             range(k), key=lambda c: (int(sizes[c] < self.min_cluster_size), int(n_labeled[c]), -int(sizes[c]))
         )
-        # Where the first n clusters can each give a knee, the others are never drawn from.
+        # If the first n clusters can give one knee each, the others are never needed.
         pool_sizes = torch.bincount(labels[:n_pool], minlength=k)
         if all(int(sizes[c]) >= self.min_cluster_size and int(pool_sizes[c]) for c in order[:n]) and len(order) >= n:
             order = order[:n]
-        ranked = [_most_typical(x, torch.nonzero(labels == c)[:, 0], self.n_neighbors, generator) for c in order]
+        ranked = [_by_typicality(x, torch.nonzero(labels == c)[:, 0], self.n_neighbors, generator) for c in order]
         queues = [[p for p in rows.tolist() if p < n_pool] for rows in ranked]
         chosen: list[int] = []
         large = [queue for c, queue in zip(order, queues, strict=True) if sizes[c] >= self.min_cluster_size]
@@ -84,11 +78,11 @@ class TypiClust(BatchStrategy):
 
 
 def typicality(x: Tensor, n_neighbors: int) -> Tensor:
-    """1 / mean distance to the nearest neighbours: [M, F] -> [M] above 0; the more, the denser around it.
+    """1 / mean distance to the nearest neighbors: [M, F] -> [M] > 0, larger where points are denser.
 
     Args:
         x: Features.
-        n_neighbors: Neighbours; all others where there are fewer.
+        n_neighbors: Number of neighbors; all others if there are fewer.
     """
     k = min(n_neighbors, len(x) - 1)
     if k < 1:
@@ -98,48 +92,46 @@ def typicality(x: Tensor, n_neighbors: int) -> Tensor:
         distance = squared_distances(x[rows], x)
         distance[torch.arange(len(distance)), torch.arange(rows.start, rows.stop)] = torch.inf
         mean = distance.topk(k, dim=1, largest=False).values.sqrt().mean(dim=1)
-        result[rows] = 1.0 / (mean + 1e-5)  # copies of one knee are all at distance 0
+        result[rows] = 1.0 / (mean + 1e-5)  # copies of one knee have distance 0
     return result
 
 
-def _most_typical(x: Tensor, rows: Tensor, n_neighbors: int, generator: torch.Generator) -> Tensor:
+def _by_typicality(x: Tensor, rows: Tensor, n_neighbors: int, generator: torch.Generator) -> Tensor:
     """The rows of one cluster, the most typical first."""
     rest = rows[:0]
-    if len(rows) > _EXACT:
+    if len(rows) > _MAX_CLUSTER:
         shuffled = rows[torch.randperm(len(rows), generator=generator)]
-        rows, rest = shuffled[:_EXACT], shuffled[_EXACT:]
-    # As in the source, at most half of a small cluster is looked at.
+        rows, rest = shuffled[:_MAX_CLUSTER], shuffled[_MAX_CLUSTER:]
+    # As in the source, at most half of a small cluster counts as neighbors.
     scores = typicality(x[rows], min(n_neighbors, max(1, len(rows) // 2)))
     return torch.cat([rows[torch.argsort(scores, descending=True, stable=True)], rest])
 
 
 @register("kmeans")
-class KMeans(BatchStrategy):
-    """The knee nearest to the centre of each of n clusters."""
+class KMeans(CoverageStrategy):
+    """The knee nearest to the center of each of n clusters.
 
-    posterior = Posterior.NONE
-    needs_features = True
+    Args:
+        normalize: Scale the features to length 1 first.
+    """
+
     source = "Pourahmadi, Nooralinejad and Pirsiavash, A Simple Baseline for Low-Budget Active Learning, 2021"
 
     def __init__(self, *, normalize: bool = True) -> None:
         self.normalize = normalize
 
-    def score(self, predictions: Predictions) -> Tensor:
-        """Zeros [N]: a set of knees is wanted, not one knee."""
-        return torch.zeros(len(predictions))
-
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """The largest cluster first; of a knee that is nearest to two centres, the second takes the next nearest."""
-        x = features_of(predictions)
+        """The largest cluster first; if two centers share their nearest knee, the second takes its next nearest."""
+        x = predictions.require_features()
         x = unit(x) if self.normalize else x
-        centres, labels = k_means(x, n, generator)
+        centers, labels = k_means(x, n, generator)
         sizes = torch.bincount(labels, minlength=n)
         free = torch.ones(len(x), dtype=torch.bool)
         chosen = []
         for cluster in torch.argsort(sizes, descending=True, stable=True).tolist():
-            distance = squared_distances(x, centres[cluster : cluster + 1])[:, 0]
+            distance = squared_distances(x, centers[cluster : cluster + 1])[:, 0]
             distance[~free] = torch.inf
             chosen.append(int(distance.argmin()))
             free[chosen[-1]] = False

@@ -1,4 +1,4 @@
-"""Margin and variation ratio: how clearly the first grade wins."""
+"""Margin and variation ratio: how clearly the most probable grade leads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kneeal.acquisition.strategy import SamplingStrategy, Strategy
 
 @register("margin")
 class Margin(Strategy):
-    """The knees whose two most probable grades are nearly as probable as each other."""
+    """The knees whose two most probable grades are closest in probability."""
 
     posterior = Posterior.POINT
     source = "Scheffer, Decomain and Wrobel, Active Hidden Markov Models for Information Extraction, IDA 2001"
 
     def score(self, predictions: Predictions) -> Tensor:
-        """1 - (p_1 - p_2), the two largest probabilities, [N] in [0, 1]."""
-        return 1.0 - margins(predictions.given())
+        """1 - (p_1 - p_2) for the two largest probabilities, [N] in [0, 1]."""
+        return 1.0 - margins(predictions.require_log_probs())
 
 
 @register("variation_ratio")
@@ -34,17 +34,17 @@ class VariationRatio(SamplingStrategy):
     )
 
     def score(self, predictions: Predictions) -> Tensor:
-        """1 - (votes for the most frequent grade) / K, each sample voting for its most probable grade, [N].
+        """1 - (votes for the most frequent grade) / K, each sample voting for its most probable grade.
 
-        In [0, 1 - 1/min(K, C)]. Many knees have the same score; the seed decides among them.
+        [N] in [0, 1 - 1/min(K, C)]. Many knees have equal scores; the seed decides between them.
         """
-        log_probs = predictions.given()
+        log_probs = predictions.require_log_probs()
         votes = F.one_hot(log_probs.argmax(dim=2), log_probs.shape[2]).sum(dim=1)  # [N, C]
         return 1.0 - votes.amax(dim=1) / log_probs.shape[1]
 
 
 def margins(log_probs: Tensor) -> Tensor:
-    """p_1 - p_2 of the mean over the samples: [N, K, C] -> [N] in [0, 1]; 1 where there is one class."""
+    """p_1 - p_2 of the mean over the samples: [N, K, C] -> [N] in [0, 1]; 1 if there is only one class."""
     probs = measures.mean_log_probs(log_probs).exp()
     if probs.shape[1] == 1:
         return torch.ones_like(probs[:, 0])

@@ -1,7 +1,7 @@
-"""EPIG: what a grade would tell about the grades of the knees that are to be predicted.
+"""EPIG: how informative a grade would be about the grades to be predicted.
 
 Symbols:
-    x a knee of the pool, x* a knee that will be predicted, K posterior samples.
+    x a knee of the pool, x* a target: a knee to be predicted; K posterior samples.
     EPIG(x) = E_{x*} I(y; y* | x, x*), with the joint p(y, y*) = mean_k p_k(y|x) p_k(y*|x*).
 """
 
@@ -13,37 +13,37 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.options import whole
+from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import SamplingStrategy
 
-#: Entries of the block of joint probabilities that is held at a time.
+#: Largest number of entries in a block of joint probabilities.
 _BLOCK = 2**23
 
 
 @register("epig")
 class EPIG(SamplingStrategy):
-    """The knees whose grades tell most about the grades of the other knees, rather than about the weights.
+    """The knees whose grades are most informative about the grades of other knees, rather than about the weights.
 
-    The knees to be predicted are those of the pool, of which a part stands for all: the ids alone decide which.
+    The targets are a random part of the pool, which the ids alone determine.
 
     Args:
-        n_targets: How many knees of the pool stand for those to be predicted.
-        n_samples: Posterior samples K, at least 2, drawn jointly for all knees.
+        n_targets: Number of targets.
+        n_samples: Number of posterior samples K, at least 2, drawn jointly for all knees.
     """
 
-    pointwise = False  # what a grade tells about the other knees depends on which others there are
+    pointwise = False  # the targets belong to the pool
     source = "Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, AISTATS 2023"
 
     def __init__(self, *, n_targets: int = 200, n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
-        self.n_targets = whole("n_targets", n_targets)
+        self.n_targets = check_int("n_targets", n_targets)
 
     def score(self, predictions: Predictions) -> Tensor:
         """EPIG, [N] in [0, log C] nats."""
-        log_probs = predictions.given()
-        # By a digest, so that neither the order of the pool nor a seed matters.
+        log_probs = predictions.require_log_probs()
+        # By a digest, so that the order of the pool does not matter.
         digests = [hashlib.blake2b(i.encode(), digest_size=8).digest() for i in predictions.ids]
         targets = sorted(range(len(digests)), key=digests.__getitem__)[: self.n_targets]
         return expected_predictive_information_gain(log_probs, log_probs[targets])
@@ -53,14 +53,14 @@ def expected_predictive_information_gain(log_probs: Tensor, targets: Tensor) -> 
     """EPIG(x) = H(y) + E_{x*} [ H(y*) - H(y, y*) ].
 
     Args:
-        log_probs: [N, K, C] of the pool, in nats.
-        targets: [M, K, C] of the knees to be predicted, from the same posterior samples.
+        log_probs: [N, K, C] in nats for the pool.
+        targets: [M, K, C] in nats for the targets, from the same posterior samples.
 
     Returns:
         [N] in [0, log C] nats.
 
     Raises:
-        ValueError: The numbers of samples disagree.
+        ValueError: The numbers of samples differ.
     """
     if log_probs.shape[1] != targets.shape[1]:
         raise ValueError(f"both need the same samples, but got K = {log_probs.shape[1]} and {targets.shape[1]}.")
@@ -74,7 +74,7 @@ def expected_predictive_information_gain(log_probs: Tensor, targets: Tensor) -> 
     step = max(1, _BLOCK // (others.shape[1] * log_probs.shape[2]))
     for start in range(0, len(log_probs), step):
         probs = log_probs[start : start + step].to(dtype).exp().transpose(1, 2)  # [n, C, K]
-        # Sum over y, y* and x* at once: only the mean over x* is wanted.
+        # Only the mean over x* is needed, so the sum runs over y, y* and x* at once.
         joint[start : start + step] = torch.special.entr(probs @ others).sum(dim=(1, 2)) / len(targets)
     gain: Tensor = (marginal.to(dtype) - joint).clamp(min=0.0)
     return gain

@@ -1,4 +1,4 @@
-"""Distances and k-means in blocks: never more than a few columns of an N x N matrix at a time."""
+"""Distances and k-means in blocks: an N x N matrix is never held."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from kneeal.acquisition.batch import draw
 
 #: Entries of a block of distances; bounds the memory beyond the features.
 BLOCK = 2**24
-#: Points that place the centres of k-means; all points are assigned to them afterwards.
+#: Largest number of points that k-means is fitted on; all points are assigned afterwards.
 FIT_POINTS = 12_000
 
 
 def unit(features: Tensor) -> Tensor:
-    """The features [N, F] scaled to length 1; a vector of zeros stays one."""
+    """The features [N, F] scaled to length 1; a zero vector stays zero."""
     return F.normalize(features, dim=1)
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances [N, M] of x [N, F] and y [M, F], 0 or more."""
+    """Squared Euclidean distances [N, M] between x [N, F] and y [M, F], at least 0."""
     product = torch.addmm(x.square().sum(1, keepdim=True), x, y.T, alpha=-2.0)
     return product.add_(y.square().sum(1)).clamp_(min=0.0)
 
 
 def blocks(n: int, columns: int) -> Iterator[slice]:
-    """Slices of n rows such that a block of that many rows and `columns` columns is of bounded size."""
+    """Slices of n rows such that a block of a slice and `columns` columns has bounded size."""
     step = max(1, BLOCK // max(1, columns))
     for start in range(0, n, step):
         yield slice(start, min(n, start + step))
 
 
 def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance [N] of each x to the nearest y, and which y that is, int64 [N]."""
+    """Squared distance [N] from each x to the nearest y, and the index of that y, int64 [N]."""
     distance, index = x.new_empty(len(x)), torch.empty(len(x), dtype=torch.long)
     for rows in blocks(len(x), len(y)):
         distance[rows], index[rows] = squared_distances(x[rows], y).min(dim=1)
@@ -45,34 +45,34 @@ def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def k_means(x: Tensor, k: int, generator: torch.Generator, *, n_iter: int = 25) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    Of more than `FIT_POINTS` points, that many at random place the centres; then all are assigned.
+    More than `FIT_POINTS` points are subsampled to that many for the fit; then all are assigned.
 
     Args:
         x: [N, F].
-        k: Clusters, in [1, N].
-        generator: Of the first centres and the points that place them.
-        n_iter: Most iterations.
+        k: Number of clusters, in [1, N].
+        generator: Source of all randomness.
+        n_iter: Largest number of iterations.
 
     Returns:
-        Centres [k, F], and the nearest centre of each point, int64 [N].
+        Centers [k, F], and the index of the nearest center of each point, int64 [N].
     """
     some = x
     if len(x) > FIT_POINTS:
         some = x[torch.randperm(len(x), generator=generator)[: max(FIT_POINTS, k)].sort().values]
-    centres = _plus_plus(some, k, generator)
+    centers = _plus_plus(some, k, generator)
     assigned = torch.full((len(some),), -1)
     for _ in range(n_iter):
-        distance, now = nearest(some, centres)
+        distance, now = nearest(some, centers)
         if torch.equal(now, assigned):
             break
         assigned = now
         counts = torch.bincount(assigned, minlength=k)
-        sums = torch.zeros_like(centres).index_add_(0, assigned, some)
-        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+        sums = torch.zeros_like(centers).index_add_(0, assigned, some)
+        centers = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centers)
         empty = torch.nonzero(counts == 0)[:, 0]
-        if len(empty):  # an empty cluster begins anew at a point that is served worst
-            centres[empty] = some[distance.topk(len(empty)).indices]
-    return centres, nearest(x, centres)[1]
+        if len(empty):  # an empty cluster restarts at one of the points farthest from their centers
+            centers[empty] = some[distance.topk(len(empty)).indices]
+    return centers, nearest(x, centers)[1]
 
 
 def _plus_plus(x: Tensor, k: int, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 Symbols:
     N knees, K posterior samples, C classes; p_k(c|x) the class probabilities of sample k, p(c|x) their mean over k.
-    log_probs [N, K, C] holds log p_k(c|x) in nats; every measure gives [N]. H is Shannon's entropy.
+    log_probs [N, K, C] holds log p_k(c|x) in nats; every measure returns [N]. H is Shannon's entropy.
 
 References:
     Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27, 1948.
@@ -23,12 +23,12 @@ from kneeal.acquisition.predictions import check_log_probs
 
 #: Knees computed together; bounds the memory beyond the input.
 _CHUNK = 16384
-#: Rounding may put a value this far outside its range, in nats.
+#: How far rounding may put a value outside its range, in nats.
 _SLACK = 1e-3
 
 
 def mean_log_probs(log_probs: Tensor) -> Tensor:
-    """Log p(c|x), the mean over the posterior samples: [N, K, C] -> [N, C] in nats."""
+    """Log of the mean over the posterior samples, log p(c|x): [N, K, C] -> [N, C] in nats."""
     check_log_probs(log_probs)
     return _mean(log_probs)
 
@@ -46,7 +46,7 @@ def expected_entropy(log_probs: Tensor) -> Tensor:
 def mutual_information(log_probs: Tensor) -> Tensor:
     """Epistemic uncertainty I = Unc_t - Unc_d, [N] in [0, log C] nats (Houlsby et al., 2011: BALD).
 
-    Never negative, though the difference of two rounded entropies can be.
+    Clamped at 0, since the difference of two rounded entropies can be negative.
     """
     return _by_chunk(lambda x: _entropy(x) - _expected_entropy(x), log_probs, math.log(log_probs.shape[-1]))
 
@@ -76,7 +76,7 @@ def _by_chunk(measure: Callable[[Tensor], Tensor], log_probs: Tensor, largest: f
     parts = [measure(part.float() if part.dtype in _HALF else part) for part in torch.split(log_probs, _CHUNK)]
     values = torch.cat(parts) if parts else log_probs.new_zeros(0)
     if len(values) and not bool(((values >= -_SLACK) & (values <= largest + _SLACK)).all()):
-        raise ValueError(f"a measure came out outside [0, {largest:.4g}]; the probabilities are damaged.")
+        raise ValueError(f"a measure is outside [0, {largest:.4g}]; the probabilities are invalid.")
     return values.clamp(0.0, largest)
 
 

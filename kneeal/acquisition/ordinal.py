@@ -1,6 +1,6 @@
-"""Strategies for ordered grades: taking a 0 for a 4 is worse than taking it for a 1.
+"""Strategies for ordered grades: confusing 0 with 4 is worse than confusing 0 with 1.
 
-A grade is its number 0 .. C-1. p is the mean over the posterior samples.
+Grades are the numbers 0 .. C-1. p is the mean over the posterior samples.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _PARTS = ("total", "data", "epistemic")
 
 @register("expected_grade_variance")
 class ExpectedGradeVariance(SamplingStrategy):
-    """The knees whose grade, as a number, varies most: the expected squared error of the best guess.
+    """The knees with the highest variance of the grade: the expected squared error of the best guess.
 
-    The law of total variance divides it as the entropy is divided: total = data + epistemic.
+    By the law of total variance, total = data + epistemic, as for the entropy.
 
     Args:
         part: "total", Var[y]; "data", the mean over the samples of Var_k[y]; or "epistemic", the variance over the
             samples of the expected grade E_k[y].
-        n_samples: Posterior samples K, at least 2.
+        n_samples: Number of posterior samples K, at least 2.
     """
 
-    source = "kneeal; the division: law of total variance, as Depeweg et al., ICML 2018, use it"
+    source = "kneeal; law of total variance as in Depeweg et al., ICML 2018"
 
     def __init__(self, *, part: str = "total", n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
@@ -38,9 +38,9 @@ class ExpectedGradeVariance(SamplingStrategy):
         self.part = part
 
     def score(self, predictions: Predictions) -> Tensor:
-        """The variance of the grade or a part of it, [N] in [0, (C - 1)^2 / 4]."""
+        """The variance of the grade, or one part of it, [N] in [0, (C - 1)^2 / 4]."""
         probs = _probs(predictions)  # [N, K, C]
-        # About the middle, so that the difference of squares loses little.
+        # Centered, so that the difference of squares loses little precision.
         grades = torch.arange(probs.shape[2], dtype=probs.dtype, device=probs.device) - (probs.shape[2] - 1) / 2
         mean, square = probs @ grades, probs @ grades.square()  # [N, K]
         data = (square - mean.square()).clamp(min=0.0).mean(dim=1)
@@ -50,13 +50,13 @@ class ExpectedGradeVariance(SamplingStrategy):
 
 @register("expected_absolute_error")
 class ExpectedAbsoluteError(SamplingStrategy):
-    """The knees whose best guess is expected to be farthest from the grade, in grades."""
+    """The knees with the highest expected absolute error of the best guess, in grades."""
 
     source = "kneeal; expected risk as in Roy and McCallum, ICML 2001, with the absolute error of ordered grades"
 
     def score(self, predictions: Predictions) -> Tensor:
         """Min over guesses g of sum_c p(c) |c - g|, [N] in [0, (C - 1) / 2]; the best guess is the median."""
-        log_probs = predictions.given()
+        log_probs = predictions.require_log_probs()
         probs = measures.mean_log_probs(log_probs.float() if log_probs.dtype != torch.float64 else log_probs).exp()
         grades = torch.arange(probs.shape[1], dtype=probs.dtype, device=probs.device)
         risks = probs @ (grades[:, None] - grades).abs()  # [N, guesses]
@@ -64,5 +64,5 @@ class ExpectedAbsoluteError(SamplingStrategy):
 
 
 def _probs(predictions: Predictions) -> Tensor:
-    log_probs = predictions.given()
+    log_probs = predictions.require_log_probs()
     return (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).exp()

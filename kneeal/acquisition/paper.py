@@ -1,4 +1,4 @@
-"""The five strategies that the paper compares."""
+"""The five strategies compared in the paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GAL = "Gal, Islam and Ghahramani, Deep Bayesian Active Learning with Image Data
 
 @register("random")
 class Random(Strategy):
-    """Every knee is wanted as much as any other."""
+    """Knees drawn uniformly."""
 
     posterior = Posterior.NONE
     source = "the baseline"
@@ -34,38 +34,38 @@ class LeastConfidence(Strategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """1 - max_c p(c|x), [N] in [0, 1 - 1/C]."""
-        return measures.least_confidence(predictions.given())
+        return measures.least_confidence(predictions.require_log_probs())
 
 
 @register("entropy")
 class Entropy(Strategy):
-    """The knees of the highest predictive entropy, by one deterministic pass."""
+    """The knees with the highest predictive entropy in one deterministic pass."""
 
     posterior = Posterior.POINT
     source = "Shannon, A Mathematical Theory of Communication, Bell System Technical Journal 27, 1948"
 
     def score(self, predictions: Predictions) -> Tensor:
         """H(p), [N] in [0, log C] nats."""
-        return measures.entropy(predictions.given())
+        return measures.entropy(predictions.require_log_probs())
 
 
 @register("entropy_mcd")
 class EntropyMCD(SamplingStrategy):
-    """The knees of the highest total uncertainty: entropy of the mean over dropout samples."""
+    """The knees with the highest total uncertainty: entropy of the mean over dropout samples."""
 
     source = _GAL
 
     def score(self, predictions: Predictions) -> Tensor:
         """Unc_t, [N] in [0, log C] nats."""
-        return measures.entropy(predictions.given())
+        return measures.entropy(predictions.require_log_probs())
 
 
 @register("mi_mcd")
 class MutualInformationMCD(SamplingStrategy):
-    """The knees of the highest epistemic uncertainty: mutual information of grade and weights."""
+    """The knees with the highest epistemic uncertainty: mutual information of grade and weights."""
 
     source = f"Houlsby et al., arXiv:1112.5745, 2011; {_GAL}"
 
     def score(self, predictions: Predictions) -> Tensor:
         """Unc_t - Unc_d, [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.given())
+        return measures.mutual_information(predictions.require_log_probs())

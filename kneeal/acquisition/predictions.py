@@ -1,4 +1,4 @@
-"""What a strategy is given: predictive probabilities of the pool."""
+"""What a strategy needs and what it is given: predictive probabilities and features of the pool."""
 
 from __future__ import annotations
 
@@ -10,30 +10,57 @@ import torch
 from torch import Tensor
 
 _TOLERANCE = 1e-3
+#: Rows checked at a time, so that a million knees need little memory beyond the predictions.
+_CHUNK = 65536
 
 
 class Posterior(enum.Enum):
-    """What a strategy needs to be given."""
+    """Which predictive probabilities a strategy needs."""
 
     NONE = "none"
-    """Nothing: it does not look at the predictions."""
+    """None at all."""
     POINT = "point"
-    """One deterministic prediction a knee, K = 1."""
+    """One deterministic prediction per knee, K = 1."""
     SAMPLES = "samples"
-    """K predictions a knee, drawn from an approximate posterior over the weights."""
+    """K predictions per knee, drawn from an approximate posterior over the weights."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What predictions must hold.
+
+    Attributes:
+        posterior: None, a point estimate or posterior samples.
+        n_samples: Number of posterior samples K; 1 unless `posterior` is SAMPLES.
+        features: Whether feature vectors are needed.
+    """
+
+    posterior: Posterior
+    n_samples: int = 1
+    features: bool = False
+
+    def merged(self, other: Needs) -> Needs | None:
+        """Needs that serve both, or None if the posteriors are of different kinds."""
+        if Posterior.NONE in (self.posterior, other.posterior):
+            richer = self if other.posterior is Posterior.NONE else other
+        elif (self.posterior, self.n_samples) == (other.posterior, other.n_samples):
+            richer = self
+        else:
+            return None
+        return Needs(richer.posterior, richer.n_samples, self.features or other.features)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictive probabilities of N knees (or any other samples).
+    """Predictions for N knees (or any other samples).
 
     Attributes:
         ids: N distinct ids.
         log_probs: [N, K, C] log probabilities in nats, K = posterior samples; None for Posterior.NONE.
-        features: [N, F] feature vectors, where the strategy needs them.
+        features: [N, F] feature vectors, if the strategy needs them.
 
     Raises:
-        ValueError: The shapes disagree, an id comes twice, or the probabilities are none.
+        ValueError: The shapes disagree, an id is repeated, or the probabilities are invalid.
     """
 
     ids: tuple[str, ...]
@@ -43,35 +70,46 @@ class Predictions:
     def __post_init__(self) -> None:
         """Check shapes and values."""
         object.__setattr__(self, "ids", tuple(self.ids))
-        if len(set(self.ids)) != len(self.ids):
+        n = len(self.ids)
+        if len(set(self.ids)) != n:
             raise ValueError("ids must be distinct.")
         if self.log_probs is not None:
             check_log_probs(self.log_probs)
-            if len(self.log_probs) != len(self.ids):
-                raise ValueError(
-                    f"log_probs must have one row an id, but got {len(self.log_probs)} for {len(self.ids)}."
-                )
-        if self.features is not None and (self.features.ndim != 2 or len(self.features) != len(self.ids)):
-            raise ValueError(
-                f"features must be [N, F] with N = {len(self.ids)} ids, but got {tuple(self.features.shape)}."
-            )
+            if len(self.log_probs) != n:
+                raise ValueError(f"log_probs must have one row per id, but got {len(self.log_probs)} for {n}.")
+        if self.features is not None and (self.features.ndim != 2 or len(self.features) != n):
+            raise ValueError(f"features must be [N, F] with N = {n} ids, but got {tuple(self.features.shape)}.")
 
     def __len__(self) -> int:
         """Number of knees N."""
         return len(self.ids)
 
-    def given(self) -> Tensor:
+    def require_log_probs(self) -> Tensor:
         """The log probabilities [N, K, C].
 
         Raises:
             ValueError: There are none.
         """
         if self.log_probs is None:
-            raise ValueError("the strategy needs log_probs, but the predictions hold none.")
+            raise ValueError("the strategy needs log_probs, but the predictions have none.")
         return self.log_probs
 
+    def require_features(self) -> Tensor:
+        """The feature vectors [N, F] on the CPU, in single or double precision.
+
+        Raises:
+            ValueError: There are none, or some are not finite.
+        """
+        if self.features is None:
+            raise ValueError("the strategy needs features, but the predictions have none.")
+        features = self.features.detach().cpu()
+        features = features if features.dtype == torch.float64 else features.float()
+        if not bool(torch.isfinite(features).all()):
+            raise ValueError("features must be finite, but some are not.")
+        return features
+
     def take(self, positions: Sequence[int]) -> Predictions:
-        """The predictions at some positions, in that order."""
+        """The predictions at the given positions, in that order."""
         index = torch.as_tensor(positions, dtype=torch.long)
         return Predictions(
             tuple(self.ids[p] for p in positions),
@@ -79,9 +117,19 @@ class Predictions:
             None if self.features is None else self.features[index],
         )
 
+    def joined(self, other: Predictions) -> Predictions:
+        """These knees followed by those of `other`; whatever one of the two lacks is left out."""
+
+        def both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+            return None if first is None or second is None else torch.cat([first, second.to(first)])
+
+        return Predictions(
+            (*self.ids, *other.ids), both(self.log_probs, other.log_probs), both(self.features, other.features)
+        )
+
 
 def check_log_probs(log_probs: Tensor) -> None:
-    """Refuse what is not a tensor of log probabilities [N, K, C].
+    """Refuse anything but log probabilities [N, K, C].
 
     Raises:
         ValueError: Wrong shape, NaN, a probability above 1, or probabilities that do not sum to 1.
@@ -89,7 +137,7 @@ def check_log_probs(log_probs: Tensor) -> None:
     if log_probs.ndim != 3 or 0 in log_probs.shape[1:]:
         raise ValueError(f"log_probs must be [N, K, C] with K, C >= 1, but got {tuple(log_probs.shape)}.")
     if not log_probs.is_floating_point():
-        raise ValueError(f"log_probs must be of a floating-point type, but got {log_probs.dtype}.")
+        raise ValueError(f"log_probs must have a floating-point type, but got {log_probs.dtype}.")
     for part in torch.split(log_probs, _CHUNK):
         total = part.logsumexp(dim=-1)
         if not bool((total.abs() <= _TOLERANCE).all()):  # false for NaN, too
@@ -97,7 +145,3 @@ def check_log_probs(log_probs: Tensor) -> None:
             raise ValueError(
                 f"log_probs must be normalized over the classes, but one row sums to exp({float(worst):.4g})."
             )
-
-
-#: Rows looked at together, so that a million knees need little memory beyond the predictions.
-_CHUNK = 65536

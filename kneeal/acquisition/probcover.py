@@ -1,4 +1,4 @@
-"""ProbCover: knees whose neighbourhoods together hold as many knees as possible."""
+"""ProbCover: knees whose neighborhoods jointly cover as much of the pool as possible."""
 
 from __future__ import annotations
 
@@ -7,31 +7,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.batch import BatchStrategy, features_of
+from kneeal.acquisition.batch import CoverageStrategy
 from kneeal.acquisition.geometry import blocks, k_means, nearest, squared_distances, unit
-from kneeal.acquisition.options import number, whole
-from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.options import check_float, check_int
+from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 
 
 @register("probcover")
-class ProbCover(BatchStrategy):
-    """Each time the knee whose ball of radius delta holds the most knees that no ball holds yet.
+class ProbCover(CoverageStrategy):
+    """Repeatedly the knee whose ball of radius delta holds the most knees that are not covered yet.
 
-    The graph of neighbours is never held: the number of uncovered neighbours is counted once, in blocks, and reduced
-    by those of each knee that becomes covered.
+    The neighbor graph is never held: uncovered neighbors are counted once, in blocks, and the counts are reduced as
+    knees become covered.
 
     Args:
-        delta: Radius of the balls; None chooses the largest of which `purity` of the balls hold knees of one cluster
-            alone, as the source does.
+        delta: Radius of the balls; None chooses the largest radius at which a share `purity` of the balls is pure, that
+            is, holds knees of only one cluster, as the source does.
         purity: See `delta`, in (0, 1].
-        n_clusters: Clusters that stand for the grades while no grade is known.
-        max_knees: Of a larger pool, so many knees at random stand for all.
+        n_clusters: Number of clusters, which stand in for the unknown grades.
+        max_knees: A larger pool is subsampled to this many knees.
         normalize: Scale the features to length 1 first, as the source does.
     """
 
-    posterior = Posterior.NONE
-    needs_features = True
     source = "Yehuda et al., Active Learning Through a Covering Lens, NeurIPS 2022"
 
     def __init__(
@@ -43,28 +41,24 @@ class ProbCover(BatchStrategy):
         max_knees: int = 10_000,
         normalize: bool = True,
     ) -> None:
-        self.delta = None if delta is None else number("delta", delta, 0.0)
-        self.purity = number("purity", purity, 0.0, 1.0)
-        self.n_clusters = whole("n_clusters", n_clusters, 2)
-        self.max_knees = whole("max_knees", max_knees)
+        self.delta = None if delta is None else check_float("delta", delta, 0.0)
+        self.purity = check_float("purity", purity, 0.0, 1.0)
+        self.n_clusters = check_int("n_clusters", n_clusters, 2)
+        self.max_knees = check_int("max_knees", max_knees)
         self.normalize = normalize
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """Zeros [N]: a set of knees is wanted, not one knee."""
-        return torch.zeros(len(predictions))
 
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """Greedily; once all is covered, whatever comes first in the random order of the pool."""
-        # The pool comes in random order: its head is a sample of it.
-        x = features_of(predictions)[: max(n, self.max_knees)]
+        """Greedily; once everything is covered, in the random order of the pool."""
+        # The pool is in random order, so its head is a random sample.
+        x = predictions.require_features()[: max(n, self.max_knees)]
         x = unit(x) if self.normalize else x
         delta = self.delta if self.delta is not None else pure_radius(x, self.n_clusters, self.purity, generator)
         square = delta * delta
         open_ = torch.ones(len(x), dtype=torch.bool)
         if labeled is not None:
-            known = features_of(labeled).to(x.dtype)
+            known = labeled.require_features().to(x.dtype)
             open_ = nearest(x, unit(known) if self.normalize else known)[0] > square
         gain = _count(x, x[open_], square)
         free = torch.ones(len(x), dtype=torch.bool)
@@ -80,36 +74,36 @@ class ProbCover(BatchStrategy):
         return chosen
 
 
-def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: torch.Generator, most: int = 5000) -> float:
-    """The largest radius for which a share `purity` of the balls around points holds points of one cluster alone.
+def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: torch.Generator, max_balls: int = 5000) -> float:
+    """The largest radius at which a share `purity` of the balls around points holds points of only one cluster.
 
-    A ball is pure up to the distance r of the nearest point of another cluster, so the answer is a quantile of r.
+    A ball is pure up to the distance r to the nearest point of another cluster, so the answer is a quantile of r.
 
     Args:
         x: [N, F].
-        n_clusters: Clusters by k-means.
+        n_clusters: Number of clusters of k-means.
         purity: In (0, 1].
-        generator: Of k-means.
-        most: Points whose balls are looked at.
+        generator: Source of all randomness.
+        max_balls: Number of points whose balls are considered.
     """
-    x = x[:most]
+    x = x[:max_balls]
     labels = k_means(x, min(n_clusters, len(x)), generator)[1]
     radius = x.new_full((len(x),), torch.inf)
     for cluster in range(int(labels.max()) + 1):
         inside = labels == cluster
         if inside.any() and not inside.all():
             radius[inside] = nearest(x[inside], x[~inside])[0].sqrt()
-    if not bool(torch.isfinite(radius).all()):  # a single cluster: one ball may hold everything
+    if not bool(torch.isfinite(radius).all()):  # a single cluster: every ball is pure
         return float(squared_distances(x, x.mean(dim=0, keepdim=True)).max().sqrt()) + 1e-6
     ordered = radius.sort().values
-    # So many balls may hold a point of another cluster; 50 * (1 - 0.8) comes out below 10.
+    # Number of balls that may be impure; the tolerance since 50 * (1 - 0.8) is below 10 in floating point.
     impure = int(len(ordered) * (1.0 - purity) + 1e-9)
-    # Just short of the distance at which one ball too many would become impure.
+    # Just below the distance at which one ball too many would become impure.
     return float(ordered[min(impure, len(ordered) - 1)]) * (1.0 - 1e-6)
 
 
 def _count(x: Tensor, points: Tensor, square: float) -> Tensor:
-    """For each row of x [N, F], how many of the points [M, F] are in its ball, int64 [N]."""
+    """How many of the points [M, F] lie in the ball around each row of x [N, F], int64 [N]."""
     count = torch.zeros(len(x), dtype=torch.long)
     if len(points):
         for rows in blocks(len(x), len(points)):

@@ -1,4 +1,4 @@
-"""Strategies by name: ours by a decorator, those of other packages by an entry point."""
+"""Strategies by name: registered by a decorator here, and by an entry point in other packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kneeal.acquisition.predictions import Posterior
 from kneeal.acquisition.strategy import Strategy
 from kneeal.errors import UserError
 
-#: Entry-point group in which another package names its strategies.
+#: Entry-point group in which other packages register strategies.
 GROUP = "kneeal.strategies"
 
 _registered: dict[str, type[Strategy]] = {}
@@ -23,12 +23,12 @@ _S = TypeVar("_S", bound=type[Strategy])
 
 
 class UnknownStrategyError(UserError):
-    """No strategy has the name."""
+    """No strategy has this name."""
 
 
 @dataclass(frozen=True)
 class StrategyInfo:
-    """What the list of strategies shows of one."""
+    """What `kneeal strategies` shows of a strategy."""
 
     name: str
     posterior: Posterior
@@ -40,7 +40,7 @@ class StrategyInfo:
 
 
 def register(name: str) -> Callable[[_S], _S]:
-    """Make a strategy known under a name.
+    """Register a strategy under a name.
 
     Raises:
         UserError: The name is taken.
@@ -52,7 +52,7 @@ def register(name: str) -> Callable[[_S], _S]:
             raise UserError(
                 f"two strategies called {name!r}: {taken.__module__}.{taken.__qualname__} and "
                 f"{strategy.__module__}.{strategy.__qualname__}",
-                "one strategy a name",
+                "one strategy per name",
                 "register one of them under another name",
             )
         _registered[name] = strategy
@@ -62,7 +62,7 @@ def register(name: str) -> Callable[[_S], _S]:
 
 
 def available() -> tuple[str, ...]:
-    """Every name, of this package and of installed others, sorted."""
+    """The names of all strategies, of this package and of other installed ones, sorted."""
     return tuple(sorted({*_registered, *(point.name for point in _plugins())}))
 
 
@@ -74,8 +74,8 @@ def get(name: str, **options: Any) -> Strategy:
         options: Keyword arguments of its constructor.
 
     Raises:
-        UnknownStrategyError: No strategy has the name; the nearest is suggested.
-        UserError: An option is unknown or its value wrong.
+        UnknownStrategyError: No strategy has this name; the closest name is suggested.
+        UserError: An option is unknown or invalid.
     """
     strategy = _find(name)
     accepted = _options(strategy)
@@ -96,10 +96,10 @@ def get(name: str, **options: Any) -> Strategy:
 
 
 def describe(name: str) -> StrategyInfo:
-    """What the list of strategies shows of one.
+    """What `kneeal strategies` shows of a strategy.
 
     Raises:
-        UnknownStrategyError: No strategy has the name.
+        UnknownStrategyError: No strategy has this name.
     """
     strategy = _find(name)
     summary = (inspect.getdoc(strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
@@ -120,14 +120,14 @@ def _find(name: str) -> type[Strategy]:
         if points and _load(points[0]) is not _registered[name]:
             raise UserError(
                 f"two strategies called {name!r}: kneeal's and {points[0].value}",
-                "one strategy a name",
+                "one strategy per name",
                 "uninstall that package, or have it rename its entry point",
             )
         return _registered[name]
     if len({point.value for point in points}) > 1:
         raise UserError(
             f"two strategies called {name!r}: {' and '.join(point.value for point in points)}",
-            "one strategy a name",
+            "one strategy per name",
             "uninstall one of the packages",
         )
     if points:
@@ -143,7 +143,7 @@ def _find(name: str) -> type[Strategy]:
 
 @functools.cache
 def _plugins() -> tuple[EntryPoint, ...]:
-    """Found once a process: it reads a file of every installed package."""
+    """Looked up once per process: it reads a file of every installed package."""
     return tuple(entry_points(group=GROUP))
 
 
@@ -159,7 +159,7 @@ def _load(point: EntryPoint) -> type[Strategy]:
         ) from error
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         raise UserError(
-            f"{point.value} of the package {owner}, which is no strategy",
+            f"{point.value} of the package {owner}, which is not a strategy",
             "a subclass of kneeal.acquisition.Strategy",
             f"repair or uninstall {owner}",
         )
@@ -167,7 +167,7 @@ def _load(point: EntryPoint) -> type[Strategy]:
 
 
 def describe_all() -> Iterator[StrategyInfo]:
-    """Every strategy; one that cannot be loaded is a warning, not an error."""
+    """All strategies; one that cannot be loaded causes a warning, not an error."""
     for name in available():
         try:
             yield describe(name)

@@ -7,43 +7,49 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.predictions import Posterior, Predictions
-from kneeal.errors import UserError
+from kneeal.acquisition.options import check_int
+from kneeal.acquisition.predictions import Needs, Posterior, Predictions
 
 
 class Strategy(ABC):
-    """Scores the pool, and selects what to ask for.
+    """Scores the pool and selects the query.
 
-    A subclass says what it needs and implements `score`. Options are keyword arguments of its constructor.
+    A subclass declares what it needs and implements `score`. Options are keyword arguments of its constructor.
+    A strategy that wraps another one passes on `needs` and `source`, and has nothing else to declare.
 
     Attributes:
-        posterior: What it needs to be given.
+        posterior: The predictive probabilities that it needs.
+        n_samples: Number of posterior samples K, if `posterior` is SAMPLES.
         needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
-        source: Where it comes from.
-        batch_aware: Whether it chooses knees together, so that a query does not repeat itself.
-        pointwise: Whether the score of a knee depends on that knee alone; False where `score` looks at the others.
-        n_samples: Posterior samples K that it wants, where `posterior` is SAMPLES.
+        source: The publication or person that it comes from.
+        batch_aware: Whether it chooses knees jointly, so that a query does not repeat itself.
+        pointwise: Whether the score of a knee depends on that knee alone; False if `score` compares it with others.
     """
 
-    # Not class variables: a strategy around another one has what that one has.
     posterior: Posterior
+    n_samples: int = 50
     needs_features: bool = False
     batch_aware: bool = False
     pointwise: bool = True
     source: str
-    n_samples: int = 1
+
+    @property
+    def needs(self) -> Needs:
+        """What it must be given."""
+        n_samples = self.n_samples if self.posterior is Posterior.SAMPLES else 1
+        return Needs(self.posterior, n_samples, self.needs_features)
 
     @property
     def scores_uncertainty(self) -> bool:
-        """Whether a low score means a knee that the network is sure of."""
-        return self.posterior is not Posterior.NONE
+        """Whether a low score means that the network is certain of a knee."""
+        return self.needs.posterior is not Posterior.NONE
 
     @abstractmethod
     def score(self, predictions: Predictions) -> Tensor:
-        """How much each knee is wanted.
+        """How useful the label of each knee would be.
 
         Args:
-            predictions: The pool, with what `posterior` and `needs_features` ask for.
+            predictions: The pool, with what `needs` asks for.
 
         Returns:
             [N], larger = query sooner.
@@ -52,16 +58,16 @@ class Strategy(ABC):
     def select(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
     ) -> tuple[str, ...]:
-        """The knees to ask for: by default the n of the highest score.
+        """The query: by default the n knees with the highest scores.
 
         Args:
-            predictions: The pool.
-            n: How many, in [0, N].
+            predictions: The pool, with what `needs` asks for.
+            n: Size of the query, in [0, N].
             labeled: The labeled knees, for strategies that need features.
-            seed: Decides among equal scores, and whatever else is random.
+            seed: Decides between equal scores and everything else that is random.
 
         Returns:
-            n distinct ids, the most wanted first.
+            n distinct ids, best first.
 
         Raises:
             ValueError: n is not in [0, N], or a score is not finite.
@@ -74,20 +80,26 @@ class SamplingStrategy(Strategy):
     """A strategy on posterior samples.
 
     Args:
-        n_samples: Posterior samples K, at least 2.
+        n_samples: Number of posterior samples K, at least 2 (50 in the paper).
 
     Raises:
-        UserError: n_samples is no such number.
+        UserError: n_samples is not such a number.
     """
 
     posterior = Posterior.SAMPLES
 
     def __init__(self, *, n_samples: int = 50) -> None:
-        if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 2:
-            raise UserError(
-                f"n_samples = {n_samples!r}", "a whole number of at least 2", "set n_samples, 50 in the paper"
-            )
-        self.n_samples = n_samples
+        self.n_samples = check_int("n_samples", n_samples, 2)
+
+
+def check_query_size(n: int, pool_size: int) -> None:
+    """Refuse a query that a pool of `pool_size` knees cannot fill.
+
+    Raises:
+        ValueError: n is not in [0, pool_size].
+    """
+    if not 0 <= n <= pool_size:
+        raise ValueError(f"n must be between 0 and the {pool_size} knees of the pool, but got {n=}.")
 
 
 def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:
@@ -96,7 +108,7 @@ def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:
     Args:
         scores: [N], finite.
         n: How many, in [0, N].
-        seed: Decides among equal scores.
+        seed: Decides between equal scores.
         largest: False for the smallest.
 
     Returns:
@@ -105,8 +117,7 @@ def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:
     Raises:
         ValueError: n is not in [0, N], or a score is not finite.
     """
-    if not 0 <= n <= len(scores):
-        raise ValueError(f"n must be between 0 and the {len(scores)} knees of the pool, but got {n=}.")
+    check_query_size(n, len(scores))
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("scores must be finite, but some are not.")
     scores = scores.detach().cpu()

@@ -1,7 +1,7 @@
-"""Score and select from a pool that is too large to hold: predictions come a chunk at a time and are let go.
+"""Score and select from a pool that does not fit into memory: predictions come in chunks, which are released again.
 
-What is kept of a knee is its id and one number, so a million knees with 50 posterior samples need about 100 MB beside
-the chunk at hand, in place of a gigabyte and more.
+Only the id and score of each knee are kept, so a million knees with 50 posterior samples take about 100 MB beyond the
+current chunk instead of a gigabyte or more.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from kneeal.errors import UserError
 
 
 def chunks(ids: Sequence[str], log_probs: Callable[[int, int], Tensor], *, size: int = 16384) -> Iterator[Predictions]:
-    """Predictions of a pool, a chunk at a time.
+    """Predictions of a pool, in chunks.
 
     Args:
         ids: The N ids.
-        log_probs: Gives log probabilities [end - start, K, C] in nats of the knees from start to end, for example
+        log_probs: Returns log probabilities [end - start, K, C] in nats of the knees from start to end, for example
             `lambda start, end: torch.from_numpy(memory_mapped[start:end])`.
-        size: Knees of a chunk.
+        size: Knees per chunk.
 
     Raises:
-        ValueError: `size` is below 1, or a chunk is no log probabilities of its knees.
+        ValueError: `size` is below 1, or a chunk does not hold log probabilities of its knees.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 but got {size=}.")
@@ -36,18 +36,18 @@ def chunks(ids: Sequence[str], log_probs: Callable[[int, int], Tensor], *, size:
 
 
 def score(strategy: Strategy, predictions: Iterable[Predictions]) -> tuple[list[str], Tensor]:
-    """How much each knee is wanted, chunk by chunk.
+    """The score of each knee, chunk by chunk.
 
     Args:
-        strategy: A strategy whose score of a knee depends on that knee alone, as those of uncertainty do.
+        strategy: A pointwise strategy, such as the uncertainty measures.
         predictions: Chunks of the pool.
 
     Returns:
-        The ids in the order they came, and the scores [N] of `strategy.score`.
+        The ids in the order of the stream, and their scores [N].
 
     Raises:
-        UserError: The strategy selects by more than the score of each knee.
-        ValueError: An id comes twice.
+        UserError: The strategy needs to see the whole pool at once.
+        ValueError: An id is repeated.
     """
     _check_pointwise(strategy)
     ids: list[str] = []
@@ -61,34 +61,34 @@ def score(strategy: Strategy, predictions: Iterable[Predictions]) -> tuple[list[
 
 
 def select(strategy: Strategy, predictions: Iterable[Predictions], n: int, *, seed: int) -> tuple[str, ...]:
-    """The same knees as `strategy.select` on the whole pool, without the whole pool.
+    """The same query as `strategy.select` on the whole pool, from chunks of it.
 
     Args:
-        strategy: A strategy whose score of a knee depends on that knee alone.
+        strategy: A pointwise strategy.
         predictions: Chunks of the pool.
         n: How many, in [0, N].
-        seed: Decides among equal scores.
+        seed: Decides between equal scores.
 
     Returns:
-        n distinct ids, the most wanted first.
+        n distinct ids, best first.
 
     Raises:
-        UserError: The strategy selects by more than the score of each knee.
-        ValueError: n is not in [0, N], an id comes twice, or a score is not finite.
+        UserError: The strategy needs to see the whole pool at once.
+        ValueError: n is not in [0, N], an id is repeated, or a score is not finite.
     """
     ids, scores = score(strategy, predictions)
     return tuple(ids[position] for position in top_n(scores, n, seed=seed).tolist())
 
 
-def takes(strategy: Strategy) -> bool:
-    """Whether a strategy chooses from a stream what it would choose from the whole pool."""
-    return strategy.pointwise and type(strategy).select is Strategy.select and not strategy.needs_features
+def supports(strategy: Strategy) -> bool:
+    """Whether a strategy selects the same query from a stream as from the whole pool."""
+    return strategy.pointwise and type(strategy).select is Strategy.select and not strategy.needs.features
 
 
 def _check_pointwise(strategy: Strategy) -> None:
-    if not takes(strategy):
+    if not supports(strategy):
         raise UserError(
             f"the strategy {type(strategy).__name__} on a stream of predictions",
-            "a strategy that selects the knees of the highest score, without features",
-            "give it the whole pool as one Predictions, or stream a preselection",
+            "a strategy that selects the highest scores, without features",
+            "pass the whole pool as one Predictions",
         )

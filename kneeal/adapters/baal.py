@@ -55,7 +55,7 @@ def baal_heuristic(
         def get_ranks(self, predictions: Any, target_predictions: Any = None) -> Any:
             pool = self._given(predictions)
             known = None
-            if strategy.needs_features and labeled_features is not None:
+            if strategy.needs.features and labeled_features is not None:
                 known = features_only(labeled_features())
             n = min(query_size, len(pool))
             chosen = strategy.select(pool, n, labeled=known, seed=derive_seed(seed, "query", len(pool)))

@@ -51,10 +51,10 @@ def modal_query_strategy(
         predictions = predictions_of(
             strategy,
             np.shape(pool)[0],
-            None if strategy.posterior is Posterior.NONE else predict(learner, pool),
-            vectors(learner, pool) if strategy.needs_features else None,
+            None if strategy.needs.posterior is Posterior.NONE else predict(learner, pool),
+            vectors(learner, pool) if strategy.needs.features else None,
         )
-        has_labels = strategy.needs_features and known is not None and len(known) > 0
+        has_labels = strategy.needs.features and known is not None and len(known) > 0
         labeled = features_only(vectors(learner, known)) if has_labels else None
         n = min(n_instances, len(predictions))
         chosen = strategy.select(predictions, n, labeled=labeled, seed=derive_seed(seed, "query", len(predictions)))

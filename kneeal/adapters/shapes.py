@@ -27,12 +27,12 @@ def predictions_of(strategy: Strategy, n: int, probs: Any, features: Any) -> Pre
     """
     name = type(strategy).__name__
     log_probs = None
-    if strategy.posterior is not Posterior.NONE:
+    if strategy.needs.posterior is not Posterior.NONE:
         if probs is None:
             raise UserError(f"{name} without probabilities", "probabilities of the pool", "give them")
         tensor = torch.as_tensor(probs).double()
         tensor = tensor if tensor.ndim == 3 else tensor.unsqueeze(1)
-        if strategy.posterior is Posterior.POINT:
+        if strategy.needs.posterior is Posterior.POINT:
             tensor = tensor.mean(dim=1, keepdim=True)
         elif tensor.shape[1] < 2:
             raise UserError(
@@ -41,7 +41,7 @@ def predictions_of(strategy: Strategy, n: int, probs: Any, features: Any) -> Pre
                 "give samples, or choose a strategy that needs a point prediction",
             )
         log_probs = tensor.log()
-    if not strategy.needs_features:
+    if not strategy.needs.features:
         features = None
     elif features is None:
         raise UserError(f"{name} without features", "feature vectors [N, F] of the pool", "give `features`")

@@ -101,7 +101,7 @@ def build_loop(
     """The loop of one run, at the point where its folder says it is."""
     strategy, pseudo = make_strategies(config)
     check_network(config)
-    samples = Posterior.SAMPLES in {s.posterior for s in (strategy, pseudo) if s is not None}
+    samples = Posterior.SAMPLES in {s.needs.posterior for s in (strategy, pseudo) if s is not None}
     if config.posterior.method in WITH_DROPOUT and samples:
         MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
     active, schedule = config.active, make_schedule(config, len(cohort.splits.train))

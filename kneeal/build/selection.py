@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from kneeal import acquisition
-from kneeal.acquisition import Posterior, Predictions, Strategy
-from kneeal.acquisition.constraints import Constrained, Constraint, Mixed, constraints
+from kneeal.acquisition import Needs, Posterior, Predictions, Strategy
+from kneeal.acquisition.constrained import Constrained
+from kneeal.acquisition.constraints import Constraint, constraints
+from kneeal.acquisition.mixed import Mixed
 from kneeal.build.dataset import Cohort
 from kneeal.config import RunConfig
 from kneeal.data.manifest import Manifest
@@ -20,7 +22,7 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import resize
 from kneeal.errors import UserError
 from kneeal.loop.query import FirstQuery, Schedule, random_first_query
-from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.runner import Runner
 
 #: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
 PIXELS = 16
@@ -124,7 +126,7 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
     """
     active = config.active
     strategy = acquisition.get(active.first_query)
-    if strategy.posterior is not Posterior.NONE:
+    if strategy.needs.posterior is not Posterior.NONE:
         usable = [i.name for i in acquisition.describe_all() if i.posterior is Posterior.NONE]
         raise UserError(
             f"active.first_query = {active.first_query!r}, which needs predictions",
@@ -132,7 +134,7 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
             "choose one of those",
         )
     init = config.training.init
-    if strategy.needs_features and active.first_features == "init" and init is None:
+    if strategy.needs.features and active.first_features == "init" and init is None:
         raise UserError(
             f"active.first_query = {active.first_query!r} without weights to compute features with",
             "training.init (--init FILE), or active.first_features=pixels",
@@ -146,9 +148,9 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
 
     def ask(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
         features = None
-        if strategy.needs_features and (active.first_features == "pixels" or init is None):
+        if strategy.needs.features and (active.first_features == "pixels" or init is None):
             features = pixel_features(cohort.dataset, ids)
-        elif strategy.needs_features and init is not None:
+        elif strategy.needs.features and init is not None:
             features = runner.predict(Path(init), 0, ids, Needs(Posterior.NONE, features=True)).features
         return whole.select(Predictions(tuple(ids), None, features), n, seed=seed)
 

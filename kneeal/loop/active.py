@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.acquisition import Posterior, Predictions, Strategy, top_n
+from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, top_n
 from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
 from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, RunFolder
 from kneeal.loop.oracle import Oracle
 from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
 from kneeal.loop.record import read_report
-from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.runner import Runner
 from kneeal.loop.stop import Standing, StopRule, read_standings, standing
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
@@ -219,7 +219,7 @@ class ActiveLearningLoop:
         return query
 
     def _train_and_choose(self) -> Query:
-        state, needs = self.state, Needs.of(self.strategy)
+        state, needs = self.state, self.strategy.needs
         for listener in self.listeners:
             listener.round_started(state.round, len(state.labeled), len(state.unlabeled), self.schedule.n_rounds)
         checkpoint = self._place / CHECKPOINT
@@ -268,7 +268,7 @@ class ActiveLearningLoop:
     def _predict(self, checkpoint: Path, needs: Needs) -> tuple[Predictions, Predictions, Predictions | None]:
         """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""
         state = self.state
-        certain_needs = Needs.of(self.uncertainty) if self.consistency else needs
+        certain_needs = self.uncertainty.needs if self.consistency else needs
         both = needs.merged(certain_needs)
 
         def predict(ids: Sequence[str], what: Needs) -> Predictions:

@@ -9,38 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kneeal.acquisition import Posterior, Predictions, Strategy
+from kneeal.acquisition import Needs, Predictions
 from kneeal.pool import PoolState
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a prediction must hold.
-
-    Attributes:
-        posterior: None, a point estimate or posterior samples.
-        n_samples: Posterior samples K, where there are any.
-        features: Whether features are needed.
-    """
-
-    posterior: Posterior
-    n_samples: int = 1
-    features: bool = False
-
-    @classmethod
-    def of(cls, strategy: Strategy) -> Needs:
-        """What a strategy declares."""
-        n_samples = getattr(strategy, "n_samples", 50) if strategy.posterior is Posterior.SAMPLES else 1
-        return cls(strategy.posterior, n_samples, strategy.needs_features)
-
-    def merged(self, other: Needs) -> Needs | None:
-        """Needs that serve both, or None where the posteriors are of different kinds."""
-        if Posterior.NONE in (self.posterior, other.posterior):
-            richer = self if other.posterior is Posterior.NONE else other
-            return Needs(richer.posterior, richer.n_samples, self.features or other.features)
-        if (self.posterior, self.n_samples) != (other.posterior, other.n_samples):
-            return None
-        return Needs(self.posterior, self.n_samples, self.features or other.features)
 
 
 @dataclass(frozen=True)

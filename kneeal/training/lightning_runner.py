@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
-from kneeal.acquisition import Posterior, Predictions, measures
+from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import Patches, PatchStore
@@ -22,7 +22,7 @@ from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.files import cannot_write, move_whole
 from kneeal.loop.events import FitProgress
-from kneeal.loop.runner import Evaluation, Needs
+from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable

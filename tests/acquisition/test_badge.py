@@ -14,7 +14,7 @@ def gradients(predictions: Predictions) -> torch.Tensor:
     """The gradient of the cross-entropy to the last layer, by autograd: [N, C F]."""
     assert predictions.features is not None
     result = []
-    for log_probs, h in zip(predictions.given()[:, 0], predictions.features, strict=True):
+    for log_probs, h in zip(predictions.require_log_probs()[:, 0], predictions.features, strict=True):
         # A layer that gives exactly these probabilities for h.
         weight = torch.outer(log_probs, h / h.square().sum()).requires_grad_()
         logits = weight @ h
@@ -63,7 +63,9 @@ def test_the_third_is_drawn_by_the_distance_to_the_nearer_of_both() -> None:
 def test_copies_come_last() -> None:
     base = pool(3, k=1)
     assert base.features is not None
-    twins = Predictions(tuple("abcdef"), base.given().repeat(2, 1, 1).float(), base.features.repeat(2, 1).float())
+    twins = Predictions(
+        tuple("abcdef"), base.require_log_probs().repeat(2, 1, 1).float(), base.features.repeat(2, 1).float()
+    )
     for seed in range(20):
         chosen = acquisition.get("badge").select(twins, 3, seed=seed)
         assert {"ad".find(i) >= 0 for i in chosen} == {True, False}

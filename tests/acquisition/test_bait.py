@@ -10,7 +10,7 @@ from kneeal.acquisition import Predictions
 
 def fishers(predictions: Predictions) -> list[torch.Tensor]:
     assert predictions.features is not None
-    p = predictions.given().exp().mean(dim=1).max(dim=1).values
+    p = predictions.require_log_probs().exp().mean(dim=1).max(dim=1).values
     return [q * (1 - q) * torch.outer(h, h) for q, h in zip(p, predictions.features, strict=True)]
 
 

@@ -22,7 +22,7 @@ def test_bald_is_mi_mcd() -> None:
 
 def weights(name: str, beta: float, predictions: Predictions) -> list[float]:
     """The weights that the source gives each knee."""
-    scores = measures.mutual_information(predictions.given()).tolist()
+    scores = measures.mutual_information(predictions.require_log_probs()).tolist()
     if name == "power_bald":
         return [s**beta for s in scores]
     if name == "softmax_bald":
@@ -49,7 +49,7 @@ def test_pairs_are_drawn_without_replacement_by_their_weights(name: str, beta: f
 
 def test_a_knee_without_information_is_drawn_last() -> None:
     predictions = pool(5)
-    log_probs = predictions.given().clone()
+    log_probs = predictions.require_log_probs().clone()
     log_probs[3] = log_probs[3, :1]  # all samples agree
     predictions = Predictions(predictions.ids, log_probs)
     for seed in range(30):

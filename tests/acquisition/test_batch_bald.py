@@ -25,7 +25,7 @@ def joint_information(probs: list[list[list[float]]]) -> float:
 
 
 def greedy(predictions: Predictions, n: int) -> list[int]:
-    probs = predictions.given().exp().tolist()
+    probs = predictions.require_log_probs().exp().tolist()
     chosen: list[int] = []
     for _ in range(n):
         free = [i for i in range(len(probs)) if i not in chosen]
@@ -42,11 +42,11 @@ def test_exact_choice_by_every_configuration(seed: int) -> None:
 
 def test_gain_is_what_the_joint_information_grows_by() -> None:
     predictions = pool(4, k=5, c=3)
-    probs = predictions.given().exp().tolist()
+    probs = predictions.require_log_probs().exp().tolist()
     joint = Configurations(5, 1000, torch.Generator())
-    joint.extend(predictions.given()[0])
-    joint.extend(predictions.given()[1])
-    entropy = float(joint.conditional_entropy(predictions.given()[2:3]))
+    joint.extend(predictions.require_log_probs()[0])
+    joint.extend(predictions.require_log_probs()[1])
+    entropy = float(joint.conditional_entropy(predictions.require_log_probs()[2:3]))
     data = sum(-p * math.log(p) for sample in probs[2] for p in sample) / 5
     gain = joint_information(probs[:3]) - joint_information(probs[:2])
     assert entropy - data == pytest.approx(gain, abs=1e-6)
@@ -56,20 +56,20 @@ def test_gain_is_what_the_joint_information_grows_by() -> None:
 def test_drawn_configurations_come_near_the_exact_ones() -> None:
     predictions = pool(8, k=5, c=3, sharp=1.0)
     exact, drawn = Configurations(5, 10**6, torch.Generator()), Configurations(5, 4000, torch.Generator())
-    drawn.most, drawn.generator = 20_000, torch.Generator().manual_seed(0)
+    drawn.max_configurations, drawn.generator = 20_000, torch.Generator().manual_seed(0)
     few = Configurations(5, 3**7 - 1, torch.Generator().manual_seed(0))  # one too few: drawn at the last knee
-    for knee in predictions.given()[:7]:
+    for knee in predictions.require_log_probs()[:7]:
         exact.extend(knee)
         few.extend(knee)
     assert exact.origin is None
     assert few.origin is not None
-    rest = predictions.given()[7:]
+    rest = predictions.require_log_probs()[7:]
     assert float(few.conditional_entropy(rest)) == pytest.approx(float(exact.conditional_entropy(rest)), abs=0.01)
 
 
 def test_a_copy_is_not_asked_for_while_something_new_is_there() -> None:
     base = pool(3, k=8, c=3, seed=1)
-    log_probs = torch.cat([base.given(), base.given()[:1], base.given()[:1]])
+    log_probs = torch.cat([base.require_log_probs(), base.require_log_probs()[:1], base.require_log_probs()[:1]])
     twins = Predictions(tuple("abcde"), log_probs)
     chosen = acquisition.get("batch_bald").select(twins, 3, seed=0)
     assert len({"a", "d", "e"} & set(chosen)) == 1
@@ -77,7 +77,7 @@ def test_a_copy_is_not_asked_for_while_something_new_is_there() -> None:
 
 def test_lazy_evaluation_changes_nothing() -> None:
     predictions = pool(60, k=5, c=3, seed=3)
-    probs = predictions.given()
+    probs = predictions.require_log_probs()
     chosen = rows(predictions, acquisition.get("batch_bald").select(predictions, 5, seed=0))
     joint = Configurations(5, 4000, torch.Generator())
     data = torch.special.entr(probs.exp()).sum(-1).mean(-1)

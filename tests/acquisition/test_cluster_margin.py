@@ -54,7 +54,7 @@ def test_only_knees_of_the_lowest_margin_are_candidates() -> None:
 
 
 def test_a_query_too_large_to_cluster_is_margin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_margin, "_MOST", 4)
+    monkeypatch.setattr(cluster_margin, "_MAX_CANDIDATES", 4)
     predictions = pool(20, k=1)
     expected = acquisition.get("margin").select(predictions, 6, seed=0)
     assert set(acquisition.get("cluster_margin").select(predictions, 6, seed=0)) == set(expected)

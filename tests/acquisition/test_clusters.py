@@ -47,7 +47,7 @@ def test_typiclust_passes_over_clusters_that_hold_a_label_and_over_outliers() ->
 
 
 def test_a_cluster_too_large_for_all_distances_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "_EXACT", 6)
+    monkeypatch.setattr(clusters, "_MAX_CLUSTER", 6)
     chosen = acquisition.get("typiclust", normalize=False).select(blobs([30, 20]), 45, seed=0)
     assert len(set(chosen)) == 45
 

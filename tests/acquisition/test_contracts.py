@@ -56,7 +56,7 @@ def test_the_order_of_the_labeled_knees_does_not_matter(name: str) -> None:
     assert strategy.select(pool_, 6, labeled=labeled, seed=2) == strategy.select(pool_, 6, labeled=turned, seed=2)
 
 
-@pytest.mark.parametrize("name", [n for n in OURS if acquisition.get(n).needs_features])
+@pytest.mark.parametrize("name", [n for n in OURS if acquisition.get(n).needs.features])
 def test_features_are_asked_for_and_must_be_finite(name: str) -> None:
     bare = Predictions(pool(5).ids, pool(5).log_probs)
     with pytest.raises(ValueError, match="needs features"):

@@ -25,16 +25,18 @@ def mutual_information(x: list[list[float]], y: list[list[float]]) -> float:
 def test_by_the_joint_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epig, "_BLOCK", 100)
     predictions, targets = pool(12, seed=1), pool(7, seed=2)
-    x, y = predictions.given().exp().tolist(), targets.given().exp().tolist()
+    x, y = predictions.require_log_probs().exp().tolist(), targets.require_log_probs().exp().tolist()
     expected = [sum(mutual_information(a, b) for b in y) / len(y) for a in x]
-    found = expected_predictive_information_gain(predictions.given(), targets.given())
+    found = expected_predictive_information_gain(predictions.require_log_probs(), targets.require_log_probs())
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_pool_itself_is_to_be_predicted() -> None:
     predictions = pool(15)
     score = acquisition.get("epig").score(predictions)
-    torch.testing.assert_close(score, expected_predictive_information_gain(predictions.given(), predictions.given()))
+    torch.testing.assert_close(
+        score, expected_predictive_information_gain(predictions.require_log_probs(), predictions.require_log_probs())
+    )
     part = acquisition.get("epig", n_targets=5).score(predictions)
     assert not torch.allclose(score, part)
     turned = predictions.take(list(reversed(range(15))))
@@ -53,4 +55,4 @@ def test_a_knee_that_says_nothing_of_others_is_not_wanted() -> None:
 
 def test_samples_must_belong_together() -> None:
     with pytest.raises(ValueError, match="same samples"):
-        expected_predictive_information_gain(pool(3, k=4).given(), pool(3, k=5).given())
+        expected_predictive_information_gain(pool(3, k=4).require_log_probs(), pool(3, k=5).require_log_probs())

@@ -15,7 +15,7 @@ def test_variance_by_its_definition() -> None:
     predictions = pool(10, c=5)
     for name in ("total", "data", "epistemic"):
         expected = []
-        for samples in predictions.given().exp().tolist():
+        for samples in predictions.require_log_probs().exp().tolist():
             means = [sum(c * p for c, p in enumerate(s)) for s in samples]
             variances = [sum((c - m) ** 2 * p for c, p in enumerate(s)) for s, m in zip(samples, means, strict=True)]
             mixture = [sum(s[c] for s in samples) / len(samples) for c in range(5)]
@@ -33,7 +33,7 @@ def test_variance_by_its_definition() -> None:
 def test_absolute_error_by_trying_every_guess() -> None:
     predictions = pool(15, c=5)
     expected = []
-    for samples in predictions.given().exp().tolist():
+    for samples in predictions.require_log_probs().exp().tolist():
         mixture = [sum(s[c] for s in samples) / len(samples) for c in range(5)]
         expected.append(min(sum(p * abs(c - guess) for c, p in enumerate(mixture)) for guess in range(5)))
     assert acquisition.get("expected_absolute_error").score(predictions).tolist() == pytest.approx(expected)

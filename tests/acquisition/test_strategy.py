@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.pools import pool
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +36,7 @@ def test_predictions_check_what_they_are_given() -> None:
     log_probs = torch.full((2, 1, 2), 0.5).log()
     with pytest.raises(ValueError, match="distinct"):
         Predictions(("a", "a"), log_probs)
-    with pytest.raises(ValueError, match="one row an id"):
+    with pytest.raises(ValueError, match="one row per id"):
         Predictions(("a",), log_probs)
     with pytest.raises(ValueError, match=r"\[N, F\]"):
         Predictions(("a", "b"), log_probs, torch.zeros(3, 2))
@@ -47,6 +48,15 @@ def test_taking_keeps_rows_together() -> None:
     log_probs = torch.randn(4, 2, 3).log_softmax(-1)
     taken = Predictions(tuple("abcd"), log_probs, torch.arange(8.0).reshape(4, 2)).take([2, 0])
     assert taken.ids == ("c", "a")
-    assert torch.equal(taken.given(), log_probs[[2, 0]])
+    assert torch.equal(taken.require_log_probs(), log_probs[[2, 0]])
     assert taken.features is not None
     assert taken.features.tolist() == [[4.0, 5.0], [0.0, 1.0]]
+
+
+def test_joining_keeps_what_both_have() -> None:
+    a, b = pool(3), pool(2, prefix="b")
+    both = a.joined(b)
+    assert both.ids == (*a.ids, *b.ids)
+    assert both.features is not None
+    assert both.features.shape == (5, 4)
+    assert Predictions(a.ids, None, a.features).joined(b).log_probs is None

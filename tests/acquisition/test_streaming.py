@@ -16,7 +16,9 @@ def pool(size: int = 20) -> list[Predictions]:
     return list(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], size=size))
 
 
-@pytest.mark.parametrize("name", [name for name in acquisition.available() if streaming.takes(acquisition.get(name))])
+@pytest.mark.parametrize(
+    "name", [name for name in acquisition.available() if streaming.supports(acquisition.get(name))]
+)
 @pytest.mark.parametrize("size", [1, 20, 203, 1000])
 def test_a_stream_selects_what_the_whole_pool_does(name: str, size: int) -> None:
     strategy, whole = acquisition.get(name), Predictions(IDS, LOG_PROBS)
@@ -88,7 +90,7 @@ class Others(Pairs):
 
 
 def test_what_takes_a_stream() -> None:
-    taken = {name for name in acquisition.available() if streaming.takes(acquisition.get(name))}
+    taken = {name for name in acquisition.available() if streaming.supports(acquisition.get(name))}
     assert {"random", "entropy", "entropy_mcd", "mi_mcd", "least_confidence"} < taken
     # Each of these looks at the pool as a whole, EPIG in its score and the others in their choice.
     assert not {"epig", "batch_bald", "coreset", "badge"} & taken

@@ -19,7 +19,7 @@ class Good(Strategy):
     source = "here"
 
     def score(self, predictions: Predictions) -> Tensor:
-        return measures.entropy(predictions.given())
+        return measures.entropy(predictions.require_log_probs())
 
 
 class NoSource(Good):
@@ -32,14 +32,14 @@ class WrongShape(Good):
     """Wrong shape."""
 
     def score(self, predictions: Predictions) -> Tensor:
-        return predictions.given().mean(1)
+        return predictions.require_log_probs().mean(1)
 
 
 class NotANumber(Good):
     """p log p without care."""
 
     def score(self, predictions: Predictions) -> Tensor:
-        log_probs = predictions.given()
+        log_probs = predictions.require_log_probs()
         return -(log_probs.exp() * log_probs).sum(-1).mean(1)
 
 
@@ -47,7 +47,7 @@ class Writes(Good):
     """Writes into what it is given."""
 
     def score(self, predictions: Predictions) -> Tensor:
-        log_probs = predictions.given()
+        log_probs = predictions.require_log_probs()
         log_probs[0] = log_probs[1]
         return super().score(predictions)
 
@@ -113,12 +113,12 @@ def test_a_good_strategy_passes() -> None:
     ("bad", "caught_by"),
     [
         (NoSource, "test_declares_what_it_needs_and_where_it_comes_from"),
-        (WrongShape, "test_score_is_one_finite_number_a_knee"),
-        (NotANumber, "test_score_of_a_knee_that_the_network_is_sure_of_is_finite"),
-        (Writes, "test_nothing_that_it_is_given_changes"),
+        (WrongShape, "test_score_is_one_finite_number_per_knee"),
+        (NotANumber, "test_score_of_a_certain_prediction_is_finite"),
+        (Writes, "test_inputs_are_not_modified"),
         (First, "test_select_does_not_depend_on_the_order_of_the_pool"),
-        (Repeats, "test_select_gives_n_distinct_knees_of_the_pool"),
-        (Repeats, "test_select_refuses_more_than_there_is"),
+        (Repeats, "test_select_returns_n_distinct_knees_of_the_pool"),
+        (Repeats, "test_select_refuses_a_query_that_the_pool_cannot_fill"),
         (Global, "test_global_random_state_is_neither_used_nor_touched"),
         (Stateful, "test_select_repeats_with_its_seed"),
     ],

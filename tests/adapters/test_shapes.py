@@ -13,9 +13,9 @@ def test_arrays_become_what_the_strategy_needs() -> None:
     probs = np.array([[[0.5, 0.5], [0.1, 0.9]], [[1.0, 0.0], [0.0, 1.0]]])
     samples = predictions_of(get("mi_mcd"), 2, probs, None)
     assert samples.ids == ("0", "1")
-    torch.testing.assert_close(samples.given().exp(), torch.as_tensor(probs))
+    torch.testing.assert_close(samples.require_log_probs().exp(), torch.as_tensor(probs))
     point = predictions_of(get("entropy"), 2, probs, None)
-    torch.testing.assert_close(point.given().exp()[:, 0], torch.tensor([[0.3, 0.7], [0.5, 0.5]]).double())
+    torch.testing.assert_close(point.require_log_probs().exp()[:, 0], torch.tensor([[0.3, 0.7], [0.5, 0.5]]).double())
     alone = predictions_of(get("kmeans"), 3, None, np.ones((3, 4)))
     assert len(alone) == 3 and alone.log_probs is None
     assert predictions_of(get("random"), 5, None, None).ids == ("0", "1", "2", "3", "4")

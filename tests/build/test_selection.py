@@ -41,7 +41,7 @@ def test_constraints_read_the_manifest_and_never_the_id() -> None:
     [
         ({"name": "max_per_patient"}, "no constraint called 'max_per_patient'"),
         ({"name": "max_per_group", "by": "ward"}, "'ward', which the manifest does not have"),
-        ({"name": "max_per_group", "by": "site", "most": 0}, "most = 0"),
+        ({"name": "max_per_group", "by": "site", "max_knees": 0}, "max_knees = 0"),
         ({"name": "max_per_group"}, "groups"),
         ({"name": "mix", "strategy": "random"}, "mix with"),
         ({"name": "exclude", "by": "site", "values": ["A", "B", "C", "D"]}, "leave 12 of 60"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from kneeal.acquisition import Posterior, Predictions
-from kneeal.loop.runner import Evaluation, Needs
+from kneeal.acquisition import Needs, Posterior, Predictions
+from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 
 POOL = tuple(f"{patient}_{side}" for patient in range(9_000_001, 9_000_031) for side in "LR")

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneeal.acquisition import Posterior
-from kneeal.loop.runner import Needs, Runner
+from kneeal.acquisition import Needs, Posterior
+from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of

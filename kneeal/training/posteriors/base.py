@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kneeal.acquisition import Posterior, Predictions, measures
-from kneeal.loop.runner import Evaluation, Needs, Runner
+from kneeal.acquisition import Needs, Posterior, Predictions, measures
+from kneeal.loop.runner import Evaluation, Runner
 from kneeal.pool import PoolState
 from kneeal.training.metrics import evaluate
 
@@ -67,7 +67,7 @@ class PosteriorRunner(ABC):
 
 def log_probs_of(runner: Runner, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
     """The log probabilities [N, K, C] that a runner predicts."""
-    return runner.predict(checkpoint, round, ids, needs).given()
+    return runner.predict(checkpoint, round, ids, needs).require_log_probs()
 
 
 def features_by(runner: Runner, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kneeal.acquisition import Posterior
+from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
-from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of, share_out
 

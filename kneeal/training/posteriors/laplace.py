@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kneeal.acquisition import Posterior
+from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
 from kneeal.files import move_whole
-from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of

@@ -9,13 +9,13 @@ import torch
 from helpers.fake_runner import POOL, FakeRunner
 
 from kneeal import acquisition
-from kneeal.acquisition import Posterior, Predictions, measures
+from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
-from kneeal.loop.runner import Needs, Runner
+from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
 from kneeal.training.posteriors.base import share_out
@@ -56,21 +56,21 @@ def test_an_ensemble_is_one_sample_a_member(tmp_path: Path) -> None:
     runner, members = ensemble()
     checkpoint = fitted(runner, tmp_path)
     assert sorted(p.name for p in checkpoint.parent.iterdir()) == ["best.1.ckpt", "best.2.ckpt", "best.ckpt"]
-    found = runner.predict(checkpoint, 0, IDS, Needs(Posterior.SAMPLES, 50)).given()
+    found = runner.predict(checkpoint, 0, IDS, Needs(Posterior.SAMPLES, 50)).require_log_probs()
     assert found.shape == (6, 3, 5)
     for k, member in enumerate(members):
-        alone = member.predict(member.places[0], 0, IDS, Needs(Posterior.POINT)).given()
+        alone = member.predict(member.places[0], 0, IDS, Needs(Posterior.POINT)).require_log_probs()
         torch.testing.assert_close(found[:, k], alone[:, 0])
-    point = runner.predict(checkpoint, 0, IDS, Needs(Posterior.POINT)).given()
+    point = runner.predict(checkpoint, 0, IDS, Needs(Posterior.POINT)).require_log_probs()
     torch.testing.assert_close(point[:, 0].exp(), found.exp().mean(dim=1))
 
 
 def test_members_of_dropout_share_the_samples(tmp_path: Path) -> None:
     runner, members = ensemble(dropout=True)
     checkpoint = fitted(runner, tmp_path)
-    found = runner.predict(checkpoint, 0, IDS, Needs(Posterior.SAMPLES, 6)).given()
+    found = runner.predict(checkpoint, 0, IDS, Needs(Posterior.SAMPLES, 6)).require_log_probs()
     assert found.shape == (6, 6, 5)
-    second = members[1].predict(members[1].places[0], 0, IDS, Needs(Posterior.SAMPLES, 2)).given()
+    second = members[1].predict(members[1].places[0], 0, IDS, Needs(Posterior.SAMPLES, 2)).require_log_probs()
     torch.testing.assert_close(found[:, 2:4], second)
     assert share_out(50, 3) == [17, 17, 17]
     assert share_out(2, 3) == [1, 1, 1]
@@ -139,11 +139,13 @@ def test_augmentation_predicts_each_view() -> None:
     runner = AugmentedRunner(Pixels(patches), viewed, TEST)  # type: ignore[arg-type, return-value]
     samples = runner.samples(Path(), 0, IDS, 4)
     assert samples.shape == (6, 4, 5)
-    torch.testing.assert_close(samples[:, 2], viewed(2).predict(Path(), 0, IDS, Needs(Posterior.POINT)).given()[:, 0])
+    torch.testing.assert_close(
+        samples[:, 2], viewed(2).predict(Path(), 0, IDS, Needs(Posterior.POINT)).require_log_probs()[:, 0]
+    )
     assert not torch.allclose(samples[:, 0], samples[:, 1])
     torch.testing.assert_close(runner.samples(Path(), 0, IDS[::-1], 4).flip(0), samples)
-    plain = Pixels(patches).predict(Path(), 0, IDS, Needs(Posterior.POINT)).given()
-    torch.testing.assert_close(runner.predict(Path(), 0, IDS, Needs(Posterior.POINT)).given(), plain)
+    plain = Pixels(patches).predict(Path(), 0, IDS, Needs(Posterior.POINT)).require_log_probs()
+    torch.testing.assert_close(runner.predict(Path(), 0, IDS, Needs(Posterior.POINT)).require_log_probs(), plain)
 
 
 @pytest.mark.parametrize("name", ["bald", "batch_bald", "badge", "entropy", "coreset"])

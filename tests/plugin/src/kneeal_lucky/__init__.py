@@ -19,4 +19,4 @@ class Lucky(Strategy):
         self.number = number
 
     def score(self, predictions: Predictions) -> Tensor:
-        return -(measures.entropy(predictions.given()) - self.number).abs()
+        return -(measures.entropy(predictions.require_log_probs()) - self.number).abs()

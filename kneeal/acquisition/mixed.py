@@ -1,0 +1,79 @@
+"""Two strategies that share each query."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kneeal.acquisition import measures
+from kneeal.acquisition.options import check_float
+from kneeal.acquisition.predictions import Needs, Posterior, Predictions
+from kneeal.acquisition.strategy import Strategy, check_query_size
+from kneeal.seeds import derive_seed
+
+
+class Mixed(Strategy):
+    """Leaves part of each query to a second strategy, for example to random knees that keep the labels representative.
+
+    Both see the same predictions: where one needs posterior samples, the other sees their mean as its point estimate.
+
+    Args:
+        first: Selects first, and its score is the score.
+        second: Selects among the remaining knees.
+        share: Share of the second strategy in the query, above 0 and at most 1.
+    """
+
+    def __init__(self, first: Strategy, second: Strategy, *, share: float) -> None:
+        self.first, self.second = first, second
+        self.share = check_float("share", share, 0.0, 1.0)
+        self.source = f"{first.source}; {second.source}"
+
+    @property
+    def needs(self) -> Needs:
+        """What serves both strategies."""
+        order = (Posterior.NONE, Posterior.POINT, Posterior.SAMPLES)
+        both = (self.first.needs, self.second.needs)
+        return Needs(
+            max((needs.posterior for needs in both), key=order.index),
+            max(needs.n_samples for needs in both),
+            any(needs.features for needs in both),
+        )
+
+    @property
+    def scores_uncertainty(self) -> bool:
+        """Whether the first strategy scores uncertainty."""
+        return self.first.scores_uncertainty
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """The score of the first strategy."""
+        return self.first.score(_for(self.first, predictions))
+
+    def select(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
+    ) -> tuple[str, ...]:
+        """The knees of the first strategy, then those of the second.
+
+        Raises:
+            ValueError: n is not in [0, N].
+        """
+        check_query_size(n, len(predictions))
+        n_second = round(self.share * n)
+
+        def pick(strategy: Strategy, pool: Predictions, n: int, seed: int) -> tuple[str, ...]:
+            known = None if labeled is None or not strategy.needs.features else _for(strategy, labeled)
+            return strategy.select(_for(strategy, pool), n, labeled=known, seed=seed)
+
+        chosen = pick(self.first, predictions, n - n_second, seed)
+        taken = set(chosen)
+        rest = [k for k, i in enumerate(predictions.ids) if i not in taken]
+        if taken:
+            new = predictions.take([k for k, i in enumerate(predictions.ids) if i in taken])
+            labeled = new if labeled is None else labeled.joined(new)
+        return (*chosen, *pick(self.second, predictions.take(rest), n_second, derive_seed(seed, "second")))
+
+
+def _for(strategy: Strategy, predictions: Predictions) -> Predictions:
+    """The predictions as one strategy needs them."""
+    log_probs = predictions.log_probs
+    if log_probs is not None and strategy.needs.posterior is Posterior.POINT and log_probs.shape[1] > 1:
+        log_probs = measures.mean_log_probs(log_probs).unsqueeze(1)
+    return Predictions(predictions.ids, log_probs, predictions.features)
