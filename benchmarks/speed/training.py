@@ -107,7 +107,8 @@ class _Epochs(Callback):
 
 def _data(s: Setting) -> KneeDataModule:
     options = LoaderOptions(s.size, batch_size=_BATCH, eval_batch_size=s.batch)
-    return KneeDataModule(s.stored, state(s), {}, DeviceViews(s.size), options, consistency=True, seed=0)
+    pool = state(s)
+    return KneeDataModule(s.stored, DeviceViews(s.size), options, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
 
 
 def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:

@@ -43,7 +43,7 @@ class Constrained(Strategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """The strategy's score, also for knees that may not be queried."""
-        return self.strategy.score(predictions)
+        return predictions.once(self.strategy.score)
 
     def check(self, ids: Sequence[str], budget: int) -> None:
         """Refuse a budget that the constraints can never spend.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -66,6 +66,9 @@ class Predictions:
     ids: tuple[str, ...]
     log_probs: Tensor | None = None
     features: Tensor | None = None
+    _memo: dict[Callable[[Predictions], Tensor], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
@@ -107,6 +110,15 @@ class Predictions:
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features must be finite, but some are not.")
         return features
+
+    def once(self, function: Callable[[Predictions], Tensor]) -> Tensor:
+        """What a function gives for these predictions, computed at the first call and kept.
+
+        Selecting a query and reporting it both need a strategy's scores: `predictions.once(strategy.score)`.
+        """
+        if function not in self._memo:
+            self._memo[function] = function(self)
+        return self._memo[function]
 
     def take(self, positions: Sequence[int]) -> Predictions:
         """The predictions at the given positions, in that order."""

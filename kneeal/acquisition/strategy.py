@@ -72,7 +72,7 @@ class Strategy(ABC):
         Raises:
             ValueError: n is not in [0, N], or a score is not finite.
         """
-        positions = top_n(self.score(predictions), n, seed=seed)
+        positions = top_n(predictions.once(self.score), n, seed=seed)
         return tuple(predictions.ids[p] for p in positions.tolist())
 
 

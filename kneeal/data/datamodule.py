@@ -1,4 +1,4 @@
-"""From a pool state to batches: labeled knees, pseudo pool, validation, test and prediction."""
+"""From knees to batches: labeled knees, pseudo pool, validation and prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import Share, ShuffledBatches
 from kneeal.data.store import Patches, PatchStore
 from kneeal.data.views import Views, normalize, resize
-from kneeal.pool import PoolState
 
 #: What Lightning iterates over.
 Loader = DataLoader[dict[str, Any]] | ViewBatches | EvaluationBatches
@@ -99,56 +98,63 @@ class LoaderOptions:
 
 
 class KneeDataModule(pl.LightningDataModule):
-    """The loaders of one round.
-
-    The training labels are those of the pool state and no others; validation and test knees bring their own.
+    """The loaders of one fit or one prediction.
 
     With `DeviceViews`, batches are made on the device of the trainer; with `Views`, by the loader's workers.
 
     Args:
         patches: Patch pairs by knee id; a `PatchStore` is used as it is, so that it can serve many rounds.
-        state: The pool at the start of the round.
-        val: Validation knees and their grades.
         views: The random views, made for patches of `options.patch_size`.
         options: How batches are made.
-        consistency: Whether training needs two views per knee and the pseudo pool.
+        labeled: Training knees and their grades, the only grades that training sees.
+        pseudo: The pseudo pool, trained on without grades.
+        val: Validation knees and their grades.
+        predict: Knees to predict.
+        n_views: Views of each knee in training.
         seed: Seed of the order and the views.
     """
 
     def __init__(
         self,
         patches: Patches,
-        state: PoolState,
-        val: Mapping[str, int],
         views: Views | DeviceViews,
         options: LoaderOptions,
         *,
-        consistency: bool,
-        seed: int,
+        labeled: Mapping[str, int] | None = None,
+        pseudo: Sequence[str] = (),
+        val: Mapping[str, int] | None = None,
+        predict: Sequence[str] = (),
+        n_views: int = 1,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.patches = patches
-        self.state = state
-        self.val = val
         self.views = views
         self.options = options
-        self.consistency = consistency
+        self.labeled = labeled or {}
+        self.pseudo = pseudo
+        self.val = val or {}
+        self.predict = predict
+        self.n_views = n_views
         self.seed = seed
 
     def train_dataloader(self) -> dict[str, Loader]:
-        """`labeled` and, with consistency and a pseudo pool, `pseudo`: the same number of batches per epoch."""
-        labeled = tuple(self.state.labeled)
-        loaders = {"labeled": self._training_loader("labeled", labeled, self.state.labeled)}
-        if self.consistency and self.state.pseudo:
-            loaders["pseudo"] = self._training_loader("pseudo", self.state.pseudo, None)
+        """`labeled` and, with a pseudo pool, `pseudo`: the same number of batches per epoch."""
+        loaders = {"labeled": self._training_loader("labeled", tuple(self.labeled), self.labeled)}
+        if self.pseudo:
+            loaders["pseudo"] = self._training_loader("pseudo", self.pseudo, None)
         return loaders
 
     def val_dataloader(self) -> Loader:
         """Validation knees with their grades."""
-        return self.evaluation_loader(tuple(self.val), self.val)
+        return self._evaluation_loader(tuple(self.val), self.val)
 
-    def evaluation_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> Loader:
-        """Any knees without random views, in order; every device gets its share."""
+    def predict_dataloader(self) -> Loader:
+        """The knees to predict, without grades."""
+        return self._evaluation_loader(self.predict)
+
+    def _evaluation_loader(self, ids: Sequence[str], kl: Mapping[str, int] | None = None) -> Loader:
+        """Knees without random views, in order; each device gets its share."""
         rank, world_size, device = self._process()
         share = Share(len(ids), rank=rank, world_size=world_size)
         size = self.options.eval_batch_size
@@ -163,7 +169,6 @@ class KneeDataModule(pl.LightningDataModule):
         )
 
     def _training_loader(self, name: str, ids: Sequence[str], kl: Mapping[str, int] | None) -> Loader:
-        n_views = 2 if self.consistency else 1
         rank, world_size, device = self._process()
         batches = ShuffledBatches(
             len(ids),
@@ -173,9 +178,9 @@ class KneeDataModule(pl.LightningDataModule):
             world_size=world_size,
         )
         if isinstance(self.views, DeviceViews):
-            return ViewBatches(self._store, ids, batches, self.views, n_views=n_views, kl=kl, device=device)
+            return ViewBatches(self._store, ids, batches, self.views, n_views=self.n_views, kl=kl, device=device)
         return DataLoader(
-            TrainingViews(self.patches, ids, self.views, size=self.options.patch_size, n_views=n_views, kl=kl),
+            TrainingViews(self.patches, ids, self.views, size=self.options.patch_size, n_views=self.n_views, kl=kl),
             batch_sampler=batches,
             num_workers=self.options.workers,
             persistent_workers=self.options.workers > 0,

@@ -285,13 +285,16 @@ class ActiveLearningLoop:
         ids = list(state.asked)
         if n > len(ids):
             seed = derive_seed(self.seed, "select", state.round)
-            fresh = _without(predictions, state.asked)
+            asked = set(ids)
+            fresh = predictions
+            if asked:
+                fresh = predictions.take([k for k, i in enumerate(predictions.ids) if i not in asked])
             ids += self.strategy.select(fresh, n - len(ids), labeled=labeled, seed=seed)
-        scores = dict(zip(predictions.ids, self.strategy.score(predictions).tolist(), strict=True))
+        scores = dict(zip(predictions.ids, predictions.once(self.strategy.score).tolist(), strict=True))
         pseudo: tuple[str, ...] = ()
         if self.consistency:
             asked = set(ids)
-            uncertainty = self.uncertainty.score(certain)
+            uncertainty = certain.once(self.uncertainty.score)
             rest = [position for position, i in enumerate(certain.ids) if i not in asked]
             n_pseudo = min(len(state.labeled) + len(ids), len(rest))
             lowest = top_n(
@@ -361,17 +364,3 @@ class ActiveLearningLoop:
             return {}
         answers = self.folder.read_json(self._place / ANSWERS)
         return {i: answers[i] for i in answers if i in self._query.ids}
-
-
-def _without(predictions: Predictions, ids: Sequence[str]) -> Predictions:
-    """The predictions of all other knees."""
-    if not ids:
-        return predictions
-    gone = set(ids)
-    keep = [position for position, i in enumerate(predictions.ids) if i not in gone]
-    log_probs, features = predictions.log_probs, predictions.features
-    return Predictions(
-        tuple(predictions.ids[k] for k in keep),
-        None if log_probs is None else log_probs[keep],
-        None if features is None else features[keep],
-    )

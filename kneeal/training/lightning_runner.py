@@ -114,11 +114,12 @@ class LightningRunner:
         )
         data = KneeDataModule(
             self.patches,
-            state,
-            self.val,
             self.views,
             self.options,
-            consistency=self.consistency,
+            labeled=state.labeled,
+            pseudo=state.pseudo if self.consistency else (),
+            val=self.val,
+            n_views=2 if self.consistency else 1,
             seed=derive_seed(self.seed, "views", state.round),
         )
         with _disk_errors(folder):
@@ -165,8 +166,7 @@ class LightningRunner:
         bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(self.patches, PoolState({}, ids), {}, self.views, self.options, consistency=False, seed=0)
-        data.predict_dataloader = lambda: data.evaluation_loader(ids)  # type: ignore[method-assign]
+        data = KneeDataModule(self.patches, self.views, self.options, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]

@@ -3,10 +3,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from helpers.fake_runner import GRADES, POOL, FakeRunner
 from helpers.small_loop import SCHEDULE, loop, queries, rows, without_times
+from torch import Tensor
 
 from kneeal import acquisition
 from kneeal.errors import UserError
@@ -64,6 +66,19 @@ def test_the_query_is_the_most_uncertain_and_the_pseudo_pool_the_least(tmp_path:
     assert len(table) == len(state.unlabeled)
     assert [r["knee_id"] for r in table[:8]] == list(query.ids)
     assert {r["knee_id"] for r in table if r["role"] == "pseudo"} == set(query.pseudo)
+
+
+def test_a_pool_is_scored_once(tmp_path: Path) -> None:
+    class Counting(acquisition.Strategy):
+        posterior = acquisition.Posterior.POINT
+        scored: ClassVar[list[int]] = []
+
+        def score(self, predictions: acquisition.Predictions) -> Tensor:
+            self.scored.append(len(predictions))
+            return acquisition.measures.entropy(predictions.require_log_probs())
+
+    ActiveLearningLoop(FakeRunner(), Counting(), POOL, RunFolder(tmp_path), SCHEDULE).run(SimulatedOracle(GRADES))
+    assert Counting.scored == [50, 42, 34]
 
 
 def test_without_consistency_there_is_no_pseudo_pool(tmp_path: Path) -> None:
