@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Grade knee osteoarthritis on radiographs with few expert labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
 for family in (annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study):

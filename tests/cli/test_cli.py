@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,6 +38,21 @@ TINY = [
 def data(tmp_path: Path) -> Path:
     write_prepared(tmp_path / "data", table(60), pairs(120, 128), source="test", options={})
     return tmp_path / "data"
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["prepare", "folder"]])
+def test_help_has_a_short_form(command: list[str]) -> None:
+    short, long = kneeal(*command, "-h"), kneeal(*command, "--help")
+    assert short.returncode == long.returncode == 0
+    assert short.stdout == long.stdout
+    assert "Usage:" in short.stdout
+
+
+def test_a_shell_can_complete_commands() -> None:
+    environment = {**os.environ, "_KNEEAL_COMPLETE": "complete_bash", "COMP_WORDS": "kneeal st", "COMP_CWORD": "1"}
+    program = "import sys; sys.argv[0] = 'kneeal'; from kneeal.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.stdout.split() == ["strategies", "stopping", "study"]
 
 
 def test_help_is_quick() -> None:
