@@ -89,7 +89,7 @@ def test_fit_and_the_first_query_take_the_weights(tmp_path: Path) -> None:
     data, start = tmp_path / "knees", tmp_path / "start.ckpt"
     done("demo-data", "--out", data, "--knees", "120")
     done("pretrain", "--data", data, "--out", start, "--epochs", "1", *SMALL)
-    refused(kneeal("pretrain", "--data", data, "--out", start, "--epochs", "1", *SMALL), "there already")
+    refused(kneeal("pretrain", "--data", data, "--out", start, "--epochs", "1", *SMALL), "already exists")
     options = ["--set", "active.options={}", "--set", "active.first_query=kmeans", "--init", start]
     done("fit", "--strategy", "entropy", "--data", data, "--out", tmp_path / "run", *QUICK, *options)
     assert (tmp_path / "run/rounds/002/metrics.json").is_file()
