@@ -1,9 +1,13 @@
-"""Files written whole or not at all, and YAML as users expect it: `1e-3` is a number, a repeated key a mistake."""
+"""Files written whole or not at all, locks, and YAML with `1e-3` as a number and no key given twice."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,47 @@ def move_whole(source: Path, target: Path) -> None:
     _sync(source)
     source.replace(target)
     _sync(target.parent)
+
+
+@contextmanager
+def hold(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file; the lock goes with the process, however that ends.
+
+    Args:
+        path: The file, made where it is missing.
+        on_wait: Called once before waiting for a process that holds it.
+
+    Raises:
+        BlockingIOError: Another process holds it and there is no `on_wait`, or the file system has no locks.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        waiting = False
+        while not _take(handle, path, wait=on_wait is not None):
+            if not waiting and on_wait is not None:
+                on_wait()
+            waiting = True
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, path: Path, *, wait: bool) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if wait and isinstance(error, BlockingIOError | PermissionError):
+            return False
+        raise BlockingIOError(f"{path} is held") from error
+    return True
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

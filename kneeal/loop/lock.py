@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kneeal.errors import UserError
+from kneeal.files import hold
 
 LOCK = ".lock"
 
 
 @contextmanager
 def lock_run(run: Path, name: str = LOCK) -> Iterator[None]:
-    """Hold a run folder; the lock goes with the process, however that ends.
+    """Hold a run folder.
 
     Args:
-        run: The run folder, which must be there.
-        name: Of the lock's file, where it is not the work on the run that is held.
+        run: The run folder, which must exist.
+        name: Name of the lock file.
 
     Raises:
         UserError: Another process holds it.
     """
-    handle = os.open(run / name, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as stack:
         try:
-            _take(handle)
-        except OSError as error:
+            stack.enter_context(hold(run / name))
+        except BlockingIOError as error:
             raise UserError(
-                f"another process works on {run}", "one at a time", "wait until it is done, or stop it"
+                f"another process works on {run}", "one process at a time", "wait until it is done, or stop it"
             ) from error
         yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
