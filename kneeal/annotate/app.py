@@ -22,9 +22,9 @@ from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor, read_prediction
 from kneeal.annotate.tasks import Progress, RefusedError, Task
+from kneeal.exchange.answers import REASONS
 from kneeal.exchange.knee_picture import KneePicture, to_png
 from kneeal.exchange.pictures import Pictures
-from kneeal.exchange.query_files import REASONS
 
 logger = logging.getLogger("kneeal.annotate")
 STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))

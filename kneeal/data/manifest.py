@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ import pandas as pd
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.tables import check_header
+from kneeal.tables import some as some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
@@ -88,11 +90,7 @@ def read_manifest(path: Path) -> Manifest:
             f"{len(header)} cells in each line, as in the first",
             'add what is missing, or put cells with a comma in "quotes"',
         )
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise UserError(
-            f"{path} has a column twice: {', '.join(map(repr, repeated))}", "each column once", "remove or rename one"
-        )
+    check_header(str(path), header)
     return check_manifest(pd.DataFrame(rows, columns=header, dtype=object), str(path), places=lines)
 
 
@@ -147,9 +145,3 @@ def _refuse(
     found = [f"{frame.at[row, column]!r} in {places[row]}" for row in frame.index[bad]]
     if found:
         raise UserError(f"{where}: {column} {some(found)}", expected, f"correct the {column}")
-
-
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names and how many more there are, for a message."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

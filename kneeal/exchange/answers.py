@@ -1,31 +1,40 @@
-"""Answers from a file, checked row by row before any of them is taken."""
+"""Answers from a file, all checked before any of them is taken."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.files import write_atomic
+from kneeal.tables import read_table
 
 #: Columns of a sheet of answers; others are ignored.
 KNEE, GRADE, UNREADABLE, PICTURE = "knee_id", "kl", "unreadable", "picture"
+#: Why a knee cannot be graded; the same list in the sheet, in Label Studio and on the page.
+REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
+#: File of a run with the reasons that were given, by knee.
+REASONS_FILE = "unreadable.csv"
 _GRADES = {form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}
 _NO = {"", "0", "no", "false", "n"}
+#: Problems that one message names.
+_MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """One row.
+    """One answer.
 
     Attributes:
         knee_id: The knee.
         kl: Its grade, None if it cannot be graded.
-        place: Where it stands, for messages.
+        place: Where it is in the file, for messages.
         reason: Why it cannot be graded.
     """
 
@@ -35,90 +44,98 @@ class AnswerRow:
     reason: str = ""
 
 
-def read_answers(path: Path) -> dict[str, int | None]:
-    """Answers by knee id from CSV, XLSX or Label Studio JSON; unanswered rows are left out.
+@dataclass(frozen=True)
+class Answers:
+    """What a file of answers says.
+
+    Attributes:
+        grades: Knee id to grade, None for a knee that cannot be graded.
+        reasons: Why, for these.
+    """
+
+    grades: dict[str, int | None]
+    reasons: dict[str, str]
+
+
+def read_answers(path: Path) -> Answers:
+    """Answers from CSV, XLSX or Label Studio JSON; rows without one are left out.
 
     Args:
         path: A sheet with the columns `knee_id`, `kl` and, optionally, `unreadable` (a reason), or an export of
             Label Studio, full or JSON-MIN.
 
-    Returns:
-        Knee id to grade, None for a knee that cannot be graded.
-
     Raises:
-        UserError: The file is no such file or was cut off, a grade is no grade, or a knee has two different answers.
+        UserError: The file is of another kind or was cut off, or some of its answers cannot be taken: a value that is
+            not a grade from 0 to 4, an unknown reason, two answers to one knee. The first 20 are named.
     """
     if not path.is_file():
         raise UserError(f"no file {path}", "a file of answers: CSV, XLSX or Label Studio JSON", "check the path")
-    kind = path.suffix.lower()
-    reader = {".json": _from_label_studio, ".xlsx": _from_xlsx}.get(kind, _from_csv)
-    answers = list(reader(path))
-    _refuse_contradictions(path, answers)
-    return {answer.knee_id: answer.kl for answer in answers}
+    cells = _label_studio(path) if path.suffix.lower() == ".json" else _sheet(path)
+    problems: list[UserError] = []
+    answers: dict[str, AnswerRow] = {}
+    for place, knee, grade, unreadable in cells:
+        try:
+            answer = _answer(place, knee, grade, unreadable)
+            if answer is not None:
+                _refuse_contradiction(answers.setdefault(knee, answer), answer)
+        except UserError as error:
+            problems.append(error)
+    if problems:
+        raise _all_problems(path, problems)
+    reasons = {knee: answer.reason for knee, answer in answers.items() if answer.kl is None}
+    return Answers({knee: answer.kl for knee, answer in answers.items()}, reasons)
 
 
-def _from_csv(path: Path) -> Iterator[AnswerRow]:
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    if text and not text.endswith(("\n", "\r")):
-        # The only trace that a copy broke off: the last row may have lost a cell or half its grade.
-        raise UserError(
-            f"{path} ends in the middle of line {text.count(chr(10)) + 1}",
-            "a whole file, its last line ended by a line break",
-            "copy or save it again; if it is whole, add a line break at its end",
-        )
-    delimiter = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-    reader = csv.reader(text.splitlines(), strict=True, delimiter=delimiter)
-    try:
-        rows = [(f"line {reader.line_num}", row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise _unreadable(path, error) from error
-    return _from_rows(path, rows)
+def check_reason(text: str) -> str:
+    """A reason why a knee cannot be graded, as it is kept.
+
+    Args:
+        text: One of `REASONS`, in any case, or `other: ` and the reader's own words.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    first, _, words = text.partition(":")
+    if text.lower() in REASONS:
+        return text.lower()
+    if first.strip().lower() == "other" and words.strip():
+        return f"other: {words.strip()}"
+    raise UserError(
+        f"the reason {text!r}",
+        f"one of {', '.join(REASONS)}, or your own words after `other: `",
+        f"write `other: {text}` if that is why the knee cannot be graded; empty the cell if it can",
+    )
 
 
-def _from_xlsx(path: Path) -> Iterator[AnswerRow]:
-    openpyxl = load_openpyxl()
-    try:
-        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        rows = [
-            (f"row {number}", ["" if cell is None else str(cell) for cell in row])
-            for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
-        ]
-    except Exception as error:  # openpyxl raises what zipfile and its XML parser raise
-        raise _unreadable(path, error) from error
-    return _from_rows(path, [(place, row) for place, row in rows if any(cell.strip() for cell in row)])
+def read_reasons(run: Path) -> dict[str, str]:
+    """The reasons that were given in a run so far, by knee."""
+    path = run / REASONS_FILE
+    return {row[KNEE]: row[UNREADABLE] for _, row in read_table(path).records} if path.is_file() else {}
 
 
-def _from_rows(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[AnswerRow]:
-    header = [cell.strip() for cell in rows[0][1]] if rows else []
-    missing = [column for column in (KNEE, GRADE) if column not in header]
-    if missing:
-        raise UserError(
-            f"{path} without the column {', '.join(missing)}",
-            f"the columns {KNEE} and {GRADE}, and {UNREADABLE} where it is needed",
-            "fill in the sheet that `kneeal ask` wrote",
-        )
-    for place, row in rows[1:]:
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}: {place} has {len(row)} cells",
-                f"{len(header)} cells, as in the first",
-                "complete that row, or copy the file again: it may have been cut off",
-            )
-        cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-        answer = _answer(path, place, cells[KNEE], cells[GRADE], cells.get(UNREADABLE, ""))
-        if answer is not None:
-            yield answer
+def add_reasons(run: Path, reasons: Mapping[str, str]) -> None:
+    """Keep reasons with those that were given before."""
+    if reasons:
+        write_atomic(run / REASONS_FILE, csv_text([(KNEE, UNREADABLE), *(read_reasons(run) | dict(reasons)).items()]))
 
 
-def _from_label_studio(path: Path) -> Iterator[AnswerRow]:
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _sheet(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    for place, cells in read_table(path, (KNEE, GRADE), whole=True).records:
+        yield place, cells[KNEE], cells[GRADE], cells.get(UNREADABLE, "")
+
+
+def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise UserError(f"{path} cannot be read ({error})", "a whole JSON file", "export it again") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise UserError(f"{path} holds no list of tasks", "an export of Label Studio as JSON", "export it again")
     for number, task in enumerate(tasks, 1):
@@ -126,9 +143,8 @@ def _from_label_studio(path: Path) -> Iterator[AnswerRow]:
         data = task.get("data", task)
         knee = str(data.get(KNEE, "")) if isinstance(data, dict) else ""
         for choice in _choices(path, place, task):
-            answer = _answer(path, place, knee, *(("", choice) if choice.startswith("unreadable") else (choice, "")))
-            if answer is not None:
-                yield answer
+            kind, _, reason = choice.partition(": ")
+            yield (place, knee, "", reason or "other") if kind == UNREADABLE else (place, knee, choice, "")
 
 
 def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:
@@ -150,61 +166,51 @@ def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:
     return found
 
 
-def _answer(path: Path, place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | None:
+def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | None:
     if not knee:
-        raise UserError(f"{path}: {place} names no knee", f"a {KNEE} in each row", "restore it from the query's sheet")
-    said_unreadable = unreadable.lower() not in _NO
-    if grade and said_unreadable:
-        raise UserError(
-            f"{path}: {place} calls knee {knee} unreadable ({unreadable}) and gives it grade {grade}",
-            "a grade, or a reason why there is none",
-            "empty one of the two cells",
-        )
-    if said_unreadable:
-        return AnswerRow(knee, None, place, unreadable)
+        raise UserError(f"{place} names no knee", f"a {KNEE} in each row", "restore it from the sheet of the query")
+    if unreadable.lower() not in _NO:
+        if grade:
+            raise UserError(
+                f"{place} calls knee {knee} unreadable ({unreadable}) and gives it grade {grade}",
+                "a grade, or a reason why there is none",
+                "empty one of the two cells",
+            )
+        try:
+            return AnswerRow(knee, None, place, check_reason(unreadable))
+        except UserError as error:
+            raise UserError(f"{error.found} for knee {knee} in {place}", error.expected, error.cure) from None
     if not grade:
         return None
     if grade not in _GRADES:
         raise UserError(
-            f"{path}: grade {grade!r} for knee {knee} in {place}",
+            f"grade {grade!r} for knee {knee} in {place}",
             f"a whole grade from 0 to {N_GRADES - 1}",
             "correct that answer, or empty the cell to leave it open",
         )
     return AnswerRow(knee, _GRADES[grade], place)
 
 
-def _refuse_contradictions(path: Path, answers: Sequence[AnswerRow]) -> None:
-    first: dict[str, AnswerRow] = {}
-    for answer in answers:
-        other = first.setdefault(answer.knee_id, answer)
-        if other.kl != answer.kl:
-            said = ["unreadable" if a.kl is None else f"grade {a.kl}" for a in (other, answer)]
-            raise UserError(
-                f"{path}: two answers for knee {answer.knee_id}, {said[0]} in {other.place} and {said[1]} in "
-                f"{answer.place}",
-                "one answer a knee",
-                "decide which holds and remove the other",
-            )
-
-
-def load_openpyxl() -> Any:
-    """The optional package for spreadsheets.
-
-    Raises:
-        UserError: It is not installed.
-    """
-    try:
-        import openpyxl
-    except ImportError as error:
+def _refuse_contradiction(first: AnswerRow, second: AnswerRow) -> None:
+    if first.kl != second.kl:
+        one, other = ["unreadable" if answer.kl is None else f"grade {answer.kl}" for answer in (first, second)]
         raise UserError(
-            "no openpyxl to read or write a spreadsheet with",
-            "the extra kneeal[annotate]",
-            "install it, or save the sheet as CSV",
-        ) from error
-    return openpyxl
+            f"two answers for knee {first.knee_id}, {one} in {first.place} and {other} in {second.place}",
+            "one answer per knee",
+            "decide which holds and remove the other",
+        )
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _all_problems(path: Path, problems: Sequence[UserError]) -> UserError:
+    """One message for all answers that cannot be taken; nothing of the file is taken."""
+    if len(problems) == 1:
+        return UserError(f"{path}: {problems[0].found}", problems[0].expected, problems[0].cure)
+    named = [problem.found for problem in problems[:_MAX_NAMED]]
+    if len(problems) > _MAX_NAMED:
+        named.append(f"and {len(problems) - _MAX_NAMED} more")
+    expected, cures = (list(dict.fromkeys(getattr(p, part) for p in problems)) for part in ("expected", "cure"))
     return UserError(
-        f"{path} cannot be read ({error})", "a whole CSV, XLSX or Label Studio JSON file", "save or export it again"
+        f"{path}: {len(problems)} answers cannot be taken, and so none is\n    " + "\n    ".join(named),
+        "; ".join(expected[:4]),
+        "; ".join(cures[:4]),
     )

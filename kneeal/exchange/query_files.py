@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import itertools
 import json
@@ -12,18 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kneeal.data.grades import N_GRADES
-from kneeal.exchange.answers import GRADE, KNEE, PICTURE, UNREADABLE, load_openpyxl
+from kneeal.exchange.answers import GRADE, KNEE, PICTURE, REASONS, UNREADABLE, csv_text
 from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import cannot_write, write_atomic
 from kneeal.loop.query import Query
-
-#: Why a knee cannot be graded; the same list in every front.
-REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
+from kneeal.tables import load_openpyxl
 
 
 def write_query(
-    folder: Path, query: Query, pictures: Pictures, answers: Mapping[str, int | None], *, xlsx: bool = False
+    folder: Path,
+    query: Query,
+    pictures: Pictures,
+    answers: Mapping[str, int | None],
+    reasons: Mapping[str, str],
+    *,
+    xlsx: bool = False,
 ) -> list[Path]:
     """Write the sheet, the pictures and Label Studio's files.
 
@@ -34,6 +37,7 @@ def write_query(
         query: What is asked.
         pictures: Pictures of the knees.
         answers: What is answered already; the sheet begins with it.
+        reasons: Why knees among these could not be graded.
         xlsx: Also write a spreadsheet for Excel or LibreOffice.
 
     Returns:
@@ -50,17 +54,14 @@ def write_query(
         png = to_png(pictures[knee].pixels)
         data_urls[knee] = "data:image/png;base64," + base64.b64encode(png).decode()
         _write_bytes(path, png)
-    rows = [
-        [knee, places[knee].relative_to(folder).as_posix(), "" if answers.get(knee) is None else str(answers[knee]), ""]
-        for knee in query.ids
-    ]
-    for row in rows:
-        if row[0] in answers and answers[row[0]] is None:
-            row[3] = "other"
-    header = [KNEE, PICTURE, GRADE, UNREADABLE]
+    header, rows = [KNEE, PICTURE, GRADE, UNREADABLE], []
+    for knee in query.ids:
+        kl = answers.get(knee)
+        reason = reasons.get(knee, "other") if knee in answers and kl is None else ""
+        rows.append([knee, places[knee].relative_to(folder).as_posix(), "" if kl is None else str(kl), reason])
     written = [_sheet_for(folder, query)]
     if not written[0].exists():
-        write_atomic(written[0], _csv([header, *rows]))
+        write_atomic(written[0], csv_text([header, *rows]))
     if xlsx:
         written.append(written[0].with_suffix(".xlsx"))
         if not written[1].exists():
@@ -97,12 +98,6 @@ def _interface() -> str:
     )
 
 
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def _xlsx(rows: list[list[str]]) -> bytes:
     openpyxl = load_openpyxl()
     book = openpyxl.Workbook()
@@ -113,11 +108,13 @@ def _xlsx(rows: list[list[str]]) -> bytes:
         # A knee id such as `=1+1` must not become a formula.
         for cell in sheet[sheet.max_row]:
             cell.data_type = "s"
-    validation = openpyxl.worksheet.datavalidation.DataValidation(
-        type="whole", operator="between", formula1="0", formula2=str(N_GRADES - 1), allow_blank=True
-    )
-    sheet.add_data_validation(validation)
-    validation.add(f"C2:C{len(rows)}")
+    rule = openpyxl.worksheet.datavalidation.DataValidation
+    grades = rule(type="whole", operator="between", formula1="0", formula2=str(N_GRADES - 1), allow_blank=True)
+    # A list to choose from; the reader's own words after `other: ` may be typed instead.
+    reasons = rule(type="list", formula1=f'"{",".join(REASONS)}"', allow_blank=True, showErrorMessage=False)
+    for column, validation in (("C", grades), ("D", reasons)):
+        sheet.add_data_validation(validation)
+        validation.add(f"{column}2:{column}{len(rows)}")
     sheet.freeze_panes = "A2"
     for column, width in zip("ABCD", (20, 32, 6, 22), strict=True):
         sheet.column_dimensions[column].width = width

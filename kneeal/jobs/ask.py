@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.build.run_folder import CONFIG
-from kneeal.exchange.answers import read_answers
+from kneeal.exchange.answers import add_reasons, read_answers, read_reasons
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
 from kneeal.jobs.fit import finish
@@ -56,7 +56,8 @@ def run_ask(
             print(f"the budget is spent: {len(loop.state.labeled)} knees are graded")
             finish(run)
             return
-        sheet, *others = write_query(opened.query_folder(loop), query, pictures, loop.answers, xlsx=xlsx)
+        folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
+        sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
     print(f"round {query.round}: {len(query.ids)} knees are asked for, {len(loop.answers)} of them are answered")
     print(f"fill in the column kl (0 to 4), or a reason in the column unreadable: {sheet}")
     for path in others:
@@ -81,7 +82,8 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, clos
     given = read_answers(answers)
     opened = open_run(run, data=data)
     with lock_run(run):
-        say_told(opened, opened.loop(), given, replace=replace, close=close)
+        say_told(opened, opened.loop(), given.grades, replace=replace, close=close)
+        add_reasons(opened.path, given.reasons)
 
 
 def say_told(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.manifest import some
 from kneeal.errors import UserError
 from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
 from kneeal.localizer.windows import to_film
+from kneeal.tables import read_table, some
 
 #: KNEEL's table: pixels of 0.3 mm, on a film padded by 100 of them on each side; nine tibial points from margin to
 #: margin, inside a box of 140 mm; in that box a left knee is mirrored.
@@ -120,12 +119,8 @@ def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
     Raises:
         UserError: The columns are others, or a row makes no sense.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a CSV file or a folder of .pts", "check it") from error
-    columns = set(rows[0]) if rows else set()
+    table = read_table(path)
+    columns = {name.casefold() for name in table.header}
     if {"subject_id", "side", "tibia", "bbox"} <= columns:
         read, key = _kneel, "subject_id"
     elif {"side", "x1", "y1", "x2", "y2"} <= columns and columns & {"path", "patient_id"}:
@@ -138,14 +133,14 @@ def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
         )
     knees: dict[str, list[MarkedKnee]] = defaultdict(list)
     odd = []
-    for number, row in enumerate(rows):
+    for place, row in table.records:
         try:
             knee = read(row)
         except (ValueError, TypeError, AttributeError):
-            odd.append(f"row {number + 2}")
+            odd.append(place)
             continue
         if any(other.side == knee.side for other in knees[row[key].strip()]):
-            odd.append(f"row {number + 2} (a second one)")
+            odd.append(f"{place} (a second one)")
         knees[row[key].strip()].append(knee)
     if odd:
         raise UserError(f"{path}: {some(odd)} cannot be understood", "numbers, sides L and R", "correct these rows")

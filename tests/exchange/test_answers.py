@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.exchange.answers import read_answers
+from kneeal.exchange.answers import Answers, add_reasons, read_answers, read_reasons
 
 
 def write(path: Path, text: str) -> Path:
@@ -36,12 +36,47 @@ def task(knee: str, *choices: str, cancelled: bool = False) -> dict[str, object]
     ],
 )
 def test_sheets_of_many_hands(tmp_path: Path, text: str) -> None:
-    assert read_answers(write(tmp_path / "a.csv", text)) == {"a_L": 3, "c_L": 0}
+    assert read_answers(write(tmp_path / "a.csv", text)).grades == {"a_L": 3, "c_L": 0}
 
 
 def test_an_unreadable_knee(tmp_path: Path) -> None:
     sheet = "knee_id,kl,unreadable\na_L,,implant or hardware\nb_R,2,\n"
-    assert read_answers(write(tmp_path / "a.csv", sheet)) == {"a_L": None, "b_R": 2}
+    answers = read_answers(write(tmp_path / "a.csv", sheet))
+    assert answers.grades == {"a_L": None, "b_R": 2} and answers.reasons == {"a_L": "implant or hardware"}
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("Not a knee", "not a knee"), ("other: TKR left, see report", "other: TKR left, see report"), ("OTHER", "other")],
+)
+def test_the_words_of_a_reason_are_kept(tmp_path: Path, written: str, kept: str) -> None:
+    sheet = write(tmp_path / "a.csv", f'knee_id,kl,unreadable\na_L,,"{written}"\n')
+    add_reasons(tmp_path, {"b_R": "other: moved"})
+    add_reasons(tmp_path, read_answers(sheet).reasons)
+    assert read_reasons(tmp_path) == {"a_L": kept, "b_R": "other: moved"}
+
+
+@pytest.mark.parametrize("text", ["-", "nein", "none", "ok", "0.0", "TKR left, see report", "other:"])
+def test_words_that_are_not_a_reason_are_refused_by_cell(tmp_path: Path, text: str) -> None:
+    sheet = write(tmp_path / "a.csv", f'knee_id,kl,unreadable\na_L,2,\nb_R,,"{text}"\n')
+    with pytest.raises(UserError, match=f"the reason '{text}' for knee b_R in line 3"):
+        read_answers(sheet)
+
+
+def test_all_bad_cells_are_named_at_once(tmp_path: Path) -> None:
+    rows = "".join(f"k{n}_L,{'7' if n % 2 else ''},{'' if n % 2 else 'ok'}\n" for n in range(30))
+    with pytest.raises(UserError) as error:
+        read_answers(write(tmp_path / "a.csv", "knee_id,kl,unreadable\n" + rows))
+    named = error.value.found
+    assert "30 answers cannot be taken" in named and "and 10 more" in named
+    assert named.count("grade '7'") == named.count("the reason 'ok'") == 10
+
+
+@pytest.mark.parametrize("header", ["knee_id,kl,kl", "knee_id,kl,KL", "knee_id, kl ,kl,kl", "knee_id,knee_id,kl"])
+def test_a_doubled_column_is_refused(tmp_path: Path, header: str) -> None:
+    rows = "".join(f"k{n}_L,{n % 5},4,4\n" for n in range(5))
+    with pytest.raises(UserError, match="has a column twice"):
+        read_answers(write(tmp_path / "a.csv", f"{header}\n{rows}"))
 
 
 @pytest.mark.parametrize(
@@ -57,8 +92,8 @@ def test_an_unreadable_knee(tmp_path: Path) -> None:
         ("knee_id,kl\na_L,1\nb_L", "ends in the middle of line 3"),
         ("knee_id,kl\na_L,1\nb_L,", "ends in the middle of line 3"),
         ("knee_id,picture,kl\na_L,x,1\nb_L,x\n", "line 3 has 2 cells"),
-        ("knee_id,grade\na_L,1\n", "without the column kl"),
-        ("", "without the column knee_id, kl"),
+        ("knee_id,grade\na_L,1\n", "without the column kl; it has knee_id, grade"),
+        ("", "without the columns knee_id, kl"),
         ("knee_id,kl\n,1\n", "line 2 names no knee"),
         ('knee_id,kl\n"a_L,1\n', "cannot be read"),
     ],
@@ -71,9 +106,11 @@ def test_a_bad_sheet_is_refused_whole(tmp_path: Path, text: str, message: str) -
 
 def test_label_studio(tmp_path: Path) -> None:
     tasks = [task("a_L", "3"), task("b_R"), task("c_L", "unreadable: not a knee"), task("d_L", "1", cancelled=True)]
-    assert read_answers(write(tmp_path / "a.json", json.dumps(tasks))) == {"a_L": 3, "c_L": None}
+    assert read_answers(write(tmp_path / "a.json", json.dumps(tasks))) == Answers(
+        {"a_L": 3, "c_L": None}, {"c_L": "not a knee"}
+    )
     small = [{"knee_id": "a_L", "kl": "3", "image": "x"}, {"knee_id": "b_R", "image": "x"}]
-    assert read_answers(write(tmp_path / "b.json", json.dumps(small))) == {"a_L": 3}
+    assert read_answers(write(tmp_path / "b.json", json.dumps(small))).grades == {"a_L": 3}
 
 
 @pytest.mark.parametrize(
@@ -103,8 +140,8 @@ def test_a_spreadsheet(tmp_path: Path) -> None:
     for row in (["knee_id", "picture", "kl", "unreadable"], ["a_L", "x", 3, None], ["b_R", "x", None, "other"]):
         book.active.append(row)
     book.save(tmp_path / "a.xlsx")
-    assert read_answers(tmp_path / "a.xlsx") == {"a_L": 3, "b_R": None}
-    write(tmp_path / "b.xlsx", "no zip")
+    assert read_answers(tmp_path / "a.xlsx").grades == {"a_L": 3, "b_R": None}
+    (tmp_path / "b.xlsx").write_bytes((tmp_path / "a.xlsx").read_bytes()[:3000])
     with pytest.raises(UserError, match="cannot be read"):
         read_answers(tmp_path / "b.xlsx")
 

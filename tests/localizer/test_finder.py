@@ -124,7 +124,7 @@ def test_boxes_and_pts(tmp_path: Path) -> None:
     assert knees[1].pose((500, 500), (0.2, 0.2)).middle_mm == pytest.approx((55, 110))
     assert knees[0].pose((500, 500), (0.2, 0.2)).middle_mm == pytest.approx((45, 110))
     table.write_text("path,side,x1,y1,x2,y2\na/001,R,100,nan,800,800\n")
-    with pytest.raises(UserError, match="row 2"):
+    with pytest.raises(UserError, match="line 2"):
         LandmarkSource(table)
     assert MarkedKnee("R", ((1.0, 1.0), (3.0, 1.0))).pose((9, 9), (1, 1)).middle_mm == (2, 1)
 
