@@ -55,7 +55,7 @@ def _beats_random(runs: Runs, after: int = 300) -> Claim:
         found = summarize(differences)
         votes.append(_vote(found, differences))
         above = f"{sum(d > 0 for d in differences)}/{len(differences)}"
-        rows.append([setting.label, str(counts), show(found, percent=True), above, votes[-1]])
+        rows.append([setting.label, str(counts), show(found, METRIC), above, votes[-1]])
     return Claim(
         f"uncertainty beats random after {after} labels",
         "mean difference to random over the label counts above "
@@ -96,8 +96,8 @@ def _leads(runs: Runs) -> Claim:
     by_area = sorted((r for r in ranked if r[2] is not None), key=lambda r: -r[2].mean if r[2] else 0.0)
     rows = [
         [
-            s.label, str(k + 1), show(final, percent=True),
-            str(next((n + 1 for n, other in enumerate(by_area) if other[0] is s), "-")), show(whole, percent=True),
+            s.label, str(k + 1), show(final, METRIC),
+            str(next((n + 1 for n, other in enumerate(by_area) if other[0] is s), "-")), show(whole, METRIC),
         ]
         for k, (s, final, whole) in enumerate(by_final)
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def _moves_to_zero(runs: Runs) -> Claim:
         votes.append(_vote(found, differences))
         share, mean = np.mean(certain, axis=0), np.mean(means, axis=0)
         word = {"better": "yes", "worse": "the opposite"}.get(votes[-1], votes[-1])
-        shares = [f"{100 * share[0]:.1f}", f"{100 * share[1]:.1f}", show(found, percent=True)]
+        shares = [f"{100 * share[0]:.1f}", f"{100 * share[1]:.1f}", show(found, METRIC)]
         rows.append([naive.label, *shares, f"{mean[0]:.3f}", f"{mean[1]:.3f}", word])
     header = ["strategy", "certain %, naive", "consistency", "difference", "mean nats, naive", "consistency", "to zero"]
     return Claim(

@@ -13,8 +13,9 @@ from kneeal.report.one_run import COLOURS, GREY
 from kneeal.report.queries import N_GRADES, grade_shares, overlap_matrix
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.tables import find_random, last
-from kneeal.report.text import is_percent, metric_name
+from kneeal.report.text import heading
 from kneeal.stats.calibration import calibration_curve
+from kneeal.stats.metrics import describe
 from kneeal.stats.summary import summarize_at
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     if not families:
         return None
     figure, axes = _panels(len(families), width=3.4, height=2.9)
-    factor = 100 if is_percent(metric) else 1
+    factor = describe(metric).factor
     for ax, (family, settings) in zip(axes, families.items(), strict=False):
         for setting in [*settings, *([random] if random else [])]:
             colour = RANDOM if setting is random else CONSISTENT if setting.first.consistency else NAIVE
@@ -78,7 +79,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
                 ax.axhline(factor * found.mean, color="black", linestyle="--", linewidth=1, label=baseline.label)
         ax.set_title(family)
         ax.set_xlabel("labeled knees")
-        ax.set_ylabel(metric_name(metric))
+        ax.set_ylabel(heading(metric))
     _legend(figure, axes)
     return figure
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kneeal.report.text import TextTable, fixed
+from kneeal.stats.metrics import METRICS, describe
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -15,20 +18,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
 GREY = "#777777"
 
-_COLUMNS = (
-    # heading, column of rounds.csv, factor, format
-    ("round", "round", 1, "{:.0f}"),
-    ("labels", "n_labeled", 1, "{:.0f}"),
-    ("pseudo", "n_pseudo", 1, "{:.0f}"),
-    ("val BA %", "val_balanced_accuracy", 100, "{:.1f}"),
-    ("test BA %", "test_balanced_accuracy", 100, "{:.1f}"),
-    ("kappa", "test_quadratic_kappa", 1, "{:.3f}"),
-    ("MAE", "test_mae", 1, "{:.2f}"),
-    ("ECE", "test_ece", 1, "{:.3f}"),
-    ("NLL", "test_nll", 1, "{:.2f}"),
-    ("fit s", "fit_seconds", 1, "{:.1f}"),
-    ("predict s", "predict_seconds", 1, "{:.1f}"),
-)
+_COUNTS = {"round": "round", "n_labeled": "labels", "n_pseudo": "pseudo"}
+_SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
 
 
 def rounds_table(rows: pd.DataFrame) -> str:
@@ -40,15 +31,22 @@ def rounds_table(rows: pd.DataFrame) -> str:
     Returns:
         Text of less than 100 columns; BA is balanced accuracy.
     """
-    table = [[heading for heading, *_ in _COLUMNS]]
-    for _, row in rows.iterrows():
-        table.append([_cell(row.get(column), factor, form) for _, column, factor, form in _COLUMNS])
-    widths = [max(len(line[k]) for line in table) for k in range(len(_COLUMNS))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table)
+    metrics = [m for m in METRICS.values() if m.short]
+    header = [*_COUNTS.values(), "val BA %", *(f"test {m.short}" if m.percent else m.short for m in metrics)]
+    columns = ["val_balanced_accuracy", *(f"test_{m.name}" for m in metrics)]
+    table = [
+        [
+            *(_cell(row.get(name), 0) for name in _COUNTS),
+            *(_cell(row.get(c), 1 if describe(c).percent else 3, describe(c).factor) for c in columns),
+            *(_cell(row.get(name), 1) for name in _SECONDS),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    return TextTable("", [*header, *_SECONDS.values()], table).text().lstrip("\n")
 
 
-def _cell(value: float | None, factor: int, form: str) -> str:
-    return "-" if value is None or pd.isna(value) else form.format(value * factor)
+def _cell(value: float | None, digits: int, factor: int = 1) -> str:
+    return "-" if value is None or pd.isna(value) else fixed(factor * value, digits)
 
 
 def draw_run_figures(run: Path, out: Path) -> list[Path]:

@@ -17,7 +17,8 @@ from kneeal import __version__
 from kneeal.report.claims import Claim
 from kneeal.report.one_run import GREY
 from kneeal.report.runs import Run, Runs, Setting
-from kneeal.report.text import TextTable, is_percent, metric_name
+from kneeal.report.text import TextTable, heading
+from kneeal.stats.metrics import describe
 from kneeal.stats.summary import summarize_at
 
 Thumbnail = Callable[[str], NDArray[np.uint8]]
@@ -90,9 +91,10 @@ def make_page(
 
 
 def _metric(name: str) -> dict[str, Any]:
-    percent = is_percent(name)
-    lower = name.split("_", 1)[1] in ("mae", "ece", "nll")
-    return {"name": metric_name(name), "factor": 100 if percent else 1, "digits": 2 if percent else 3, "lower": lower}
+    metric = describe(name)
+    return {
+        "name": heading(name), "factor": metric.factor, "digits": metric.digits, "lower": metric.lower_is_better,
+    }  # fmt: skip
 
 
 def _setting(setting: Setting, runs: Runs, colour: str, number: dict[str, int]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kneeal.report.runs import Runs, Setting
-from kneeal.report.text import TextTable, is_percent, metric_name, show
+from kneeal.report.text import TextTable, heading, show
+from kneeal.stats.metrics import describe
 from kneeal.stats.summary import Curve, Summary, area, labels_saved, labels_to_reach, summarize, summarize_at
 
 #: The paper's full training set, balanced accuracy in %, mean and standard error.
@@ -24,21 +25,21 @@ def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
         metric: A column of rounds.csv.
         counts: Label counts, each matched exactly.
     """
-    percent, n = is_percent(metric), len(runs.seeds)
+    n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
     rows = []
     for setting in runs.curves:
         curves = setting.curves(metric)
-        shown = (show(summarize_at(curves, c), percent=percent, n_seeds=n) for c in counts)
+        shown = (show(summarize_at(curves, c), metric, n_seeds=n) for c in counts)
         rows.append([setting.label, *shown, *[""] * len(everything)])
     rows += [
-        [setting.label, *[""] * len(counts), show(last(setting, metric), percent=percent, n_seeds=n)]
+        [setting.label, *[""] * len(counts), show(last(setting, metric), metric, n_seeds=n)]
         for setting in runs.baselines
     ]
     over = f"over {n} seeds" if n > 1 else "of one seed, which has no error"
     place = "validation" if metric.startswith("val_") else "test"
     return TextTable(
-        f"{metric_name(metric)} on the {place} set, by number of labels",
+        f"{heading(metric)} on the {place} set, by number of labels",
         ["setting", *map(str, counts), *everything],
         rows,
         ["", f"mean±standard error (s / √n) {over}", *runs.messages],
@@ -91,16 +92,14 @@ def area_summary(setting: Setting, metric: str, low: int, high: int) -> Summary 
 
 def area_table(runs: Runs, metric: str) -> TextTable:
     """Area under the budget curve, divided by its range: the mean of the metric over the budget."""
-    span, percent = common_range(runs, metric), is_percent(metric)
+    span = common_range(runs, metric)
     if span is None:
         return TextTable(
             "area under the budget curve", ["setting"], [[s.label] for s in runs.curves],
             ["", "no range of label counts that all runs share"],
         )  # fmt: skip
-    rows = [
-        [s.label, show(area_summary(s, metric, *span), percent=percent, n_seeds=len(runs.seeds))] for s in runs.curves
-    ]
-    title = f"area under the budget curve from {span[0]} to {span[1]} labels, as the mean of {metric_name(metric)}"
+    rows = [[s.label, show(area_summary(s, metric, *span), metric, n_seeds=len(runs.seeds))] for s in runs.curves]
+    title = f"area under the budget curve from {span[0]} to {span[1]} labels, as the mean of {heading(metric)}"
     return TextTable(title, ["setting", "area"], rows)
 
 
@@ -120,14 +119,14 @@ def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextT
         metric: A metric that rises with quality, for example test_balanced_accuracy.
         targets: Values; what random reaches on average at its end if there is none.
     """
-    random, percent, factor = find_random(runs), is_percent(metric), 100 if is_percent(metric) else 1
+    random, shown = find_random(runs), describe(metric)
     if random is None:
         return TextTable("labels saved against random", ["setting"], [], ["", "no setting that asks at random"])
     reference = mean_curve(random, metric)
     targets = list(targets) or [float(reference.values[-1])]
     header, rows = ["setting"], []
     for target in targets:
-        goal = f"{factor * target:.{1 if percent else 3}f}{' %' if percent else ''}"
+        goal = f"{shown.factor * target:.{shown.digits}f} {shown.unit}".strip()
         header += [f"labels for {goal}", "saved", "saved, by seed"]
     for setting in runs.curves:
         row = [setting.label]
@@ -142,7 +141,7 @@ def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextT
             row += ["never" if needed is None else f"{needed:.0f}", "-" if saved is None else f"{saved:+.0f}", by_seed]
         rows.append(row)
     return TextTable(
-        f"labels needed for {metric_name(metric)}, and saved against {random.label}", header, rows,
+        f"labels needed for {heading(metric)}, and saved against {random.label}", header, rows,
         ["", "saved by seed: seeds in which either never reaches the value do not count, and are said"],
     )  # fmt: skip
 
@@ -168,13 +167,13 @@ def paper_table(runs: Runs) -> TextTable | None:
         curves, row = setting.curves(metric), [setting.label]
         for count in counts:
             theirs = rows_paper[rows_paper["n_labeled"] == count].iloc[0]
-            ours = show(summarize_at(curves, count), percent=True, n_seeds=n)
+            ours = show(summarize_at(curves, count), metric, n_seeds=n)
             row += [ours, f"{theirs['mean']:.2f}±{theirs['error']:.2f}"]
         rows.append(row)
     for setting in runs.baselines:
         if not setting.first.consistency:
             empty = [""] * (2 * len(counts) - 2)
-            ours = show(last(setting, metric), percent=True, n_seeds=n)
+            ours = show(last(setting, metric), metric, n_seeds=n)
             rows.append([f"{setting.label} (all labels)", *empty, ours, "{:.2f}±{:.2f}".format(*PAPER_FULL)])
     header = ["setting", *(text for count in counts for text in (f"{count} here", f"{count} paper"))]
     return TextTable("balanced accuracy in % beside the paper's Table 2", header, rows) if rows else None

@@ -7,10 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kneeal.stats.metrics import describe
 from kneeal.stats.summary import Summary
-
-#: Metrics in [0, 1] that are shown in percent.
-_PERCENT = ("balanced_accuracy", "recall_")
 
 
 @dataclass(frozen=True)
@@ -61,36 +59,35 @@ class TextTable:
         return text.getvalue()
 
 
-def is_percent(metric: str) -> bool:
-    """Whether a metric is shown in percent."""
-    return metric.removeprefix("test_").removeprefix("val_").startswith(_PERCENT)
+def heading(column: str) -> str:
+    """A metric's column in words, with its unit: `test_mae` is "mean absolute error (grades)"."""
+    return ("validation " if column.startswith("val") else "") + describe(column).heading
 
 
-def metric_name(metric: str) -> str:
-    """A metric in words, with its unit."""
-    where, _, name = metric.partition("_")
-    words = {
-        "balanced_accuracy": "balanced accuracy (%)", "quadratic_kappa": "quadratic weighted kappa",
-        "mae": "mean absolute error (grades)", "ece": "expected calibration error",
-        "nll": "negative log-likelihood (nats)",
-    }.get(name, f"recall of grade {name[-1]} (%)" if name.startswith("recall_") else name)  # fmt: skip
-    return words if where == "test" else f"validation {words}"
+def fixed(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number with so many digits after the point, and never "-0.0"."""
+    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
 
 
-def show(summary: Summary | None, *, percent: bool, n_seeds: int = 0) -> str:
-    """Mean and error, `56.39±0.59`; a single seed without an error, fewer seeds than there should be with their number.
+def count(n: int, what: str) -> str:
+    """So many of something: "1 knee", "2 knees"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def show(summary: Summary | None, column: str, *, n_seeds: int = 0) -> str:
+    """Mean and standard error, `56.39±0.59`; a single seed has no error, and missing seeds are counted.
 
     Args:
         summary: What to show; None is a dash.
-        percent: Times 100 with two digits, else three digits.
+        column: The metric's column, which decides on percent and digits.
         n_seeds: How many seeds there should be.
     """
     if summary is None:
         return "-"
-    factor, digits = (100, 2) if percent else (1, 3)
-    text = f"{factor * summary.mean:.{digits}f}"
+    metric = describe(column)
+    text = fixed(metric.factor * summary.mean, metric.digits)
     if summary.error is not None:
-        text += f"±{factor * summary.error:.{digits}f}"
+        text += f"±{fixed(metric.factor * summary.error, metric.digits)}"
     return text + (f" ({summary.n}/{n_seeds} seeds)" if summary.n < n_seeds else "")
 
 

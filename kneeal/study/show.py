@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from kneeal.report.text import TextTable
 from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Study
 
@@ -21,17 +22,10 @@ def show_grid(study: Study) -> str:
     seeds = sorted({cell.seed for cell in study.cells})
     settings = list(dict.fromkeys(cell.setting for cell in study.cells))
     place = {(cell.setting, cell.seed): statuses[cell.name] for cell in study.cells}
-    table = [["setting", *(f"seed {seed}" for seed in seeds)]]
-    table += [[setting, *(_cell(place.get((setting, seed))) for seed in seeds)] for setting in settings]
-    widths = [max(len(line[k]) for line in table) for k in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in table
-    ]
+    rows = [[setting, *(_cell(place.get((setting, seed))) for seed in seeds)] for setting in settings]
     counts = Counter(status.state for status in statuses.values())
-    lines += ["", f"{len(statuses)} cells in {study.out}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+    lines = [TextTable("", ["setting", *(f"seed {seed}" for seed in seeds)], rows).text().lstrip("\n")]
+    lines += [f"{len(statuses)} cells in {study.out}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
     lines += failures(study, statuses)
     return "\n".join(lines)
 

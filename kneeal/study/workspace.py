@@ -7,6 +7,7 @@ from typing import Any
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loggers.wandb import STEP, has_key
+from kneeal.stats.metrics import METRICS
 from kneeal.study.grid import Study
 
 #: Sections of the workspace: title, whether it is open, and the panels' metrics and titles.
@@ -15,16 +16,9 @@ _SECTIONS = (
         "Learning curves",
         True,
         (
-            ("test/balanced_accuracy", "Balanced accuracy, test"),
             ("val/balanced_accuracy", "Balanced accuracy, validation"),
-            ("test/quadratic_kappa", "Quadratic weighted kappa, test"),
-            ("test/mae", "Mean absolute error in grades, test"),
+            *((f"test/{m.name}", f"{m.title.capitalize()}, test") for m in METRICS.values() if m.short),
         ),
-    ),
-    (
-        "Calibration",
-        False,
-        (("test/ece", "Expected calibration error, test"), ("test/nll", "Negative log-likelihood, test")),
     ),
     (
         "Labels and cost",

@@ -16,7 +16,7 @@ from kneeal.nn.compiled import Mode, compiled
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
 from kneeal.nn.ssl import Method, Step, ramp_up
-from kneeal.training.metrics import balanced_accuracy
+from kneeal.stats.metrics import balanced_accuracy
 
 #: The name under which the metric that chooses the best epoch is logged.
 MONITOR = "val/balanced_accuracy"
@@ -108,9 +108,9 @@ class Learner(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the balanced accuracy over all devices."""
-        accuracy = balanced_accuracy(self.val_confusion.compute())
+        accuracy = balanced_accuracy(self.val_confusion.compute().cpu().numpy())
         self.val_confusion.reset()
-        self.log(MONITOR, accuracy.float(), rank_zero_only=False)
+        self.log(MONITOR, accuracy, rank_zero_only=False)
 
     def on_train_epoch_start(self) -> None:
         """Reset the mean of the loss."""

@@ -23,4 +23,4 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
     )
     lines = rounds_table(rows).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
-    assert lines[2].split() == ["15", "800", "800", "56.4", "56.4", "0.777", "0.51", "0.050", "1.10", "2000.0", "-"]
+    assert lines[2].split() == ["15", "800", "800", "56.4", "56.4", "0.777", "0.510", "0.050", "1.100", "2000.0", "-"]

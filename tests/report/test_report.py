@@ -52,7 +52,7 @@ def test_one_seed_prints_no_error_and_a_missing_one_is_said(tmp_path: Path) -> N
     assert any("Random: no run of seed 1" in message for message in runs.messages)
     row = next(r for r in metric_table(runs, "test_balanced_accuracy", [200]).rows if r[0] == "Random")
     assert row[1].endswith("(1/2 seeds)") and "±" not in row[1]
-    assert show(summarize([0.5]), percent=True, n_seeds=1) == "50.00"
+    assert show(summarize([0.5]), "test_balanced_accuracy", n_seeds=1) == "50.00"
 
 
 def test_other_label_counts_are_said_and_not_aligned(tmp_path: Path) -> None:

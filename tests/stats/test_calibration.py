@@ -22,16 +22,6 @@ def test_a_calibrated_prediction_has_no_error_in_the_limit() -> None:
     assert calibration_curve(probs, kl).ece < 0.01
 
 
-def test_it_agrees_with_the_metric_of_a_round() -> None:
-    torch = pytest.importorskip("torch")
-    from kneeal.training.metrics import evaluate
-
-    rng = np.random.default_rng(3)
-    probs, kl = rng.dirichlet(np.ones(5), 300), rng.integers(0, 5, 300)
-    metrics, _ = evaluate(torch.tensor(np.log(probs)), torch.tensor(kl))
-    assert calibration_curve(probs, kl).ece == pytest.approx(metrics["ece"], abs=1e-6)
-
-
 def test_no_knee_is_refused() -> None:
     with pytest.raises(ValueError, match="a grade for each"):
         calibration_curve(np.zeros((0, 5)), np.zeros(0, np.int64))

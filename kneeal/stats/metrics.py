@@ -1,0 +1,159 @@
+"""The metrics of graded knees. `METRICS` is the one place that knows them: adding a metric is adding an entry.
+
+Notation: N knees, C grades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.stats.calibration import calibration_curve
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GradedKnees:
+    """Predictions beside the true grades.
+
+    Attributes:
+        log_probs: [N, C] predictive log-probabilities in nats.
+        kl: [N] true grades.
+    """
+
+    log_probs: Floats
+    kl: Counts
+
+    @cached_property
+    def predicted(self) -> Counts:
+        """[N] most probable grade."""
+        return np.asarray(self.log_probs.argmax(axis=1), dtype=np.int64)
+
+    @cached_property
+    def confusion(self) -> Counts:
+        """[C, C] counts, row = true grade, column = predicted grade."""
+        n_grades = self.log_probs.shape[1]
+        flat = np.bincount(self.kl * n_grades + self.predicted, minlength=n_grades**2)
+        return np.asarray(flat, dtype=np.int64).reshape(n_grades, n_grades)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: how it is computed and how it is shown.
+
+    Attributes:
+        name: In files: `test_<name>` and `val_<name>`.
+        title: In words, without the unit.
+        compute: Its value; NaN where the knees do not define it.
+        unit: Of the value as it is shown; empty for a pure number.
+        short: Heading of a narrow table column.
+        percent: Whether a value in [0, 1] is shown in percent.
+        lower_is_better: Whether a smaller value is better.
+        chance: Value of guessing among C grades, as a function of C; None where it depends on the knees.
+    """
+
+    name: str
+    title: str
+    compute: Callable[[GradedKnees], float]
+    unit: str = ""
+    short: str = ""
+    percent: bool = False
+    lower_is_better: bool = False
+    chance: Callable[[int], float] | None = None
+
+    @property
+    def heading(self) -> str:
+        """Title with the unit, as at an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def factor(self) -> int:
+        """What a value is multiplied by to be shown."""
+        return 100 if self.percent else 1
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point of a shown value."""
+        return 2 if self.percent else 3
+
+
+def balanced_accuracy(confusion: Counts) -> float:
+    """Mean recall over the grades that are present.
+
+    A grade without a single knee has no recall and does not count. (torchmetrics' macro accuracy counts a grade that
+    is predicted but absent as a recall of 0.)
+
+    Args:
+        confusion: [C, C] counts, row = true grade, column = predicted grade.
+
+    Returns:
+        In [0, 1]; NaN without any knee.
+    """
+    support = confusion.sum(axis=1)
+    present = support > 0
+    return float((confusion.diagonal()[present] / support[present]).mean()) if present.any() else float("nan")
+
+
+def quadratic_kappa(confusion: Counts) -> float:
+    """Cohen's kappa with quadratic weights (Cohen, Psychological Bulletin 1968), at most 1.
+
+    Args:
+        confusion: [C, C] counts, row = true grade, column = predicted grade.
+
+    Returns:
+        NaN where every knee has, and is given, one and the same grade.
+    """
+    grade = np.arange(len(confusion))
+    weights = (grade[:, None] - grade) ** 2
+    expected = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / confusion.sum()
+    by_chance = float((weights * expected).sum())
+    return 1.0 - float((weights * confusion).sum()) / by_chance if by_chance else float("nan")
+
+
+def _recall(grade: int) -> Metric:
+    def compute(knees: GradedKnees) -> float:
+        row = knees.confusion[grade] if grade < len(knees.confusion) else np.zeros(1, np.int64)
+        return float(row[grade] / row.sum()) if row.sum() else float("nan")
+
+    return Metric(f"recall_{grade}", f"recall of grade {grade}", compute, "%", percent=True)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "balanced_accuracy", "balanced accuracy", lambda knees: balanced_accuracy(knees.confusion), "%", "BA %",
+            percent=True, chance=lambda n_grades: 1 / n_grades,
+        ),
+        Metric(
+            "quadratic_kappa", "quadratic weighted kappa", lambda knees: quadratic_kappa(knees.confusion),
+            short="kappa", chance=lambda n_grades: 0.0,
+        ),
+        Metric(
+            "mae", "mean absolute error", lambda knees: float(np.abs(knees.predicted - knees.kl).mean()), "grades",
+            "MAE", lower_is_better=True,
+        ),
+        Metric(
+            "ece", "expected calibration error",
+            lambda knees: calibration_curve(np.exp(knees.log_probs), knees.kl).ece, short="ECE", lower_is_better=True,
+        ),
+        Metric(
+            "nll", "negative log-likelihood",
+            lambda knees: -float(knees.log_probs[np.arange(len(knees.kl)), knees.kl].mean()), "nats", "NLL",
+            lower_is_better=True,
+        ),
+        *map(_recall, range(5)),
+    )
+}  # fmt: skip
+
+
+def describe(column: str) -> Metric:
+    """The metric of a column such as `test_mae` or `val/mae`; one that is not known here stands for itself."""
+    name = column.removeprefix("test").removeprefix("val").lstrip("_/")
+    return METRICS.get(name) or Metric(name, name, lambda knees: float("nan"))
