@@ -61,8 +61,8 @@ bench-annotate: $(DEVELOPED)  ## 20 readers, 20,000 answers through HTTP; writes
 bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
 
-bench-prepare: $(DEVELOPED)  ## films a second and memory of `kneeal prepare` on FILMS=400 films, into docs/prepare.md
-	$(BIN)/python benchmarks/prepare.py --films $(or $(FILMS),400)
+bench-prepare: $(DEVELOPED)  ## radiographs per second and memory of `kneeal prepare` on RADIOGRAPHS=400, into docs/prepare.md
+	$(BIN)/python benchmarks/prepare.py --radiographs $(or $(RADIOGRAPHS),400)
 
 bench-peers: $(DEVELOPED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py

@@ -1,11 +1,12 @@
 """How fast ``kneeal prepare dicom`` goes through an archive, and whether its memory grows with it.
 
-python benchmarks/prepare.py [--films 10000]
+python benchmarks/prepare.py [--radiographs 10000]
 
-A few dozen films of 2,400 x 2,000 px, 16 bit, are drawn and saved as DICOM files in a temporary folder, and linked
-under as many names as wanted, each another patient's by a table (not timed). The whole command then runs on them with
-all cores and is watched: what was finished, used and held when a tenth, half, and all of the films were done. Beside
-it, in the same run, one process that only reads the same files with pydicom and takes their percentiles.
+A few dozen radiographs of 2,400 x 2,000 px, 16 bit, are drawn and saved as DICOM files in a temporary folder, and
+linked under as many names as wanted, each another patient's by a table (not timed). The whole command then runs on
+them with all cores and is watched: what was finished, used and held when a tenth, half, and all of the radiographs
+were done. Beside it, in the same run, one process that only reads the same files with pydicom and takes their
+percentiles.
 
 What this leaves out: the few dozen files lie in memory after the first pass, so that an archive on a slow disk takes
 longer. Linux only: memory and processor time of the command's processes are read in /proc.
@@ -28,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent / "speed"))
 
 PAGE = Path(__file__).parents[1] / "docs" / "prepare.md"
 SIZE_MM, MM_PER_PX = (400.0, 1000 / 3), 1 / 6
-#: More growth of the parent's peak than this a film is a leak: a row of the manifest and its bookkeeping are small.
-MOST_KB_A_FILM = 30.0
+#: More growth of the parent's peak than this per radiograph is a leak: a row of the manifest and its bookkeeping are
+#: small.
+MAX_KB_PER_RADIOGRAPH = 30.0
 #: Seconds between two looks at the processes; counting what is finished takes a few ms of each.
 _LOOK_S = 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,9 +48,9 @@ print(time.perf_counter() - started, time.process_time() - used)
 
 @dataclass(frozen=True)
 class Mark:
-    """What was seen when so many films were finished: seconds since the start, memory in MB."""
+    """What was seen when so many radiographs were finished: seconds since the start, memory in MB."""
 
-    films: int
+    radiographs: int
     wall: float
     cpu: float
     parent_mb: float
@@ -68,37 +70,41 @@ class Watched:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=400)
-    parser.add_argument("--drawn", type=int, default=32, help="different films")
+    parser.add_argument("--radiographs", type=int, default=400)
+    parser.add_argument("--drawn", type=int, default=32, help="different radiographs")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=PAGE, help="page whose table is replaced; - prints it only")
-    parser.add_argument("--scratch", type=Path, help="folder for the films and the results, about 0.3 MB a film")
+    parser.add_argument(
+        "--scratch", type=Path, help="folder for the radiographs and the results, about 0.3 MB per radiograph"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kneeal-bench-", dir=options.scratch) as name:
         folder = Path(name)
-        drawn = write_films(folder / "films", folder / "grades.csv", options.films, options.drawn)
+        drawn = write_radiographs(folder / "radiographs", folder / "grades.csv", options.radiographs, options.drawn)
         plain = read_plainly(drawn)
-        seen = watch(folder, options.films, options.workers)
+        seen = watch(folder, options.radiographs, options.workers)
     text = report(plain, seen, options.workers, len(drawn))
     print(text)
     if str(options.out) != "-":
         from page import put
 
         put(options.out, "speed of prepare", text, by="benchmarks/prepare.py")
-    grown = 1000 * (seen.marks[-1].parent_mb - seen.marks[0].parent_mb) / max(seen.n - seen.marks[0].films, 1)
-    if grown > MOST_KB_A_FILM:
-        sys.exit(f"the parent's memory grows by {grown:.0f} kB a film: more than {MOST_KB_A_FILM:g}")
+    grown = 1000 * (seen.marks[-1].parent_mb - seen.marks[0].parent_mb) / max(seen.n - seen.marks[0].radiographs, 1)
+    if grown > MAX_KB_PER_RADIOGRAPH:
+        sys.exit(f"the parent's memory grows by {grown:.0f} kB per radiograph: more than {MAX_KB_PER_RADIOGRAPH:g}")
 
 
-def write_films(folder: Path, table: Path, n: int, drawn: int) -> list[Path]:
-    """Draw films, link them under `n` names, and write the table of their patients; the files that were drawn."""
-    from helpers.archive import write_film
+def write_radiographs(folder: Path, table: Path, n: int, drawn: int) -> list[Path]:
+    """Draw radiographs, link them under `n` names, and write the table of their patients; the files that were drawn."""
+    from helpers.archive import write_radiograph
 
-    from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
+    from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 
     files = [folder / f"drawn-{k:02d}.dcm" for k in range(min(drawn, n))]
     for k, path in enumerate(files):
-        write_film(path, draw_film(k, 5, FilmOptions(size_mm=SIZE_MM, mm_per_px=MM_PER_PX)), patient="0", number=k)
+        write_radiograph(
+            path, draw_radiograph(k, 5, RadiographOptions(size_mm=SIZE_MM, mm_per_px=MM_PER_PX)), patient="0", number=k
+        )
     rows = ["patient,side,grade,file"]
     for k in range(n):
         name = f"{k // 1000:03d}/{k:06d}.dcm"
@@ -110,7 +116,7 @@ def write_films(folder: Path, table: Path, n: int, drawn: int) -> list[Path]:
 
 
 def read_plainly(paths: list[Path]) -> tuple[float, float]:
-    """Seconds by the clock and of processor time a film, in one process that reads and takes percentiles."""
+    """Seconds by the clock and of processor time per radiograph, in one process that reads and takes percentiles."""
     done = subprocess.run([sys.executable, "-c", _PLAIN, *map(str, paths)], capture_output=True, text=True, check=True)
     wall, cpu = map(float, done.stdout.split())
     return wall / len(paths), cpu / len(paths)
@@ -121,9 +127,9 @@ def watch(folder: Path, n: int, workers: int) -> Watched:
     seen, peaks = Watched(n), dict[int, float]()
     wanted = sorted({max(1, n // 10), max(1, n // 2), n})
     work, log = folder / "work", folder / "log.txt"
-    # Films that are set aside wrongly are no matter of speed; without --markers a few in a hundred would be.
-    command = [sys.executable, "-m", "kneeal", "prepare", "dicom", folder / "films", "--table", folder / "grades.csv",
-               "--path-column", "file", "--out", folder / "knees", "--work", work, "--workers", workers,
+    # Radiographs that are rejected wrongly are no matter of speed; without --markers a few in a hundred would be.
+    command = [sys.executable, "-m", "kneeal", "prepare", "dicom", folder / "radiographs", "--table", folder /
+               "grades.csv", "--path-column", "file", "--out", folder / "knees", "--work", work, "--workers", workers,
                "--markers", "check"]  # fmt: skip
     before, started = _ended_s(), time.perf_counter()
 
@@ -190,24 +196,29 @@ def report(plain: tuple[float, float], seen: Watched, workers: int, drawn: int) 
     def row(name: str, values: list[str]) -> str:
         return f"| {name} | {' | '.join(values)} |"
 
-    later = [(b.films - a.films) / max(b.wall - a.wall, 1e-9) for a, b in steps]
-    costs = [(b.cpu - a.cpu) / (b.films - a.films) for a, b in steps]
+    later = [(b.radiographs - a.radiographs) / max(b.wall - a.wall, 1e-9) for a, b in steps]
+    costs = [(b.cpu - a.cpu) / (b.radiographs - a.radiographs) for a, b in steps]
     lines = [
-        row(f"`kneeal prepare dicom`, {workers} processes, after", [f"{mark.films:,} films" for mark in seen.marks]),
+        row(
+            f"`kneeal prepare dicom`, {workers} processes, after",
+            [f"{mark.radiographs:,} radiographs" for mark in seen.marks],
+        ),
         row("---", ["---"] * len(seen.marks)),
-        row("films a second since the start", [f"{mark.films / mark.wall:.1f}" for mark in seen.marks]),
-        row("films a second since the column before", [f"{rate:.1f}" for rate in later]),
-        row("processor seconds a film since the column before, all processes", [f"{cost:.3f}" for cost in costs]),
+        row("radiographs per second since the start", [f"{mark.radiographs / mark.wall:.1f}" for mark in seen.marks]),
+        row("radiographs per second since the column before", [f"{rate:.1f}" for rate in later]),
+        row(
+            "processor seconds per radiograph since the column before, all processes", [f"{cost:.3f}" for cost in costs]
+        ),
         row("peak memory of the command's own process so far, MB", [f"{mark.parent_mb:.0f}" for mark in seen.marks]),
         row("peak memory of a worker process so far, MB", [f"{mark.worker_mb:.0f}" for mark in seen.marks]),
         "",
-        f"The first film was finished after {seen.first:.1f} s, the whole command after {seen.wall:.0f} s, the data "
-        f"set and the sheet included; its own process held at most {seen.end_mb:.0f} MB. In the same "
-        f"run one process that only reads the films with pydicom and takes two percentiles with NumPy used "
-        f"{plain[1]:.3f} s of processor time a film and read {1 / plain[0]:.1f} a second. Machine: {os.cpu_count()} "
-        f"cores, load {os.getloadavg()[0]:.1f} at the end (one minute; the command itself makes {workers}). Films of "
-        f"2,400 x 2,000 px, 16 bit, uncompressed: {drawn} different ones, linked under {seen.n:,} names, so that all "
-        "but the first reading of each came from memory and not from a disk.",
+        f"The first radiograph was finished after {seen.first:.1f} s, the whole command after {seen.wall:.0f} s, "
+        f"the data set and the contact sheet included; its own process held at most {seen.end_mb:.0f} MB. In the same "
+        f"run one process that only reads the radiographs with pydicom and takes two percentiles with NumPy used "
+        f"{plain[1]:.3f} s of processor time per radiograph and read {1 / plain[0]:.1f} per second. Machine: "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end (one minute; the command itself "
+        f"makes {workers}). Radiographs of 2,400 x 2,000 px, 16 bit, uncompressed: {drawn} different ones, linked "
+        f"under {seen.n:,} names, so that all but the first reading of each came from memory and not from a disk.",
     ]
     return "\n".join(lines)
 

@@ -52,8 +52,8 @@ def make_films(folder: Path, patients: int) -> tuple[Path, Path]:
 
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
     for patient in write_test_archive(folder / "films", patients=patients, seed=5, mm_per_px=0.2):
-        for knee in patient.film.knees:
-            x, y = (mm / 0.2 for mm in KneePose(knee.side, knee.middle_mm, knee.angle_deg).region_middle_mm)
+        for knee in patient.radiograph.knees:
+            x, y = (mm / 0.2 for mm in KneePose(knee.side, knee.center_mm, knee.angle_deg).region_center_mm)
             lines.append(f"{patient.patient},{knee.side},{x - 9},{y - 9},{x + 9},{y + 9},{knee.angle_deg}")
     (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
     kneeal("prepare", "oai", folder / "films", "--out", folder / "knees", "--landmarks", folder / "landmarks.csv")

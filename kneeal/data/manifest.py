@@ -1,4 +1,4 @@
-"""manifest.csv: one row a knee, checked before anything is done with it."""
+"""manifest.csv: one row per knee, checked before anything is done with it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
             "add them (kl, site, path and split may be empty); cells are separated by commas",
         )
     if frame.empty:
-        raise UserError(f"{where} without a single knee", "one row a knee", "prepare the data set again")
+        raise UserError(f"{where} without a single knee", "one row per knee", "prepare the data set again")
     frame = frame.astype(object).where(frame.notna(), "").astype(str).reset_index(drop=True)
     # Line 1 is the header.
     places = [f"line {row + 2}" for row in range(len(frame))] if places is None else places

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-#: The centre of the knee region, 110 mm on a side, is resampled to 300 px.
+#: The center of the knee region, 110 mm on a side, is resampled to 300 px.
 FIELD_MM = 110.0
 FIELD_PX = 300
 MM_PER_PX = FIELD_MM / FIELD_PX

@@ -30,7 +30,7 @@ class PreparedDataset:
 
     Attributes:
         path: Its folder.
-        manifest: One row a knee.
+        manifest: One row per knee.
         patches: uint8 [N, 2, H, H], medial then lateral, memory-mapped, in the order of the manifest.
         info: dataset.json.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
-from kneeal.prepare.folder import read_grey
+from kneeal.prepare.folder import read_gray
 from kneeal.radiograph import ReadOptions, read_radiograph
 
 _GAP_PX = 8
@@ -101,8 +101,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     if path.suffix.lower() in (".dcm", ".dicom", ""):
         # Where the header has no pixel size none is needed: nothing is measured on this picture.
-        return read_radiograph(path, ReadOptions(mm_per_px=1.0)).grey
-    return _to_8_bit(read_grey(path))
+        return read_radiograph(path, ReadOptions(mm_per_px=1.0)).gray
+    return _to_8_bit(read_gray(path))
 
 
 def to_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -94,7 +94,7 @@ class Pictures:
         apply_voi = bool(self._options.get("apply_voi", True))
         options = ReadOptions(self._options.get("mm_per_px"), self._options.get("magnification"), apply_voi)
         film = read_radiograph(path, options)
-        region, mm_per_px = cut_region(film.grey, film.mm_per_px, pose)
+        region, mm_per_px = cut_region(film.gray, film.mm_per_px, pose)
         return KneePicture(region, *patch_boxes(region.shape, mm_per_px, pose.side), mm_per_px, full=True)
 
 

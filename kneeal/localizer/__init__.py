@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: File with the weights that ship with the package.
-WEIGHTS = "finder.npz"
+WEIGHTS = "localizer.npz"

@@ -1,4 +1,4 @@
-"""The automatic finder: coarse, then fine, then once more from where the first look pointed."""
+"""The automatic localizer: coarse, then fine, then once more from where the first look pointed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneeal.localizer.findings import Findings, FoundKnee, FoundMarker
+from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.networks import (
     COARSE_MM,
     COARSE_STRIDE,
@@ -27,7 +27,7 @@ from kneeal.localizer.networks import (
     map_points,
 )
 from kneeal.localizer.weights import load_networks
-from kneeal.localizer.windows import cut_window, shrink, stretch, to_film
+from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
 
 Points = NDArray[np.float64]
 
@@ -36,11 +36,11 @@ _KNEES_APART_MM, _MARKERS_APART_MM = 70.0, 25.0
 _MOST = 5
 #: Disagreement in mm of the looks at one knee at which the score has fallen to 0.6 of what it would be.
 _DISAGREEMENT_MM = 5.0
-#: Films larger than this (in mm) are no radiograph of two knees; their margins are not looked at.
+#: Radiographs larger than this (in mm) are no radiograph of two knees; their borders are not looked at.
 _LARGEST_MM = 700.0
 
 
-class Finder:
+class Localizer:
     """Finds knees and side markers.
 
     Args:
@@ -51,35 +51,35 @@ class Finder:
         self.coarse, self.fine, self.marker = load_networks(weights)
 
     @torch.inference_mode()
-    def find(self, film: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> Findings:
-        """Look at a film.
+    def find(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> Localization:
+        """Look at a radiograph.
 
         Args:
-            film: uint8 [H, W], bone bright, scaled between its percentiles.
+            radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
             mm_per_px: Height and width of its pixels.
         """
-        half, half_mm = shrink(film, mm_per_px, MARKER_MM)
+        half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
         small, small_mm = shrink(half, half_mm, COARSE_MM)
         most = round(_LARGEST_MM / COARSE_MM)
         small = small[:most, :most]
         if min(small.shape) < 16:
-            return Findings((), ())
+            return Localization((), ())
         canvas = _batch(small.astype(np.float32)[None, None] / np.float32(255))
         maps = self.coarse(canvas).sigmoid()[0].numpy()
         spots = [_peaks(maps[KNEE_MAP], small_mm, _KNEE_PEAK, _KNEES_APART_MM),
                  _peaks(maps[MARKER_MAP], small_mm, _MARKER_PEAK, _MARKERS_APART_MM)]  # fmt: skip
         knees = self._look_at_knees(half, half_mm, spots[0])
         markers = self._read_markers(half, half_mm, spots[1])
-        return Findings(tuple(sorted(knees, key=lambda k: k.middle_mm)), tuple(markers))
+        return Localization(tuple(sorted(knees, key=lambda k: k.center_mm)), tuple(markers))
 
     def _look_at_knees(
-        self, film: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
-    ) -> list[FoundKnee]:
+        self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
+    ) -> list[LocalizedKnee]:
         if not spots:
             return []
-        first = self._margins(film, mm_per_px, [(spot, 0.0) for spot in spots])[0][0]
-        frames = [(_middle(ends), _angle(ends)) for ends in first]
-        (second, mirrored), (kinds, kinds_mirrored) = self._margins(film, mm_per_px, frames, mirror=True)
+        first = self._plateau_edges(radiograph, mm_per_px, [(spot, 0.0) for spot in spots])[0][0]
+        frames = [(_center(ends), _angle(ends)) for ends in first]
+        (second, mirrored), (kinds, kinds_mirrored) = self._plateau_edges(radiograph, mm_per_px, frames, mirror=True)
         knees = []
         for k in range(len(spots)):
             ends = (second[k] + mirrored[k]) / 2
@@ -89,22 +89,22 @@ class Finder:
             # A plateau is 60 to 100 mm wide; what is far from it is something else.
             odd = max(0.0, 55 - width, width - 105)
             score = float(kind[NATURAL] * np.exp(-0.5 * ((apart + odd) / _DISAGREEMENT_MM) ** 2))
-            knees.append(FoundKnee(_middle(ends), _angle(ends), score, float(kind[REPLACED]), float(kind[NO_KNEE])))
+            knees.append(LocalizedKnee(_center(ends), _angle(ends), score, float(kind[REPLACED]), float(kind[NO_KNEE])))
         return knees
 
-    def _margins(
+    def _plateau_edges(
         self,
-        film: NDArray[np.uint8],
+        radiograph: NDArray[np.uint8],
         mm_per_px: tuple[float, float],
         frames: list[tuple[tuple[float, float], float]],
         *,
         mirror: bool = False,
     ) -> tuple[list[list[Points]], list[NDArray[np.float64]]]:
-        """The margins of the plateau on the film, seen in windows at these places and angles; and the classes.
+        """The plateau edges on the radiograph, seen in windows at these places and angles; and the classes.
 
         With `mirror`, both come twice: as the windows are, and as their mirror images show.
         """
-        windows = np.stack([cut_window(film, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
+        windows = np.stack([cut_window(radiograph, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
         seen = stretch(windows)
         if mirror:
             # In one batch with the others, which costs less than two.
@@ -115,25 +115,26 @@ class Finder:
         if mirror:
             looks.append((points[len(frames) :] * (-1.0, 1.0))[:, ::-1])
         ends = [
-            [to_film(pair, spot, angle) for pair, (spot, angle) in zip(look, frames, strict=True)] for look in looks
+            [to_radiograph(pair, spot, angle) for pair, (spot, angle) in zip(look, frames, strict=True)]
+            for look in looks
         ]
         shares = kinds.softmax(-1).numpy().astype(np.float64)
         return ends, list(shares.reshape(len(looks), len(frames), -1))
 
     def _read_markers(
-        self, film: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
-    ) -> list[FoundMarker]:
+        self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
+    ) -> list[LocalizedMarker]:
         if not spots:
             return []
-        windows = np.stack([cut_window(film, mm_per_px, spot, 0.0, MARKER_PX, MARKER_MM) for spot in spots])
+        windows = np.stack([cut_window(radiograph, mm_per_px, spot, 0.0, MARKER_PX, MARKER_MM) for spot in spots])
         kinds = self.marker(_batch(stretch(windows))).softmax(-1).numpy()
         best = kinds.argmax(1)
         found = [
-            FoundMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
+            LocalizedMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
             for spot, kind, p in zip(spots, best, kinds, strict=True)
             if MARKER_CLASSES[kind]
         ]
-        return sorted(found, key=lambda marker: marker.middle_mm)
+        return sorted(found, key=lambda marker: marker.center_mm)
 
 
 def _batch(pictures: NDArray[np.float32]) -> Tensor:
@@ -144,7 +145,7 @@ def _batch(pictures: NDArray[np.float32]) -> Tensor:
 def _peaks(
     probability: NDArray[np.float32], mm_per_px: tuple[float, float], least: float, apart_mm: float
 ) -> list[tuple[float, float]]:
-    """Places of the highest peaks, (x, y) in mm, each the centre of mass of its surroundings."""
+    """Places of the highest peaks, (x, y) in mm, each the center of mass of its surroundings."""
     step = (mm_per_px[0] * COARSE_STRIDE, mm_per_px[1] * COARSE_STRIDE)
     left = probability.copy()
     spots: list[tuple[float, float]] = []
@@ -164,7 +165,7 @@ def _peaks(
     return spots
 
 
-def _middle(ends: Points) -> tuple[float, float]:
+def _center(ends: Points) -> tuple[float, float]:
     x, y = ends.mean(axis=0)
     return float(x), float(y)
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from kneeal.errors import UserError
 from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
-from kneeal.localizer.windows import to_film
+from kneeal.localizer.windows import to_radiograph
 from kneeal.tables import read_table, some
 
-#: KNEEL's table: pixels of 0.3 mm, on a film padded by 100 of them on each side; nine tibial points from margin to
-#: margin, inside a box of 140 mm; in that box a left knee is mirrored.
+#: KNEEL's table: pixels of 0.3 mm, on a radiograph padded by 100 of them on each side; nine tibial points from edge
+#: to edge, inside a box of 140 mm; in that box a left knee is mirrored.
 KNEEL_MM, KNEEL_PAD_PX = 0.3, 100
-#: BoneFinder's points on the margins of the tibial plateau, counted from 0; they are in mm.
-BONEFINDER_MARGINS = (47, 63)
+#: BoneFinder's points on the edges of the tibial plateau, counted from 0; they are in mm.
+BONEFINDER_EDGES = (47, 63)
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class MarkedKnee:
 
     Attributes:
         side: "L" or "R".
-        points: (x, y) of both margins of the plateau, or of the region's middle alone; from the film's upper left.
+        points: (x, y) of both plateau edges, or of the region's center alone; from the radiograph's upper
+            left.
         unit: "mm" or "px".
-        angle_deg: Angle of the plateau, where only the region's middle is known.
-        mirrored: Whether x counts from the right edge of the film.
+        angle_deg: Angle of the plateau, where only the region's center is known.
+        mirrored: Whether x counts from the right edge of the radiograph.
     """
 
     side: str
@@ -42,27 +43,27 @@ class MarkedKnee:
     mirrored: bool = False
 
     def pose(self, shape: tuple[int, int], mm_per_px: tuple[float, float]) -> KneePose:
-        """The knee on a film of this shape (height, width in px) and pixel size (height, width in mm)."""
+        """The knee on a radiograph of this shape (height, width in px) and pixel size (height, width in mm)."""
         points = np.array(self.points, np.float64)
         if self.unit == "px":
             points = (points + 0.5) * np.array([mm_per_px[1], mm_per_px[0]])
         if self.mirrored:
             points[:, 0] = shape[1] * mm_per_px[1] - points[:, 0]
         if len(points) == 1:
-            x, y = to_film(np.array([0.0, SPINES_ABOVE_MM]), (points[0, 0], points[0, 1]), self.angle_deg)
+            x, y = to_radiograph(np.array([0.0, SPINES_ABOVE_MM]), (points[0, 0], points[0, 1]), self.angle_deg)
             return KneePose(self.side, (float(x), float(y)), self.angle_deg)
         left, right = points[np.argsort(points[:, 0])]
-        middle = (left + right) / 2
+        center = (left + right) / 2
         angle = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
-        return KneePose(self.side, (float(middle[0]), float(middle[1])), angle)
+        return KneePose(self.side, (float(center[0]), float(center[1])), angle)
 
 
 class LandmarkSource:
-    """Marked knees by film.
+    """Marked knees by radiograph.
 
     Args:
-        path: A CSV file, or a folder of `.pts` files that mirrors the archive: `<film>.pts` for the left knee and
-            `<film>_f.pts`, marked on the mirrored film, for the right.
+        path: A CSV file, or a folder of `.pts` files that mirrors the archive: `<radiograph>.pts` for the left knee and
+            `<radiograph>_f.pts`, marked on the mirrored radiograph, for the right.
 
     Raises:
         UserError: It is none of these, or malformed.
@@ -70,18 +71,18 @@ class LandmarkSource:
 
     def __init__(self, path: Path) -> None:
         self._folder = path if path.is_dir() else None
-        self._by_film: Mapping[str, list[MarkedKnee]] = {} if self._folder else read_landmark_table(path)
+        self._by_radiograph: Mapping[str, list[MarkedKnee]] = {} if self._folder else read_landmark_table(path)
 
     def find(self, name: str, patient: str) -> tuple[MarkedKnee, ...]:
-        """The knees of a film, by its path in the archive or its patient; empty where the file has none."""
+        """The knees of a radiograph, by its path in the archive or its patient; empty where the file has none."""
         if self._folder is None:
-            return tuple(self._by_film.get(name) or self._by_film.get(patient) or ())
+            return tuple(self._by_radiograph.get(name) or self._by_radiograph.get(patient) or ())
         stem = self._folder / name
         knees = []
         for side, path in (("R", stem.with_name(stem.name + "_f.pts")), ("L", stem.with_name(stem.name + ".pts"))):
             if path.is_file():
                 points = read_pts(path)
-                ends = tuple((float(x), float(y)) for x, y in points[list(BONEFINDER_MARGINS)])
+                ends = tuple((float(x), float(y)) for x, y in points[list(BONEFINDER_EDGES)])
                 knees.append(MarkedKnee(side, ends, mirrored=side == "R"))
         return tuple(knees)
 
@@ -101,20 +102,20 @@ def read_pts(path: Path) -> NDArray[np.float64]:
     if (
         points.ndim != 2
         or points.shape[1] != 2
-        or len(points) <= max(BONEFINDER_MARGINS)
+        or len(points) <= max(BONEFINDER_EDGES)
         or not np.isfinite(points).all()
     ):
         raise UserError(
-            f"{path} holds {len(points)} points", f"more than {max(BONEFINDER_MARGINS)} of x and y", "export it again"
+            f"{path} holds {len(points)} points", f"more than {max(BONEFINDER_EDGES)} of x and y", "export it again"
         )
     return points
 
 
 def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
-    """Marked knees by patient or film.
+    """Marked knees by patient or radiograph.
 
     Either KNEEL's columns subject_id, side, tibia, bbox; or patient_id or path, side, x1, y1, x2, y2 (a box around
-    the 140 mm region, px of the film) and perhaps angle_deg.
+    the 140 mm region, px of the radiograph) and perhaps angle_deg.
 
     Raises:
         UserError: The columns are others, or a row makes no sense.

@@ -1,4 +1,4 @@
-"""The three small networks of the finder. Torch only."""
+"""The three small networks of the localizer. Torch only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Pyramid(nn.Module):
 
 
 class CoarseNetwork(nn.Module):
-    """Where on the film a knee or a side marker is.
+    """Where on the radiograph a knee or a side marker is.
 
     Pictures [B, 1, H, W] at 2.67 mm a pixel, 0 to 1, give logits [B, 2, H/2, W/2]: knees, markers.
     """
@@ -75,10 +75,10 @@ class CoarseNetwork(nn.Module):
 
 
 class FineNetwork(nn.Module):
-    """The two margins of the tibial plateau in a window around a knee, and whether there is a knee at all.
+    """The two edges of the tibial plateau in a window around a knee, and whether there is a knee at all.
 
-    Pictures [B, 1, 96, 96] at 1.67 mm a pixel, 0 to 1. Gives the logits of two maps [B, 2, 48, 48] (margin on the
-    left, margin on the right of the picture) and of three classes [B, 3].
+    Pictures [B, 1, 96, 96] at 1.67 mm a pixel, 0 to 1. Gives the logits of two maps [B, 2, 48, 48] (edge on the
+    left, edge on the right of the picture) and of three classes [B, 3].
     """
 
     def __init__(self, widths: Sequence[int] = (12, 24, 40, 56, 64)) -> None:
@@ -120,7 +120,7 @@ def map_points(maps: Tensor) -> tuple[Tensor, Tensor]:
         maps: Logits [B, 2, 48, 48].
 
     Returns:
-        Points [B, 2, 2], (x, y) in mm from the middle of the window: the mean of the softmax around its peak;
+        Points [B, 2, 2], (x, y) in mm from the center of the window: the mean of the softmax around its peak;
         and spread [B, 2]: the standard deviation in mm of the whole softmax.
     """
     batch, n, height, width = maps.shape

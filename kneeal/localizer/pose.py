@@ -1,4 +1,4 @@
-"""Where a knee is on a film, and the patches that are cut there."""
+"""Where a knee is on a radiograph, and the patches that are cut there."""
 
 from __future__ import annotations
 
@@ -8,82 +8,85 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import FIELD_MM, FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair
-from kneeal.localizer.windows import cut_window, to_film
+from kneeal.localizer.windows import cut_window, to_radiograph
 
 #: The knee region is 140 mm on a side.
 REGION_MM = 140.0
-#: The middle of the region is between the tibial spines, this far above the line through the plateau's margins: the
-#: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centred there.
+#: The center of the region is between the tibial spines, this far above the line through the plateau edges: the
+#: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centerd there.
 SPINES_ABOVE_MM = 7.5
-#: Patches may reach this far beyond the film.
+#: Patches may reach this far beyond the radiograph.
 _BEYOND_MM = 3.0
 
 
 @dataclass(frozen=True)
 class KneePose:
-    """A knee on a film.
+    """A knee on a radiograph.
 
     Attributes:
         side: "L" or "R"; empty for a place that is shown only.
-        middle_mm: Middle of the tibial plateau, halfway between its margins: (x, y) mm from the film's upper left
+        center_mm: Center of the tibial plateau, halfway between its edges: (x, y) mm from the radiograph's upper left
             corner.
-        angle_deg: Angle of the line through the margins; positive where it descends to the right of the film.
-        score: How sure the finder is, 0 to 1; 1 where a person or a file says so.
+        angle_deg: Angle of the line through the edges; positive where it descends to the right of the radiograph.
+        score: How sure the localizer is, 0 to 1; 1 where a person or a file says so.
     """
 
     side: str
-    middle_mm: tuple[float, float]
+    center_mm: tuple[float, float]
     angle_deg: float
     score: float = 1.0
 
     @property
-    def region_middle_mm(self) -> tuple[float, float]:
-        """Middle of the 140 mm region on the film."""
-        x, y = to_film(np.array([0.0, -SPINES_ABOVE_MM]), self.middle_mm, self.angle_deg)
+    def region_center_mm(self) -> tuple[float, float]:
+        """Center of the 140 mm region on the radiograph."""
+        x, y = to_radiograph(np.array([0.0, -SPINES_ABOVE_MM]), self.center_mm, self.angle_deg)
         return float(x), float(y)
 
     def corners_mm(self, width: float, height: float, below: float = 0.0) -> NDArray[np.float64]:
-        """Corners of a level rectangle around the region's middle, on the film, [4, 2] clockwise."""
+        """Corners of a level rectangle around the region's center, on the radiograph, [4, 2] clockwise."""
         x, y = width / 2, height / 2
         corners = np.array([(-x, below - y), (x, below - y), (x, below + y), (-x, below + y)])
-        return to_film(corners, self.region_middle_mm, self.angle_deg)
+        return to_radiograph(corners, self.region_center_mm, self.angle_deg)
 
 
-def cut_patches(film: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose) -> NDArray[np.uint8]:
-    """Turn the knee level, cut its 140 mm region, and of its 110 mm centre the two patches.
+def cut_patches(radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose) -> NDArray[np.uint8]:
+    """Rotate the knee until it is level, cut its 140 mm region, and of its 110 mm center the two patches.
 
     Args:
-        film: uint8 [H, W], bone bright, already scaled between the percentiles of the whole film.
+        radiograph: uint8 [H, W], bone bright, already scaled between the percentiles of the whole radiograph.
         mm_per_px: Height and width of its pixels.
         pose: The knee.
 
     Returns:
         uint8 [2, 128, 128], medial then lateral; see ``kneeal.data.patches``.
     """
-    region, region_mm_per_px = cut_region(film, mm_per_px, pose)
+    region, region_mm_per_px = cut_region(radiograph, mm_per_px, pose)
     return cut_patch_pair(region, region_mm_per_px, pose.side)
 
 
 def cut_region(
-    film: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose
+    radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose
 ) -> tuple[NDArray[np.uint8], float]:
-    """Turn the knee level and cut its 140 mm region, from which the patches are cut.
+    """Rotate the knee until it is level and cut its 140 mm region, from which the patches are cut.
 
     Args:
-        film: uint8 [H, W].
+        radiograph: uint8 [H, W].
         mm_per_px: Height and width of its pixels.
         pose: The knee.
 
     Returns:
         uint8 [size, size] and the mm of its pixels.
     """
-    # The turned region has the film's own resolution: averaging comes after, when it is brought to 0.367 mm a pixel.
+    # The rotated region has the radiograph's own resolution: averaging comes after, when it is brought to 0.367 mm a
+    # pixel.
     size = round(REGION_MM / min(min(mm_per_px), MM_PER_PX))
-    return cut_window(film, mm_per_px, pose.region_middle_mm, pose.angle_deg, size, REGION_MM / size), REGION_MM / size
+    return cut_window(
+        radiograph, mm_per_px, pose.region_center_mm, pose.angle_deg, size, REGION_MM / size
+    ), REGION_MM / size
 
 
-def leaves_film(shape: tuple[int, int], mm_per_px: tuple[float, float], pose: KneePose) -> bool:
-    """Whether a patch reaches beyond a film of this shape (height, width in px)."""
+def leaves_radiograph(shape: tuple[int, int], mm_per_px: tuple[float, float], pose: KneePose) -> bool:
+    """Whether a patch reaches beyond a radiograph of this shape (height, width in px)."""
     # The patches are 128 px high, from a third of the field on.
     below = (FIELD_PX // 3 + PATCH_PX / 2 - FIELD_PX / 2) * MM_PER_PX
     corners = pose.corners_mm(FIELD_MM, PATCH_PX * MM_PER_PX, below)

@@ -1,4 +1,4 @@
-"""The finder's weights: arrays in a .npz beside this module, half precision, no pickle."""
+"""The localizer's weights: arrays in a .npz beside this module, half precision, no pickle."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _read(path: Path | None, networks: Mapping[str, nn.Module]) -> None:
             _fill(file, networks)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"the finder's weights {path or WEIGHTS} cannot be read ({error})",
+            f"the localizer's weights {path or WEIGHTS} cannot be read ({error})",
             "weights written by `python -m kneeal.localizer.training.train`",
             "give other weights, or install the package again",
         ) from error

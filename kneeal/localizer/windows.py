@@ -1,4 +1,4 @@
-"""Windows of a film: any centre, any angle, any pixel size; and how they are scaled for the networks."""
+"""Windows of a radiograph: any center, any angle, any pixel size; and how they are scaled for the networks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey8 = NDArray[np.uint8]
+Gray8 = NDArray[np.uint8]
 
 
 def cut_window(
-    film: Grey8,
+    radiograph: Gray8,
     mm_per_px: tuple[float, float],
-    middle_mm: tuple[float, float],
+    center_mm: tuple[float, float],
     angle_deg: float,
     size_px: int,
     window_mm_per_px: float,
-) -> Grey8:
-    """A square window of a film, turned so that a line at `angle_deg` on the film is level in it.
+) -> Gray8:
+    """A square window of a radiograph, turned so that a line at `angle_deg` on the radiograph is level in it.
 
-    Pixels beyond the film are black. The film should not be much finer than the window: nothing is averaged here.
+    Pixels beyond the radiograph are black. The radiograph should not be much finer than the window: nothing is
+    averaged here.
 
     Args:
-        film: uint8 [H, W].
+        radiograph: uint8 [H, W].
         mm_per_px: Height and width of its pixels in mm.
-        middle_mm: Middle of the window, (x, y) mm from the film's upper left corner.
+        center_mm: Center of the window, (x, y) mm from the radiograph's upper left corner.
         angle_deg: Clockwise.
         size_px: Side of the window.
         window_mm_per_px: Pixel size of the window.
@@ -34,46 +35,50 @@ def cut_window(
     """
     turn = np.deg2rad(angle_deg)
     cos, sin = np.cos(turn) * window_mm_per_px, np.sin(turn) * window_mm_per_px
-    # From a pixel of the window to mm on the film, then to a pixel of the film.
+    # From a pixel of the window to mm on the radiograph, then to a pixel of the radiograph.
     half = (size_px - 1) / 2
     to_mm = np.array([
-        [cos, -sin, middle_mm[0] - half * cos + half * sin],
-        [sin, cos, middle_mm[1] - half * sin - half * cos],
+        [cos, -sin, center_mm[0] - half * cos + half * sin],
+        [sin, cos, center_mm[1] - half * sin - half * cos],
     ])  # fmt: skip
     to_px = to_mm / np.array([[mm_per_px[1]], [mm_per_px[0]]])
     to_px[:, 2] -= 0.5
     window = cv2.warpAffine(
-        film, to_px, (size_px, size_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT
+        radiograph,
+        to_px,
+        (size_px, size_px),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
     )
     return np.asarray(window, np.uint8)
 
 
-def shrink(film: Grey8, mm_per_px: tuple[float, float], wanted: float) -> tuple[Grey8, tuple[float, float]]:
-    """The film at about `wanted` mm a pixel, each pixel the mean of what it covers; never enlarged.
+def shrink(radiograph: Gray8, mm_per_px: tuple[float, float], wanted: float) -> tuple[Gray8, tuple[float, float]]:
+    """The radiograph at about `wanted` mm a pixel, each pixel the mean of what it covers; never enlarged.
 
     Returns:
         uint8 [h, w] and the exact height and width of its pixels in mm.
     """
-    height, width = film.shape
+    height, width = radiograph.shape
     rows = min(height, max(1, round(height * mm_per_px[0] / wanted)))
     columns = min(width, max(1, round(width * mm_per_px[1] / wanted)))
     if (rows, columns) == (height, width):
-        return film, mm_per_px
+        return radiograph, mm_per_px
     # Whole factors are ten times as fast as others. What is left is a factor of 2 to 4, so that nothing blurs.
     factor = int(min(height / rows, width / columns) / 2)
-    film, (high, wide) = reduce_whole(film, factor), mm_per_px
+    radiograph, (high, wide) = reduce_whole(radiograph, factor), mm_per_px
     mm_per_px = (high * factor, wide * factor) if factor > 1 else mm_per_px
-    height, width = film.shape
-    small = cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA)
+    height, width = radiograph.shape
+    small = cv2.resize(radiograph, (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), (mm_per_px[0] * height / rows, mm_per_px[1] * width / columns)
 
 
-def reduce_whole(film: Grey8, factor: int) -> Grey8:
+def reduce_whole(radiograph: Gray8, factor: int) -> Gray8:
     """Each pixel the mean of `factor` x `factor`; what is left over at the right and lower edge is cut off."""
     if factor <= 1:
-        return film
-    rows, columns = film.shape[0] // factor, film.shape[1] // factor
-    whole = film[: rows * factor, : columns * factor]
+        return radiograph
+    rows, columns = radiograph.shape[0] // factor, radiograph.shape[1] // factor
+    whole = radiograph[: rows * factor, : columns * factor]
     return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -95,15 +100,15 @@ def stretch(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
     return out
 
 
-def to_film(points: NDArray[np.float64], middle_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
-    """Points in mm from the middle of a window, on the film; [..., 2]."""
+def to_radiograph(points: NDArray[np.float64], center_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
+    """Points in mm from the center of a window, on the radiograph; [..., 2]."""
     turn = np.deg2rad(angle_deg)
     matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    return np.asarray(points @ matrix + np.asarray(middle_mm), np.float64)
+    return np.asarray(points @ matrix + np.asarray(center_mm), np.float64)
 
 
-def to_window(points: NDArray[np.float64], middle_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
-    """The inverse of `to_film`."""
+def to_window(points: NDArray[np.float64], center_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
+    """The inverse of `to_radiograph`."""
     turn = np.deg2rad(angle_deg)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.asarray((points - np.asarray(middle_mm)) @ matrix, np.float64)
+    return np.asarray((points - np.asarray(center_mm)) @ matrix, np.float64)

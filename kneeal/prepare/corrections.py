@@ -1,4 +1,4 @@
-"""Corrections of what the finder saw, by a person."""
+"""Corrections of what the localizer saw, by a person."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Correction:
 
     Attributes:
         reject: Leave it out.
-        middle_mm: Middle of its plateau, mm from the film's upper left corner; None: where the finder saw it.
-        angle_deg: Angle of the plateau; None: as the finder saw it.
+        center_mm: Center of its plateau, mm from the radiograph's upper left corner; None: where the localizer saw it.
+        angle_deg: Angle of the plateau; None: as the localizer saw it.
     """
 
     reject: bool
-    middle_mm: tuple[float, float] | None = None
+    center_mm: tuple[float, float] | None = None
     angle_deg: float | None = None
 
 
@@ -32,7 +32,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """Corrections by knee id.
 
     The table has the columns knee_id, x_mm, y_mm, angle_deg and reject. A row with nothing but a knee id accepts the
-    knee as it was found, whatever the finder's doubts.
+    knee as it was found, whatever the localizer's doubts.
 
     Raises:
         UserError: A column is missing, or a row makes no sense.
@@ -49,8 +49,8 @@ def read_corrections(path: Path) -> dict[str, Correction]:
         if not knee or knee in corrections or wrong or place[0] != place[1] or reject.lower() not in (*_YES, *_NO):
             odd.append(f"row {row + 2}")
             continue
-        middle = None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
-        corrections[knee] = Correction(reject.lower() in _YES, middle, numbers[2])
+        center = None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
+        corrections[knee] = Correction(reject.lower() in _YES, center, numbers[2])
     if odd:
         raise UserError(
             f"{path}: {some(odd)} cannot be understood",

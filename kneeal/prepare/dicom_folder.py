@@ -10,10 +10,10 @@ import pydicom
 
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import film_tasks, find_films
-from kneeal.prepare.places import inside, there, walk_files
+from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
+from kneeal.prepare.paths import is_file, path_inside, walk_files
 from kneeal.prepare.tables import grade, identifier, read_table
-from kneeal.prepare.tasks import Plan, Refusal
+from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.radiograph.dicom import quiet_pydicom
 
 _SIDES = {"l": "L", "left": "L", "2": "L", "r": "R", "right": "R", "1": "R"}
@@ -24,11 +24,12 @@ class Columns:
     """Names of the columns of the table of grades.
 
     Attributes:
-        patient: Patient id, as in the films' headers.
+        patient: Patient id, as in the radiographs' headers.
         side: L or R, left or right, or 1 (right) and 2 (left).
         grade: KL grade, 0 to 4; may be missing.
         site: Acquisition site; may be missing.
-        path: The film's path below the folder; without it, films are found by the patient id of their headers.
+        path: The radiograph's path below the folder; without it, radiographs are found by the patient id of their
+            headers.
     """
 
     patient: str = "patient"
@@ -41,38 +42,38 @@ class Columns:
 def plan_dicom(
     source: Path, *, table: Path | None = None, columns: Columns | None = None, ungraded: bool = False
 ) -> Plan:
-    """Find films in a folder, or in a text file that lists them, and their grades in a table.
+    """Find radiographs in a folder, or in a text file that lists them, and their grades in a table.
 
     Args:
         source: A folder, or a text file with one path a line, relative to that file.
-        table: One row a knee; without it, all knees of all films are kept without a grade.
+        table: One row per knee; without it, all knees of all radiographs are kept without a grade.
         columns: Its columns.
         ungraded: Whether knees that the table does not grade are kept.
 
     Raises:
-        UserError: There is no film, the table lacks a column, or the ids have nothing in common.
+        UserError: There is no radiograph, the table lacks a column, or the ids have nothing in common.
     """
     columns = columns or Columns()
-    root, paths, refused = _paths(source)
+    root, paths, rejected = _paths(source)
     wanted, sites, named = ({}, {}, {}) if table is None else _read(table, columns)
     if not named:
         named, more = _by_header(root, paths)
-        refused += more
+        rejected += more
         if table is not None and not set(named) & set(wanted):
             raise UserError(
-                f"no patient id of the films ({some(sorted(named), 3)}) is in {table.name} ({some(sorted(wanted), 3)})",
+                f"none of the patient ids {some(sorted(named), 3)} is in {table.name} ({some(sorted(wanted), 3)})",
                 "the same ids in the headers and the table",
-                "name the films in the table and give --path-column",
+                "name the radiographs in the table and give --path-column",
             )
-    films, more = find_films(root, named)
-    tasks, ungraded_knees = film_tasks(root, films, wanted, sites, ungraded=ungraded or table is None)
-    refused += [*more, *ungraded_knees]
-    lonely = len(set(wanted) - set(films))
-    return Plan("dicom", tasks, refused, [f"{lonely} patients of the table have no film"] if lonely else [])
+    radiographs, more = find_radiographs(root, named)
+    tasks, ungraded_knees = radiograph_tasks(root, radiographs, wanted, sites, ungraded=ungraded or table is None)
+    rejected += [*more, *ungraded_knees]
+    lonely = len(set(wanted) - set(radiographs))
+    return Plan("dicom", tasks, rejected, [f"{lonely} patients of the table have no radiograph"] if lonely else [])
 
 
-def _paths(source: Path) -> tuple[Path, list[str], list[Refusal]]:
-    refused: list[Refusal] = []
+def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
+    rejected: list[Rejection] = []
     if source.is_dir():
         names = [path.relative_to(source).as_posix() for path in walk_files(source)]
         root = source
@@ -82,17 +83,17 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Refusal]]:
             name = line.strip()
             if not name:
                 continue
-            path = inside(root, name)
-            if path is None or not there(path):
+            path = path_inside(root, name)
+            if path is None or not is_file(path):
                 reason = "outside" if path is None else "missing"
-                refused.append(Refusal(name, "", "", reason, "the list names a file that is not below its folder"))
+                rejected.append(Rejection(name, "", "", reason, "the list names a file that is not below its folder"))
             else:
                 names.append(name)
     else:
         raise UserError(f"no {source}", "a folder of radiographs, or a list of them", "check the path")
-    if not names and not refused:
+    if not names and not rejected:
         raise UserError(f"no file in {source}", "radiographs", "check the path")
-    return root, names, refused
+    return root, names, rejected
 
 
 def _read(
@@ -120,22 +121,22 @@ def _read(
     if odd:
         raise UserError(
             f"{table}: {some(odd)} without a patient or a side, or with a second grade of the same knee",
-            "one row a knee, sides L and R",
+            "one row per knee, sides L and R",
             "correct these rows",
         )
     return dict(wanted), sites, dict(named)
 
 
-def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Refusal]]:
-    films: dict[str, list[str]] = {}
-    refused = []
+def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Rejection]]:
+    radiographs: dict[str, list[str]] = {}
+    rejected = []
     for name in names:
         patient = _patient(root / name)
         if patient:
-            films.setdefault(patient, []).append(name)
+            radiographs.setdefault(patient, []).append(name)
         else:
-            refused.append(Refusal(name, "", "", "no_patient", "no patient id in a DICOM header"))
-    return films, refused
+            rejected.append(Rejection(name, "", "", "no_patient", "no patient id in a DICOM header"))
+    return radiographs, rejected
 
 
 def _patient(path: Path) -> str:

@@ -23,7 +23,7 @@ from kneeal.radiograph.picture import read_codes
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
 ROI_MM = 101.0
-#: In the mean picture of 500 knees of the public set the joint line is 8 mm below the centre, 3 mm lower than in the
+#: In the mean picture of 500 knees of the public set the joint line is 8 mm below the center, 3 mm lower than in the
 #: published pipeline.
 JOINT_OFFSET_MM = 3.0
 _SPLITS = ("train", "val", "test")
@@ -134,18 +134,18 @@ def prepare_folder(
     return FolderSummary({(str(split), int(grade)): n for (split, grade), n in counts.items()}, tuple(notes))
 
 
-def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read a grey picture of 8 or 16 bit as it was saved; three equal channels are grey, and opacity is ignored.
+def read_gray(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read a gray picture of 8 or 16 bit as it was saved; three equal channels are gray, and opacity is ignored.
 
     Raises:
-        UserError: It cannot be read, is in colour, or has one grey level only.
+        UserError: It cannot be read, is in color, or has one gray level only.
     """
     try:
         image = read_codes(path)
     except RadiographError as error:
         raise UserError(f"{path}: {error.found}", error.expected, error.cure) from None
     if image.min() == image.max():
-        raise UserError(f"{path} is all of one grey", "a radiograph", "replace or remove it")
+        raise UserError(f"{path} is all of one gray", "a radiograph", "replace or remove it")
     return image
 
 
@@ -161,13 +161,13 @@ def _patch_pairs(pictures: Sequence[_Picture], roi_mm: float, joint_offset_mm: f
     if bad:
         raise UserError(
             f"{len(bad)} of {len(pictures)} pictures cannot be used: {some(bad)}",
-            "square grey pictures of one knee, about 101 mm wide in the public set",
+            "square gray pictures of one knee, about 101 mm wide in the public set",
             "replace or remove them; where the size is at fault, check --roi-mm",
         )
 
 
 def _patch_pair(picture: _Picture, roi_mm: float, joint_offset_mm: float) -> NDArray[np.uint8]:
-    image = read_grey(picture.path)
+    image = read_gray(picture.path)
     height, width = image.shape
     if height != width:
         raise UserError(f"{picture.path} is not square ({width} x {height} px)", "a square picture", "crop it")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import film_tasks, find_films
-from kneeal.prepare.places import walk_files
+from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
+from kneeal.prepare.paths import walk_files
 from kneeal.prepare.tables import find_table, grade, identifier, read_table
 from kneeal.prepare.tasks import Plan
 
@@ -20,11 +20,11 @@ def plan_most(
 ) -> Plan:
     """Find the PA radiographs of a visit and their grades.
 
-    The films lie in `<MOSTID...>/.../V<visit>.../.../<view>/<file>`: the first folder begins with the patient's
-    MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the film's own folder the view.
+    The radiographs lie in `<MOSTID...>/.../V<visit>.../.../<view>/<file>`: the first folder begins with the patient's
+    MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the radiograph's own folder the view.
 
     Args:
-        source: Folder of the films.
+        source: Folder of the radiographs.
         tables: Folder with `mostv01235xray` and `mostv<visit>enroll`; `source` by default.
         visit: Number of the visit.
         view: Beginning of the folder name of the views wanted: PA10, PA05 or PA15 by the angle of the beam.
@@ -47,26 +47,30 @@ def plan_most(
         identifier(patient): {"R": grade(right), "L": grade(left)}
         for patient, right, left in zip(readings["MOSTID"], readings[columns["R"]], readings[columns["L"]], strict=True)
     }
-    films = _films(source, sorted(enrolled & set(grades), key=len, reverse=True), visit, view)
-    if not films:
+    radiographs = _radiographs(source, sorted(enrolled & set(grades), key=len, reverse=True), visit, view)
+    if not radiographs:
         raise UserError(
-            f"no film of visit {visit}, view {view}, of an enrolled and graded patient in {source}",
+            f"no radiograph of visit {visit}, view {view}, of an enrolled and graded patient in {source}",
             "<MOSTID...>/V<visit>.../.../<view>/<file>",
             "check the folder, --visit and --view",
         )
-    names = {patient: [path.relative_to(source).as_posix() for path in paths] for patient, paths in films.items()}
-    places = {patient: sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "") for patient in films}
-    present, refused = find_films(source, names)
-    tasks, more = film_tasks(source, present, grades, places, ungraded=ungraded)
-    lonely = len(enrolled & set(grades)) - len(films)
-    return Plan("most", tasks, [*refused, *more], [f"{lonely} enrolled patients have no such film"] if lonely else [])
+    names = {patient: [path.relative_to(source).as_posix() for path in paths] for patient, paths in radiographs.items()}
+    places = {
+        patient: sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "") for patient in radiographs
+    }
+    present, rejected = find_radiographs(source, names)
+    tasks, more = radiograph_tasks(source, present, grades, places, ungraded=ungraded)
+    lonely = len(enrolled & set(grades)) - len(radiographs)
+    return Plan(
+        "most", tasks, [*rejected, *more], [f"{lonely} enrolled patients have no such radiograph"] if lonely else []
+    )
 
 
-def _films(source: Path, patients: list[str], visit: str, view: str) -> dict[str, list[Path]]:
+def _radiographs(source: Path, patients: list[str], visit: str, view: str) -> dict[str, list[Path]]:
     by_prefix: dict[int, set[str]] = {}
     for patient in patients:
         by_prefix.setdefault(len(patient), set()).add(patient)
-    films: dict[str, list[Path]] = {}
+    radiographs: dict[str, list[Path]] = {}
     for path in walk_files(source):
         parts = path.relative_to(source).parts
         if len(parts) < 3 or not parts[-2].upper().startswith(view.upper()):
@@ -75,5 +79,5 @@ def _films(source: Path, patients: list[str], visit: str, view: str) -> dict[str
             continue
         owner = next((parts[0][:n] for n in sorted(by_prefix, reverse=True) if parts[0][:n] in by_prefix[n]), None)
         if owner is not None:
-            films.setdefault(owner, []).append(path)
-    return films
+            radiographs.setdefault(owner, []).append(path)
+    return radiographs

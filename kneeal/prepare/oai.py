@@ -9,7 +9,7 @@ import pandas as pd
 
 from kneeal.data.manifest import some
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import film_tasks, find_films
+from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
 from kneeal.prepare.tasks import Plan
 
@@ -33,7 +33,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
 
     Returns:
         Tasks sorted by patient. Where several reading projects graded a knee, project 15 counts, else 37, else 42,
-        else the lowest number, each if it gave a grade. Where a patient has several films, the one whose barcode
+        else the lowest number, each if it gave a grade. Where a patient has several radiographs, the one whose barcode
         the readings name comes first, then the others by date.
 
     Raises:
@@ -51,31 +51,31 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     enrollees = read_table(find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE"))
     sites = {identifier(i): _site(site) for i, site in zip(enrollees["ID"], enrollees["V00SITE"], strict=True)}
     grades, barcodes, notes = _read_grades(readings, visit)
-    films = _films(contents, visit)
-    common = set(films) & set(grades)
+    radiographs = _radiographs(contents, visit)
+    common = set(radiographs) & set(grades)
     if not common:
         raise UserError(
-            f"no patient of {contents_path.name} ({some(sorted(films), 3)}) is in {readings_path.name} "
+            f"no patient of {contents_path.name} ({some(sorted(radiographs), 3)}) is in {readings_path.name} "
             f"({some(sorted(grades), 3)})",
             "the same patient ids in both",
             "check that both tables are of the same release",
         )
-    ranked = {patient: _rank(films[patient], barcodes.get(patient, set())) for patient in sorted(films)}
-    present, refused = find_films(contents_path.parent, ranked)
-    tasks, more = film_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
-    lonely = sorted(set(grades) - set(films))
+    ranked = {patient: _rank(radiographs[patient], barcodes.get(patient, set())) for patient in sorted(radiographs)}
+    present, rejected = find_radiographs(contents_path.parent, ranked)
+    tasks, more = radiograph_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
+    lonely = sorted(set(grades) - set(radiographs))
     if lonely:
-        notes.append(f"{len(lonely)} graded patients have no film in the contents table")
+        notes.append(f"{len(lonely)} graded patients have no radiograph in the contents table")
     without = sorted(task.patient for task in tasks if not task.site)
     if without:
-        notes.append(f"{len(without)} patients with a film are not in the enrollees table: their site is empty")
-    return Plan("oai", tasks, [*refused, *more], notes)
+        notes.append(f"{len(without)} patients with a radiograph are not in the enrollees table: their site is empty")
+    return Plan("oai", tasks, [*rejected, *more], notes)
 
 
 def _read_grades(
     readings: pd.DataFrame, visit: str
 ) -> tuple[dict[str, dict[str, int | None]], dict[str, set[int]], list[str]]:
-    """Grades by patient and side, barcodes of the films read by patient, and what to tell about it."""
+    """Grades by patient and side, barcodes of the radiographs read by patient, and what to tell about it."""
     rows: dict[tuple[str, str], list[tuple[tuple[int, float], int | None]]] = defaultdict(list)
     barcodes: dict[str, set[int]] = defaultdict(set)
     odd = 0
@@ -114,9 +114,9 @@ def _read_grades(
     return dict(grades), dict(barcodes), notes
 
 
-def _films(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str, int | None]]]:
-    """(date, name, barcode) of the films of a visit, by patient."""
-    films: dict[str, list[tuple[str, str, int | None]]] = defaultdict(list)
+def _radiographs(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str, int | None]]]:
+    """(date, name, barcode) of the radiographs of a visit, by patient."""
+    radiographs: dict[str, list[tuple[str, str, int | None]]] = defaultdict(list)
     empty = [""] * len(contents)
     dates = contents["STUDYDATE"] if "STUDYDATE" in contents.columns else empty
     codes = contents["BARCODE"] if "BARCODE" in contents.columns else empty
@@ -127,19 +127,21 @@ def _films(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str,
         if series.strip().lower() == SERIES and release.isdigit() and int(release) == int(visit):
             barcode = number(code)
             name = f"{folder.strip().strip('/')}/{_FILE}"
-            films[identifier(patient)].append((date, name, int(barcode) if barcode is not None else None))
-    if not films:
+            radiographs[identifier(patient)].append((date, name, int(barcode) if barcode is not None else None))
+    if not radiographs:
         raise UserError(
             f"no series 'Bilateral PA Fixed Flexion Knee' of visit {visit} in the contents table",
             f"folders whose release begins with {int(visit)}",
             "check the contents table, or give another --visit",
         )
-    return films
+    return radiographs
 
 
-def _rank(films: list[tuple[str, str, int | None]], read: set[int]) -> list[str]:
-    """Names, the film that the readings name first, then by date."""
-    ranked = sorted(films, key=lambda film: (film[2] not in read if read else False, film[0], film[1]))
+def _rank(radiographs: list[tuple[str, str, int | None]], read: set[int]) -> list[str]:
+    """Names, the radiograph that the readings name first, then by date."""
+    ranked = sorted(
+        radiographs, key=lambda radiograph: (radiograph[2] not in read if read else False, radiograph[0], radiograph[1])
+    )
     return [name for _, name, _ in ranked]
 
 

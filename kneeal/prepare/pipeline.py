@@ -23,21 +23,21 @@ from kneeal.errors import UserError
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare.attempts import Attempt, Tried, try_films
+from kneeal.prepare.attempts import Attempt, PatientAttempts, try_radiographs
+from kneeal.prepare.contact_sheet import ContactSheetEntry, write_contact_sheet
 from kneeal.prepare.corrections import Correction
-from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work, make_worker, nothing
 from kneeal.prepare.pool import Lost, run_tasks
 from kneeal.prepare.pseudonyms import Pseudonyms
-from kneeal.prepare.sheet import SheetFilm, write_sheet
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.summary import ArchiveSummary
-from kneeal.prepare.tasks import FilmTask, Plan, Refusal
+from kneeal.prepare.tasks import Plan, RadiographTask, Rejection
+from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker, nothing
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
-#: A film takes well under a second; a process that needs this long for one hangs.
-LIMIT_S = 60.0
-_REPLACED = "; another film of the patient is used"
-_UNUSED = {"R": "the right knee of this film", "L": "the left knee of this film"}
+#: A radiograph takes well under a second; a process that needs this long for one hangs.
+TIMEOUT_S = 60.0
+_REPLACED = "; another radiograph of the patient is used"
+_UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this radiograph"}
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ class ArchiveOptions:
     """How an archive is prepared.
 
     Attributes:
-        film: How each film is.
+        radiograph: How each radiograph is.
         workers: Processes; 0: in this one.
-        work: Where finished films are kept; by default beside the data set, and removed at the end.
-        sheet_films: Most films on the contact sheet.
-        limit_s: Longest time for one film.
+        work: Where finished radiographs are kept; by default beside the data set, and removed at the end.
+        max_sheet_entries: Most radiographs on the contact sheet.
+        timeout_s: Longest time for one radiograph.
     """
 
-    film: PrepareOptions
+    radiograph: PrepareOptions
     workers: int = 1
     work: Path | None = None
-    sheet_films: int = 2000
-    limit_s: float = LIMIT_S
+    max_sheet_entries: int = 2000
+    timeout_s: float = TIMEOUT_S
 
 
 def prepare_archive(
@@ -75,10 +75,10 @@ def prepare_archive(
         plan: What a source found.
         out: Folder to make.
         options: How.
-        landmarks: Where the knees are; otherwise the finder looks.
+        landmarks: Where the knees are; otherwise the localizer looks.
         corrections: What a person says, by knee id as it is in the data set.
         pseudonyms: What patients are called; by default as in the tables.
-        progress: Called with 1 after each film.
+        progress: Called with 1 after each radiograph.
 
     Returns:
         Counts and decisions.
@@ -92,35 +92,37 @@ def prepare_archive(
     said = [_own(corrections or {}, public[task.patient]) for task in plan.tasks]
     _refuse_unknown(corrections or {}, public.values())
     folder = options.work or out.parent / f".{out.name}.work"
-    store = ResultStore(folder, options.film, _weights_checksum(options.film.weights))
-    attempt = partial(_process, store=store, options=options, needs_finder=landmarks is None, progress=progress)
-    films = try_films(plan.tasks, said, attempt)
-    rows, refusals, sheet = _collect(films, store, public, hide=pseudonyms is not None)
-    refusals = [*_public(plan.refused, pseudonyms), *refusals]
+    store = ResultStore(folder, options.radiograph, _weights_checksum(options.radiograph.weights))
+    attempt = partial(_process, store=store, options=options, needs_localizer=landmarks is None, progress=progress)
+    radiographs = try_radiographs(plan.tasks, said, attempt)
+    rows, rejections, sheet = _collect(radiographs, store, public, hide=pseudonyms is not None)
+    rejections = [*_public(plan.rejected, pseudonyms), *rejections]
     summary = ArchiveSummary(
         plan.source,
         Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
-        Counter(refusal.reason for refusal in refusals),
-        sum(len(film.attempts) for film in films),
+        Counter(rejection.reason for rejection in rejections),
+        sum(len(radiograph.attempts) for radiograph in radiographs),
         tuple(plan.notes),
     )
     if not rows:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(summary.refused).most_common()) or "no film"
-        details = [f"{r.name or r.patient}: {r.detail}" for r in refusals]
+        reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(summary.rejected).most_common()) or "no radiograph"
+        details = [f"{r.name or r.patient}: {r.detail}" for r in rejections]
         raise UserError(
-            f"no knee could be used of {summary.n_films} films ({reasons}); {some(details, 3)}",
+            f"no knee could be used of {summary.n_radiographs} radiographs ({reasons}); {some(details, 3)}",
             "at least one knee",
-            "see the reasons; --markers check accepts films without side markers, --mm-per-px pictures without a scale",
+            "see the reasons; --markers check accepts radiographs without markers, --mm-per-px files without a scale",
         )
 
     def more(work: Path) -> None:
-        (work / REJECTED).write_text(_rejected(refusals), encoding="utf-8", newline="")
-        write_sheet(work / SHEET, sheet, most=options.sheet_films, heading=f"{out.name}: knees found ({plan.source})")
+        (work / REJECTED).write_text(_rejected(rejections), encoding="utf-8", newline="")
+        write_contact_sheet(
+            work / SHEET, sheet, most=options.max_sheet_entries, heading=f"{out.name}: knees found ({plan.source})"
+        )
 
     write_prepared(
         out,
         pd.DataFrame(rows),
-        _patches(films, store),
+        _patches(radiographs, store),
         source=plan.source,
         options=_recorded(options, landmarks, corrections, pseudonyms),
         more=more,
@@ -131,28 +133,28 @@ def prepare_archive(
 
 
 def _process(
-    films: Sequence[Work],
+    radiographs: Sequence[Work],
     *,
     store: ResultStore,
     options: ArchiveOptions,
-    needs_finder: bool,
+    needs_localizer: bool,
     progress: Callable[[int], None] | None,
 ) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
-    attempts: list[Attempt | None] = [None] * len(films)
+    attempts: list[Attempt | None] = [None] * len(radiographs)
     todo: list[int] = []
 
-    def finish(k: int, key: str, result: FilmResult | Lost) -> None:
+    def finish(k: int, key: str, result: RadiographResult | Lost) -> None:
         if isinstance(result, Lost):
-            done = Attempt(films[k], key, lost=result)
+            done = Attempt(radiographs[k], key, lost=result)
         else:
-            done = Attempt(films[k], key, n_knees=len(result.poses), readable=result.readable)
+            done = Attempt(radiographs[k], key, n_knees=len(result.poses), readable=result.readable)
         attempts[k] = done
-        # A patient counts once, however many films it takes, and not again for what a person says of its knees.
-        if progress is not None and done.settled and not (done.work.corrections and done.work.task.spares):
+        # A patient counts once, however many radiographs it takes, and not again for what a person says of its knees.
+        if progress is not None and done.settled and not (done.work.corrections and done.work.task.alternatives):
             progress(1)
 
-    keys = [store.key(film) for film in films]
+    keys = [store.key(radiograph) for radiograph in radiographs]
     for k, key in enumerate(keys):
         kept = store.get(key)
         if kept is None:
@@ -160,9 +162,9 @@ def _process(
         else:
             finish(k, key, kept)
     results = run_tasks(
-        make_worker, (options.film, needs_finder), [replace(films[k], task=replace(films[k].task, spares=()))
-                                                   for k in todo],
-        workers=options.workers, limit_s=options.limit_s,
+        make_worker, (options.radiograph, needs_localizer), [replace(radiographs[k], task=replace(radiographs[k].task,
+                                                   alternatives=())) for k in todo],
+        workers=options.workers, timeout_s=options.timeout_s,
     )  # fmt: skip
     for position, result in results:
         k = todo[position]
@@ -173,59 +175,61 @@ def _process(
 
 
 def _collect(
-    films: Sequence[Tried], store: ResultStore, public: Mapping[str, str], *, hide: bool
-) -> tuple[list[dict[str, Any]], list[Refusal], list[SheetFilm]]:
-    """Rows of the manifest, what was set aside, and the films of the sheet, in the order of the plan."""
+    radiographs: Sequence[PatientAttempts], store: ResultStore, public: Mapping[str, str], *, hide: bool
+) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry]]:
+    """Rows of the manifest, what was rejected, and the radiographs of the sheet, in the order of the plan."""
     rows: list[dict[str, Any]] = []
-    refusals: list[Refusal] = []
-    sheet: list[SheetFilm] = []
-    for tried in films:
+    rejections: list[Rejection] = []
+    sheet: list[ContactSheetEntry] = []
+    for tried in radiographs:
         patient = public[tried.chosen.work.task.patient]
         for done in tried.attempts:
             task, used = done.work.task, done is tried.chosen
             name = "" if hide else task.name
             load = partial(_loaded, store, done, "" if used or not tried.chosen.n_knees else _REPLACED)
             result = load()
-            refusals += [Refusal(name, patient, side, reason, text) for side, reason, text in result.refused]
+            rejections += [Rejection(name, patient, side, reason, text) for side, reason, text in result.rejected]
             rows += [_row(patient, task, name, pose) for pose in result.poses]
-            score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.refused else 0.0)
+            score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
             sheet.append(
-                SheetFilm(
+                ContactSheetEntry(
                     title=patient if hide else f"{patient} ({task.name})",
-                    # Corrections go to the film that is used, so that no other carries its knees' ids.
+                    # Corrections go to the radiograph that is used, so that no other carries its knees' ids.
                     knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
                     grades=dict(task.grades),
                     score=score,
                     load=load,
                 )
             )
-        refusals += [
-            Refusal("" if hide else task.name, patient, "", "duplicate", "another film of the same patient is used")
+        rejections += [
+            Rejection(
+                "" if hide else task.name, patient, "", "duplicate", "another radiograph of the same patient is used"
+            )
             for task in tried.untried
         ]
-    return rows, refusals, sheet
+    return rows, rejections, sheet
 
 
-def _row(patient: str, task: FilmTask, name: str, pose: KneePose) -> dict[str, Any]:
+def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[str, Any]:
     kl = task.grades[pose.side]
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.middle_mm[0]:.2f}",
-        "y_mm": f"{pose.middle_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
+        "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.center_mm[0]:.2f}",
+        "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
     }  # fmt: skip
 
 
-def _loaded(store: ResultStore, done: Attempt, remark: str) -> FilmResult:
+def _loaded(store: ResultStore, done: Attempt, remark: str) -> RadiographResult:
     lost = done.lost
     result = store.get(done.key) if lost is None else None
     if result is None:
         lost = lost or Lost("failed", "its result is gone from the work folder")
         result = nothing(lost.reason, lost.detail)
-    return replace(result, refused=tuple((side, reason, text + remark) for side, reason, text in result.refused))
+    return replace(result, rejected=tuple((side, reason, text + remark) for side, reason, text in result.rejected))
 
 
-def _patches(films: Sequence[Tried], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
-    for tried in films:
+def _patches(radiographs: Sequence[PatientAttempts], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
+    for tried in radiographs:
         # The others gave no knee.
         yield from _loaded(store, tried.chosen, "").patches
 
@@ -237,22 +241,22 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
         replace(
             task,
             marked=landmarks.find(task.name, task.patient),
-            # Marks that name the patient alone belong to one film of theirs: the first.
-            spares=tuple(replace(spare, marked=landmarks.find(spare.name, "")) for spare in task.spares),
+            # Marks that name the patient alone belong to one radiograph of theirs: the first.
+            alternatives=tuple(replace(spare, marked=landmarks.find(spare.name, "")) for spare in task.alternatives),
         )
         for task in plan.tasks
     ]
-    if tasks and not any(film.marked for task in tasks for film in (task, *task.spares)):
+    if tasks and not any(radiograph.marked for task in tasks for radiograph in (task, *task.alternatives)):
         raise UserError(
-            f"the landmark file marks none of the {len(tasks)} films, for example {tasks[0].name}",
-            "films by path or patient id",
+            f"the landmark file marks none of the {len(tasks)} radiographs, for example {tasks[0].name}",
+            "radiographs by path or patient id",
             "check that it belongs to this archive",
         )
     return replace(plan, tasks=tasks)
 
 
 def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
-    """Without the films whose patient id cannot be a knee id; a pseudonym always can."""
+    """Without the radiographs whose patient id cannot be a knee id; a pseudonym always can."""
     if pseudonyms is not None:
         return plan
 
@@ -260,11 +264,11 @@ def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
         return patient.isprintable() and patient == patient.strip() != "" and not set(patient) & set(',"/\\')
 
     bad = [
-        Refusal(task.name, task.patient, "", "bad_id", 'the patient id holds , " / \\ or what cannot be printed')
+        Rejection(task.name, task.patient, "", "bad_id", 'the patient id holds , " / \\ or what cannot be printed')
         for task in plan.tasks
         if not safe(task.patient)
     ]
-    return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], refused=[*plan.refused, *bad])
+    return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], rejected=[*plan.rejected, *bad])
 
 
 def _own(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:
@@ -279,17 +283,17 @@ def _refuse_unknown(corrections: Mapping[str, Correction], patients: Iterable[st
         )
 
 
-def _public(refused: Sequence[Refusal], pseudonyms: Pseudonyms | None) -> list[Refusal]:
+def _public(rejected: Sequence[Rejection], pseudonyms: Pseudonyms | None) -> list[Rejection]:
     if pseudonyms is None:
-        return list(refused)
-    return [replace(refusal, name="", patient=pseudonyms(refusal.patient)) for refusal in refused]
+        return list(rejected)
+    return [replace(rejection, name="", patient=pseudonyms(rejection.patient)) for rejection in rejected]
 
 
-def _rejected(refusals: Sequence[Refusal]) -> str:
+def _rejected(rejections: Sequence[Rejection]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["patient_id", "side", "path", "reason", "detail"])
-    table.writerows([r.patient, r.side, r.name, r.reason, r.detail] for r in refusals)
+    table.writerows([r.patient, r.side, r.name, r.reason, r.detail] for r in rejections)
     return text.getvalue()
 
 
@@ -307,15 +311,15 @@ def _recorded(
     pseudonyms: Pseudonyms | None,
 ) -> dict[str, Any]:
     """What dataset.json tells; no path of this machine, and nothing that the number of processes changes."""
-    film = options.film
+    radiograph = options.radiograph
     return {
-        "mm_per_px": film.read.mm_per_px,
-        "magnification": film.read.magnification,
-        "apply_voi": film.read.apply_voi,
-        "markers": film.markers,
-        "least_score": film.least_score,
-        "keep_other": film.keep_other,
-        "finder": "landmarks" if landmarks is not None else _weights_checksum(film.weights),
+        "mm_per_px": radiograph.read.mm_per_px,
+        "magnification": radiograph.read.magnification,
+        "apply_voi": radiograph.read.apply_voi,
+        "markers": radiograph.markers,
+        "min_score": radiograph.min_score,
+        "keep_other": radiograph.keep_other,
+        "localizer": "landmarks" if landmarks is not None else _weights_checksum(radiograph.weights),
         "corrections": len(corrections or {}),
         "pseudonymized": pseudonyms is not None,
     }

@@ -51,7 +51,7 @@ def run_tasks(
     tasks: Sequence[T],
     *,
     workers: int,
-    limit_s: float,
+    timeout_s: float,
 ) -> Iterator[tuple[int, R | Lost]]:
     """Work on tasks in processes.
 
@@ -60,7 +60,7 @@ def run_tasks(
         arguments: For `make`.
         tasks: What to do; at most `workers` are in flight, so a long list needs no memory beyond its own.
         workers: Processes; 0 works in this one, without a time limit.
-        limit_s: A process that needs longer for one task is killed.
+        timeout_s: A process that needs longer for one task is killed.
 
     Yields:
         Position of the task and its result, in the order of finishing.
@@ -75,7 +75,7 @@ def run_tasks(
     unfinished = len(tasks)
     try:
         while unfinished:
-            for position, result in _collect(crew, limit_s, make, arguments):
+            for position, result in _collect(crew, timeout_s, make, arguments):
                 unfinished -= 1
                 yield position, result
             for worker in crew:
@@ -90,7 +90,7 @@ def run_tasks(
 
 
 def _collect(
-    crew: list[_Worker[T]], limit_s: float, make: Callable[..., Any], arguments: tuple[Any, ...]
+    crew: list[_Worker[T]], timeout_s: float, make: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> list[tuple[int, Any]]:
     results: list[tuple[int, Any]] = []
     readable = connection.wait([worker.pipe for worker in crew], timeout=_POLL_S)
@@ -109,8 +109,8 @@ def _collect(
                 elif worker.task is not None:
                     results.append((worker.task, message))
                     worker.task = None
-        elif worker.task is not None and time.monotonic() - worker.since > limit_s:
-            lost = Lost("hung", f"it took longer than {limit_s:g} s")
+        elif worker.task is not None and time.monotonic() - worker.since > timeout_s:
+            lost = Lost("hung", f"it took longer than {timeout_s:g} s")
         if lost is not None:
             if not worker.ready:
                 raise RuntimeError("a worker process died before its first task; its message is above")

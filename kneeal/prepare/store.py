@@ -1,4 +1,4 @@
-"""Finished films on disk, so that a killed preparation goes on where it was."""
+"""Finished radiographs on disk, so that a killed preparation goes on where it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from kneeal import __version__
 from kneeal.errors import UserError
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
+from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
 
 class ResultStore:
@@ -26,8 +26,8 @@ class ResultStore:
 
     Args:
         folder: Where they lie; made where it is not there.
-        options: How films are prepared.
-        weights: Checksum of the finder's weights.
+        options: How radiographs are prepared.
+        weights: Checksum of the localizer's weights.
     """
 
     def __init__(self, folder: Path, options: PrepareOptions, weights: str) -> None:
@@ -39,7 +39,7 @@ class ResultStore:
             raise UserError(f"cannot write {folder}: {error.strerror}", "a writable folder", "give another") from error
 
     def key(self, work: Work) -> str:
-        """The key of a film."""
+        """The key of a radiograph."""
         try:
             stat = work.task.path.stat()
             state = [stat.st_size, stat.st_mtime_ns]
@@ -51,15 +51,15 @@ class ResultStore:
         text = json.dumps([self._common, work.task.name, state, marked, corrections, wanted])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def get(self, key: str) -> FilmResult | None:
+    def get(self, key: str) -> RadiographResult | None:
         """The result, None where there is none or it is damaged."""
         try:
             with np.load(self._path(key), allow_pickle=False) as data:
                 meta = json.loads(bytes(data["meta"]))
-                return FilmResult(
+                return RadiographResult(
                     poses=_poses(meta["poses"]),
                     patches=np.asarray(data["patches"], np.uint8),
-                    refused=tuple((side, reason, text) for side, reason, text in meta["refused"]),
+                    rejected=tuple((side, reason, text) for side, reason, text in meta["rejected"]),
                     thumbnail=bytes(data["thumbnail"]),
                     strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
                     readable=meta["readable"],
@@ -68,11 +68,11 @@ class ResultStore:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def put(self, key: str, result: FilmResult) -> None:
+    def put(self, key: str, result: RadiographResult) -> None:
         """Keep a result."""
         meta = {
             "poses": [asdict(pose) for pose in result.poses],
-            "refused": result.refused,
+            "rejected": result.rejected,
             "readable": result.readable,
             "unused": [asdict(pose) for pose in result.unused],
         }
@@ -92,7 +92,7 @@ class ResultStore:
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror}",
-                "free space for about 100 kB a film",
+                "free space for about 100 kB a radiograph",
                 "free some space, then start the same command again; what is finished is kept",
             ) from error
 
@@ -101,7 +101,7 @@ class ResultStore:
 
 
 def _poses(found: list[dict[str, Any]]) -> tuple[KneePose, ...]:
-    return tuple(KneePose(p["side"], tuple(p["middle_mm"]), p["angle_deg"], p["score"]) for p in found)
+    return tuple(KneePose(p["side"], tuple(p["center_mm"]), p["angle_deg"], p["score"]) for p in found)
 
 
 def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

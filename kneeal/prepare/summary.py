@@ -25,19 +25,19 @@ class ArchiveSummary:
     Attributes:
         source: Name of the source.
         counts: Knees by (site, grade); grade None where it is not known.
-        refused: Number of films or knees set aside by reason.
-        n_films: Films that were looked at.
+        rejected: Number of radiographs or knees rejected by reason.
+        n_radiographs: Radiographs that were looked at.
         notes: Decisions that the user should know.
     """
 
     source: str
     counts: Mapping[tuple[str, int | None], int]
-    refused: Mapping[str, int]
-    n_films: int
+    rejected: Mapping[str, int]
+    n_radiographs: int
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """Sites by grades, then what was set aside, then the notes."""
+        """Sites by grades, then what was rejected, then the notes."""
         unknown = any(kl is None for _, kl in self.counts)
         grades: list[int | None] = [*range(N_GRADES), *([None] if unknown else [])]
         paper = self.source == "oai"
@@ -50,10 +50,10 @@ class ArchiveSummary:
             lines.append(self._line("A to D", list("ABCD"), grades, PAPER["ABCD"], paper))
         lines.append(self._line("all", sites, grades, PAPER["ABCDE"], paper))
         total = sum(self.counts.values())
-        lines.append(f"{total} knees from {self.n_films} films")
-        if self.refused:
-            reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(self.refused).most_common())
-            lines.append(f"set aside (rejected.csv): {reasons}")
+        lines.append(f"{total} knees from {self.n_radiographs} radiographs")
+        if self.rejected:
+            reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(self.rejected).most_common())
+            lines.append(f"rejected (rejected.csv): {reasons}")
         if paper:
             lines.append(_PAPER_NOTE)
         return "\n".join([*lines, *self.notes])

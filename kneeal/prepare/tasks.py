@@ -1,4 +1,4 @@
-"""What is to be done: films, the knees wanted from them, and what was set aside before any film was opened."""
+"""What is to be done: radiographs, the knees wanted from them, and what the tables reject already."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from kneeal.localizer.landmarks import MarkedKnee
 
 
 @dataclass(frozen=True)
-class FilmTask:
-    """One film.
+class RadiographTask:
+    """One radiograph.
 
     Attributes:
         path: The file.
         name: How it is called in the archive: its path there, with `/`.
         patient: Patient id of the tables. Becomes a pseudonym before anything is written, where that is asked for.
-        grades: Side ("L", "R") to KL grade of the knees wanted from this film; None where it is not known.
+        grades: Side ("L", "R") to KL grade of the knees wanted from this radiograph; None where it is not known.
         site: Acquisition site, empty where there is none.
-        marked: Where the knees are, from a landmark or box file; None: the finder looks.
-        spares: Other films of the same knees, in the order in which they are tried where this one gives no knee.
+        marked: Where the knees are, from a landmark or box file; None: the localizer looks.
+        alternatives: Other radiographs of the same knees, in the order in which they are tried where this one gives
+            no knee.
     """
 
     path: Path
@@ -29,17 +30,17 @@ class FilmTask:
     grades: Mapping[str, int | None]
     site: str = ""
     marked: tuple[MarkedKnee, ...] | None = None
-    spares: tuple[FilmTask, ...] = ()
+    alternatives: tuple[RadiographTask, ...] = ()
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Something set aside.
+class Rejection:
+    """Something rejected.
 
     Attributes:
-        name: The film in the archive, empty where there is none.
+        name: The radiograph in the archive, empty where there is none.
         patient: Patient id.
-        side: "L", "R", or "" for a whole film.
+        side: "L", "R", or "" for a whole radiograph.
         reason: A code, one word.
         detail: A sentence.
     """
@@ -57,12 +58,12 @@ class Plan:
 
     Attributes:
         source: Name of the source.
-        tasks: Films, in the order of the data set, one a patient.
-        refused: What the tables set aside already.
+        tasks: Radiographs, in the order of the data set, one a patient.
+        rejected: What the tables rejected already.
         notes: Decisions that the user should know.
     """
 
     source: str
-    tasks: Sequence[FilmTask]
-    refused: Sequence[Refusal] = ()
+    tasks: Sequence[RadiographTask]
+    rejected: Sequence[Rejection] = ()
     notes: Sequence[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Reading one radiograph: DICOM or picture, any grey encoding, at a known physical scale, within strict limits."""
+"""Reading one radiograph: DICOM or picture, any gray encoding, at a known physical scale, within strict limits."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Codestream(NamedTuple):
     Attributes:
         rows: Height in px.
         columns: Width in px.
-        components: 1 for grey.
+        components: 1 for gray.
         bits: Of each value; those of the first component.
     """
 

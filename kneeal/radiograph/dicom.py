@@ -37,29 +37,29 @@ _TAGS = [
 
 
 @dataclass(frozen=True)
-class DicomFilm:
+class DicomRadiograph:
     """What is taken from a DICOM file.
 
     Attributes:
-        grey: uint8 [H, W], bone bright, scaled between the 5th and 99th percentile.
+        gray: uint8 [H, W], bone bright, scaled between the 5th and 99th percentile.
         mm_per_px: Height and width of a pixel.
         patient_id: To match with a table; never written out by this package.
         burned_in: Whether the header says that the pixels hold annotations.
     """
 
-    grey: NDArray[np.uint8]
+    gray: NDArray[np.uint8]
     mm_per_px: tuple[float, float]
     patient_id: str
     burned_in: bool
 
 
 def read_dicom(
-    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, most_pixels: int
-) -> DicomFilm:
+    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
+) -> DicomRadiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     try:
         with quiet_pydicom():
-            return _read(path, mm_per_px, magnification, apply_voi, most_pixels)
+            return _read(path, mm_per_px, magnification, apply_voi, max_pixels)
     except RadiographError:
         raise
     except OSError as error:
@@ -74,7 +74,7 @@ def read_dicom(
 def quiet_pydicom() -> Iterator[None]:
     """No warnings, and nothing of pydicom's log: it prints values of the header, and tracebacks of its decoders.
 
-    A malformed value that matters is refused by whoever reads; the others are none of our business.
+    A malformed value that matters is rejected by whoever reads; the others are none of our business.
     """
     log = logging.getLogger("pydicom")
     level = log.level
@@ -88,8 +88,8 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def _read(
-    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, most_pixels: int
-) -> DicomFilm:
+    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
+) -> DicomRadiograph:
     meta = pydicom.filereader.read_file_meta_info(path) if _has_preamble(path) else None
     if meta is not None and str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
         raise RadiographError(
@@ -103,15 +103,15 @@ def _read(
         raise RadiographError(
             "no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)", "remove the file"
         )
-    rows, columns = _shape(header, most_pixels)
+    rows, columns = _shape(header, max_pixels)
     spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
     codes, n_levels = _codes(header, rows, columns)
     values = _values(header, n_levels, apply_voi)
     table = lookup_table(values, count_levels(codes, n_levels))
     if table is None:
-        raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
-    return DicomFilm(
-        grey=look_up(table, codes),
+        raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
+    return DicomRadiograph(
+        gray=look_up(table, codes),
         mm_per_px=spacing,
         patient_id=str(header.get("PatientID", "") or "").strip(),
         burned_in=str(header.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
@@ -123,16 +123,16 @@ def _has_preamble(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _shape(header: Any, most_pixels: int) -> tuple[int, int]:
+def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     if rows < 1 or columns < 1:
         raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture", "remove the file")
-    if rows * columns > most_pixels:
-        raise too_large(columns, rows, most_pixels)
+    if rows * columns > max_pixels:
+        raise too_large(columns, rows, max_pixels)
     photometric = str(header.get("PhotometricInterpretation", ""))
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise RadiographError(
-            "colour", "the picture is in colour or has a palette", "MONOCHROME1 or MONOCHROME2", "remove the file"
+            "colour", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2", "remove the file"
         )
     if int(header.get("NumberOfFrames") or 1) != 1:
         raise RadiographError("frames", "more than one frame", "one radiograph a file", "split or remove the file")

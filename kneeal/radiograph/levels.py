@@ -1,4 +1,4 @@
-"""From stored values to 8 bit by way of the levels: a film has millions of pixels but at most 65,536 values.
+"""From stored values to 8 bit by way of the levels: a radiograph has millions of pixels but at most 65,536 values.
 
 Rescaling, VOI, inversion and clipping are functions of the stored value alone, so they are worked out once for each
 value that can be stored, and looked up for each pixel.
@@ -31,17 +31,17 @@ def look_up(table: NDArray[np.uint8], codes: NDArray[np.unsignedinteger]) -> NDA
     """``table[codes]``, in blocks: whole, the codes would be copied as 64-bit indices.
 
     Args:
-        table: The grey of each code, uint8 [n].
+        table: The gray of each code, uint8 [n].
         codes: Codes below n, [H, W].
 
     Returns:
         uint8 [H, W].
     """
-    grey = np.empty(codes.shape, np.uint8)
-    flat, out = codes.reshape(-1), grey.reshape(-1)
+    gray = np.empty(codes.shape, np.uint8)
+    flat, out = codes.reshape(-1), gray.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         out[start : start + _BLOCK] = table[flat[start : start + _BLOCK]]
-    return grey
+    return gray
 
 
 def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], percent: float) -> float:
@@ -56,7 +56,7 @@ def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], 
 
 
 def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-    """The 8-bit grey of each code.
+    """The 8-bit gray of each code.
 
     Args:
         values: What each code stands for, bone bright, [n].

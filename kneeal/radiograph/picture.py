@@ -14,43 +14,43 @@ from PIL import Image
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
 from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 
-#: Larger pictures are refused before they are decoded.
-MOST_PIXELS = 60_000_000
+#: Larger pictures are rejected before they are decoded.
+MAX_PIXELS = 60_000_000
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def read_picture(path: Path, *, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
+def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """uint8 [H, W], bone bright as it was saved, scaled between the 5th and 99th percentile.
 
     Raises:
-        RadiographError: It cannot be read, is too large, in colour, or flat.
+        RadiographError: It cannot be read, is too large, in color, or flat.
     """
-    codes = read_codes(path, most_pixels=most_pixels)
+    codes = read_codes(path, max_pixels=max_pixels)
     n_levels = 256 if codes.dtype == np.uint8 else 65536
     table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels))
     if table is None:
-        raise RadiographError("flat", "all pixels have one grey", "a radiograph", "remove the file")
+        raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
     return look_up(table, codes)
 
 
-def read_codes(path: Path, *, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The pixels as they were saved, uint8 or uint16 [H, W]; equal channels are grey, and opacity is ignored.
+def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The pixels as they were saved, uint8 or uint16 [H, W]; equal channels are gray, and opacity is ignored.
 
     Raises:
-        RadiographError: It cannot be read, is too large, or in colour.
+        RadiographError: It cannot be read, is too large, or in color.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as picture:
-                return _codes(path, picture, most_pixels)
+                return _codes(path, picture, max_pixels)
     except RadiographError:
         raise
     except Image.DecompressionBombError:
         # Pillow's own limit, which lies above ours; it names the size in its message alone.
         raise RadiographError(
-            "too_large", "the picture is larger than any radiograph", f"at most {most_pixels / 1e6:g} million px",
+            "too_large", "the picture is larger than any radiograph", f"at most {max_pixels / 1e6:g} million px",
             "remove the file",
         ) from None  # fmt: skip
     except MemoryError:
@@ -59,10 +59,10 @@ def read_codes(path: Path, *, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint
         raise unreadable(f"the picture is damaged or of another format ({type(error).__name__})") from None
 
 
-def _codes(path: Path, picture: Image.Image, most_pixels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     columns, rows = picture.size
-    if rows * columns > most_pixels:
-        raise too_large(columns, rows, most_pixels)
+    if rows * columns > max_pixels:
+        raise too_large(columns, rows, max_pixels)
     if getattr(picture, "n_frames", 1) != 1:
         raise RadiographError("frames", "more than one page", "one radiograph a file", "split or remove the file")
     deep = _is_deep(picture)
@@ -79,27 +79,27 @@ def _codes(path: Path, picture: Image.Image, most_pixels: int) -> NDArray[np.uin
             return np.asarray(pixels, np.uint16)
         raise RadiographError("mismatch", "pixels of 32 bit", "8 or 16 bit", "convert the file")
     if mode == "P":
-        grey = _by_palette(picture)
-        if grey is not None:
-            return grey
+        gray = _by_palette(picture)
+        if gray is not None:
+            return gray
     if mode in ("LA", "RGB", "RGBA"):
         # Pillow found the file whole, but keeps only the upper 8 bits of deep channels; OpenCV keeps all.
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if deep else np.asarray(picture)
         first = np.ascontiguousarray(pixels[..., 0])
-        colours = 1 if pixels.shape[2] == 2 else 3
-        if all(np.array_equal(first, pixels[..., channel]) for channel in range(1, colours)):
+        colors = 1 if pixels.shape[2] == 2 else 3
+        if all(np.array_equal(first, pixels[..., channel]) for channel in range(1, colors)):
             return first
-    raise RadiographError("colour", "the picture is in colour", "a grey picture", "convert it, or remove the file")
+    raise RadiographError("colour", "the picture is in color", "a gray picture", "convert it, or remove the file")
 
 
 def _by_palette(picture: Image.Image) -> NDArray[np.uint8] | None:
-    """The grey of each pixel; None where a colour occurs. Never a copy in colour, which is many times as large."""
-    colours = np.zeros((256, 3), np.uint8)
+    """The gray of each pixel; None where a color occurs. Never a copy in color, which is many times as large."""
+    colors = np.zeros((256, 3), np.uint8)
     known = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[:256]
-    colours[: len(known)] = known
+    colors[: len(known)] = known
     codes = np.asarray(picture, np.uint8)
-    used = colours[count_levels(codes, 256) > 0]
-    return look_up(colours[:, 0], codes) if (used == used[:, :1]).all() else None
+    used = colors[count_levels(codes, 256) > 0]
+    return look_up(colors[:, 0], codes) if (used == used[:, :1]).all() else None
 
 
 def _is_deep(picture: Image.Image) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kneeal.errors import UserError
 from kneeal.radiograph.dicom import read_dicom
 from kneeal.radiograph.errors import RadiographError, unreadable
-from kneeal.radiograph.picture import MOST_PIXELS, read_picture
+from kneeal.radiograph.picture import MAX_PIXELS, read_picture
 from kneeal.radiograph.spacing import LARGEST_MM, SMALLEST_MM
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM")
@@ -28,15 +28,15 @@ class ReadOptions:
         mm_per_px: Pixel size where the file has none (pictures always), in mm.
         magnification: Size on the detector over true size, instead of what the header says.
         apply_voi: Whether the VOI LUT or window of a DICOM file is applied.
-        most_pixels: Larger pictures are refused before they are decoded.
-        most_bytes: Larger files are refused before they are opened.
+        max_pixels: Larger pictures are rejected before they are decoded.
+        max_bytes: Larger files are rejected before they are opened.
     """
 
     mm_per_px: float | None = None
     magnification: float | None = None
     apply_voi: bool = True
-    most_pixels: int = MOST_PIXELS
-    most_bytes: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
+    max_bytes: int = 500_000_000
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -57,20 +57,20 @@ class Radiograph:
     """A radiograph as the rest of the package needs it.
 
     Attributes:
-        grey: uint8 [H, W], bone bright, 0 and 255 at the 5th and 99th percentile of the radiograph.
+        gray: uint8 [H, W], bone bright, 0 and 255 at the 5th and 99th percentile of the radiograph.
         mm_per_px: Height and width of a pixel in the plane of the knee.
         patient_id: The header's, empty for pictures. To look up the patient, never to be written out.
         burned_in: Whether the header says that text is burned into the pixels.
     """
 
-    grey: NDArray[np.uint8]
+    gray: NDArray[np.uint8]
     mm_per_px: tuple[float, float]
     patient_id: str = ""
     burned_in: bool = False
 
 
 def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:
-    """Read a DICOM file (CR, DX, secondary capture) or a grey PNG, JPEG, TIFF or BMP.
+    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, TIFF or BMP.
 
     Args:
         path: The file; its content decides what it is, its name does not.
@@ -78,7 +78,7 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
 
     Raises:
         RadiographError: It cannot be used; `reason` is one of unreadable, truncated, mismatch, no_pixels, too_large,
-            codec, colour, frames, flat, spacing. Nothing larger than about four times the decoded picture is
+            codec, color, frames, flat, spacing. Nothing larger than about four times the decoded picture is
             allocated on the way.
     """
     options = options or ReadOptions()
@@ -88,24 +88,24 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             start = file.read(132)
     except (OSError, ValueError) as error:
         raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
-    if size > options.most_bytes:
+    if size > options.max_bytes:
         raise RadiographError(
-            "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.most_bytes / 1e6:.0f} MB", "remove it"
+            "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.max_bytes / 1e6:.0f} MB", "remove it"
         )
     if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
-        film = read_dicom(
+        radiograph = read_dicom(
             path,
             mm_per_px=options.mm_per_px,
             magnification=options.magnification,
             apply_voi=options.apply_voi,
-            most_pixels=options.most_pixels,
+            max_pixels=options.max_pixels,
         )
-        return Radiograph(film.grey, film.mm_per_px, film.patient_id, film.burned_in)
+        return Radiograph(radiograph.gray, radiograph.mm_per_px, radiograph.patient_id, radiograph.burned_in)
     if not start.startswith(_PICTURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
-    grey = read_picture(path, most_pixels=options.most_pixels)
+    gray = read_picture(path, max_pixels=options.max_pixels)
     if options.mm_per_px is None:
         raise RadiographError(
             "spacing", "a picture has no pixel spacing", "a known physical scale", "give it with --mm-per-px"
         )
-    return Radiograph(grey, (options.mm_per_px, options.mm_per_px))
+    return Radiograph(gray, (options.mm_per_px, options.mm_per_px))

@@ -19,7 +19,7 @@ def pixel_size(
     """Height and width of a pixel in mm.
 
     PixelSpacing counts as it is. ImagerPixelSpacing and NominalScannedPixelSpacing hold in the plane of the detector
-    or the film: they are divided by the magnification.
+    or the radiograph: they are divided by the magnification.
 
     Args:
         header: A pydicom data set.

@@ -21,7 +21,7 @@ def test_the_published_geometry_at_the_published_scale() -> None:
     np.testing.assert_array_equal(pair[MEDIAL], right[100:228, 172:][:, ::-1])
 
 
-def test_of_the_whole_region_of_140_mm_the_centre_counts() -> None:
+def test_of_the_whole_region_of_140_mm_the_center_counts() -> None:
     region = field(width=382, height=382)
     pair = cut_patch_pair(region, MM_PER_PX, "R")
     np.testing.assert_array_equal(pair, cut_patch_pair(region[41:341, 41:341], MM_PER_PX, "R"))

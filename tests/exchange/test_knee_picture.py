@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.archive import film_header
+from helpers.archive import radiograph_header
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def test_the_patches_side_by_side_lie_as_in_the_picture(side: str) -> None:
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_a_source_picture_is_shown_bone_white(tmp_path: Path, photometric: str) -> None:
     grey = np.tile(np.linspace(0.1, 0.9, 60, dtype=np.float32), (50, 1))
-    header = film_header(grey, 0.2, patient="p", number=int(photometric == "MONOCHROME1"))
+    header = radiograph_header(grey, 0.2, patient="p", number=int(photometric == "MONOCHROME1"))
     assert header.PhotometricInterpretation == photometric
     del header.PixelSpacing  # nothing is measured on what is only shown
     header.save_as(tmp_path / "film.dcm", enforce_file_format=True)

@@ -15,9 +15,9 @@ from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare.film_work import PrepareOptions
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.work import PrepareOptions
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, 
     made = write_test_archive(folder / "films", patients=3, seed=3, mm_per_px=FINE)
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
     for patient in made:
-        for knee in patient.film.knees:
-            x, y = (mm / FINE for mm in KneePose(knee.side, knee.middle_mm, knee.angle_deg).region_middle_mm)
+        for knee in patient.radiograph.knees:
+            x, y = (mm / FINE for mm in KneePose(knee.side, knee.center_mm, knee.angle_deg).region_center_mm)
             lines.append(f"{patient.patient},{knee.side},{x - 9},{y - 9},{x + 9},{y + 9},{knee.angle_deg + 2}")
     (folder / "knees.csv").write_text("\n".join(lines) + "\n")
     marked = LandmarkSource(folder / "knees.csv")

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from helpers.archive import film_header, write_test_archive
+from helpers.archive import radiograph_header, write_test_archive
 from helpers.commands import done, kneeal, refused
 from pydicom.dataset import FileDataset
 
-from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 
-FILM = draw_film(0, 31, FilmOptions(mm_per_px=0.6))
+FILM = draw_radiograph(0, 31, RadiographOptions(mm_per_px=0.6))
 
 
 def changed(**values: Any) -> Callable[[FileDataset], None]:
@@ -45,9 +45,9 @@ def encapsulated(syntax: pydicom.uid.UID, data: bytes, **values: Any) -> Callabl
 
 def palette(header: FileDataset) -> None:
     header.PhotometricInterpretation = "PALETTE COLOR"
-    for colour in ("Red", "Green", "Blue"):
-        setattr(header, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        setattr(header, f"{colour}PaletteColorLookupTableData", bytes(512))
+    for color in ("Red", "Green", "Blue"):
+        setattr(header, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(header, f"{color}PaletteColorLookupTableData", bytes(512))
 
 
 #: A JPEG 2000 stream that says 60,000 x 60,000 px, in 60 bytes; the same as a JPEG.
@@ -58,8 +58,8 @@ JPEG_BOMB = b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 60000, 60000, 1) 
 
 BAD: dict[str, tuple[Callable[[FileDataset], None], str]] = {
     "no pixels": (changed(PixelData=None), "no_pixels"),
-    "rows": (changed(Rows=FILM.grey.shape[0] + 7), "truncated"),
-    "columns": (changed(Columns=FILM.grey.shape[1] - 7), "mismatch"),
+    "rows": (changed(Rows=FILM.gray.shape[0] + 7), "truncated"),
+    "columns": (changed(Columns=FILM.gray.shape[1] - 7), "mismatch"),
     "bomb": (changed(Rows=65000, Columns=65000), "too_large"),
     "bomb.j2k": (encapsulated(pydicom.uid.JPEG2000Lossless, J2K_BOMB), "mismatch"),
     "bomb.j2k.honest": (encapsulated(pydicom.uid.JPEG2000Lossless, J2K_BOMB, Rows=60000, Columns=60000), "too_large"),
@@ -73,18 +73,18 @@ BAD: dict[str, tuple[Callable[[FileDataset], None], str]] = {
     "zero": (changed(PixelSpacing=[0, 0]), "spacing"),
     "infinite": (changed(PixelSpacing=["inf", "0.2"]), "spacing"),
     "none": (changed(PixelSpacing=None), "spacing"),
-    "flat": (changed(PixelData=bytes(2 * FILM.grey.size)), "flat"),
+    "flat": (changed(PixelData=bytes(2 * FILM.gray.size)), "flat"),
 }
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("radiographs")
     for name, (change, _) in {"good бедро é": (changed(), ""), **BAD}.items():
-        header = film_header(FILM.grey, FILM.mm_per_px, patient=f"p {name}")
+        header = radiograph_header(FILM.gray, FILM.mm_per_px, patient=f"p {name}")
         change(header)
         header.save_as(folder / f"{name}.dcm", enforce_file_format=True)
-    film_header(FILM.grey, FILM.mm_per_px, patient="p cut").save_as(folder / "cut", enforce_file_format=True)
+    radiograph_header(FILM.gray, FILM.mm_per_px, patient="p cut").save_as(folder / "cut", enforce_file_format=True)
     whole = (folder / "cut").read_bytes()
     (folder / "cut").unlink()
     (folder / "cut in the pixels.dcm").write_bytes(whole[: len(whole) // 2])
@@ -100,8 +100,8 @@ def reasons(out: Path) -> dict[str, str]:
     return {row["path"]: row["reason"] for row in csv.DictReader((out / "rejected.csv").open(encoding="utf-8"))}
 
 
-def test_each_bad_film_has_its_reason_and_the_good_one_is_prepared(films: Path, tmp_path: Path) -> None:
-    said = kneeal("prepare", "dicom", films, "--out", tmp_path / "out", "--markers", "ignore", "--workers", "0")
+def test_each_bad_radiograph_has_its_reason_and_the_good_one_is_prepared(radiographs: Path, tmp_path: Path) -> None:
+    said = kneeal("prepare", "dicom", radiographs, "--out", tmp_path / "out", "--markers", "ignore", "--workers", "0")
     assert said.returncode == 0 and "Traceback" not in said.stderr, said.stderr
     assert "2 knees from" in said.stdout
     expected = {f"{name}.dcm": reason for name, (_, reason) in BAD.items()}
@@ -116,18 +116,18 @@ def test_each_bad_film_has_its_reason_and_the_good_one_is_prepared(films: Path, 
     assert "convert the file" in details["codec.dcm"] and "--mm-per-px" in details["none.dcm"]
 
 
-def test_pictures_of_a_table_are_read_or_refused(films: Path, tmp_path: Path) -> None:
-    (tmp_path / "good.png").write_bytes(cv2.imencode(".png", np.rint(FILM.grey * 65535).astype(np.uint16))[1].tobytes())
+def test_pictures_of_a_table_are_read_or_refused(radiographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(cv2.imencode(".png", np.rint(FILM.gray * 65535).astype(np.uint16))[1].tobytes())
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(99))))
-    colour = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
-    (tmp_path / "colour.png").write_bytes(cv2.imencode(".png", colour)[1].tobytes())
+    color = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    (tmp_path / "color.png").write_bytes(cv2.imencode(".png", color)[1].tobytes())
     table = tmp_path / "t.csv"
-    table.write_text("patient,side,grade,file\na,R,1,good.png\na,L,2,good.png\nb,R,1,bomb.png\nc,R,1,colour.png\n"
+    table.write_text("patient,side,grade,file\na,R,1,good.png\na,L,2,good.png\nb,R,1,bomb.png\nc,R,1,color.png\n"
                      "d,R,1,../secret.png\ne,R,1,/etc/hostname\n")  # fmt: skip
     common = ("prepare", "dicom", tmp_path, "--table", table, "--path-column", "file", "--markers", "ignore",
               "--workers", "0")  # fmt: skip
@@ -135,17 +135,17 @@ def test_pictures_of_a_table_are_read_or_refused(films: Path, tmp_path: Path) ->
     assert "2 knees from" in done(*common, "--out", tmp_path / "out", "--mm-per-px", "0.6")
     found = reasons(tmp_path / "out")
     assert {found[name] for name in ("../secret.png", "/etc/hostname")} == {"outside"}
-    assert (found["bomb.png"], found["colour.png"]) == ("too_large", "colour")
+    assert (found["bomb.png"], found["color.png"]) == ("too_large", "colour")
 
 
-def test_wrong_tables_are_one_message(films: Path, tmp_path: Path) -> None:
+def test_wrong_tables_are_one_message(radiographs: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     for text, said in (
         ("patient,side\na,R\n", "grade"), ("patient,side,grade\nnobody,R,2\n", "nobody"), ("", "empty"),
         ("patient,side,grade\nnobody,up,2\n", "row 2"), ("\x00\x01\x02", "grade"),
     ):  # fmt: skip
         table.write_text(text)
-        refused(kneeal("prepare", "dicom", films, "--out", tmp_path / "out", "--table", table), said)
+        refused(kneeal("prepare", "dicom", radiographs, "--out", tmp_path / "out", "--table", table), said)
         assert not (tmp_path / "out").exists()
     write_test_archive(tmp_path / "oai", patients=1, mm_per_px=1.0)
     (tmp_path / "oai" / "enrollees.txt").unlink()

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.archive import film_header, write_test_archive
+from helpers.archive import radiograph_header, write_test_archive
 from helpers.commands import done, refused
 from helpers.commands import kneeal as here
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 
 
 def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -40,24 +40,26 @@ def test_prepare_then_fit(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "rounds.csv").is_file()
 
 
-def films(root: Path, names: dict[str, str]) -> None:
-    """Films by path, each of the patient that its header names."""
-    film = draw_film(0, 31, FilmOptions(mm_per_px=0.6))
+def radiographs(root: Path, names: dict[str, str]) -> None:
+    """Radiographs by path, each of the patient that its header names."""
+    radiograph = draw_radiograph(0, 31, RadiographOptions(mm_per_px=0.6))
     for name, patient in names.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        film_header(film.grey, film.mm_per_px, patient=patient).save_as(root / name, enforce_file_format=True)
+        radiograph_header(radiograph.gray, radiograph.mm_per_px, patient=patient).save_as(
+            root / name, enforce_file_format=True
+        )
 
 
 def test_prepare_most(tmp_path: Path) -> None:
     patients = ["MB00001", "MI00002", "MB00003"]
-    films(tmp_path / "most", {f"{p}_x/V0AB/1/PA10/f.dcm": "other" for p in patients})
+    radiographs(tmp_path / "most", {f"{p}_x/V0AB/1/PA10/f.dcm": "other" for p in patients})
     (tmp_path / "most" / "mostv01235xray.csv").write_text(
         "MOSTID,V0XRKL,V0XLKL\nMB00001,2,4\nMI00002,8,0\nMB00003,1,1\n"
     )
     (tmp_path / "most" / "mostv0enroll.csv").write_text("MOSTID\nMB00001\nMI00002\nMB00003\n")
     said = done("prepare", "most", tmp_path / "most", "--out", tmp_path / "knees", "--markers", "ignore",
                 "--workers", "0")  # fmt: skip
-    assert "5 knees from 3 films" in said and "no_grade 1" in said
+    assert "5 knees from 3 radiographs" in said and "no_grade 1" in said
     frame = PreparedDataset.open(tmp_path / "knees", verify=True).manifest.frame
     assert list(frame["knee_id"] + ":" + frame["kl"] + ":" + frame["site"]) == [
         "MB00001_R:2:B", "MB00001_L:4:B", "MB00003_R:1:B", "MB00003_L:1:B", "MI00002_L:0:I",
@@ -65,21 +67,23 @@ def test_prepare_most(tmp_path: Path) -> None:
 
 
 def test_prepare_dicom_with_a_table_of_other_columns(tmp_path: Path) -> None:
-    films(tmp_path / "films", {"a/1": "x1", "b/2": "x2", "c": "x9"})
+    radiographs(tmp_path / "radiographs", {"a/1": "x1", "b/2": "x2", "c": "x9"})
     table = tmp_path / "g.csv"
     table.write_text("id;knee;kl;hospital\nx1;left;3;Ost\nx1;right;0;Ost\nx2;2;4;West\n")
     out = tmp_path / "knees"
-    said = done("prepare", "dicom", tmp_path / "films", "--out", out, "--table", table, "--patient-column", "id",
+    said = done("prepare", "dicom", tmp_path / "radiographs", "--out", out, "--table", table, "--patient-column", "id",
                 "--side-column", "knee", "--grade-column", "kl", "--site-column", "hospital", "--markers", "ignore",
                 "--workers", "0")  # fmt: skip
-    assert "3 knees from 2 films" in said
+    assert "3 knees from 2 radiographs" in said
     frame = PreparedDataset.open(out, verify=True).manifest.frame
     assert list(frame["knee_id"] + ":" + frame["kl"] + ":" + frame["site"]) == [
         "x1_R:0:Ost", "x1_L:3:Ost", "x2_L:4:West",
     ]  # fmt: skip
-    refused(here("prepare", "dicom", tmp_path / "films", "--out", out), "knees")
-    refused(here("prepare", "dicom", tmp_path / "films", "--out", tmp_path / "o", "--table", table), "patient")
-    refused(here("prepare", "dicom", tmp_path / "films", "--out", tmp_path / "o", "--markers", "some"), "--markers")
+    refused(here("prepare", "dicom", tmp_path / "radiographs", "--out", out), "knees")
+    refused(here("prepare", "dicom", tmp_path / "radiographs", "--out", tmp_path / "o", "--table", table), "patient")
+    refused(
+        here("prepare", "dicom", tmp_path / "radiographs", "--out", tmp_path / "o", "--markers", "some"), "--markers"
+    )
 
 
 def test_the_command_needs_no_networks_before_its_workers_do() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
-from kneeal.prepare.folder import FolderSummary, prepare_folder, read_grey
+from kneeal.prepare.folder import FolderSummary, prepare_folder, read_gray
 
 MM = 101.0
 
@@ -63,8 +63,8 @@ def test_a_public_layout_becomes_a_prepared_data_set(source: Path, tmp_path: Pat
         ("train", 0): 1, ("train", 2): 1, ("train", 3): 1, ("test", 0): 1, ("test", 4): 1,
     }  # fmt: skip
     for knee, path in zip(manifest.ids, manifest.frame["path"], strict=True):
-        grey = scale_intensities(read_grey(source / path))
-        expected = cut_patch_pair(grey, MM / 224, knee[-1], joint_offset_mm=3.0)
+        gray = scale_intensities(read_gray(source / path))
+        expected = cut_patch_pair(gray, MM / 224, knee[-1], joint_offset_mm=3.0)
         np.testing.assert_array_equal(dataset.patches[dataset.row[knee]], expected)
 
 
@@ -138,9 +138,9 @@ def test_a_picture_outside_the_layout_is_named(source: Path, tmp_path: Path, nam
 
 
 def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tmp_path: Path) -> None:
-    colour = picture(1, (224, 224, 3))
+    color = picture(1, (224, 224, 3))
     bad = {
-        "colour": save(source / "train/1/010L.png", colour),
+        "colour": save(source / "train/1/010L.png", color),
         "not square": save(source / "train/1/011L.png", picture(2, (224, 200))),
         "broken": source / "train/1/012L.png",
         "empty": source / "train/1/013L.png",
@@ -153,7 +153,7 @@ def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tm
     assert caught.value.found.startswith("5 of 10 pictures")
     for path in bad.values():
         assert str(path) in caught.value.found
-    for reason in ("in colour", "not square (200 x 224 px)", "damaged or of another format", "all of one grey"):
+    for reason in ("in color", "not square (200 x 224 px)", "damaged or of another format", "all of one gray"):
         assert reason in caught.value.found
     assert left(tmp_path) == ["knees"]
 
@@ -217,42 +217,42 @@ def test_a_folder_that_fails_while_it_is_read_is_not_passed_over(
         prepare_folder(source, tmp_path / "out")
 
 
-def test_grey_pictures_of_every_form_are_read(tmp_path: Path) -> None:
-    grey = picture(3)
+def test_gray_pictures_of_every_form_are_read(tmp_path: Path) -> None:
+    gray = picture(3)
     forms = {
-        "grey": grey,
-        "three": np.dstack([grey] * 3),
-        "alpha": np.dstack([grey] * 3 + [np.full_like(grey, 200)]),
+        "gray": gray,
+        "three": np.dstack([gray] * 3),
+        "alpha": np.dstack([gray] * 3 + [np.full_like(gray, 200)]),
     }
     for name, image in forms.items():
-        np.testing.assert_array_equal(read_grey(save(tmp_path / f"{name}.png", image)), grey)
-    deep = grey.astype(np.uint16) * 257 + np.arange(grey.size, dtype=np.uint16).reshape(grey.shape) % 97
+        np.testing.assert_array_equal(read_gray(save(tmp_path / f"{name}.png", image)), gray)
+    deep = gray.astype(np.uint16) * 257 + np.arange(gray.size, dtype=np.uint16).reshape(gray.shape) % 97
     # Several channels of 16 bit keep their lower 8 bits as well.
     for name, image in {"deep": deep, "three": np.dstack([deep] * 3), "alpha": np.dstack([deep] * 3 + [deep])}.items():
-        np.testing.assert_array_equal(read_grey(save(tmp_path / f"{name} 16.png", image)), deep)
-    palette = Image.fromarray(grey).convert("P")  # its colours are greys
+        np.testing.assert_array_equal(read_gray(save(tmp_path / f"{name} 16.png", image)), deep)
+    palette = Image.fromarray(gray).convert("P")  # its colors are grays
     palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "palette.png"), grey)
-    Image.fromarray(grey > 99).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "bits.png"), np.where(grey > 99, 255, 0))
+    np.testing.assert_array_equal(read_gray(tmp_path / "palette.png"), gray)
+    Image.fromarray(gray > 99).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_gray(tmp_path / "bits.png"), np.where(gray > 99, 255, 0))
 
 
-def test_a_damaged_or_coloured_picture_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_or_colored_picture_is_refused_by_name(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png", ".bmp", ".tif"):
         path = save(tmp_path / f"cut{suffix}", picture(3))
         data = path.read_bytes()
-        path.write_bytes(data[: len(data) // 2])  # OpenCV would read half a JPEG, and fill the rest with one grey
+        path.write_bytes(data[: len(data) // 2])  # OpenCV would read half a JPEG, and fill the rest with one gray
         with pytest.raises(UserError, match=f"cut{suffix}: the picture is damaged"):
-            read_grey(path)
-    colours = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).convert("P")
-    colours.save(tmp_path / "colours.png")
-    with pytest.raises(UserError, match=r"colours\.png: the picture is in colour"):
-        read_grey(tmp_path / "colours.png")
+            read_gray(path)
+    colors = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).convert("P")
+    colors.save(tmp_path / "colors.png")
+    with pytest.raises(UserError, match=r"colors\.png: the picture is in color"):
+        read_gray(tmp_path / "colors.png")
 
 
 def test_a_picture_of_real_numbers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="8 or 16 bit"):
-        read_grey(save(tmp_path / "a.tif", picture().astype(np.float32)))
+        read_gray(save(tmp_path / "a.tif", picture().astype(np.float32)))
 
 
 def test_a_summary_is_a_table() -> None:
@@ -275,7 +275,7 @@ def test_the_real_knees(shared_data: Path, tmp_path: Path) -> None:
     summary = prepare_folder(root, tmp_path / "out")
     assert Counter(summary.counts) == {(s, g): 12 for s in ("train", "test") for g in range(5)}
     patches = PreparedDataset.open(tmp_path / "out").patches.astype(np.float32)
-    # The joint space is the darkest band of the mean knee; it belongs near the middle row.
+    # The joint space is the darkest band of the mean knee; it belongs near the center row.
     profile = np.median(patches, axis=0)[:, :, 30:90].mean(2)
     for rows in profile:
         trend = np.convolve(np.pad(rows, 20, mode="edge"), np.full(41, 1 / 41), mode="valid")

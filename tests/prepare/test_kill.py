@@ -1,4 +1,4 @@
-"""kill -9 in the middle of an archive; then the same command again."""
+"""kill -9 in the center of an archive; then the same command again."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from helpers.archive import film_header
+from helpers.archive import radiograph_header
 from helpers.commands import done
 
-from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 
 N = 24
-COMMON = ("prepare", "dicom", "films", "--out", "knees", "--markers", "ignore")
+COMMON = ("prepare", "dicom", "radiographs", "--out", "knees", "--markers", "ignore")
 
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with films, which is the current one."""
-    (tmp_path / "films").mkdir()
-    film = draw_film(1, 31, FilmOptions(mm_per_px=0.5))
-    header = film_header(film.grey, film.mm_per_px, patient="0")
+    """A folder with radiographs, which is the current one."""
+    (tmp_path / "radiographs").mkdir()
+    radiograph = draw_radiograph(1, 31, RadiographOptions(mm_per_px=0.5))
+    header = radiograph_header(radiograph.gray, radiograph.mm_per_px, patient="0")
     for k in range(N):
         header.PatientID = f"p{k:03d}"
-        header.save_as(tmp_path / "films" / f"{k}.dcm", enforce_file_format=True)
-    assert pydicom.dcmread(tmp_path / "films" / "0.dcm").Rows > 600
+        header.save_as(tmp_path / "radiographs" / f"{k}.dcm", enforce_file_format=True)
+    assert pydicom.dcmread(tmp_path / "radiographs" / "0.dcm").Rows > 600
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -57,7 +57,7 @@ def test_what_is_finished_is_kept_and_the_data_set_is_the_same(inside: Path) -> 
     finished = {path: path.stat().st_mtime_ns for path in (inside / "work").glob("*/*.npz")}
     assert 3 <= len(finished) < N
     said = done(*COMMON, "--workers", "0", "--work", "work")
-    assert f"{2 * N} knees from {N} films" in said
+    assert f"{2 * N} knees from {N} radiographs" in said
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     killed = files(inside / "knees")
     (inside / "knees").rename(inside / "first")

@@ -14,11 +14,11 @@ from helpers.archive import PLANTED, Made, write_test_archive
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.prepare.corrections import read_corrections
-from kneeal.prepare.film_work import PrepareOptions
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 from kneeal.prepare.pool import Lost, run_tasks
 from kneeal.prepare.pseudonyms import Pseudonyms
+from kneeal.prepare.work import PrepareOptions
 
 OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
 KEY = b"0123456789abcdef0123"
@@ -45,10 +45,10 @@ def test_knees_grades_and_places_are_those_of_the_archive(archive: tuple[Path, l
     frame = data.manifest.frame.set_index("knee_id")
     assert len(frame) == 2 * len(made)
     for patient in made:
-        for knee in patient.film.knees:
+        for knee in patient.radiograph.knees:
             row = frame.loc[f"{patient.patient}_{knee.side}"]
             assert (row["kl"], row["site"]) == (str(knee.kl), patient.site)
-            assert np.hypot(float(row["x_mm"]) - knee.middle_mm[0], float(row["y_mm"]) - knee.middle_mm[1]) < 5
+            assert np.hypot(float(row["x_mm"]) - knee.center_mm[0], float(row["y_mm"]) - knee.center_mm[1]) < 5
             assert abs(float(row["angle_deg"]) - knee.angle_deg) < 3
     assert not (tmp_path / ".out.work").exists()
 
@@ -56,17 +56,17 @@ def test_knees_grades_and_places_are_those_of_the_archive(archive: tuple[Path, l
 def test_the_same_bytes_by_one_process_and_by_two(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
     source, _ = archive
     for workers in (0, 2):
-        prepare(source, tmp_path / str(workers), ArchiveOptions(OPTIONS.film, workers=workers))
+        prepare(source, tmp_path / str(workers), ArchiveOptions(OPTIONS.radiograph, workers=workers))
     assert files(tmp_path / "0") == files(tmp_path / "2")
 
 
-def test_finished_films_are_not_done_again(
+def test_finished_radiographs_are_not_done_again(
     archive: tuple[Path, list[Made]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, _ = archive
-    kept = ArchiveOptions(OPTIONS.film, workers=0, work=tmp_path / "work")
+    kept = ArchiveOptions(OPTIONS.radiograph, workers=0, work=tmp_path / "work")
     stop = iter(range(3))
-    with pytest.raises(StopIteration):  # stands for a kill after three films
+    with pytest.raises(StopIteration):  # stands for a kill after three radiographs
         prepare(source, tmp_path / "a", kept, progress=lambda n: next(stop) and None)
     assert not (tmp_path / "a").exists()
     finished = sorted((tmp_path / "work").rglob("*.npz"))
@@ -87,7 +87,7 @@ def test_no_identifier_leaves(archive: tuple[Path, list[Made]], tmp_path: Path) 
     assert Pseudonyms(KEY)("x") != Pseudonyms(KEY + b"1")("x")
 
 
-def test_one_bad_film_stops_nothing(tmp_path: Path) -> None:
+def test_one_bad_radiograph_stops_nothing(tmp_path: Path) -> None:
     made = write_test_archive(tmp_path / "archive", patients=3, seed=5, mm_per_px=0.5)
     path = tmp_path / "archive" / made[0].folder / "001"
     path.write_bytes(path.read_bytes()[:5000])
@@ -102,7 +102,7 @@ def test_one_bad_film_stops_nothing(tmp_path: Path) -> None:
 def test_corrections_go_before_the_finder(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
     source, made = archive
     knee, other = f"{made[0].patient}_R", f"{made[1].patient}_L"
-    x, y = made[0].film.knees[0].middle_mm
+    x, y = made[0].radiograph.knees[0].center_mm
     table = tmp_path / "c.csv"
     table.write_text(f"knee_id,x_mm,y_mm,angle_deg,reject\n{knee},{x + 3},{y},4,\n{other},,,,yes\n")
     data = prepare(source, tmp_path / "out", corrections=read_corrections(table))
@@ -120,7 +120,7 @@ def test_paths_that_leave_the_archive_and_ids_without_a_match(tmp_path: Path) ->
     text = contents.read_text()
     contents.write_text(text.replace(made[0].folder, "0.C.2/../../secret"))
     plan = plan_oai(tmp_path / "archive")
-    assert [r.reason for r in plan.refused] == ["outside"] and len(plan.tasks) == 1
+    assert [r.reason for r in plan.rejected] == ["outside"] and len(plan.tasks) == 1
     contents.write_text(text.replace("9000", "8000"))
     with pytest.raises(UserError, match="no patient"):
         plan_oai(tmp_path / "archive")
@@ -143,7 +143,7 @@ def make_fragile() -> Any:
 
 
 def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
-    results = dict(run_tasks(make_fragile, (), [0, 1, 2, 3, 4], workers=2, limit_s=5))
+    results = dict(run_tasks(make_fragile, (), [0, 1, 2, 3, 4], workers=2, timeout_s=5))
     assert results[0] == 0 and results[4] == 4
     reasons = {k: value.reason for k, value in results.items() if isinstance(value, Lost)}
     assert reasons == {1: "crashed", 2: "failed", 3: "hung"}

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from helpers.archive import film_header
+from helpers.archive import radiograph_header
 from helpers.commands import kneeal
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from kneeal.data.synthetic.radiographs import FilmOptions, draw_film
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 
 #: Every VR of text, and what is planted there: found by a search for one word each.
 SECRETS = {
@@ -34,10 +34,10 @@ NEEDED = {
 }  # fmt: skip
 
 
-def planted_film(path: Path, patient: int) -> int:
-    """Write a film full of secrets; how many tags hold one."""
-    film = draw_film(patient, 31, FilmOptions(mm_per_px=0.6))
-    header = film_header(film.grey, film.mm_per_px, patient=f"PLANTEDID{patient}")
+def planted_radiograph(path: Path, patient: int) -> int:
+    """Write a radiograph full of secrets; how many tags hold one."""
+    radiograph = draw_radiograph(patient, 31, RadiographOptions(mm_per_px=0.6))
+    header = radiograph_header(radiograph.gray, radiograph.mm_per_px, patient=f"PLANTEDID{patient}")
     n = 0
     for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
         if vr in SECRETS and keyword and not retired and keyword not in NEEDED and tag >> 16 > 2:
@@ -56,9 +56,9 @@ def planted_film(path: Path, patient: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    assert min(planted_film(folder / f"{k}.dcm", k) for k in range(2)) > 1500
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("radiographs")
+    assert min(planted_radiograph(folder / f"{k}.dcm", k) for k in range(2)) > 1500
     whole = (folder / "0.dcm").read_bytes()
     (folder / "short.dcm").write_bytes(whole[: len(whole) // 2])
     header = pydicom.dcmread(folder / "0.dcm")
@@ -85,10 +85,10 @@ def unpacked(data: bytes) -> bytes:
     return b"\n".join([data, *more])
 
 
-def test_no_text_of_any_tag_reaches_any_output(films: Path, tmp_path: Path) -> None:
+def test_no_text_of_any_tag_reaches_any_output(radiographs: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"0123456789abcdef")
     said = kneeal(
-        "prepare", "dicom", films, "--out", tmp_path / "out", "--work", tmp_path / "work", "--pseudonymize",
+        "prepare", "dicom", radiographs, "--out", tmp_path / "out", "--work", tmp_path / "work", "--pseudonymize",
         tmp_path / "key", "--markers", "ignore", "--workers", "0",
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
@@ -109,8 +109,8 @@ def test_no_text_of_any_tag_reaches_any_output(films: Path, tmp_path: Path) -> N
         assert b"\xff\xe1" not in jpeg[:64] and b"\xff\xfe" not in jpeg[:64]
 
 
-def test_without_a_key_the_patient_id_alone_is_kept(films: Path, tmp_path: Path) -> None:
-    said = kneeal("prepare", "dicom", films, "--out", tmp_path / "out", "--markers", "ignore", "--workers", "0")
+def test_without_a_key_the_patient_id_alone_is_kept(radiographs: Path, tmp_path: Path) -> None:
+    said = kneeal("prepare", "dicom", radiographs, "--out", tmp_path / "out", "--markers", "ignore", "--workers", "0")
     assert said.returncode == 0, said.stderr
     for path in (tmp_path / "out").iterdir():
         rest = re.sub(rb"PLANTEDID\w+?(?=[_,\s<&(\"])", b"", unpacked(path.read_bytes()))
@@ -118,11 +118,11 @@ def test_without_a_key_the_patient_id_alone_is_kept(films: Path, tmp_path: Path)
             assert word not in rest, (path.name, word)
 
 
-def test_a_message_that_ends_the_command_holds_none(films: Path, tmp_path: Path) -> None:
+def test_a_message_that_ends_the_command_holds_none(radiographs: Path, tmp_path: Path) -> None:
     only_bad = tmp_path / "bad.txt"
     for name in ("short", "colour", "codec"):
-        (tmp_path / f"{name}.dcm").write_bytes((films / f"{name}.dcm").read_bytes())
-    only_bad.write_text("short.dcm\ncolour.dcm\ncodec.dcm\n")
+        (tmp_path / f"{name}.dcm").write_bytes((radiographs / f"{name}.dcm").read_bytes())
+    only_bad.write_text("short.dcm\ncolor.dcm\ncodec.dcm\n")
     (tmp_path / "key").write_bytes(b"0123456789abcdef")
     said = kneeal("prepare", "dicom", only_bad, "--out", tmp_path / "out", "--pseudonymize", tmp_path / "key",
                   "--workers", "0")  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.archive import film_header
+from helpers.archive import radiograph_header
 
 from kneeal.errors import UserError
 from kneeal.prepare.corrections import Correction, read_corrections
@@ -18,9 +18,9 @@ from kneeal.prepare.tables import find_table, grade, identifier, number, read_ta
 GREY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
 
 
-def film(path: Path, patient: str) -> None:
+def radiograph(path: Path, patient: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    film_header(GREY, 0.2, patient=patient).save_as(path, enforce_file_format=True)
+    radiograph_header(GREY, 0.2, patient=patient).save_as(path, enforce_file_format=True)
 
 
 def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path) -> None:
@@ -30,17 +30,17 @@ def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path)
     (tmp_path / "mostv0enroll.csv").write_text("MOSTID,AGE\nMB00001,60\nMI00002,61\nMB00003,62\n")
     for name in ("MB00001_a/V0AB/x/PA10/f1", "MB00001_a/V0AB/x/PA10/f2", "MB00001_a/V0AB/x/PA05/f", "MI00002/V0/PA10/f",
                  "MB00003/V2/PA10/f", "MB00003/V0/LAT/f", "MB00004/V0/PA10/f"):  # fmt: skip
-        film(tmp_path / name, "x")
+        radiograph(tmp_path / name, "x")
     plan = plan_most(tmp_path)
     assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
         ("MB00001_a/V0AB/x/PA10/f1", "MB00001", {"R": 2}, "B"),
         ("MI00002/V0/PA10/f", "MI00002", {"L": 0}, "I"),
     ]
-    assert sorted((r.patient, r.side, r.reason) for r in plan.refused) == [
+    assert sorted((r.patient, r.side, r.reason) for r in plan.rejected) == [
         ("MB00001", "L", "no_grade"), ("MI00002", "R", "no_grade"),
     ]  # fmt: skip
-    assert [[spare.name for spare in t.spares] for t in plan.tasks] == [["MB00001_a/V0AB/x/PA10/f2"], []]
-    assert plan.notes == ["1 enrolled patients have no such film"]
+    assert [[spare.name for spare in t.alternatives] for t in plan.tasks] == [["MB00001_a/V0AB/x/PA10/f2"], []]
+    assert plan.notes == ["1 enrolled patients have no such radiograph"]
     assert dict(plan_most(tmp_path, ungraded=True).tasks[0].grades) == {"R": 2, "L": None}
     for wrong, said in (({"visit": "7"}, "--visit 7"), ({"view": "PA15"}, "PA15")):
         with pytest.raises(UserError, match=said):
@@ -50,48 +50,48 @@ def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path)
         plan_most(tmp_path)
 
 
-def test_dicom_finds_films_by_their_header(tmp_path: Path) -> None:
-    films, table = tmp_path / "films", tmp_path / "g.csv"
+def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
+    radiographs, table = tmp_path / "radiographs", tmp_path / "g.csv"
     for name, patient in (("a", "p1"), ("b/c", "p2"), ("d", "p1"), ("e", "p9")):
-        film(films / name, patient)
-    (films / "notes.txt").write_text("no film")
+        radiograph(radiographs / name, patient)
+    (radiographs / "notes.txt").write_text("no radiograph")
     table.write_text("Who;Knee;KL;Clinic\np1;left;3;Ost\np1;R;0;Ost\np2;2;4;West\np5;R;1;West\n")
     columns = Columns("who", "knee", "kl", "clinic")
-    plan = plan_dicom(films, table=table, columns=columns)
+    plan = plan_dicom(radiographs, table=table, columns=columns)
     assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
         ("a", "p1", {"R": 0, "L": 3}, "Ost"), ("b/c", "p2", {"L": 4}, "West"),
     ]  # fmt: skip
-    assert sorted((r.name, r.side, r.reason) for r in plan.refused) == [
+    assert sorted((r.name, r.side, r.reason) for r in plan.rejected) == [
         ("b/c", "R", "no_grade"), ("e", "L", "no_grade"), ("e", "R", "no_grade"), ("notes.txt", "", "no_patient"),
     ]  # fmt: skip
-    assert [[(spare.name, dict(spare.grades)) for spare in t.spares] for t in plan.tasks] == [
+    assert [[(spare.name, dict(spare.grades)) for spare in t.alternatives] for t in plan.tasks] == [
         [("d", {"R": 0, "L": 3})], [],
     ]  # fmt: skip
-    assert plan.notes == ["1 patients of the table have no film"]
-    assert [t.patient for t in plan_dicom(films).tasks] == ["p1", "p2", "p9"]
+    assert plan.notes == ["1 patients of the table have no radiograph"]
+    assert [t.patient for t in plan_dicom(radiographs).tasks] == ["p1", "p2", "p9"]
     table.write_text("who,knee,kl\nnobody,R,1\n")
     with pytest.raises(UserError, match="nobody"):
-        plan_dicom(films, table=table, columns=columns)
+        plan_dicom(radiographs, table=table, columns=columns)
     table.write_text("who,knee,kl\np1,R,1\np1,R,2\np1,up,2\n")
     with pytest.raises(UserError, match="row 3, row 4"):
-        plan_dicom(films, table=table, columns=columns)
+        plan_dicom(radiographs, table=table, columns=columns)
 
 
 def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
-    film(tmp_path / "films" / "бедро", "x")
-    (tmp_path / "films" / "loop").symlink_to("loop")
+    radiograph(tmp_path / "radiographs" / "бедро", "x")
+    (tmp_path / "radiographs" / "loop").symlink_to("loop")
     table = tmp_path / "g.csv"
     table.write_text("patient,side,grade,file\np1,R,1,бедро\np2,R,1,../g.csv\np3,L,1,gone\np4,L,1,loop\n", "utf-8")
-    plan = plan_dicom(tmp_path / "films", table=table, columns=Columns(path="file"))
+    plan = plan_dicom(tmp_path / "radiographs", table=table, columns=Columns(path="file"))
     assert [(t.name, t.patient) for t in plan.tasks] == [("бедро", "p1")]
-    assert [(r.patient, r.reason) for r in plan.refused if r.reason != "no_grade"] == [
+    assert [(r.patient, r.reason) for r in plan.rejected if r.reason != "no_grade"] == [
         ("p2", "outside"), ("p3", "missing"), ("p4", "missing"),
     ]  # fmt: skip
     listed = tmp_path / "list.txt"
-    listed.write_text("films/бедро\n\n../secret\nfilms/gone\n", "utf-8")
+    listed.write_text("radiographs/бедро\n\n../secret\nradiographs/gone\n", "utf-8")
     plan = plan_dicom(listed)
-    assert [t.name for t in plan.tasks] == ["films/бедро"]
-    assert [r.reason for r in plan.refused] == ["outside", "missing"]
+    assert [t.name for t in plan.tasks] == ["radiographs/бедро"]
+    assert [r.reason for r in plan.rejected] == ["outside", "missing"]
 
 
 def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Finished films on disk: what a result depends on is in its key, and what is damaged is not there."""
+"""Finished radiographs on disk: what a result depends on is in its key, and what is damaged is not there."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.corrections import Correction
-from kneeal.prepare.film_work import FilmResult, PrepareOptions, Work
 from kneeal.prepare.store import ResultStore
-from kneeal.prepare.tasks import FilmTask
+from kneeal.prepare.tasks import RadiographTask
+from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
-RESULT = FilmResult(
+RESULT = RadiographResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
-    (("L", "low_score", "not sure"),), b"film", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
+    (("L", "low_score", "not sure"),), b"radiograph", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
 )  # fmt: skip
 
 
 def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> None:
-    path = tmp_path / "film"
+    path = tmp_path / "radiograph"
     path.write_bytes(b"1")
-    work, options = Work(FilmTask(path, "film", "p", {"R": 1})), PrepareOptions()
+    work, options = Work(RadiographTask(path, "radiograph", "p", {"R": 1})), PrepareOptions()
     same = ResultStore(tmp_path / "w", options, "weights").key(work)
     assert same == ResultStore(tmp_path / "other", options, "weights").key(work)
-    # Other weights of the finder, above all: a kept folder never mixes the results of two finders.
+    # Other weights of the localizer, above all: a kept folder never mixes the results of two localizers.
     keys = {
         same,
         ResultStore(tmp_path / "w", options, "other weights").key(work),
@@ -36,7 +36,7 @@ def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> No
     path.write_bytes(b"22")
     keys.add(ResultStore(tmp_path / "w", options, "weights").key(work))
     assert len(keys) == 6
-    # A grade that the table corrects is no reason to read the film again.
+    # A grade that the table corrects is no reason to read the radiograph again.
     assert ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 4}))) in keys
 
 
@@ -46,8 +46,8 @@ def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     store.put("ab1", RESULT)
     found = store.get("ab1")
     assert found is not None and np.array_equal(found.patches, RESULT.patches)
-    assert (found.poses, found.refused, found.thumbnail, found.strips) == (
-        RESULT.poses, RESULT.refused, b"film", (b"strip",),
+    assert (found.poses, found.rejected, found.thumbnail, found.strips) == (
+        RESULT.poses, RESULT.rejected, b"radiograph", (b"strip",),
     )  # fmt: skip
     assert (found.readable, found.unused) == (False, RESULT.unused)
     file = next(tmp_path.rglob("*.npz"))

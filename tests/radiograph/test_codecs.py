@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from helpers.archive import film_header
+from helpers.archive import radiograph_header
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
@@ -24,7 +24,7 @@ OPEN = ReadOptions(apply_voi=False)
 
 
 def plain(path: Path, *, bits: int = 12, number: int = 0) -> pydicom.dataset.FileDataset:
-    header = film_header(GREY, 0.2, patient="1", number=number)
+    header = radiograph_header(GREY, 0.2, patient="1", number=number)
     if bits == 8:
         header.PixelData = np.rint(GREY * 255).astype(np.uint8).tobytes()
         header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
@@ -100,7 +100,7 @@ def test_what_is_read_is_what_was_encoded(
     plain(tmp_path / "plain", bits=bits)
     encode(tmp_path / "coded", syntax, bits)  # type: ignore[operator]
     assert pydicom.dcmread(tmp_path / "coded").file_meta.TransferSyntaxUID == syntax
-    expected, found = (read_radiograph(tmp_path / name, OPEN).grey for name in ("plain", "coded"))
+    expected, found = (read_radiograph(tmp_path / name, OPEN).gray for name in ("plain", "coded"))
     assert found.shape == (ROWS, COLUMNS) and np.ptp(found) == 255
     assert np.abs(expected.astype(int) - found).max() <= levels
 
@@ -124,7 +124,7 @@ def test_monochrome1_is_inverted_after_decoding_too(tmp_path: Path) -> None:
     header.compress(uid.RLELossless)
     header.save_as(tmp_path / "b", enforce_file_format=True)
     plain(tmp_path / "c")
-    inverted, proper = (read_radiograph(tmp_path / name, OPEN).grey.astype(int) for name in ("b", "c"))
+    inverted, proper = (read_radiograph(tmp_path / name, OPEN).gray.astype(int) for name in ("b", "c"))
     assert np.abs(inverted - proper).max() <= 1
 
 

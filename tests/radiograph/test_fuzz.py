@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from helpers.archive import PLANTED, film_header
+from helpers.archive import PLANTED, radiograph_header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
@@ -24,7 +24,7 @@ from kneeal.radiograph import read_radiograph
 ROWS, COLUMNS = 1000, 1200
 #: Bytes of the decoded picture, and what the allocator and the libraries may take besides, whatever the picture.
 DECODED, BESIDE = 2 * ROWS * COLUMNS, 12_000_000
-LIMIT_S = 10
+TIMEOUT_S = 10
 _y, _x = np.mgrid[:ROWS, :COLUMNS]
 GREY = (0.5 + 0.4 * np.sin(_x / 90) * np.cos(_y / 70)).astype(np.float32)
 KINDS = ("plain", "rle", "jpeg", "lossless", "jpeg-ls", "jpeg2000", "png", "tiff")
@@ -45,8 +45,8 @@ for line in sys.stdin:
         file.write("5")
     before, started = status("VmRSS"), time.process_time()
     try:
-        film = read_radiograph(Path(line.strip()), ReadOptions(mm_per_px=0.2))
-        said = [film.grey.size, str(film.grey.dtype), min(film.mm_per_px)]
+        radiograph = read_radiograph(Path(line.strip()), ReadOptions(mm_per_px=0.2))
+        said = [radiograph.gray.size, str(radiograph.gray.dtype), min(radiograph.mm_per_px)]
     except RadiographError as error:
         said = str(error)
     print(json.dumps([said, status("VmHWM") - before, time.process_time() - started]), flush=True)
@@ -64,10 +64,10 @@ class Seeds(dict[str, bytes]):
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     folder = tmp_path_factory.mktemp("seeds")
     found = Seeds()
-    grey8 = np.rint(GREY * 255).astype(np.uint8)
+    gray8 = np.rint(GREY * 255).astype(np.uint8)
     for kind, syntax in (("plain", None), ("rle", uid.RLELossless), ("jpeg-ls", uid.JPEGLSLossless),
                          ("jpeg2000", uid.JPEG2000Lossless)):  # fmt: skip
-        header = film_header(GREY, 0.2, patient="1")
+        header = radiograph_header(GREY, 0.2, patient="1")
         try:
             if syntax is not None:
                 header.compress(syntax)
@@ -75,8 +75,8 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
             continue  # the extra `dicom` is not installed
         header.save_as(folder / "x", enforce_file_format=True)
         found[kind] = (folder / "x").read_bytes()
-    header = film_header(GREY, 0.2, patient="1")
-    header.PixelData = pydicom.encaps.encapsulate([cv2.imencode(".jpg", grey8)[1].tobytes()])
+    header = radiograph_header(GREY, 0.2, patient="1")
+    header.PixelData = pydicom.encaps.encapsulate([cv2.imencode(".jpg", gray8)[1].tobytes()])
     header["PixelData"].VR = "OB"
     header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
     header.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
@@ -88,7 +88,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
         import gdcm
     except ImportError:
         return found
-    film_header(GREY, 0.2, patient="1").save_as(folder / "x", enforce_file_format=True)
+    radiograph_header(GREY, 0.2, patient="1").save_as(folder / "x", enforce_file_format=True)
     reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
     reader.SetFileName(str(folder / "x"))
     reader.Read()
@@ -160,7 +160,7 @@ def test_damaged_files_cost_little(
     path.write_bytes(whole)
     said, memory, seconds = reader.read(path)
     # Of processor time, which other work on the machine does not change; a reader that sleeps runs into the timeout.
-    assert seconds <= LIMIT_S, (seconds, said)
+    assert seconds <= TIMEOUT_S, (seconds, said)
     assert memory <= 4 * DECODED + BESIDE, (memory, said)
     if isinstance(said, str):
         assert not any(value in said for value in PLANTED.values())
@@ -191,7 +191,7 @@ def test_streams_that_end_a_decoder_are_read_or_refused(
     assert isinstance(said, str) or said[0] == ROWS * COLUMNS
 
 
-def test_remarks_in_a_lossless_stream_do_not_change_the_film(seeds: Seeds, tmp_path: Path) -> None:
+def test_remarks_in_a_lossless_stream_do_not_change_the_radiograph(seeds: Seeds, tmp_path: Path) -> None:
     if "lossless" not in seeds:
         pytest.skip("the extra `dicom` is not installed")
     header = pydicom.dcmread(io.BytesIO(seeds["lossless"]))
@@ -200,5 +200,5 @@ def test_remarks_in_a_lossless_stream_do_not_change_the_film(seeds: Seeds, tmp_p
     remark = b"\xff\xe0\x00\x10JFIF\x00\x00\x01\x00\x00\x01\x00\x01\x00\x00" + b"\xff\xfe\x00\x04hi"
     header.PixelData = pydicom.encaps.encapsulate([stream[:2] + remark + stream[2:]])
     header.save_as(tmp_path / "remarked", enforce_file_format=True)
-    films = [read_radiograph(tmp_path / name) for name in ("plain", "remarked")]
-    assert np.array_equal(films[0].grey, films[1].grey)
+    radiographs = [read_radiograph(tmp_path / name) for name in ("plain", "remarked")]
+    assert np.array_equal(radiographs[0].gray, radiographs[1].gray)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from helpers.archive import PLANTED, film_header
+from helpers.archive import PLANTED, radiograph_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -25,7 +25,7 @@ GREY = np.random.default_rng(0).random((40, 50), dtype=np.float32)
 
 
 def save(path: Path, change: dict[str, Any] | None = None, *, number: int = 0) -> Path:
-    header = film_header(GREY, 0.2, patient="9000001", number=number)
+    header = radiograph_header(GREY, 0.2, patient="9000001", number=number)
     for name, value in (change or {}).items():
         if value is None:
             delattr(header, name)
@@ -35,23 +35,23 @@ def save(path: Path, change: dict[str, Any] | None = None, *, number: int = 0) -
     return path
 
 
-def refusal(path: Path, **options: Any) -> RadiographError:
+def rejection(path: Path, **options: Any) -> RadiographError:
     with pytest.raises(RadiographError) as caught:
         read_radiograph(path, ReadOptions(**options))
     assert not any(value in str(caught.value) for value in PLANTED.values())
     return caught.value
 
 
-def test_values_are_those_of_the_whole_film_scaled(tmp_path: Path) -> None:
-    film = read_radiograph(save(tmp_path / "a"))
+def test_values_are_those_of_the_whole_radiograph_scaled(tmp_path: Path) -> None:
+    radiograph = read_radiograph(save(tmp_path / "a"))
     stored = np.rint(GREY * 3600 + 200)
-    assert np.abs(film.grey.astype(int) - scale_intensities(stored)).max() <= 1
-    assert film.mm_per_px == (0.2, 0.2) and film.patient_id == "9000001"
+    assert np.abs(radiograph.gray.astype(int) - scale_intensities(stored)).max() <= 1
+    assert radiograph.mm_per_px == (0.2, 0.2) and radiograph.patient_id == "9000001"
 
 
 def test_monochrome1_shows_bone_bright_too(tmp_path: Path) -> None:
     plain, inverted = read_radiograph(save(tmp_path / "a")), read_radiograph(save(tmp_path / "b", number=1))
-    assert np.abs(plain.grey.astype(int) - inverted.grey).max() <= 1
+    assert np.abs(plain.gray.astype(int) - inverted.gray).max() <= 1
 
 
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=60), st.sampled_from([5.0, 50.0, 99.0]))
@@ -61,7 +61,7 @@ def test_percentiles_of_levels_are_numpys(values: list[int], percent: float) -> 
     assert found == pytest.approx(np.percentile(values, percent))
 
 
-def test_a_flat_film_has_no_table() -> None:
+def test_a_flat_radiograph_has_no_table() -> None:
     assert lookup_table(np.arange(4.0), np.array([0, 9, 0, 0])) is None
 
 
@@ -71,40 +71,40 @@ def test_signed_pixels_rescale_and_bits_above_those_stored(tmp_path: Path) -> No
         "PixelData": ((stored & 0x0FFF) | np.int16(0x4000)).astype("<i2").tobytes(), "PixelRepresentation": 1,
         "RescaleSlope": 2, "RescaleIntercept": -5, "WindowCenter": None, "WindowWidth": None,
     }  # fmt: skip
-    film = read_radiograph(save(tmp_path / "a", changed))
-    assert np.abs(film.grey.astype(int) - scale_intensities(stored)).max() <= 1
+    radiograph = read_radiograph(save(tmp_path / "a", changed))
+    assert np.abs(radiograph.gray.astype(int) - scale_intensities(stored)).max() <= 1
 
 
 def test_a_window_clips_and_can_be_left_out(tmp_path: Path) -> None:
     path = save(tmp_path / "a", {"WindowCenter": 1000, "WindowWidth": 400})
     clipped = np.clip(np.rint(GREY * 3600 + 200), 800, 1200)
-    assert np.abs(read_radiograph(path).grey.astype(int) - scale_intensities(clipped)).max() <= 2
-    open_film = read_radiograph(path, ReadOptions(apply_voi=False)).grey
-    assert np.abs(open_film.astype(int) - scale_intensities(np.rint(GREY * 3600 + 200))).max() <= 1
+    assert np.abs(read_radiograph(path).gray.astype(int) - scale_intensities(clipped)).max() <= 2
+    open_radiograph = read_radiograph(path, ReadOptions(apply_voi=False)).gray
+    assert np.abs(open_radiograph.astype(int) - scale_intensities(np.rint(GREY * 3600 + 200))).max() <= 1
 
 
 def test_a_voi_lut_is_looked_up(tmp_path: Path) -> None:
     lut = Dataset()
     lut.LUTDescriptor = [4096, 0, 16]
     lut.add_new("LUTData", "US", [(v * v) >> 8 for v in range(4096)])
-    film = read_radiograph(save(tmp_path / "a", {"VOILUTSequence": [lut]}))
+    radiograph = read_radiograph(save(tmp_path / "a", {"VOILUTSequence": [lut]}))
     stored = np.rint(GREY * 3600 + 200).astype(int)
-    assert np.abs(film.grey.astype(int) - scale_intensities((stored * stored) >> 8)).max() <= 1
+    assert np.abs(radiograph.gray.astype(int) - scale_intensities((stored * stored) >> 8)).max() <= 1
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_compressed_films_are_the_same(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
-    header = film_header(GREY, 0.2, patient="1")
+def test_compressed_radiographs_are_the_same(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    header = radiograph_header(GREY, 0.2, patient="1")
     try:
         header.compress(syntax)
     except RuntimeError:
         pytest.skip("the extra `dicom` is not installed")
     header.save_as(tmp_path / "c", enforce_file_format=True)
-    assert np.array_equal(read_radiograph(tmp_path / "c").grey, read_radiograph(save(tmp_path / "a")).grey)
+    assert np.array_equal(read_radiograph(tmp_path / "c").gray, read_radiograph(save(tmp_path / "a")).gray)
 
 
 def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    header = film_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GREY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8"])
     header["PixelData"].VR = "OB"
     header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -114,20 +114,20 @@ def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise NotImplementedError
 
     monkeypatch.setattr("kneeal.radiograph.decoders.get_decoder", nothing)
-    error = refusal(tmp_path / "c")
+    error = rejection(tmp_path / "c")
     assert error.reason == "codec" and "python-gdcm" in error.cure
 
 
 def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> None:
     jpeg = cv2.imencode(".jpg", np.zeros((300, 400), np.uint8))[1].tobytes()
     assert codestream_size(jpeg) == (300, 400, 1, 8)
-    header = film_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GREY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([jpeg])
     header["PixelData"].VR = "OB"
     header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
     header.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
     header.save_as(tmp_path / "c", enforce_file_format=True)
-    assert refusal(tmp_path / "c").reason == "mismatch"
+    assert rejection(tmp_path / "c").reason == "mismatch"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> N
     ],
 )
 def test_bad_headers_are_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
-    assert refusal(save(tmp_path / "a", change)).reason == reason
+    assert rejection(save(tmp_path / "a", change)).reason == reason
 
 
 def test_imager_spacing_is_divided_by_the_magnification(tmp_path: Path) -> None:
@@ -165,21 +165,21 @@ def test_pictures(tmp_path: Path, suffix: str) -> None:
     picture = (GREY * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
     path = tmp_path / f"бедро{suffix}"
     path.write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
-    assert refusal(path).reason == "spacing"
-    film = read_radiograph(path, ReadOptions(mm_per_px=0.2))
+    assert rejection(path).reason == "spacing"
+    radiograph = read_radiograph(path, ReadOptions(mm_per_px=0.2))
     if deep:
-        assert np.abs(film.grey.astype(int) - scale_intensities(picture)).max() <= 1
-    assert refusal(path, mm_per_px=0.2, most_pixels=1000).reason == "too_large"
+        assert np.abs(radiograph.gray.astype(int) - scale_intensities(picture)).max() <= 1
+    assert rejection(path, mm_per_px=0.2, max_pixels=1000).reason == "too_large"
 
 
 def test_what_is_no_radiograph(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "text").write_text("hello")
-    colour = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
-    (tmp_path / "colour.png").write_bytes(cv2.imencode(".png", colour)[1].tobytes())
+    color = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
+    (tmp_path / "color.png").write_bytes(cv2.imencode(".png", color)[1].tobytes())
     (tmp_path / "loop").symlink_to("loop")
-    reasons = {p.name: refusal(p, mm_per_px=0.2).reason for p in tmp_path.iterdir()}
-    assert reasons == {"empty": "unreadable", "text": "unreadable", "colour.png": "colour", "loop": "unreadable"}
+    reasons = {p.name: rejection(p, mm_per_px=0.2).reason for p in tmp_path.iterdir()}
+    assert reasons == {"empty": "unreadable", "text": "unreadable", "color.png": "colour", "loop": "unreadable"}
     with pytest.raises(UserError, match="mm-per-px"):
         ReadOptions(mm_per_px=float("nan"))
 
@@ -187,7 +187,7 @@ def test_what_is_no_radiograph(tmp_path: Path) -> None:
 @settings(max_examples=120)
 @given(data=st.data())
 def test_mutated_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Bounded: small files. Every outcome is a film of the header's size or a refusal."""
+    """Bounded: small files. Every outcome is a radiograph of the header's size or a rejection."""
     folder = tmp_path_factory.getbasetemp()
     whole = bytearray(_seed(folder, data.draw(st.sampled_from(["plain", "rle", "png"]))))
     for _ in range(data.draw(st.integers(1, 6))):
@@ -197,11 +197,11 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
     path = folder / "mutated"
     path.write_bytes(whole)
     try:
-        film = read_radiograph(path, ReadOptions(mm_per_px=0.2, most_pixels=10_000))
+        radiograph = read_radiograph(path, ReadOptions(mm_per_px=0.2, max_pixels=10_000))
     except RadiographError as error:
         assert not any(value in str(error) for value in PLANTED.values())
     else:
-        assert film.grey.dtype == np.uint8 and film.grey.size <= 10_000 and min(film.mm_per_px) > 0
+        assert radiograph.gray.dtype == np.uint8 and radiograph.gray.size <= 10_000 and min(radiograph.mm_per_px) > 0
 
 
 def _seed(folder: Path, kind: str) -> bytes:
@@ -210,7 +210,7 @@ def _seed(folder: Path, kind: str) -> bytes:
         if kind == "png":
             path.write_bytes(cv2.imencode(".png", (GREY * 65535).astype(np.uint16))[1].tobytes())
         else:
-            header = film_header(GREY, 0.2, patient="1")
+            header = radiograph_header(GREY, 0.2, patient="1")
             if kind == "rle":
                 header.compress(RLELossless)
             header.save_as(path, enforce_file_format=True)

@@ -1,12 +1,12 @@
 """Synthetic knee radiographs: good enough to develop on, and no patient's.
 
 Shapes follow the published statistics that ``shape`` cites; ``disease`` draws severity, grade and signs,
-``outlines`` the bones, ``render`` (on ``canvas``) the film, ``cohort`` the patients and sites.
+``outlines`` the bones, ``render`` (on ``canvas``) the radiograph, ``cohort`` the patients and sites.
 """
 
 from __future__ import annotations
 
-from kneeal.data.synthetic.canvas import FILM_MM, FILM_PX
+from kneeal.data.synthetic.canvas import RADIOGRAPH_MM, RADIOGRAPH_PX
 from kneeal.data.synthetic.cohort import (
     SITE_KNEES,
     SyntheticKnee,
@@ -19,9 +19,9 @@ from kneeal.data.synthetic.render import Exposure, draw_knee
 from kneeal.data.synthetic.shape import KneeAnatomy
 
 __all__ = [
-    "FILM_MM",
-    "FILM_PX",
     "GRADE_SHARES",
+    "RADIOGRAPH_MM",
+    "RADIOGRAPH_PX",
     "SITE_KNEES",
     "Exposure",
     "KneeAnatomy",

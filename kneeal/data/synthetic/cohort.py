@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
-from kneeal.data.synthetic.canvas import FILM_PX
+from kneeal.data.synthetic.canvas import RADIOGRAPH_PX
 from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.render import Exposure, draw_knee
 from kneeal.errors import UserError
@@ -35,7 +35,7 @@ _SITE_LOOK = {
     "E": (0.88, 1.2, 1.3, -0.06),
 }
 _GOLDEN = (5**0.5 - 1) / 2
-_BORDER_PX = (FILM_PX - FIELD_PX) // 2
+_BORDER_PX = (RADIOGRAPH_PX - FIELD_PX) // 2
 _PATIENT, _LOOK = 0, 3  # streams of a patient; 1 and 2 are those of the right and the left knee
 
 
@@ -49,7 +49,7 @@ class SyntheticKnee:
         side: ``"L"`` or ``"R"``.
         site: ``"A"`` to ``"E"``.
         kl: Kellgren-Lawrence grade that the simulated reader gave, 0 to 4.
-        film: radiograph of the region, ``[382, 382]``.
+        radiograph: radiograph of the region, ``[382, 382]``.
     """
 
     knee_id: str
@@ -57,7 +57,7 @@ class SyntheticKnee:
     side: str
     site: str
     kl: int
-    film: NDArray[np.uint8]
+    radiograph: NDArray[np.uint8]
 
 
 def patient_site(patient: int, seed: int) -> str:
@@ -109,7 +109,7 @@ def draw_synthetic(patient: int, side: str, seed: int) -> SyntheticKnee:
     anatomy = draw_anatomy(severity, numbers)
     site = patient_site(patient, seed)
     exposure = draw_exposure(site, np.random.default_rng((seed, patient + 1, _LOOK)))
-    # Both knees are on one film, but each lies differently in the beam.
+    # Both knees are on one radiograph, but each lies differently in the beam.
     exposure = replace(
         exposure,
         level=exposure.level + float(own.normal(0, 0.04)),
@@ -136,8 +136,8 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
             "knee_id": knee.knee_id, "patient_id": knee.patient_id, "side": knee.side, "site": knee.site,
             "kl": knee.kl, "path": "", "split": "",
         }  # fmt: skip
-        # The field of the patches stands for the radiograph: the film's own border is mostly empty.
-        field = knee.film[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
+        # The field of the patches stands for the radiograph: the radiograph's own border is mostly empty.
+        field = knee.radiograph[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
         yield row, cut_patch_pair(scale_intensities(field), MM_PER_PX, knee.side)
 
 

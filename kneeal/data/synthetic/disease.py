@@ -57,10 +57,10 @@ class Correlated:
 
 
 def severity_of(latent: float) -> float:
-    """Severity on the scale of the grades, about -0.4 to 4.7: grade g is where the middle of its knees lies."""
-    middle = float(np.interp(latent, _MIDDLES, range(N_GRADES)))
+    """Severity on the scale of the grades, about -0.4 to 4.7: grade g is where the center of its knees lies."""
+    center = float(np.interp(latent, _MIDDLES, range(N_GRADES)))
     below, above = min(latent - _MIDDLES[0], 0.0), max(latent - _MIDDLES[-1], 0.0)
-    return float(np.clip(middle + 0.4 * below + 0.8 * above, -0.4, 4.7))
+    return float(np.clip(center + 0.4 * below + 0.8 * above, -0.4, 4.7))
 
 
 def read_grade(latent: float, error: float) -> int:

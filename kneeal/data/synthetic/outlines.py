@@ -11,7 +11,7 @@ import numpy as np
 
 from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy, landmarks
 
-# The two compartments, as the distance from the middle of the plateau over its half width.
+# The two compartments, as the distance from the center of the plateau over its half width.
 _COMPARTMENT = ((-0.86, -0.34), (0.34, 0.86))
 # The margins of the joint stand for grade 0 half a plateau of 38.2 mm; what has no landmark scales with it.
 _REFERENCE_HALF_WIDTH_MM = 38.2
@@ -32,10 +32,10 @@ _PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (
 
 @dataclass(frozen=True)
 class KneeOutlines:
-    """Closed outlines and open lines of one knee, each ``[n, 2]`` in mm, in the film's place.
+    """Closed outlines and open lines of one knee, each ``[n, 2]`` in mm, in the radiograph's place.
 
     ``plateau`` and ``condyles`` are the parts of ``tibia`` and ``femur`` that face the joint, from lateral to
-    medial. ``joint_space_mm`` is measured on them (lateral, medial), before the rotation in the film.
+    medial. ``joint_space_mm`` is measured on them (lateral, medial), before the rotation in the radiograph.
     """
 
     femur: Array
@@ -99,7 +99,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     scale = half_width / _REFERENCE_HALF_WIDTH_MM
     variety = anatomy.variety
     tibia_marks, femur_marks = marks[:9].copy(), marks[9:]
-    # Attrition hollows the middle of a compartment; the outer landmark follows halfway.
+    # Attrition hollows the center of a compartment; the outer landmark follows halfway.
     for inner, outer, loss in ((2, 1, anatomy.attrition_mm[LATERAL]), (6, 7, anatomy.attrition_mm[MEDIAL])):
         tibia_marks[outer, 1] += loss
         tibia_marks[inner, 1] += 0.5 * loss
@@ -164,7 +164,7 @@ def _plateau_points(marks: Array, lateral_spur: float, medial_spur: float) -> Ar
 
 
 def _condyle_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
-    """Condyle landmarks with the spurs at their margins, which point down and out, and a round notch between."""
+    """Condyle landmarks with the spurs at their borders, which point down and out, and a round notch between."""
     roof = marks[3]
     arch = roof + (marks[[2, 4]] - roof) * (0.42, 0.27)
     points = np.vstack([marks[:3], arch[:1], roof[None], arch[1:], marks[4:]])

@@ -1,4 +1,4 @@
-"""From outlines to a radiograph: attenuation along the beam, the film's response, blur, grain and noise."""
+"""From outlines to a radiograph: attenuation along the beam, the radiograph's response, blur, grain and noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
 from kneeal.data.synthetic.canvas import (
-    CENTRE_PX,
-    FILM_PX,
-    Film,
+    CENTER_PX,
+    RADIOGRAPH_PX,
+    Image,
     blank,
     blur,
-    blur_grey,
+    blur_gray,
     collimate,
     field,
     fill,
@@ -26,25 +26,25 @@ from kneeal.data.synthetic.canvas import (
 from kneeal.data.synthetic.outlines import KneeOutlines, build_outlines, spline
 from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy
 
-# Attenuation of the soft tissue in the middle of the leg; bone adds about a third of it.
+# Attenuation of the soft tissue in the center of the leg; bone adds about a third of it.
 _SOFT = np.float32(1.35)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How the film was taken and processed.
+    """How the radiograph was taken and processed.
 
     Attributes:
-        level: attenuation that comes out middle grey; lower burns the bone white.
-        contrast: slope of the film's response at middle grey.
-        black, white: darkest and brightest grey of the film, 0 to 255.
+        level: attenuation that comes out center gray; lower burns the bone white.
+        contrast: slope of the radiograph's response at center gray.
+        black, white: darkest and brightest gray of the radiograph, 0 to 255.
         sharpen: strength of the edge enhancement of digital systems, 0 to about 2.
         blur_mm: standard deviation of the unsharpness.
-        noise: standard deviation of quantum noise at middle attenuation.
+        noise: standard deviation of quantum noise at center attenuation.
         grain: strength of the trabecular texture.
         soft_mm: half width of the soft tissue at the joint.
-        gradient: slopes of the attenuation across and along the film.
-        collimation: distance in mm from the middle of the film and angle in degrees of each side edge, lateral
+        gradient: slopes of the attenuation across and along the radiograph.
+        collimation: distance in mm from the center of the radiograph and angle in degrees of each side edge, lateral
             and medial; a distance beyond 70 leaves no trace.
         inverted: bone dark, as in the odd picture saved with the other photometric interpretation.
     """
@@ -63,20 +63,20 @@ class Exposure:
     inverted: bool
 
 
-def _add_bone(bones: Film, outline: Array, density: float, core: float, cortex: float, fade_mm: float = 0.0) -> None:
+def _add_bone(bones: Image, outline: Array, density: float, core: float, cortex: float, fade_mm: float = 0.0) -> None:
     """Add one bone to the attenuation, in place: round in section, with a dense shell seen edge-on.
 
     Args:
         bones: attenuation so far, ``[H, W]``.
         outline: of the bone, mm.
-        density: attenuation in the middle of the bone.
+        density: attenuation in the center of the bone.
         core: attenuation near the rim as a share of the middle's; between them it follows a parabola.
         cortex: share that the shell adds at the rim.
         fade_mm: depth over which the bone's upper end gains its thickness, for the thin tibial spines.
     """
-    low, high = outline.min(0) / MM_PER_PX + CENTRE_PX, outline.max(0) / MM_PER_PX + CENTRE_PX
+    low, high = outline.min(0) / MM_PER_PX + CENTER_PX, outline.max(0) / MM_PER_PX + CENTER_PX
     x0, y0 = max(int(low[0]) - 1, 0), max(int(low[1]) - 1, 0)
-    x1, y1 = min(int(high[0]) + 3, FILM_PX), min(int(high[1]) + 3, FILM_PX)
+    x1, y1 = min(int(high[0]) + 3, RADIOGRAPH_PX), min(int(high[1]) + 3, RADIOGRAPH_PX)
     mask, shell = blank(), blank()
     fill(mask, outline)
     stroke(shell, outline, 255, 3, closed=True)
@@ -84,9 +84,9 @@ def _add_bone(bones: Film, outline: Array, density: float, core: float, cortex: 
     inside, columns = mask > 0, np.arange(x0, x1, dtype=np.float32)[None, :]
     left = x0 + inside.argmax(1).astype(np.float32)[:, None] - 1
     right = x1 - inside[:, ::-1].argmax(1).astype(np.float32)[:, None]
-    # How a bone goes on beyond the film's edge is not known; its section is taken to reach 8 mm further.
+    # How a bone goes on beyond the radiograph's edge is not known; its section is taken to reach 8 mm further.
     left[left < 1] -= 22
-    right[right > FILM_PX - 2] += 22
+    right[right > RADIOGRAPH_PX - 2] += 22
     # Neighbouring rows share their walls, or the section would jump where only a spine or one condyle is left.
     rows = np.ones((2 * round(12 / MM_PER_PX) + 1, 1), np.uint8)
     left, right = cv2.erode(left, rows), cv2.dilate(right, rows)
@@ -104,7 +104,7 @@ def _band(curve: Array, thickness_mm: Array) -> Array:
     return np.vstack([curve, (curve + np.stack([np.zeros_like(thickness_mm), thickness_mm], 1))[::-1]])
 
 
-def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.random.Generator) -> Film:
+def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.random.Generator) -> Image:
     """Dense bone near the joint, and the thin bright lines of the projection.
 
     Subchondral plates on either side of the joint, sclerosis under the plateau, inner walls of the condyles,
@@ -139,26 +139,26 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     dense = load * np.where(t < 0, sclerosis[LATERAL], sclerosis[MEDIAL])
     deep = blank()
     fill(deep, _band(outlines.plateau, 1.0 + 1.5 * load + 5.5 * np.minimum(dense, 1.2)))
-    return np.asarray(0.36 * blur_grey(fine, 0.42, 0.42) + 0.20 * blur_grey(deep, 1.2, 1.2), dtype=np.float32)
+    return np.asarray(0.36 * blur_gray(fine, 0.42, 0.42) + 0.20 * blur_gray(deep, 1.2, 1.2), dtype=np.float32)
 
 
-def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Generator) -> Film:
-    """Attenuation of the soft tissue: greatest in the middle of the leg, 0 beside it."""
-    mm = ((np.arange(FILM_PX) - CENTRE_PX) * MM_PER_PX).astype(np.float32)
+def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Generator) -> Image:
+    """Attenuation of the soft tissue: greatest in the center of the leg, 0 beside it."""
+    mm = ((np.arange(RADIOGRAPH_PX) - CENTER_PX) * MM_PER_PX).astype(np.float32)
     bulge = rng.normal(0, 2, 2)
     half = half_width_mm + np.interp(mm, (-70, -25, 5, 30, 70), (9 + bulge[0], 1, -1, 0, 3 + bulge[1]))
-    middle = float(outlines.plateau[:, 0].mean()) - 2.0
-    t = (mm[None, :] - np.float32(middle)) / half[:, None].astype(np.float32)
+    center = float(outlines.plateau[:, 0].mean()) - 2.0
+    t = (mm[None, :] - np.float32(center)) / half[:, None].astype(np.float32)
     return np.asarray(_SOFT * np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
 
 
 def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw the film of one knee region.
+    """Draw the radiograph of one knee region.
 
     Args:
         anatomy: the knee.
-        exposure: how the film was taken.
-        side: ``"R"`` or ``"L"``; a left knee is seen mirrored, as on a film (its fibula on the right).
+        exposure: how the radiograph was taken.
+        side: ``"R"`` or ``"L"``; a left knee is seen mirrored, as on a radiograph (its fibula on the right).
         rng: source of texture and noise.
 
     Returns:
@@ -170,7 +170,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     if side not in ("L", "R"):
         raise ValueError(f"side must be 'L' or 'R' but got {side=}.")
     outlines = build_outlines(anatomy)
-    bone = np.zeros((FILM_PX, FILM_PX), np.float32)
+    bone = np.zeros((RADIOGRAPH_PX, RADIOGRAPH_PX), np.float32)
     _add_bone(bone, outlines.femur, 0.44, 0.34, 0.11)
     _add_bone(bone, outlines.tibia, 0.40, 0.38, 0.13, fade_mm=16)
     _add_bone(bone, outlines.fibula, 0.08, 0.4, 0.5)
@@ -183,7 +183,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     attenuation *= 1 + 0.025 * patchy
     texture = noise(rng, 0.16, 0.8) * (1 + 0.2 * patchy[::-1]) + 0.6 * field(rng, 128)
     attenuation += present * (_details(outlines, anatomy.sclerosis, rng) + np.float32(exposure.grain) * texture)
-    ramp = np.linspace(-0.5, 0.5, FILM_PX, dtype=np.float32)
+    ramp = np.linspace(-0.5, 0.5, RADIOGRAPH_PX, dtype=np.float32)
     slope = np.float32(exposure.gradient[0]) * ramp[None, :] + np.float32(exposure.gradient[1]) * ramp[:, None]
     attenuation += slope * leg
     attenuation = blur(attenuation, exposure.blur_mm)
@@ -191,11 +191,11 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     attenuation += np.float32(exposure.noise) * noise(rng, 0.2, 0.2) * (0.3 + 0.4 * attenuation)
     if exposure.sharpen > 0:
         sharpen(attenuation, exposure.sharpen)
-    film = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
-    film *= np.float32(exposure.white - exposure.black)
-    film += np.float32(exposure.black)
-    collimate(film, exposure.collimation, 0.3 * exposure.black)
+    radiograph = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
+    radiograph *= np.float32(exposure.white - exposure.black)
+    radiograph += np.float32(exposure.black)
+    collimate(radiograph, exposure.collimation, 0.3 * exposure.black)
     if exposure.inverted:
-        film = np.float32(exposure.black + exposure.white) - film
-    picture = np.clip(film + 0.5, 0, 255).astype(np.uint8)
+        radiograph = np.float32(exposure.black + exposure.white) - radiograph
+    picture = np.clip(radiograph + 0.5, 0, 255).astype(np.uint8)
     return picture if side == "R" else np.ascontiguousarray(picture[:, ::-1])

@@ -5,7 +5,7 @@ The joint (16 landmarks: tibial plateau and femoral condyles), its variation and
 Melekhov, Saarakkala: "KNEEL: Knee Anatomical Landmark Localization Using Hourglass Networks", ICCV VRMI 2019).
 What those landmarks do not cover is drawn after common anatomy (``outlines``).
 
-Frame: origin at the middle of the tibial plateau, x from lateral to medial, y down, every knee oriented like a
+Frame: origin at the center of the tibial plateau, x from lateral to medial, y down, every knee oriented like a
 right knee (lateral on the left of the picture).
 """
 
@@ -36,7 +36,7 @@ class ShapeStatistics:
         mode_sd: standard deviation along each mode, mm, ``[8]``.
         joint_space: mean and standard deviation in mm by grade of the lateral, medial and narrowest joint
             space, ``[5, 3, 2]``.
-        angle_deg: mean and standard deviation of the plateau's angle in the film, degrees.
+        angle_deg: mean and standard deviation of the plateau's angle in the radiograph, degrees.
     """
 
     mean: Array
@@ -75,8 +75,8 @@ class KneeAnatomy:
         flare_mm: how much wider than common the shafts are, mm.
         variety: standard normal scores of what the landmarks do not cover, ``[10]``: fibula (x, y), patella
             (x, y, size), epicondyles (lateral, medial), corners of the femoral and of the tibial wall, spines.
-        angle_deg: rotation in the film, degrees, positive: the medial side lies lower.
-        shift_mm: where the middle of the plateau lies from the middle of the film, (x, y) mm.
+        angle_deg: rotation in the radiograph, degrees, positive: the medial side lies lower.
+        shift_mm: where the center of the plateau lies from the center of the radiograph, (x, y) mm.
     """
 
     severity: float

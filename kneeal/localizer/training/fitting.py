@@ -1,4 +1,4 @@
-"""How the three networks of the finder learn from samples."""
+"""How the three networks of the localizer learn from samples."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from kneeal.localizer.windows import stretch
 
 Arrays = dict[str, NDArray[Any]]
 _BLOB_PX = 2.0  # standard deviation of a target blob, in pixels of the coarse maps
-_POINT_MM = 3.0  # the same for the margins of the plateau, in mm
+_POINT_MM = 3.0  # the same for the plateau edges, in mm
 
 
 def train_coarse(samples: Arrays, steps: int) -> CoarseNetwork:
     """Train the network that says where knees and markers are."""
     network = CoarseNetwork()
-    films = samples["coarse"]
+    radiographs = samples["coarse"]
 
     def loss(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        x = films[rows].astype(np.float32)[:, None] / np.float32(255)
-        targets = np.stack([_blobs(samples["knees"][rows], films.shape[1]),
-                            _blobs(samples["markers"][rows], films.shape[1])], axis=1)  # fmt: skip
+        x = radiographs[rows].astype(np.float32)[:, None] / np.float32(255)
+        targets = np.stack([_blobs(samples["knees"][rows], radiographs.shape[1]),
+                            _blobs(samples["markers"][rows], radiographs.shape[1])], axis=1)  # fmt: skip
         if rng.random() < 0.5:
             x, targets = x[..., ::-1], targets[..., ::-1]
         target = torch.from_numpy(np.ascontiguousarray(targets))
         logits = network(_vary(x, rng))
         return F.binary_cross_entropy_with_logits(logits, target, weight=1 + 30 * target)
 
-    _fit(network, loss, len(films), steps, batch=8, rate=2e-3, name="coarse")
+    _fit(network, loss, len(radiographs), steps, batch=8, rate=2e-3, name="coarse")
     return network
 
 

@@ -1,7 +1,7 @@
-"""Train the finder: ``python -m kneeal.localizer.training.train --out finder.npz [--pictures DIR] [--work DIR]``.
+"""Train the localizer: ``python -m kneeal.localizer.training.train --out localizer.npz [--pictures DIR] [--work DIR]``.
 
-Films are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as well.
-Nobody has marked the plateau in these pictures, so that happens in two steps: a network that has seen synthetic
+Radiographs are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as
+well. Nobody has marked the plateau in these pictures, so that happens in two steps: a network that has seen synthetic
 plateaus alone marks each picture in several poses; the mean of marks that agree becomes the picture's plateau, and
 the final network learns from both.
 
@@ -31,12 +31,12 @@ from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, ma
 from kneeal.localizer.training.fitting import Arrays, train_coarse, train_fine, train_marker
 from kneeal.localizer.training.samples import collect, read_leg, real_pictures
 from kneeal.localizer.weights import NAMES, read_network, read_networks, save_networks
-from kneeal.localizer.windows import cut_window, stretch, to_film
+from kneeal.localizer.windows import cut_window, stretch, to_radiograph
 
 N = TypeVar("N", bound=nn.Module)
 #: Poses in which a picture is marked, and how far in mm the marks may scatter.
 _TURNS, _SCATTER_MM = (-9.0, 0.0, 9.0), 1.5
-#: The first network of the margins, which has seen synthetic knees alone, learns for this share of the steps.
+#: The first network of the plateau edges, which has seen synthetic knees alone, learns for this share of the steps.
 _FIRST = 0.4
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     pictures = real_pictures(options.pictures) if options.pictures else []
     work = _work(options.work, options, len(pictures))
-    samples = _samples(options.films, options.seed, pictures, options.workers, work)
+    samples = _samples(options.radiographs, options.seed, pictures, options.workers, work)
     networks = dict(zip(NAMES, read_networks(options.base), strict=True)) if options.only else {}
     wanted = options.only or NAMES
 
@@ -87,9 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m kneeal.localizer.training.train", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.npz)")
-    parser.add_argument("--films", type=int, default=1600, help="films to compose")
+    parser.add_argument("--radiographs", type=int, default=1600, help="radiographs to compose")
     parser.add_argument("--pictures", type=Path, help="folder with pictures of single knees, 101 mm wide")
-    parser.add_argument("--workers", type=int, default=1, help="processes that compose films")
+    parser.add_argument("--workers", type=int, default=1, help="processes that compose radiographs")
     parser.add_argument("--threads", type=int, default=1, help="threads that train")
     parser.add_argument("--seed", type=int, default=9001, help="seed of the samples and of the networks")
     parser.add_argument("--work", type=Path, help="keep samples and finished networks in this folder, and use them")
@@ -103,14 +103,14 @@ def _work(folder: Path | None, options: argparse.Namespace, n_pictures: int) -> 
     """The folder of these very options in the work folder: others do not mix with them."""
     if folder is None:
         return None
-    key = json.dumps([options.films, options.seed, options.workers, list(options.steps), n_pictures])
+    key = json.dumps([options.radiographs, options.seed, options.workers, list(options.steps), n_pictures])
     path: Path = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def mark_pictures(network: FineNetwork, pictures: list[Path], numbers: Iterable[int]) -> dict[int, NDArray[np.float64]]:
-    """The plateau of each picture in which marks from several poses agree: mm from the middle, [2, 2].
+    """The plateau of each picture in which marks from several poses agree: mm from the center, [2, 2].
 
     Args:
         network: What marks them.
@@ -119,25 +119,25 @@ def mark_pictures(network: FineNetwork, pictures: list[Path], numbers: Iterable[
     """
     network.eval()
     marked = {}
-    middle, spacing = (120.0, 120.0), (0.8, 0.8)
+    center, spacing = (120.0, 120.0), (0.8, 0.8)
     for number in numbers:
         path = pictures[number]
         leg = read_leg(path, path.stem[-1])
-        # On a film, with shafts: the network has not seen pictures that end above and below the joint.
-        film = np.rint(place_leg(leg, Pose(middle, 0.0), (300, 300), spacing[0]) * 255).astype(np.uint8)
+        # On a radiograph, with shafts: the network has not seen pictures that end above and below the joint.
+        radiograph = np.rint(place_leg(leg, Pose(center, 0.0), (300, 300), spacing[0]) * 255).astype(np.uint8)
         found = []
         for flip in (False, True):
-            seen = np.ascontiguousarray(film[:, ::-1]) if flip else film
-            windows = np.stack([cut_window(seen, spacing, middle, turn, FINE_PX, FINE_MM) for turn in _TURNS])
+            seen = np.ascontiguousarray(radiograph[:, ::-1]) if flip else radiograph
+            windows = np.stack([cut_window(seen, spacing, center, turn, FINE_PX, FINE_MM) for turn in _TURNS])
             with torch.no_grad():
                 points, _ = map_points(network(torch.from_numpy(stretch(windows)))[0])
             for turn, pair in zip(_TURNS, points.numpy().astype(np.float64), strict=True):
-                ends = to_film(pair, middle, turn) - middle
+                ends = to_radiograph(pair, center, turn) - center
                 found.append((ends * (-1, 1))[::-1] if flip else ends)
         marks = np.array(found)
         median = np.median(marks, axis=0)
         if np.median(np.abs(marks - median), axis=0).max() < _SCATTER_MM:
-            marked[number] = median + leg.middle
+            marked[number] = median + leg.center
     return marked
 
 
@@ -150,16 +150,18 @@ def choose_plateaus(
         if number >= 0 and marked is not None and int(number) in marked:
             turn, x, y = samples["frames"][row]
             provisional = np.array([0.0, 10.0])
-            points[row] = to_film(marked[int(number)] - provisional, (float(x), float(y)), float(turn))
+            points[row] = to_radiograph(marked[int(number)] - provisional, (float(x), float(y)), float(turn))
     usable = ~np.isnan(points).any(axis=(1, 2)) | (samples["kinds"] != NATURAL) | (samples["pictures"] >= 0)
     return np.flatnonzero(usable), points[usable]
 
 
-def _samples(films: int, seed: int, pictures: list[Path], workers: int, work: Path | None) -> dict[str, NDArray[Any]]:
+def _samples(
+    radiographs: int, seed: int, pictures: list[Path], workers: int, work: Path | None
+) -> dict[str, NDArray[Any]]:
     path = work / "samples.npz" if work else None
     if path is not None and path.is_file():
         return dict(np.load(path, allow_pickle=False))
-    share = math.ceil(films / workers)
+    share = math.ceil(radiographs / workers)
     parts: list[dict[str, NDArray[Any]]]
     if workers == 1:
         parts = [collect(share, seed, pictures)]

@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic import FILM_PX, SITE_KNEES, draw_knee, draw_synthetic, synthetic_cohort, write_synthetic
-from kneeal.data.synthetic.canvas import CENTRE_PX
+from kneeal.data.synthetic import (
+    RADIOGRAPH_PX,
+    SITE_KNEES,
+    draw_knee,
+    draw_synthetic,
+    synthetic_cohort,
+    write_synthetic,
+)
+from kneeal.data.synthetic.canvas import CENTER_PX
 from kneeal.data.synthetic.cohort import draw_exposure, patient_site
 from kneeal.data.synthetic.disease import GRADE_SHARES, Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines, spline
@@ -48,7 +55,7 @@ def test_the_shipped_statistics_name_their_source_and_have_unit_modes() -> None:
     assert stats.mean.shape == (5, 16, 2)
     assert stats.modes.shape == (8, 16, 2)
     np.testing.assert_allclose(np.linalg.norm(stats.modes.reshape(8, -1), axis=1), 1, atol=0.01)
-    # The frame: the plateau's margins are level and at equal distance from the origin.
+    # The frame: the plateau edges are level and at equal distance from the origin.
     np.testing.assert_allclose(stats.mean[:, 0], -stats.mean[:, 8], atol=0.05)
 
 
@@ -137,13 +144,13 @@ def test_sites_have_their_shares_even_in_a_small_cohort() -> None:
     assert {patient_site(patient, 3) for patient in range(25)} == set("ABCDE")
 
 
-# Films
+# Radiographs
 
 
-def test_a_left_knee_is_the_mirrored_film_and_its_patches_are_alike() -> None:
+def test_a_left_knee_is_the_mirrored_radiograph_and_its_patches_are_alike() -> None:
     knee, look = anatomy(2.0, 5), draw_exposure("A", np.random.default_rng(1))
     right, left = (draw_knee(knee, look, side, np.random.default_rng(9)) for side in "RL")
-    assert right.shape == (FILM_PX, FILM_PX)
+    assert right.shape == (RADIOGRAPH_PX, RADIOGRAPH_PX)
     assert right.dtype == np.uint8
     np.testing.assert_array_equal(left, right[:, ::-1])
     np.testing.assert_array_equal(cut_patch_pair(left, MM_PER_PX, "L"), cut_patch_pair(right, MM_PER_PX, "R"))
@@ -162,21 +169,21 @@ def test_the_joint_space_is_dark_between_bright_plates() -> None:
         look = draw_exposure("A", np.random.default_rng(patient))
         if look.inverted or min(knee.joint_space_mm) < 2.0:
             continue
-        film = draw_knee(knee, look, "R", np.random.default_rng(0)).astype(float)
+        radiograph = draw_knee(knee, look, "R", np.random.default_rng(0)).astype(float)
         outlines = build_outlines(knee)
         for share in (-0.5, 0.5):
             x = outlines.plateau[:, 0].mean() + share * outlines.half_width_mm
             plateau = np.interp(x, outlines.plateau[:, 0], outlines.plateau[:, 1])
             condyle = np.interp(x, outlines.condyles[:, 0], outlines.condyles[:, 1])
-            column = round(x / MM_PER_PX + CENTRE_PX)
+            column = round(x / MM_PER_PX + CENTER_PX)
 
-            def grey(y_mm: float, film: np.ndarray = film, column: int = column) -> float:
-                row = round(y_mm / MM_PER_PX + CENTRE_PX)
-                return float(film[row - 1 : row + 2, column - 4 : column + 5].mean())
+            def gray(y_mm: float, radiograph: np.ndarray = radiograph, column: int = column) -> float:
+                row = round(y_mm / MM_PER_PX + CENTER_PX)
+                return float(radiograph[row - 1 : row + 2, column - 4 : column + 5].mean())
 
-            gap = grey(0.5 * (plateau + condyle))
-            assert grey(plateau + 1.0) > gap + 5
-            assert grey(condyle - 1.5) > gap + 5
+            gap = gray(0.5 * (plateau + condyle))
+            assert gray(plateau + 1.0) > gap + 5
+            assert gray(condyle - 1.5) > gap + 5
             seen += 1
     assert seen >= 10
 
@@ -184,9 +191,9 @@ def test_the_joint_space_is_dark_between_bright_plates() -> None:
 def test_exposures_vary_as_widely_as_in_real_pictures(shared_data: Path) -> None:
     paths = sorted(shared_data.glob("oai_knees/val/*/*.png"))[::8]
     real = np.array([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).mean() for path in paths])
-    margin = round((FILM_PX - 101 / MM_PER_PX) / 2)
-    films = [draw_synthetic(patient, "R", 0).film[margin:-margin, margin:-margin] for patient in range(60)]
-    drawn = np.array([film.mean() for film in films])
+    margin = round((RADIOGRAPH_PX - 101 / MM_PER_PX) / 2)
+    radiographs = [draw_synthetic(patient, "R", 0).radiograph[margin:-margin, margin:-margin] for patient in range(60)]
+    drawn = np.array([radiograph.mean() for radiograph in radiographs])
     assert np.median(drawn) == pytest.approx(np.median(real), abs=30)
     assert 0.5 < drawn.std() / real.std() < 1.6
 
@@ -221,12 +228,12 @@ def pair_accuracy(features: np.ndarray, grades: np.ndarray, low: int, high: int)
     for held_out in range(5):
         chosen = np.isin(grades, (low, high))
         train, test = chosen & (fold != held_out), chosen & (fold == held_out)
-        centre = features[train].mean(0)
-        centred = features[train] - centre
+        center = features[train].mean(0)
+        centerd = features[train] - center
         weights = np.linalg.solve(
-            centred @ centred.T + 3 * np.eye(len(centred)), np.where(grades[train] == high, 1, -1)
+            centerd @ centerd.T + 3 * np.eye(len(centerd)), np.where(grades[train] == high, 1, -1)
         )
-        hits.append(((features[test] - centre) @ centred.T @ weights > 0) == (grades[test] == high))
+        hits.append(((features[test] - center) @ centerd.T @ weights > 0) == (grades[test] == high))
     return float(np.mean(np.concatenate(hits)))
 
 
@@ -238,13 +245,13 @@ def test_grades_are_the_easier_to_tell_apart_the_more_they_differ() -> None:
         if len(patients[grade]) < 60:
             patients[grade].append(patient)
         patient += 1
-    border = (FILM_PX - FIELD_PX) // 2
+    border = (RADIOGRAPH_PX - FIELD_PX) // 2
     features, grades = [], []
     for grade, chosen in patients.items():
         for patient in chosen:
             knee = draw_synthetic(patient, "R", 0)
             assert knee.kl == grade
-            field = knee.film[border:-border, border:-border]
+            field = knee.radiograph[border:-border, border:-border]
             pair = cut_patch_pair(scale_intensities(field), MM_PER_PX, "R")
             small = [cv2.resize(patch, (16, 16), interpolation=cv2.INTER_AREA) for patch in pair]
             features.append(np.concatenate(small).ravel() / 255)

@@ -1,4 +1,4 @@
-"""Films are made of what they say: their truth is what lies on them."""
+"""Radiographs are made of what they say: their truth is what lies on them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kneeal.data.synthetic.radiographs import FilmOptions, Leg, Pose, compose_film, draw_film, draw_leg, scatter_poses
+from kneeal.data.synthetic.radiographs import (
+    Leg,
+    Pose,
+    RadiographOptions,
+    compose_radiograph,
+    draw_leg,
+    draw_radiograph,
+    scatter_poses,
+)
 from kneeal.data.synthetic.radiographs.legs import place_leg
 from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
 
-COARSE = FilmOptions(mm_per_px=0.8)
+COARSE = RadiographOptions(mm_per_px=0.8)
 
 
-def test_a_film_depends_on_its_arguments_alone() -> None:
-    first, again, other = (draw_film(k, 3, COARSE) for k in (0, 0, 1))
-    assert np.array_equal(first.grey, again.grey) and first.knees == again.knees
-    assert first.grey.shape != other.grey.shape or not np.array_equal(first.grey, other.grey)
-    assert first.grey.shape == (round(356 / 0.8), round(432 / 0.8)) and first.grey.dtype == np.float32
-    assert first.grey.min() >= 0 and first.grey.max() <= 1
+def test_a_radiograph_depends_on_its_arguments_alone() -> None:
+    first, again, other = (draw_radiograph(k, 3, COARSE) for k in (0, 0, 1))
+    assert np.array_equal(first.gray, again.gray) and first.knees == again.knees
+    assert first.gray.shape != other.gray.shape or not np.array_equal(first.gray, other.gray)
+    assert first.gray.shape == (round(356 / 0.8), round(432 / 0.8)) and first.gray.dtype == np.float32
+    assert first.gray.min() >= 0 and first.gray.max() <= 1
 
 
 @pytest.mark.parametrize("turn", [-14.0, 0.0, 11.0])
@@ -30,14 +38,14 @@ def test_a_leg_lies_where_its_pose_says(turn: float) -> None:
     for x, y in pixels.astype(int):
         picture[y - 2 : y + 3, x - 2 : x + 3] = 255
     leg, pose = Leg(picture, 0.5, "R", margins), Pose((100.0, 90.0), turn)
-    film = place_leg(leg, pose, (400, 420), 0.5)
+    radiograph = place_leg(leg, pose, (400, 420), 0.5)
     angle = np.deg2rad(leg.angle_deg + turn)
     reach = np.hypot(35.0, 3.0)
     for end in (-1, 1):
         x = (100 + end * reach * np.cos(angle)) / 0.5 - 0.5
         y = (90 + end * reach * np.sin(angle)) / 0.5 - 0.5
-        assert film[round(y), round(x)] > 0.9
-    assert film[:, :20].max() == 0
+        assert radiograph[round(y), round(x)] > 0.9
+    assert radiograph[:, :20].max() == 0
 
 
 def test_a_right_and_a_left_knee_are_turned_towards_each_other() -> None:
@@ -48,14 +56,14 @@ def test_a_right_and_a_left_knee_are_turned_towards_each_other() -> None:
     assert not np.array_equal(draw_leg(4, "R", 2, replaced=True).picture, right.picture)
 
 
-def test_poses_keep_the_joints_on_the_film_and_apart() -> None:
+def test_poses_keep_the_joints_on_the_radiograph_and_apart() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         first, second = scatter_poses(2, COARSE, rng)
         for pose in (first, second):
-            assert 0 <= pose.middle_mm[0] <= COARSE.size_mm[0] and 80 <= pose.middle_mm[1] <= COARSE.size_mm[1] - 80
-            assert abs(pose.turn_deg) <= COARSE.max_turn_deg
-        assert second.middle_mm[0] - first.middle_mm[0] >= 115
+            assert 0 <= pose.center_mm[0] <= COARSE.size_mm[0] and 80 <= pose.center_mm[1] <= COARSE.size_mm[1] - 80
+            assert abs(pose.rotation_deg) <= COARSE.max_rotation_deg
+        assert second.center_mm[0] - first.center_mm[0] >= 115
 
 
 @pytest.mark.parametrize(
@@ -65,37 +73,37 @@ def test_poses_keep_the_joints_on_the_film_and_apart() -> None:
 def test_markers_are_what_is_asked_for(marker: str, letters: dict[str, str]) -> None:
     seen = set()
     for patient in range(6):
-        film = draw_film(patient, 8, replace(COARSE, marker=marker))
-        between = sum(knee.middle_mm[0] for knee in film.knees) / 2
-        for letter, (x, _), _ in film.markers:
+        radiograph = draw_radiograph(patient, 8, replace(COARSE, marker=marker))
+        between = sum(knee.center_mm[0] for knee in radiograph.knees) / 2
+        for letter, (x, _), _ in radiograph.markers:
             assert letters[letter] == ("left" if x < between else "right")
             seen.add(letter)
-        assert [knee.side for knee in film.knees] == ["R", "L"]
+        assert [knee.side for knee in radiograph.knees] == ["R", "L"]
     assert seen == set(letters)
 
 
-def test_a_mirrored_film_is_the_proper_one_flipped() -> None:
+def test_a_mirrored_radiograph_is_the_proper_one_flipped() -> None:
     legs = [draw_leg(0, side, 6) for side in "RL"]
     poses = [Pose((120.0, 180.0), 5.0), Pose((300.0, 170.0), -3.0)]
     proper, flipped = (
-        compose_film(legs, poses, replace(COARSE, marker=marker), np.random.default_rng(2))
+        compose_radiograph(legs, poses, replace(COARSE, marker=marker), np.random.default_rng(2))
         for marker in ("right", "mirrored")
     )
-    assert np.array_equal(proper.grey[:, ::-1], flipped.grey)
+    assert np.array_equal(proper.gray[:, ::-1], flipped.gray)
     for knee, image in zip(proper.knees, reversed(flipped.knees), strict=True):
         assert image.side == knee.side and image.angle_deg == -knee.angle_deg
-        assert image.middle_mm[0] == pytest.approx(COARSE.size_mm[0] - knee.middle_mm[0])
+        assert image.center_mm[0] == pytest.approx(COARSE.size_mm[0] - knee.center_mm[0])
     assert {letter for letter, _, _ in flipped.markers} == {"mirrored"}
 
 
-def test_letters_are_of_the_size_asked_for_and_stay_on_the_film() -> None:
+def test_letters_are_of_the_size_asked_for_and_stay_on_the_radiograph() -> None:
     mask = letter_mask("L", 20.0, 0.5, 0.0, 0)
     rows = np.flatnonzero((mask > 127).any(axis=1))
     assert abs((rows[-1] - rows[0] + 1) * 0.5 - 20) <= 1.5
     # An L is no mirror image of itself, and a frame surrounds it.
     assert not np.array_equal(mask, mask[:, ::-1])
     assert (letter_mask("L", 20.0, 0.5, 0.0, 0, frame="circle") > 127).sum() > (mask > 127).sum()
-    film = np.zeros((30, 40), np.float32)
+    radiograph = np.zeros((30, 40), np.float32)
     for spot in ((0.0, 0.0), (39.0, 29.0), (-200.0, 5.0), (20.0, 300.0)):
-        stamp(film, mask, spot, 0.9)
-    assert film.shape == (30, 40) and 0 < film.max() <= np.float32(0.9)
+        stamp(radiograph, mask, spot, 0.9)
+    assert radiograph.shape == (30, 40) and 0 < radiograph.max() <= np.float32(0.9)

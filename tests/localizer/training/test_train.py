@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.data.synthetic.radiographs import FilmOptions, draw_film, draw_leg
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_leg, draw_radiograph
 from kneeal.localizer.networks import MARKER_CLASSES
 from kneeal.localizer.training import letter_samples, train
 from kneeal.localizer.training.letter_samples import SEEN, letter_windows
 from kneeal.localizer.weights import load_networks, read_networks
 
-TINY = ["--films", "6", "--steps", "2", "3", "2"]
+TINY = ["--radiographs", "6", "--steps", "2", "3", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,14 @@ def test_one_network_alone_leaves_the_others_as_they_were(tmp_path: Path) -> Non
 
 
 def test_letters_that_cannot_be_seen_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    film = draw_film(0, 9, FilmOptions(mm_per_px=0.6))
-    windows, kinds = letter_windows(film, 60, np.random.default_rng(0))
+    radiograph = draw_radiograph(0, 9, RadiographOptions(mm_per_px=0.6))
+    windows, kinds = letter_windows(radiograph, 60, np.random.default_rng(0))
     assert set(kinds) == set(range(len(MARKER_CLASSES)))
-    middle = (film.grey.shape[1] // 2, film.grey.shape[0] // 2)
-    monkeypatch.setattr(letter_samples, "_spot", lambda *_: middle)
-    white = np.zeros_like(film.grey)
+    center = (radiograph.gray.shape[1] // 2, radiograph.gray.shape[0] // 2)
+    monkeypatch.setattr(letter_samples, "_spot", lambda *_: center)
+    white = np.zeros_like(radiograph.gray)
     white[9:-9, 9:-9] = 1
-    _, none = letter_windows(replace(film, grey=white, markers=()), 40, np.random.default_rng(0))
+    _, none = letter_windows(replace(radiograph, gray=white, markers=()), 40, np.random.default_rng(0))
     assert set(none) == {MARKER_CLASSES.index("")}
     letters = [w for w, kind in zip(windows, kinds, strict=True) if MARKER_CLASSES[kind]]
     assert all(int(window.max()) - int(window.min()) >= SEEN for window in letters)

@@ -1,29 +1,29 @@
-"""Synthetic bilateral films: two legs, shafts, soft tissue, side markers, collimation, any pose and exposure.
+"""Synthetic bilateral radiographs: two legs, shafts, soft tissue, side markers, collimation, any pose and exposure.
 
-To develop and test on, and to train the finder with. The knees come from ``kneeal.data.synthetic`` or from pictures.
+To develop and test on, and to train the localizer with. The knees come from ``kneeal.data.synthetic`` or from pictures.
 """
 
 from __future__ import annotations
 
 from kneeal.data.synthetic.radiographs.bilateral import (
-    Film,
-    FilmOptions,
-    KneeOnFilm,
-    compose_film,
-    draw_film,
+    KneeOnRadiograph,
+    RadiographOptions,
+    SyntheticRadiograph,
+    compose_radiograph,
+    draw_radiograph,
     scatter_poses,
 )
 from kneeal.data.synthetic.radiographs.legs import Leg, Pose, draw_leg, picture_leg
 
 __all__ = [
-    "Film",
-    "FilmOptions",
-    "KneeOnFilm",
+    "KneeOnRadiograph",
     "Leg",
     "Pose",
-    "compose_film",
-    "draw_film",
+    "RadiographOptions",
+    "SyntheticRadiograph",
+    "compose_radiograph",
     "draw_leg",
+    "draw_radiograph",
     "picture_leg",
     "scatter_poses",
 ]

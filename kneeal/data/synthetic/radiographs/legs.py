@@ -1,4 +1,4 @@
-"""One leg of a film: the picture of a knee, continued up and down the shafts, in any pose."""
+"""One leg of a radiograph: the picture of a knee, continued up and down the shafts, in any pose."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
-from kneeal.data.synthetic import FILM_MM, draw_knee
+from kneeal.data.synthetic import RADIOGRAPH_MM, draw_knee
 from kneeal.data.synthetic.cohort import draw_exposure, patient_site
 from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines
 from kneeal.data.synthetic.shape import KneeAnatomy, landmarks
 
-Grey = NDArray[np.float32]
+Gray = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 # A soft tissue wider than this would leave the picture of the knee at its sides.
@@ -35,7 +35,7 @@ class Leg:
         picture: uint8 [H, W], bone bright, not mirrored.
         mm_per_px: Size of its pixels.
         side: "L" or "R".
-        plateau: The margins of the plateau on the left and the right of the picture, mm from its middle, [2, 2].
+        plateau: The plateau edges on the left and the right of the picture, mm from its center, [2, 2].
         kl: KL grade, None where it is not known.
     """
 
@@ -46,8 +46,8 @@ class Leg:
     kl: int | None = None
 
     @property
-    def middle(self) -> Points:
-        """Middle of the plateau, mm from the middle of the picture, [2]."""
+    def center(self) -> Points:
+        """Center of the plateau, mm from the center of the picture, [2]."""
         return np.asarray(self.plateau.mean(axis=0), dtype=np.float64)
 
     @property
@@ -59,15 +59,15 @@ class Leg:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a leg lies on the film.
+    """Where a leg lies on the radiograph.
 
     Attributes:
-        middle_mm: Where the middle of the plateau is, (x, y) mm from the upper left corner.
-        turn_deg: How the leg's picture is turned; positive is clockwise.
+        center_mm: Where the center of the plateau is, (x, y) mm from the upper left corner.
+        rotation_deg: How the leg's picture is turned; positive is clockwise.
     """
 
-    middle_mm: tuple[float, float]
-    turn_deg: float
+    center_mm: tuple[float, float]
+    rotation_deg: float
 
 
 def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> Leg:
@@ -88,7 +88,7 @@ def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> L
     exposure = replace(
         exposure,
         soft_mm=min(exposure.soft_mm, _WIDEST_SOFT_MM),
-        # Collimation and inversion belong to the whole film.
+        # Collimation and inversion belong to the whole radiograph.
         collimation=((99.0, 0.0), (99.0, 0.0)),
         inverted=False,
     )
@@ -109,26 +109,26 @@ def picture_leg(picture: NDArray[np.uint8], width_mm: float, side: str, plateau:
     return Leg(picture, width_mm / picture.shape[1], side, np.asarray(plateau, np.float64), kl)
 
 
-def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) -> Grey:
-    """The leg alone on a film.
+def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) -> Gray:
+    """The leg alone on a radiograph.
 
     Args:
         leg: What to place.
         pose: Where.
-        shape: Height and width of the film in px.
-        mm_per_px: Pixel size of the film.
+        shape: Height and width of the radiograph in px.
+        mm_per_px: Pixel size of the radiograph.
 
     Returns:
         float32 [H, W], 0 to 1; 0 beside the leg.
     """
     height, width = shape
-    x = ((np.arange(width, dtype=np.float32) + 0.5) * mm_per_px - pose.middle_mm[0])[None, :]
-    y = ((np.arange(height, dtype=np.float32) + 0.5) * mm_per_px - pose.middle_mm[1])[:, None]
-    turn = np.deg2rad(pose.turn_deg)
+    x = ((np.arange(width, dtype=np.float32) + 0.5) * mm_per_px - pose.center_mm[0])[None, :]
+    y = ((np.arange(height, dtype=np.float32) + 0.5) * mm_per_px - pose.center_mm[1])[:, None]
+    turn = np.deg2rad(pose.rotation_deg)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    middle = leg.middle.astype(np.float32)
-    u = x * cos + y * sin + middle[0]
-    v = y * cos - x * sin + middle[1]
+    center = leg.center.astype(np.float32)
+    u = x * cos + y * sin + center[0]
+    v = y * cos - x * sin + center[1]
     half = leg.picture.shape[0] * leg.mm_per_px / 2 - 1.0
     beyond = np.maximum(np.abs(v) - half, 0)
     # To and fro in the last band of the picture.
@@ -137,11 +137,11 @@ def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) ->
     v = np.sign(v) * (np.minimum(np.abs(v), half) - back)
     u = u / (1 + flare)
     scale = np.float32(1 / leg.mm_per_px)
-    centre_x, centre_y = (leg.picture.shape[1] - 1) / 2, (leg.picture.shape[0] - 1) / 2
+    center_x, center_y = (leg.picture.shape[1] - 1) / 2, (leg.picture.shape[0] - 1) / 2
     sampled = cv2.remap(
         leg.picture,
-        (u * scale + centre_x).astype(np.float32),
-        (v * scale + centre_y).astype(np.float32),
+        (u * scale + center_x).astype(np.float32),
+        (v * scale + center_y).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -161,11 +161,11 @@ def _replace_knee(
         pixels = points / MM_PER_PX + (picture.shape[0] - 1) / 2
         cv2.fillPoly(metal, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
 
-    middle = outlines.plateau.mean(axis=0)
+    center = outlines.plateau.mean(axis=0)
     half = outlines.half_width_mm * rng.uniform(0.9, 1.02)
-    top = middle[1] + rng.uniform(1, 4)
+    top = center[1] + rng.uniform(1, 4)
     tray, stem, depth = rng.uniform(4, 7), rng.uniform(5, 9), rng.uniform(28, 48)
-    x, y = middle[0], top
+    x, y = center[0], top
     fill(np.array([(x - half, y), (x + half, y), (x + half, y + tray), (x - half, y + tray)]))
     fill(np.array([(x - stem, y), (x + stem, y), (x + 0.5 * stem, y + depth), (x - 0.5 * stem, y + depth)]))
     partial = rng.random() < 0.15
@@ -182,4 +182,4 @@ def _replace_knee(
 
 
 #: Width of a synthetic leg's picture in mm.
-LEG_MM = FILM_MM
+LEG_MM = RADIOGRAPH_MM

@@ -10,36 +10,41 @@ import cv2
 import numpy as np
 
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare.film_work import FilmResult
-from kneeal.prepare.sheet import SheetFilm, write_sheet
+from kneeal.prepare.contact_sheet import ContactSheetEntry, write_contact_sheet
+from kneeal.prepare.work import RadiographResult
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), 90, np.uint8))[1].tobytes()
 PATCHES = np.zeros((1, 2, 128, 128), np.uint8)
 
 
-def film(title: str, score: float, *, bad: bool = False, grade: int | None = 3) -> SheetFilm:
+def radiograph(title: str, score: float, *, bad: bool = False, grade: int | None = 3) -> ContactSheetEntry:
     pose = KneePose("R", (101.23, 88.0), -4.56, max(score, 0.0))
-    refused = (("L", "replacement", "a knee <replacement>"),) if bad else ()
+    rejected = (("L", "replacement", "a knee <replacement>"),) if bad else ()
     unused = (KneePose("L", (301.0, 77.0), 2.0, 0.31),) if bad else ()
     thumbnail = b"" if title == "burned" else JPEG
-    result = FilmResult((pose,), PATCHES, refused, thumbnail, (JPEG,), unused=unused)
-    return SheetFilm(title, {"R": f"{title}_R", "L": f"{title}_L"}, {"R": grade}, score, lambda: result)
+    result = RadiographResult((pose,), PATCHES, rejected, thumbnail, (JPEG,), unused=unused)
+    return ContactSheetEntry(title, {"R": f"{title}_R", "L": f"{title}_L"}, {"R": grade}, score, lambda: result)
 
 
-def write(path: Path, films: list[SheetFilm], most: int = 10) -> str:
-    write_sheet(path / "sheet.html", films, most=most, heading="<knees>")
+def write(path: Path, radiographs: list[ContactSheetEntry], most: int = 10) -> str:
+    write_contact_sheet(path / "sheet.html", radiographs, max_entries=most, heading="<knees>")
     return (path / "sheet.html").read_text(encoding="utf-8").replace("&nbsp;", " ")
 
 
 def test_the_worst_come_first_and_the_best_are_left_out_and_counted(tmp_path: Path) -> None:
-    films = [film("good", 0.99), film("bad", -0.1, bad=True), film("doubtful", 0.6), film("best", 1.0)]
-    text = write(tmp_path, films, most=3)
+    radiographs = [
+        radiograph("good", 0.99),
+        radiograph("bad", -0.1, bad=True),
+        radiograph("doubtful", 0.6),
+        radiograph("best", 1.0),
+    ]
+    text = write(tmp_path, radiographs, most=3)
     assert re.findall(r"<h2>(\w+)</h2>", text) == ["bad", "doubtful", "good"]
-    assert "4 films" in text and "the best 1 are not shown" in text
+    assert "4 radiographs" in text and "the best 1 are not shown" in text
 
 
 def test_it_shows_side_grade_score_and_place_of_each_knee(tmp_path: Path) -> None:
-    text = write(tmp_path, [film("p1", 0.91), film("p2", 0.5, grade=None), film("p3", 0.2, bad=True)])
+    text = write(tmp_path, [radiograph("p1", 0.91), radiograph("p2", 0.5, grade=None), radiograph("p3", 0.2, bad=True)])
     for shown in ("p1_R", "KL 3", "score 0.91, x 101.2, y 88.0 mm, angle -4.6", "p2_R", "KL unknown", "score 0.50"):
         assert shown in text
     # What was seen and not used can be corrected, so its id and its place are there.
@@ -47,7 +52,7 @@ def test_it_shows_side_grade_score_and_place_of_each_knee(tmp_path: Path) -> Non
 
 
 def test_it_needs_no_other_file_and_its_pictures_are_whole(tmp_path: Path) -> None:
-    text = write(tmp_path, [film("p1", 0.9), film("burned", 0.8)])
+    text = write(tmp_path, [radiograph("p1", 0.9), radiograph("burned", 0.8)])
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) == 3 and all(source.startswith("data:image/jpeg;base64,") for source in sources)
     for source in sources:
@@ -57,6 +62,6 @@ def test_it_needs_no_other_file_and_its_pictures_are_whole(tmp_path: Path) -> No
 
 
 def test_names_and_reasons_cannot_break_the_page(tmp_path: Path) -> None:
-    text = write(tmp_path, [film('<script>"x"</script>', 0.2, bad=True), film("é бедро", 0.3)])
+    text = write(tmp_path, [radiograph('<script>"x"</script>', 0.2, bad=True), radiograph("é бедро", 0.3)])
     assert "<script>" not in text and "&lt;script&gt;" in text and "a knee &lt;replacement&gt; (replacement)" in text
     assert "é бедро" in text and "<title>&lt;knees&gt;</title>" in text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 
-def inside(root: Path, name: str) -> Path | None:
+def path_inside(root: Path, name: str) -> Path | None:
     """The path of a name below a folder; None where the name leaves it (`../`, an absolute path, a drive)."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0] or "\0" in name:
@@ -15,7 +15,7 @@ def inside(root: Path, name: str) -> Path | None:
     return root.joinpath(*parts)
 
 
-def there(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether a file is there; a loop of links is not."""
     try:
         return path.is_file()

@@ -1,0 +1,55 @@
+"""sheet.html: every radiograph with what was found on it, worst first, in one file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+
+from kneeal.prepare.work import RadiographResult
+
+
+@dataclass(frozen=True)
+class ContactSheetEntry:
+    """One radiograph of the contact sheet.
+
+    Attributes:
+        title: What it is called.
+        knee_ids: Side to knee id.
+        grades: Side to KL grade; None where it is not known.
+        score: Lowest score of its knees; below 0 where something of it was rejected.
+        load: Gives its result, so that not all need be in memory.
+    """
+
+    title: str
+    knee_ids: dict[str, str]
+    grades: dict[str, int | None]
+    score: float
+    load: Callable[[], RadiographResult]
+
+
+def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], *, max_entries: int, heading: str) -> None:
+    """Write the contact sheet.
+
+    Args:
+        path: The file.
+        entries: All radiographs.
+        max_entries: How many to show; the best are left out.
+        heading: Its title.
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_url"] = lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    template = environment.from_string(files("kneeal.prepare").joinpath("contact_sheet.html").read_text("utf-8"))
+    ranked = sorted(entries, key=lambda entry: (entry.score, entry.title))[:max_entries]
+    stream = template.stream(
+        heading=heading,
+        total=len(entries),
+        left_out=len(entries) - len(ranked),
+        entries=((entry, entry.load()) for entry in ranked),
+    )
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        stream.dump(file)

@@ -1,0 +1,201 @@
+"""What is done with one radiograph: read it, find the knees, cut the patches, draw the thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.localizer.pose import KneePose, cut_patches, leaves_radiograph
+from kneeal.localizer.quality import REASONS, Selection, select_knees
+from kneeal.localizer.windows import reduce_whole
+from kneeal.prepare.corrections import Correction
+from kneeal.prepare.tasks import RadiographTask
+from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
+
+_THUMBNAIL_PX, _STRIP_PX = 240, 88
+_GREEN, _RED = (80, 220, 80), (60, 60, 240)
+_WORDS = REASONS | {"by_hand": "rejected by hand", "not_marked": "the landmark file does not mark this knee"}
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How radiographs become knees.
+
+    Attributes:
+        read: How files are read.
+        markers: How side markers count; see ``kneeal.localizer.quality.MARKER_RULES``.
+        min_score: Knees below it are rejected.
+        keep_other: Whether the other knee of a radiograph with one unusable knee is kept.
+        weights: Other weights for the localizer.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    markers: str = "require"
+    min_score: float = 0.5
+    keep_other: bool = False
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class RadiographResult:
+    """What came of a radiograph.
+
+    Attributes:
+        poses: Knees that are used.
+        patches: uint8 [len(poses), 2, 128, 128].
+        rejected: Side, reason code and sentence of what is rejected.
+        thumbnail: JPEG of the whole radiograph with the boxes; empty where the radiograph could not be read, or where
+            its header says that text is burned in.
+        strips: JPEG of the patches of each pose.
+        readable: Whether there was a picture to look at.
+        unused: Knees that were seen and not used; the side is empty where it is not known.
+    """
+
+    poses: tuple[KneePose, ...]
+    patches: NDArray[np.uint8]
+    rejected: tuple[tuple[str, str, str], ...]
+    thumbnail: bytes = b""
+    strips: tuple[bytes, ...] = ()
+    readable: bool = True
+    unused: tuple[KneePose, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A radiograph and what a person says about its knees, by side."""
+
+    task: RadiographTask
+    corrections: dict[str, Correction] = field(default_factory=dict)
+
+
+def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Work], RadiographResult]:
+    """The function that a process calls with each radiograph."""
+    localizer = None
+    cv2.setNumThreads(1)
+    if needs_localizer:
+        import torch
+
+        from kneeal.localizer.detect import Localizer
+
+        # One radiograph in each process: more threads would only wait for each other.
+        torch.set_num_threads(1)
+        localizer = Localizer(options.weights)
+
+    def work(item: Work) -> RadiographResult:
+        try:
+            radiograph = read_radiograph(item.task.path, options.read)
+        except RadiographError as error:
+            return nothing(error.reason, f"{error.found} (expected: {error.expected}); {error.cure}")
+        selection = _select(item, radiograph)
+        return _cut(item.task, radiograph, selection)
+
+    def _select(item: Work, radiograph: Radiograph) -> Selection:
+        if item.task.marked is not None:
+            shape = (radiograph.gray.shape[0], radiograph.gray.shape[1])
+            poses = tuple(knee.pose(shape, radiograph.mm_per_px) for knee in item.task.marked)
+            marked = {pose.side for pose in poses}
+            selection = Selection(poses, tuple((side, "not_marked") for side in "RL" if side not in marked), poses)
+        elif localizer is None:
+            raise ValueError("a radiograph without poses needs the localizer.")
+        else:
+            selection = select_knees(
+                localizer.find(radiograph.gray, radiograph.mm_per_px),
+                markers=options.markers, min_score=options.min_score, keep_other=options.keep_other,
+            )  # fmt: skip
+        return _correct(selection, item.corrections)
+
+    return work
+
+
+def _correct(selection: Selection, corrections: dict[str, Correction]) -> Selection:
+    """What a person says goes before what the localizer says."""
+    poses, seen = ({pose.side: pose for pose in part} for part in (selection.poses, selection.seen))
+    rejected = list(selection.rejected)
+    for side, correction in corrections.items():
+        poses.pop(side, None)
+        rejected = [(s, reason) for s, reason in rejected if s != side]
+        pose = seen.get(side)
+        if correction.reject:
+            rejected.append((side, "by_hand"))
+        elif correction.center_mm is not None:
+            angle = correction.angle_deg if correction.angle_deg is not None else pose.angle_deg if pose else 0.0
+            poses[side] = KneePose(side, correction.center_mm, angle)
+        elif pose is not None:
+            angle = correction.angle_deg if correction.angle_deg is not None else pose.angle_deg
+            poses[side] = replace(pose, angle_deg=angle, score=1.0)
+        else:
+            rejected.append((side, "no_knee"))
+    if rejected and poses:
+        # The whole radiograph was rejected, but a person answered for one of its knees: the reason holds for the other.
+        rejected = [
+            (other, reason)
+            for side, reason in rejected
+            for other in ([side] if side else [s for s in "RL" if s not in poses and s not in dict(rejected)])
+        ]
+    ordered = tuple(poses[side] for side in "RL" if side in poses)
+    return Selection(ordered, tuple(rejected), selection.seen)
+
+
+def _cut(task: RadiographTask, radiograph: Radiograph, selection: Selection) -> RadiographResult:
+    rejected = [
+        (side, reason, _WORDS[reason]) for side, reason in selection.rejected if side == "" or side in task.grades
+    ]  # fmt: skip
+    poses, patches, unused = [], [], []
+    for pose in selection.poses:
+        if pose.side not in task.grades:
+            continue
+        if leaves_radiograph(radiograph.gray.shape, radiograph.mm_per_px, pose):
+            rejected.append((pose.side, "off_film", _WORDS["off_film"]))
+            unused.append(pose)
+            continue
+        poses.append(pose)
+        patches.append(cut_patches(radiograph.gray, radiograph.mm_per_px, pose))
+    answered = {pose.side for pose in selection.poses}
+    # What was seen and not used is shown as well: whoever corrects the radiograph must know where that was.
+    unused += [pose for pose in selection.seen if pose.side not in answered and pose.side in ("", *task.grades)]
+    return RadiographResult(
+        poses=tuple(poses),
+        patches=np.array(patches, np.uint8).reshape(-1, 2, 128, 128),
+        rejected=tuple(rejected),
+        thumbnail=b"" if radiograph.burned_in else _thumbnail(radiograph, poses, unused),
+        strips=tuple(_jpeg(np.hstack([_small(patch) for patch in pair])) for pair in patches),
+        unused=tuple(unused),
+    )
+
+
+def nothing(reason: str, detail: str) -> RadiographResult:
+    """What comes of a radiograph that could not be read."""
+    return RadiographResult((), np.zeros((0, 2, 128, 128), np.uint8), (("", reason, detail),), readable=False)
+
+
+def _thumbnail(radiograph: Radiograph, used: Sequence[KneePose], unused: Sequence[KneePose]) -> bytes:
+    height, width = (n * mm for n, mm in zip(radiograph.gray.shape, radiograph.mm_per_px, strict=True))
+    scale = _THUMBNAIL_PX / max(height, width)
+    # Roughly first, by a whole factor, which is fast; what that cuts off is less than a pixel of the thumbnail.
+    rough = reduce_whole(radiograph.gray, max(radiograph.gray.shape) // (3 * _THUMBNAIL_PX))
+    small = cv2.resize(
+        rough, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    picture = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
+    for pose, color in [*((pose, _GREEN) for pose in used), *((pose, _RED) for pose in unused)]:
+        box = np.round(pose.corners_mm(110.0, 110.0) * scale * 16).astype(np.int32)
+        cv2.polylines(picture, [box], True, color, 1, cv2.LINE_AA, 4)
+        turn = np.deg2rad(pose.angle_deg)
+        reach = 38 * np.array([np.cos(turn), np.sin(turn)])
+        line = np.array([np.subtract(pose.center_mm, reach), np.add(pose.center_mm, reach)])
+        cv2.polylines(picture, [np.round(line * scale * 16).astype(np.int32)], False, (0, 210, 255), 1, cv2.LINE_AA, 4)
+    return _jpeg(np.asarray(picture, np.uint8))
+
+
+def _small(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(patch, (_STRIP_PX, _STRIP_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    return data.tobytes()
