@@ -51,5 +51,4 @@ def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], *, max
         left_out=len(entries) - len(ranked),
         entries=((entry, entry.load()) for entry in ranked),
     )
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        stream.dump(file)
+    stream.dump(str(path), encoding="utf-8")

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kneeal.data.manifest import some
 from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
 from kneeal.errors import UserError
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
-from kneeal.localizer.pose import KneePose
-from kneeal.prepare.attempts import Attempt, PatientAttempts, try_radiographs
-from kneeal.prepare.contact_sheet import ContactSheetEntry, write_contact_sheet
+from kneeal.prepare.attempts import Attempt, try_radiographs
+from kneeal.prepare.contact_sheet import write_contact_sheet
 from kneeal.prepare.corrections import Correction
+from kneeal.prepare.outputs import collect, patch_pairs, rejected_table
 from kneeal.prepare.pool import Lost, run_tasks
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.summary import ArchiveSummary
-from kneeal.prepare.tasks import Plan, RadiographTask, Rejection
-from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker, nothing
+from kneeal.prepare.tasks import Plan, Rejection
+from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
-_REPLACED = "; another radiograph of the patient is used"
-_UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this radiograph"}
 
 
 @dataclass(frozen=True)
@@ -87,16 +81,16 @@ def prepare_archive(
         UserError: `out` is occupied or cannot be written, a correction names no knee, or no knee could be used.
     """
     refuse_occupied(out)
-    plan = _named_safely(_with_landmarks(plan, landmarks), pseudonyms)
-    public = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
-    said = [_own(corrections or {}, public[task.patient]) for task in plan.tasks]
-    _refuse_unknown(corrections or {}, public.values())
+    plan = _without_bad_ids(_with_landmarks(plan, landmarks), pseudonyms)
+    published_ids = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
+    said = [_of_patient(corrections or {}, published_ids[task.patient]) for task in plan.tasks]
+    _check_knee_ids(corrections or {}, published_ids.values())
     folder = options.work or out.parent / f".{out.name}.work"
     store = ResultStore(folder, options.radiograph, _weights_checksum(options.radiograph.weights))
     attempt = partial(_process, store=store, options=options, needs_localizer=landmarks is None, progress=progress)
     radiographs = try_radiographs(plan.tasks, said, attempt)
-    rows, rejections, sheet = _collect(radiographs, store, public, hide=pseudonyms is not None)
-    rejections = [*_public(plan.rejected, pseudonyms), *rejections]
+    rows, rejections, sheet = collect(radiographs, store, published_ids, hide=pseudonyms is not None)
+    rejections = [*_published(plan.rejected, pseudonyms), *rejections]
     summary = ArchiveSummary(
         plan.source,
         Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
@@ -110,19 +104,22 @@ def prepare_archive(
         raise UserError(
             f"no knee could be used of {summary.n_radiographs} radiographs ({reasons}); {some(details, 3)}",
             "at least one knee",
-            "see the reasons; --markers check accepts radiographs without markers, --mm-per-px files without a scale",
+            "see the reasons; --markers check accepts radiographs without markers, --mm-per-px those without a scale",
         )
 
     def more(work: Path) -> None:
-        (work / REJECTED).write_text(_rejected(rejections), encoding="utf-8", newline="")
+        (work / REJECTED).write_text(rejected_table(rejections), encoding="utf-8", newline="")
         write_contact_sheet(
-            work / SHEET, sheet, most=options.max_sheet_entries, heading=f"{out.name}: knees found ({plan.source})"
+            work / SHEET,
+            sheet,
+            max_entries=options.max_sheet_entries,
+            heading=f"{out.name}: knees found ({plan.source})",
         )
 
     write_prepared(
         out,
         pd.DataFrame(rows),
-        _patches(radiographs, store),
+        patch_pairs(radiographs, store),
         source=plan.source,
         options=_recorded(options, landmarks, corrections, pseudonyms),
         more=more,
@@ -174,66 +171,6 @@ def _process(
     return [done for done in attempts if done is not None]
 
 
-def _collect(
-    radiographs: Sequence[PatientAttempts], store: ResultStore, public: Mapping[str, str], *, hide: bool
-) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry]]:
-    """Rows of the manifest, what was rejected, and the radiographs of the sheet, in the order of the plan."""
-    rows: list[dict[str, Any]] = []
-    rejections: list[Rejection] = []
-    sheet: list[ContactSheetEntry] = []
-    for tried in radiographs:
-        patient = public[tried.chosen.work.task.patient]
-        for done in tried.attempts:
-            task, used = done.work.task, done is tried.chosen
-            name = "" if hide else task.name
-            load = partial(_loaded, store, done, "" if used or not tried.chosen.n_knees else _REPLACED)
-            result = load()
-            rejections += [Rejection(name, patient, side, reason, text) for side, reason, text in result.rejected]
-            rows += [_row(patient, task, name, pose) for pose in result.poses]
-            score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
-            sheet.append(
-                ContactSheetEntry(
-                    title=patient if hide else f"{patient} ({task.name})",
-                    # Corrections go to the radiograph that is used, so that no other carries its knees' ids.
-                    knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
-                    grades=dict(task.grades),
-                    score=score,
-                    load=load,
-                )
-            )
-        rejections += [
-            Rejection(
-                "" if hide else task.name, patient, "", "duplicate", "another radiograph of the same patient is used"
-            )
-            for task in tried.untried
-        ]
-    return rows, rejections, sheet
-
-
-def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[str, Any]:
-    kl = task.grades[pose.side]
-    return {
-        "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.center_mm[0]:.2f}",
-        "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
-    }  # fmt: skip
-
-
-def _loaded(store: ResultStore, done: Attempt, remark: str) -> RadiographResult:
-    lost = done.lost
-    result = store.get(done.key) if lost is None else None
-    if result is None:
-        lost = lost or Lost("failed", "its result is gone from the work folder")
-        result = nothing(lost.reason, lost.detail)
-    return replace(result, rejected=tuple((side, reason, text + remark) for side, reason, text in result.rejected))
-
-
-def _patches(radiographs: Sequence[PatientAttempts], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
-    for tried in radiographs:
-        # The others gave no knee.
-        yield from _loaded(store, tried.chosen, "").patches
-
-
 def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
     if landmarks is None:
         return plan
@@ -242,7 +179,7 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
             task,
             marked=landmarks.find(task.name, task.patient),
             # Marks that name the patient alone belong to one radiograph of theirs: the first.
-            alternatives=tuple(replace(spare, marked=landmarks.find(spare.name, "")) for spare in task.alternatives),
+            alternatives=tuple(replace(other, marked=landmarks.find(other.name, "")) for other in task.alternatives),
         )
         for task in plan.tasks
     ]
@@ -255,7 +192,7 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
     return replace(plan, tasks=tasks)
 
 
-def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
+def _without_bad_ids(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
     """Without the radiographs whose patient id cannot be a knee id; a pseudonym always can."""
     if pseudonyms is not None:
         return plan
@@ -271,11 +208,11 @@ def _named_safely(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
     return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], rejected=[*plan.rejected, *bad])
 
 
-def _own(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:
+def _of_patient(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:
     return {side: corrections[name] for side in "RL" if (name := f"{patient}_{side}") in corrections}
 
 
-def _refuse_unknown(corrections: Mapping[str, Correction], patients: Iterable[str]) -> None:
+def _check_knee_ids(corrections: Mapping[str, Correction], patients: Iterable[str]) -> None:
     unknown = sorted(set(corrections) - {f"{patient}_{side}" for patient in patients for side in "RL"})
     if unknown:
         raise UserError(
@@ -283,18 +220,10 @@ def _refuse_unknown(corrections: Mapping[str, Correction], patients: Iterable[st
         )
 
 
-def _public(rejected: Sequence[Rejection], pseudonyms: Pseudonyms | None) -> list[Rejection]:
+def _published(rejected: Sequence[Rejection], pseudonyms: Pseudonyms | None) -> list[Rejection]:
     if pseudonyms is None:
         return list(rejected)
     return [replace(rejection, name="", patient=pseudonyms(rejection.patient)) for rejection in rejected]
-
-
-def _rejected(rejections: Sequence[Rejection]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["patient_id", "side", "path", "reason", "detail"])
-    table.writerows([r.patient, r.side, r.name, r.reason, r.detail] for r in rejections)
-    return text.getvalue()
 
 
 def _weights_checksum(path: Path | None) -> str:
