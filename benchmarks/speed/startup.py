@@ -36,7 +36,7 @@ import sys, time
 from pytorch_lightning.callbacks import Callback
 from kneeal import cli
 from kneeal.training import lightning_runner as runner
-from kneeal.loop.folder import RunFolder
+from kneeal.loop.writer import RunWriter
 written = []
 def clocks(): return time.perf_counter(), time.process_time()
 def after(word):
@@ -46,11 +46,11 @@ class Steps(Callback):
         if not trainer.global_step: after("BEGIN")
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         if trainer.global_step == 1: after("END")
-write, make = RunFolder.write_state, runner.LightningRunner._trainer
+write, make = RunWriter.write_state, runner.LightningRunner._trainer
 def write_state(self, state):
     write(self, state)
     if state.round: written[:] = clocks()
-RunFolder.write_state = write_state
+RunWriter.write_state = write_state
 runner.LightningRunner._trainer = lambda self, callbacks, **o: make(self, [*callbacks, Steps()], **o)
 sys.argv = ["kneeal", *sys.argv[1:]]
 cli.main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -17,7 +16,7 @@ from typing import Any
 
 from kneeal.annotate.store import Store
 from kneeal.errors import UserError
-from kneeal.loop.folder import ANSWERS, METRICS, QUERY, QUERY_PREDICTIONS, RunFolder
+from kneeal.loop.folder import RunFolder
 
 PROGRESS, LOG = "annotate_progress.json", "annotate.log"
 logger = logging.getLogger("kneeal.annotate")
@@ -44,41 +43,31 @@ class Pending:
 
 def read_pending(run: Path) -> Pending:
     """The pending query of a run, without training anything."""
-    folder = RunFolder(run, writer=False)
+    folder = RunFolder(run)
     state = folder.latest_state()
     if state is None:
         return Pending()
-    place = folder.place(state)
-    answered: dict[str, int | None] = {**state.labeled, **dict.fromkeys(state.unreadable)}
-    if not (place / QUERY).is_file():
+    query, place = folder.query(state), folder.place(state)
+    answered: dict[str, int | None] = {**state.labeled, **dict.fromkeys(state.unreadable), **folder.answers(state)}
+    if query is None:
         return Pending(state.round, (), answered, False, place)
-    ids = tuple(folder.read_json(place / QUERY)["ids"])
-    if not ids:
-        return Pending(state.round, (), answered, True, place)
-    if not set(ids) <= set(state.unlabeled):  # a first query without a grade: the next one is still to be made
-        return Pending(state.round, (), answered, False, place)
-    if (place / ANSWERS).is_file():
-        answered |= {i: kl for i, kl in folder.read_json(place / ANSWERS).items() if i in ids}
-    return Pending(state.round, ids, answered, False, place)
+    return Pending(state.round, query.ids, answered, not query.ids, place)
 
 
 def read_prediction(run: Path, knee_id: str) -> list[float] | None:
     """The model's probabilities for a knee when it was asked for last, None where no network asked for it."""
-    for path in sorted((run / "rounds").glob(f"[0-9]*/{QUERY_PREDICTIONS}"), reverse=True):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["knee_id"] == knee_id:
-                    return [float(row[name]) for name in row if name.startswith("p")]
+    folder = RunFolder(run)
+    for number in reversed(folder.evaluated()):
+        if (probs := folder.query_probabilities(number).get(knee_id)) is not None:
+            return list(probs)
     return None
 
 
 def read_accuracy(run: Path) -> list[tuple[int, float]]:
     """Labels and balanced test accuracy of each finished fit."""
-    folder, found = RunFolder(run, writer=False), []
-    for path in sorted((run / "rounds").glob(f"[0-9]*/{METRICS}")):
-        row = folder.read_json(path)["row"]
-        found.append((int(row["n_labeled"]), float(row["test_balanced_accuracy"])))
-    return found
+    folder = RunFolder(run)
+    rows = [folder.metrics(number)["row"] for number in folder.evaluated()]
+    return [(int(row["n_labeled"]), float(row["test_balanced_accuracy"])) for row in rows]
 
 
 class RoundSupervisor:

@@ -20,9 +20,9 @@ from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.stopping import stop_rule
+from kneeal.loop.writer import RunWriter
 from kneeal.nn import ssl
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.training.learner import Learner
@@ -93,7 +93,7 @@ def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
 def build_loop(
     config: RunConfig,
     cohort: Cohort,
-    folder: RunFolder,
+    folder: RunWriter,
     *,
     listeners: Sequence[LoopListener] = (),
     progress: FitProgress | None = None,

@@ -10,11 +10,9 @@ from kneeal import __version__
 from kneeal.build.dataset import Cohort, fingerprint
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.errors import UserError
-from kneeal.files import read_yaml
-from kneeal.loop.folder import RunFolder
+from kneeal.loop.folder import CONFIG, RUN, RunFolder
 from kneeal.loop.lock import LOCK
-
-CONFIG, RUN = "config.yaml", "run.json"
+from kneeal.loop.writer import RunWriter
 
 
 def default_out(config: RunConfig) -> Path:
@@ -31,7 +29,7 @@ def run_id(config: RunConfig, cohort: Cohort) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunFolder:
+def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:
     """Begin a run folder, or go on with one of the same configuration and data.
 
     A folder that holds nothing but a configuration is as good as new: its run was refused before it began.
@@ -46,14 +44,14 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
     Raises:
         UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
     """
-    folder = RunFolder(out, writer=writer)
+    folder = RunWriter(out, active=writer)
     occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
-    if (out / CONFIG).is_file() and occupied:
+    if folder.begun and occupied:
         if writer and not resume:
             raise UserError(
                 f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
             )
-        _refuse_other_run(out, config, cohort)
+        _refuse_other_run(folder, config, cohort)
     elif occupied:
         raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
     folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
@@ -61,21 +59,20 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
     return folder
 
 
-def _refuse_other_run(out: Path, config: RunConfig, cohort: Cohort) -> None:
-    before, now = identity(validate(read_yaml(out / CONFIG))), identity(config)
+def _refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> None:
+    before, now = identity(validate(folder.config())), identity(config)
     differing = [
         f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]
     ]
     if differing:
         raise UserError(
-            f"{out} belongs to another configuration: {', '.join(differing)}",
+            f"{folder.path} belongs to another configuration: {', '.join(differing)}",
             "the configuration that the run was started with",
             "give the same options, or another --out",
         )
-    made_of = json.loads((out / RUN).read_text(encoding="utf-8"))["dataset"] if (out / RUN).is_file() else None
-    if made_of not in (None, fingerprint(cohort.dataset.info)):
+    if folder.dataset() not in ("", fingerprint(cohort.dataset.info)):
         raise UserError(
-            f"{out} belongs to another data set than {config.data.dir}",
+            f"{folder.path} belongs to another data set than {config.data.dir}",
             "the data set that the run was started with",
             "give the same --data, or another --out",
         )

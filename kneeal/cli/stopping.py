@@ -21,13 +21,14 @@ def stopping(
     window: Annotated[int, typer.Option(help="Rounds that agreement and gain are averaged over.")] = 3,
 ) -> None:
     """Report in which round a run could have stopped, and what that would have cost."""
-    from kneeal.loop.stopping import verdicts
+    from kneeal.loop.stopping import stopping_points
 
-    for v in verdicts(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
-        if v.round is None or v.cost is None:
-            print(f"{v.criterion}: not met in this run")
+    for point in stopping_points(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
+        if point.round is None or point.cost is None:
+            print(f"{point.criterion}: not met in this run")
         else:
             print(
-                f"{v.criterion}: after round {v.round} with {v.n_labeled} labels, saving {v.labels_saved}; "
-                f"test balanced accuracy {100 * v.cost:+.1f} points by the end"
+                f"{point.criterion}: after round {point.round} with {point.n_labeled} labels, "
+                f"saving {point.labels_saved}; "
+                f"test balanced accuracy {100 * point.cost:+.1f} points by the end"
             )

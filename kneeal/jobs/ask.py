@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.build.run_folder import CONFIG
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
@@ -15,6 +14,7 @@ from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
+from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
 
 
@@ -42,7 +42,7 @@ def run_ask(
     """
     set_up_process()
     given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
-    if (run / CONFIG).is_file() and not (source or settings or given):
+    if RunFolder(run).begun and not (source or settings or given):
         data = flags.get("data.dir")
         opened = open_run(run, data=None if data is None else Path(data))
     else:

@@ -6,7 +6,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 
 from kneeal.build.dataset import Cohort, open_cohort
@@ -21,6 +20,7 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
+from kneeal.loop.writer import RunWriter
 from kneeal.report.one_run import draw_run_figures, rounds_table
 
 
@@ -53,7 +53,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     return out
 
 
-def _run(config: RunConfig, cohort: Cohort, folder: RunFolder, oracle: SimulatedOracle, *, writer: bool) -> None:
+def _run(config: RunConfig, cohort: Cohort, folder: RunWriter, oracle: SimulatedOracle, *, writer: bool) -> None:
     """The loop with whoever listens, to the end."""
     listeners: list[LoopListener] = []
     progress: FitProgress = NullConsole()
@@ -97,8 +97,7 @@ def _run(config: RunConfig, cohort: Cohort, folder: RunFolder, oracle: Simulated
 
 def finish(out: Path) -> None:
     """Print the table of rounds and draw the figures of a run."""
-    rows = pd.read_csv(out / "rounds.csv")
-    print(rounds_table(rows))
+    print(rounds_table(RunFolder(out).rounds()))
     try:
         paths = draw_run_figures(out, out / "figures")
     except OSError as error:

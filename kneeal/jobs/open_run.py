@@ -9,13 +9,13 @@ from typing import Any
 
 from kneeal.build.dataset import Cohort, open_cohort
 from kneeal.build.loop import build_loop
-from kneeal.build.run_folder import CONFIG, open_run_folder
+from kneeal.build.run_folder import open_run_folder
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.errors import UserError
-from kneeal.files import read_yaml
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
+from kneeal.loop.writer import RunWriter
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class OpenRun:
     path: Path
     config: RunConfig
     cohort: Cohort
-    folder: RunFolder
+    folder: RunWriter
 
     def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
         """The loop, where the folder says it is."""
@@ -46,11 +46,11 @@ def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
     Raises:
         UserError: There is no run, or the data set is another one.
     """
-    if not (run / CONFIG).is_file():
+    if not RunFolder(run).begun:
         raise UserError(
             f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
         )
-    tree = read_yaml(run / CONFIG)
+    tree = RunFolder(run).config()
     if data is not None:
         tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
     config = validate(tree)
@@ -75,7 +75,7 @@ def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Map
         # A run waits for weeks, and may be taken up from another folder.
         config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
     cohort = open_cohort(config)
-    build_loop(config, cohort, RunFolder(run, writer=False))  # refuses wrong settings before anything is written
+    build_loop(config, cohort, RunWriter(run, active=False))  # refuses wrong settings before anything is written
     return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
 
 

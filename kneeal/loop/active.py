@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, top_n
+from kneeal.acquisition import Strategy
 from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
-from kneeal.loop.folder import ANSWERS, CHECKPOINT, METRICS, QUERY, RunFolder
 from kneeal.loop.oracle import Oracle
 from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
-from kneeal.loop.record import read_report
+from kneeal.loop.querying import Querying
 from kneeal.loop.runner import Runner
-from kneeal.loop.stop import Standing, StopRule, read_standings, standing
+from kneeal.loop.stopping import RoundSummary, StopRule
+from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 
@@ -37,7 +37,7 @@ class ActiveLearningLoop:
         warm_start: Begin each fit with the weights of the round before.
         n_grades: Number of grades; an answer lies in [0, n_grades).
         seed: Seed of the first query and of every selection.
-        listeners: Told about the rounds.
+        listeners: Notified of each round.
         first_query: Makes the first query, before anything is trained; random if None.
         stop: Whether to end before the budget is spent, asked after every fit; never if None.
 
@@ -51,7 +51,7 @@ class ActiveLearningLoop:
         runner: Runner,
         strategy: Strategy,
         pool: Sequence[str],
-        folder: RunFolder,
+        folder: RunWriter,
         schedule: Schedule,
         *,
         consistency: bool = True,
@@ -64,14 +64,8 @@ class ActiveLearningLoop:
         stop: StopRule | None = None,
     ) -> None:
         schedule.check(len(pool))
-        self.uncertainty = pseudo_strategy or strategy
-        if consistency and not self.uncertainty.scores_uncertainty:
-            raise UserError(
-                f"consistency with the strategy {type(self.uncertainty).__name__}, which has no uncertainty",
-                "a measure of uncertainty to choose the pseudo pool U by",
-                "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
-                "(--set active.pseudo_by=entropy_mcd)",
-            )
+        uncertainty = (pseudo_strategy or strategy) if consistency else None
+        self.querying = Querying(runner, strategy, uncertainty, seed=seed)
         self.runner = runner
         self.strategy = strategy
         self.folder = folder
@@ -90,13 +84,16 @@ class ActiveLearningLoop:
                 "the data set that the run was started with",
                 "give the same --data, or another --out for a new run",
             )
-        folder.clean(self._place)
+        folder.clean(self.state)
         folder.write_state(self.state)
         folder.rebuild_rounds_csv()
         # Kept in memory from here on: of several processes only one writes, and the others must decide alike.
-        self._standings: dict[int, Standing] = read_standings(folder, self.state.round + 1) if stop else {}
-        self._query = self._read_query()
-        self._answers: dict[str, int | None] = self._read_answers()
+        self._evaluated = set(folder.evaluated())
+        self._summaries = {
+            n: RoundSummary.of(folder.metrics(n)["row"], folder.predictions(n)) for n in self._evaluated if stop
+        }
+        self._query = folder.query(self.state)
+        self._answers = folder.answers(self.state)
 
     @property
     def answers(self) -> Mapping[str, int | None]:
@@ -185,7 +182,7 @@ class ActiveLearningLoop:
             raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
         check_answers(answers, query, self._answers, self.n_grades, replace=replace)
         merged = {**self._answers, **{i: None if kl is None else int(kl) for i, kl in answers.items()}}
-        self.folder.write_json(self._place / ANSWERS, merged)
+        self.folder.write_answers(self.state, merged)
         self._answers = merged
         if len(merged) == len(query.ids):
             self._advance()
@@ -208,48 +205,45 @@ class ActiveLearningLoop:
     def finished_rounds(self) -> list[RoundReport]:
         """Reports of the rounds on disk that are finished, oldest first."""
         last = self.state.round + (1 if self.finished else 0)
-        return [read_report(self.folder, number, self.schedule.n_rounds) for number in range(last)]
+        return [self.folder.report(number, self.schedule.n_rounds) for number in range(last)]
 
     # -- one round ---------------------------------------------------------------------------------------------------
 
     def _first_query(self) -> Query:
         seed = derive_seed(self.seed, "first query")
         query = Query(0, tuple(self.first_query(self.state.unlabeled, self.schedule.n_init, seed)))
-        self._write_query(query, {})
+        self.folder.write_query(self.state, query, {})
         return query
 
     def _train_and_choose(self) -> Query:
-        state, needs = self.state, self.strategy.needs
+        state, round = self.state, self.state.round
         for listener in self.listeners:
-            listener.round_started(state.round, len(state.labeled), len(state.unlabeled), self.schedule.n_rounds)
-        checkpoint = self._place / CHECKPOINT
-        if not self._has(METRICS):
-            self._fit_and_test(checkpoint, needs)
+            listener.round_started(round, len(state.labeled), len(state.unlabeled), self.schedule.n_rounds)
+        checkpoint = self.folder.checkpoint(round)
+        if round not in self._evaluated:
+            self._fit_and_test(checkpoint)
         n = min(self.schedule.next_query(len(state.labeled)), len(state.unlabeled))
         n = n and max(n, len(state.asked))  # what was asked for stays asked for
-        if self.stop is not None and self.stop([self._standings[k] for k in sorted(self._standings)]):
+        if self.stop is not None and self.stop([self._summaries[k] for k in sorted(self._summaries)]):
             n = 0
         if n == 0:
-            query = Query(state.round, ())
-            self._write_query(query, {"predict_seconds": 0.0, "select_seconds": 0.0})
+            query = Query(round, ())
+            self.folder.write_query(state, query, {"predict_seconds": 0.0, "select_seconds": 0.0})
             return query
-        start = time.perf_counter()
-        predictions, certain, labeled = self._predict(checkpoint, needs)
-        predicted = time.perf_counter()
-        query = self._choose(predictions, certain, labeled, n)
-        self._write_query(
-            query, {"predict_seconds": predicted - start, "select_seconds": time.perf_counter() - predicted}
-        )
+        chosen = self.querying.choose(state, checkpoint, n)
+        query = chosen.query
+        self.folder.write_scores(round, chosen.scores, query.ids, query.pseudo)
+        self.folder.write_query_predictions(round, chosen.predictions, query.ids)
+        self.folder.write_query(state, query, chosen.seconds)
         return query
 
-    def _fit_and_test(self, checkpoint: Path, needs: Needs) -> None:
-        state = self.state
-        previous = self.folder.round(state.round - 1) / CHECKPOINT if self.warm_start and state.round else None
+    def _fit_and_test(self, checkpoint: Path) -> None:
+        state, needs = self.state, self.strategy.needs
+        previous = self.folder.checkpoint(state.round - 1) if self.warm_start and state.round else None
         start = time.perf_counter()
         val = self.runner.fit(state, checkpoint, previous)
         fitted = time.perf_counter()
         evaluation = self.runner.test(checkpoint, state.round, needs)
-        self.folder.write_evaluation(self._place, evaluation)
         row: dict[str, Any] = {
             "round": state.round,
             "n_labeled": len(state.labeled),
@@ -258,52 +252,10 @@ class ActiveLearningLoop:
             **{f"test_{name}": value for name, value in evaluation.metrics.items()},
             "fit_seconds": fitted - start,
         }
-        self.folder.write_json(
-            self._place / METRICS,
-            {"row": row, "confusion": evaluation.confusion, "test_seconds": time.perf_counter() - fitted},
-        )
+        kept = self.folder.write_evaluation(state.round, row, evaluation, time.perf_counter() - fitted)
+        self._evaluated.add(state.round)
         if self.stop is not None:
-            self._standings[state.round] = standing(row, evaluation)
-
-    def _predict(self, checkpoint: Path, needs: Needs) -> tuple[Predictions, Predictions, Predictions | None]:
-        """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""
-        state = self.state
-        certain_needs = self.uncertainty.needs if self.consistency else needs
-        both = needs.merged(certain_needs)
-
-        def predict(ids: Sequence[str], what: Needs) -> Predictions:
-            if what.posterior is Posterior.NONE and not what.features:
-                return Predictions(tuple(ids))
-            return self.runner.predict(checkpoint, state.round, ids, what)
-
-        predictions = predict(state.unlabeled, both or needs)
-        certain = predictions if both else predict(state.unlabeled, certain_needs)
-        return predictions, certain, predict(tuple(state.labeled), needs) if needs.features else None
-
-    def _choose(self, predictions: Predictions, certain: Predictions, labeled: Predictions | None, n: int) -> Query:
-        state = self.state
-        ids = list(state.asked)
-        if n > len(ids):
-            seed = derive_seed(self.seed, "select", state.round)
-            asked = set(ids)
-            fresh = predictions
-            if asked:
-                fresh = predictions.take([k for k, i in enumerate(predictions.ids) if i not in asked])
-            ids += self.strategy.select(fresh, n - len(ids), labeled=labeled, seed=seed)
-        scores = dict(zip(predictions.ids, predictions.once(self.strategy.score).tolist(), strict=True))
-        pseudo: tuple[str, ...] = ()
-        if self.consistency:
-            asked = set(ids)
-            uncertainty = certain.once(self.uncertainty.score)
-            rest = [position for position, i in enumerate(certain.ids) if i not in asked]
-            n_pseudo = min(len(state.labeled) + len(ids), len(rest))
-            lowest = top_n(
-                uncertainty[rest], n_pseudo, seed=derive_seed(self.seed, "pseudo", state.round), largest=False
-            )
-            pseudo = tuple(certain.ids[rest[k]] for k in lowest.tolist())
-        self.folder.write_scores(self._place, scores, ids, pseudo)
-        self.folder.write_query_predictions(self._place, predictions, ids)
-        return Query(state.round, tuple(ids), pseudo, {i: scores[i] for i in ids})
+            self._summaries[state.round] = RoundSummary.of(row, kept)
 
     def _advance(self) -> None:
         query = self._query
@@ -325,42 +277,6 @@ class ActiveLearningLoop:
     def _close_round(self) -> None:
         self.folder.rebuild_rounds_csv()
         if self.listeners:
-            report = read_report(self.folder, self.state.round, self.schedule.n_rounds)
+            report = self.folder.report(self.state.round, self.schedule.n_rounds)
             for listener in self.listeners:
                 listener.round_finished(report)
-
-    # -- disk --------------------------------------------------------------------------------------------------------
-
-    @property
-    def _place(self) -> Path:
-        return self.folder.place(self.state)
-
-    def _has(self, name: str) -> bool:
-        return (self._place / name).is_file()
-
-    def _write_query(self, query: Query, row: Mapping[str, float]) -> None:
-        """Write query.json, the mark that a round's work is done."""
-        data = {
-            "round": query.round,
-            "ids": query.ids,
-            "pseudo": query.pseudo,
-            "scores": dict(query.scores),
-            "row": row,
-        }
-        self.folder.write_json(self._place / QUERY, data)
-
-    def _read_query(self) -> Query | None:
-        if not self._has(QUERY):
-            return None
-        data = self.folder.read_json(self._place / QUERY)
-        # A first query of nothing but unreadable knees is answered without a label: its folder stays the place of
-        # the next one, and what lies there is history.
-        if not self.state.labeled and not set(data["ids"]) <= set(self.state.unlabeled):
-            return None
-        return Query(data["round"], tuple(data["ids"]), tuple(data["pseudo"]), data["scores"])
-
-    def _read_answers(self) -> dict[str, int | None]:
-        if self._query is None or not self._has(ANSWERS):
-            return {}
-        answers = self.folder.read_json(self._place / ANSWERS)
-        return {i: answers[i] for i in answers if i in self._query.ids}

@@ -1,25 +1,25 @@
-"""A run on disk: every file is written whole or not at all, so that a run killed at any instant resumes."""
+"""A run on disk, read: everything else that wants to know something of a run asks here."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.acquisition import Predictions
 from kneeal.errors import UserError
-from kneeal.files import write_atomic
-from kneeal.loop.runner import Evaluation
+from kneeal.files import read_yaml
+from kneeal.loop.events import RoundReport
+from kneeal.loop.query import Query
+from kneeal.loop.records import QueryRecord, RoundPredictions
 from kneeal.pool import PoolState
 
+#: Files that identify a run: its settings, and its data set.
+CONFIG, RUN = "config.yaml", "run.json"
+ROUNDS, START = "rounds.csv", "start"
 STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
-TEST_PREDICTIONS, CHECKPOINT, START = "test_predictions.csv", "best.ckpt", "start"
-QUERY_PREDICTIONS = "query_predictions.csv"
+TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query_predictions.csv", "best.ckpt"
 
 
 class RunFolder:
@@ -27,13 +27,12 @@ class RunFolder:
 
     Args:
         path: The folder.
-        writer: Whether this process writes. Of several processes exactly one does; the others read at the
-            start and from then on go by what they computed themselves.
     """
 
-    def __init__(self, path: Path, *, writer: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.writer = writer
+
+    # -- places ------------------------------------------------------------------------------------------------------
 
     def round(self, number: int) -> Path:
         """The folder of a round."""
@@ -43,92 +42,159 @@ class RunFolder:
         """Where the query made from a state lies: its round's folder, or `start` before anything is labeled."""
         return self.round(state.round) if state.labeled else self.path / START
 
-    def write_state(self, state: PoolState) -> None:
-        """Keep the state that goes into a round."""
-        self.write_json(self.place(state) / STATE, state.to_dict())
+    def checkpoint(self, number: int) -> Path:
+        """The weights of a round."""
+        return self.round(number) / CHECKPOINT
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run asks for no more labels and its last network is evaluated: its last query is empty."""
+        made = self._rounds_with(QUERY)
+        return bool(made) and not self.read_json(self.round(made[-1]) / QUERY)["ids"]
+
+    def config(self) -> dict[str, Any]:
+        """The settings of the run as they were saved.
+
+        Raises:
+            UserError: They cannot be read.
+        """
+        tree = read_yaml(self.path / CONFIG)
+        if not isinstance(tree, dict):
+            raise UserError(f"{self.path / CONFIG} holds no settings", "the file that kneeal wrote", "restore it")
+        return tree
+
+    def dataset(self) -> str:
+        """Fingerprint of the data set; empty where the run does not say."""
+        return str((self._read_if_there(self.path / RUN) or {"dataset": ""})["dataset"])
 
     def latest_state(self) -> PoolState | None:
         """The newest state, None in a new folder."""
-        for folder in (*sorted((self.path / "rounds").glob("[0-9]*"), reverse=True), self.path / START):
-            if (folder / STATE).is_file():
-                return PoolState.from_dict(self.read_json(folder / STATE))
-        return None
+        made = self._rounds_with(STATE)
+        folder = self.round(made[-1]) if made else self.path / START
+        found = self._read_if_there(folder / STATE)
+        return None if found is None else PoolState.from_dict(found)
 
-    def clean(self, unfinished: Path) -> None:
-        """Remove what a killed process left: half-written files, and the working folders of an unfinished round."""
-        if not self.writer:
-            return
-        for leftover in self.path.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        for folder in unfinished.iterdir() if unfinished.is_dir() else ():
-            if folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
+    def state(self, number: int) -> PoolState:
+        """The state that went into a round."""
+        return PoolState.from_dict(self.read_json(self.round(number) / STATE))
 
-    def write_evaluation(self, folder: Path, evaluation: Evaluation) -> None:
-        """Write test_predictions.csv."""
-        n_grades = evaluation.probs.shape[1]
-        header = ["knee_id", "kl", *(f"p{grade}" for grade in range(n_grades)), "uncertainty"]
-        probs, uncertainty = evaluation.probs.tolist(), evaluation.uncertainty.tolist()
-        rows = (
-            [i, kl, *(f"{p:.6g}" for p in knee), f"{u:.6g}"]
-            for i, kl, knee, u in zip(evaluation.ids, evaluation.kl, probs, uncertainty, strict=True)
+    def rounds(self) -> list[dict[str, Any]]:
+        """Rows of rounds.csv: the finished rounds, oldest first; a number that is missing is NaN.
+
+        Raises:
+            UserError: The table cannot be read.
+        """
+        path = self.path / ROUNDS
+        if not path.is_file():
+            return []
+        try:
+            rows = [{str(name): _number(text) for name, text in row.items()} for row in _read_csv(path)]
+            if any(not isinstance(row[name], int) for row in rows for name in ("round", "n_labeled")):
+                raise ValueError("a round or a number of labels is missing")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{path} cannot be read ({error})",
+                "the table that kneeal writes",
+                "start the run again with --resume, which writes it anew",
+            ) from error
+        return rows
+
+    def evaluated(self) -> list[int]:
+        """The rounds whose network is trained and tested, oldest first; the last one may still have no query."""
+        return self._rounds_with(METRICS)
+
+    def metrics(self, number: int) -> dict[str, Any]:
+        """What the fit and the test of a round gave: `row` of rounds.csv, `confusion` and `test_seconds`."""
+        found: dict[str, Any] = self.read_json(self.round(number) / METRICS)
+        return found
+
+    def predictions(self, number: int) -> RoundPredictions:
+        """Test predictions of a round.
+
+        Raises:
+            UserError: They cannot be read.
+        """
+        path = self.round(number) / TEST_PREDICTIONS
+        try:
+            rows = _read_csv(path)
+            grades = sorted(name for name in rows[0] if name[:1] == "p" and name[1:].isdigit())
+            return RoundPredictions(
+                tuple(row["knee_id"] for row in rows),
+                tuple(int(row["kl"]) for row in rows),
+                tuple(tuple(float(row[grade]) for grade in grades) for row in rows),
+                tuple(float(row["uncertainty"]) for row in rows),
+            )
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read ({error})",
+                "the test predictions that kneeal writes with each round",
+                "restore the file, or remove its round's folder and start the run again with --resume",
+            ) from error
+
+    def query(self, state: PoolState) -> Query | None:
+        """The query made from a state, None where it is still to be made; one without knees ends the run."""
+        data = self._read_if_there(self.place(state) / QUERY)
+        # A first query of nothing but unreadable knees is answered without a label: its folder stays the place of
+        # the next one, and what lies there is history.
+        if data is None or (not state.labeled and not set(data["ids"]) <= set(state.unlabeled)):
+            return None
+        return Query(data["round"], tuple(data["ids"]), tuple(data["pseudo"]), data["scores"])
+
+    def answers(self, state: PoolState) -> dict[str, int | None]:
+        """The answers so far to the query made from a state; None for a knee that cannot be graded."""
+        query, found = self.query(state), self._read_if_there(self.place(state) / ANSWERS) or {}
+        return {i: kl for i, kl in found.items() if query is not None and i in query.ids}
+
+    def queries(self) -> list[QueryRecord]:
+        """Every query that asked for knees, the first one included, oldest first."""
+        folders = [(-1, self.path / START), *((n, self.round(n)) for n in self._rounds_with(QUERY))]
+        found = []
+        for number, folder in folders:
+            query = self._read_if_there(folder / QUERY) or {"ids": ()}
+            answers = self._read_if_there(folder / ANSWERS) or {}
+            if ids := tuple(query["ids"]):
+                scores = tuple(float(query["scores"].get(i, math.nan)) for i in ids)
+                found.append(QueryRecord(number, ids, scores, tuple(answers.get(i) for i in ids)))
+        return found
+
+    def query_probabilities(self, number: int) -> dict[str, tuple[float, ...]]:
+        """Probabilities of the grades of each knee that a round asked for, where its strategy had any."""
+        path = self.round(number) / QUERY_PREDICTIONS
+        rows = _read_csv(path) if path.is_file() else []
+        return {row["knee_id"]: tuple(float(row[name]) for name in row if name != "knee_id") for row in rows}
+
+    def report(self, number: int, n_rounds: int) -> RoundReport:
+        """The report of a finished round.
+
+        Args:
+            number: The round.
+            n_rounds: Rounds of the whole run.
+        """
+        metrics, query = self.metrics(number), self.read_json(self.round(number) / QUERY)
+        answers = self._read_if_there(self.round(number) / ANSWERS) or {}
+        row = {**metrics["row"], **query["row"]}
+        seconds = {name: float(row[f"{name}_seconds"]) for name in ("fit", "predict", "select")}
+        return RoundReport(
+            round=number,
+            n_labeled=row["n_labeled"],
+            n_pseudo=row["n_pseudo"],
+            metrics={name: float(row[name]) for name in row if name.startswith(("val_", "test_"))},
+            confusion=metrics["confusion"],
+            uncertainty=self.predictions(number).uncertainty,
+            query=tuple(query["ids"]),
+            scores=query["scores"],
+            answers={i: answers[i] for i in query["ids"] if answers.get(i) is not None},
+            seconds={**seconds, "test": float(metrics["test_seconds"])},
+            n_rounds=n_rounds,
+            n_pool=len(self.state(number).unlabeled),
         )
-        self.write_csv(folder / TEST_PREDICTIONS, header, rows)
-
-    def read_uncertainty(self, path: Path) -> list[float]:
-        """The uncertainty column of a test_predictions.csv."""
-        with path.open(encoding="utf-8", newline="") as file:
-            return [float(row["uncertainty"]) for row in csv.DictReader(file)]
-
-    def write_scores(
-        self, folder: Path, scores: Mapping[str, float], query: Sequence[str], pseudo: Sequence[str]
-    ) -> None:
-        """Write scores.csv: the query in its order, then the pseudo pool, then the rest in the pool's order."""
-        roles = dict.fromkeys(query, "query") | dict.fromkeys(pseudo, "pseudo")
-        order = [*query, *pseudo, *(i for i in scores if i not in roles)]
-        rows = ([i, f"{scores[i]:.9g}", roles.get(i, "")] for i in order)
-        self.write_csv(folder / SCORES, ["knee_id", "score", "role"], rows)
-
-    def write_query_predictions(self, folder: Path, predictions: Predictions, query: Sequence[str]) -> None:
-        """Write query_predictions.csv, mean probabilities of the knees asked for, where the strategy had any."""
-        if predictions.log_probs is None:
-            return
-        row = {i: position for position, i in enumerate(predictions.ids)}
-        probs = predictions.log_probs[[row[i] for i in query]].exp().mean(dim=1)
-        header = ["knee_id", *(f"p{grade}" for grade in range(probs.shape[1]))]
-        rows = ([i, *(f"{p:.6g}" for p in knee)] for i, knee in zip(query, probs.tolist(), strict=True))
-        self.write_csv(folder / QUERY_PREDICTIONS, header, rows)
-
-    def rebuild_rounds_csv(self) -> None:
-        """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""
-        if not self.writer:
-            return
-        finished: list[dict[str, Any]] = []
-        for folder in sorted((self.path / "rounds").glob("[0-9]*")):
-            if (folder / QUERY).is_file():
-                metrics, query = self.read_json(folder / METRICS), self.read_json(folder / QUERY)
-                finished.append({**metrics["row"], **query["row"]})
-        if finished:
-            header = list(finished[-1])
-            rows = ([_cell(row.get(name)) for name in header] for row in finished)
-            self.write_csv(self.path / "rounds.csv", header, rows)
-
-    def write_csv(self, path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a table atomically."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
-        self.write_text(path, text.getvalue())
-
-    def write_json(self, path: Path, data: Any) -> None:
-        """Write JSON atomically."""
-        self.write_text(path, json.dumps(data, indent=1, allow_nan=True) + "\n")
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Write text atomically, if this process writes at all."""
-        if self.writer:
-            write_atomic(path, text)
 
     def read_json(self, path: Path) -> Any:
         """Read JSON.
@@ -145,8 +211,17 @@ class RunFolder:
                 "restore it from a backup, or remove its round's folder to do that round again",
             ) from error
 
+    def _read_if_there(self, path: Path) -> Any | None:
+        return self.read_json(path) if path.is_file() else None
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return "" if value is None else value
+    def _rounds_with(self, name: str) -> list[int]:
+        return sorted(int(path.parent.name) for path in self.path.glob(f"rounds/[0-9]*/{name}"))
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text or "nan")

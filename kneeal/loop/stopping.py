@@ -10,7 +10,6 @@ References:
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,46 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
-from kneeal.loop.stop import Standing, StopRule
+from kneeal.loop.folder import RunFolder
+from kneeal.loop.records import RoundPredictions
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a criterion says of a run.
+class RoundSummary:
+    """What a stopping criterion sees of a round after its fit: never a test grade.
+
+    Attributes:
+        n_labeled: Labels that the network was trained on.
+        predicted: Predicted grade of each test knee, in one order for all rounds.
+        uncertainty: Mean uncertainty of the test knees in nats.
+        val_accuracy: Balanced accuracy on the validation knees.
+    """
+
+    n_labeled: int
+    predicted: tuple[int, ...]
+    uncertainty: float
+    val_accuracy: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], predictions: RoundPredictions) -> RoundSummary:
+        """The summary of a round.
+
+        Args:
+            row: Of rounds.csv.
+            predictions: Of the test set, as the run folder has them, so that a resumed run decides as one that was
+                never interrupted.
+        """
+        mean = sum(predictions.uncertainty) / len(predictions.uncertainty)
+        return cls(int(row["n_labeled"]), predictions.predicted, mean, float(row["val_balanced_accuracy"]))
+
+
+#: From the summaries of all rounds so far, oldest first, to whether to ask for no more labels.
+StopRule = Callable[[Sequence[RoundSummary]], bool]
+
+
+@dataclass(frozen=True)
+class StoppingPoint:
+    """Where a criterion would have ended a run.
 
     Attributes:
         criterion: Its name.
@@ -104,20 +137,20 @@ def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
             expected = "a whole number of at least 1" if whole else "a number"
             raise UserError(f"active.stop_options: {key} = {value!r}", expected, f"correct {key}")
 
-    def met(standings: Sequence[Standing]) -> bool:
+    def met(summaries: Sequence[RoundSummary]) -> bool:
         if name == "stabilizing":
-            return stabilizing([s.predicted for s in standings], **values) is not None
+            return stabilizing([s.predicted for s in summaries], **values) is not None
         if name == "uncertainty":
-            return certain([s.uncertainty for s in standings], **values) is not None
-        return gain([s.val_accuracy for s in standings], **values) is not None
+            return certain([s.uncertainty for s in summaries], **values) is not None
+        return gain([s.val_accuracy for s in summaries], **values) is not None
 
     return met
 
 
-def verdicts(
+def stopping_points(
     run: Path, *, kappa: float = 0.99, uncertainty: float = 0.2, smallest_gain: float = 0.005, window: int = 3
-) -> list[Verdict]:
-    """What each criterion says of a run.
+) -> list[StoppingPoint]:
+    """Where each criterion would have ended a run.
 
     None of them looks at a test grade: the predictions and uncertainties of the test knees are used without their
     grades, and the gain is that of the validation knees. The cost is for the report alone.
@@ -132,30 +165,27 @@ def verdicts(
     Raises:
         UserError: The folder holds no finished round.
     """
-    if not (run / "rounds.csv").is_file():
+    folder = RunFolder(run)
+    rounds = folder.rounds()
+    if not rounds:
         raise UserError(f"{run} without rounds.csv", "a run folder with a finished round", "give the folder of a run")
     if window < 1:
         raise UserError(f"a window of {window} rounds", "at least 1", "correct --window")
-    rounds = _read(run / "rounds.csv")
-    tables = [_read(run / "rounds" / f"{int(row['round']):03d}" / "test_predictions.csv") for row in rounds]
-    grades = [name for name in tables[0][0] if name[:1] == "p" and name[1:].isdigit()]
-    predicted = [[max(range(len(grades)), key=lambda g: float(knee[grades[g]])) for knee in t] for t in tables]
-    unsure = [sum(float(knee["uncertainty"]) for knee in t) / len(t) for t in tables]
+    summaries = [RoundSummary.of(row, folder.predictions(row["round"])) for row in rounds]
     found = {
-        "stabilizing predictions": stabilizing(predicted, kappa=kappa, window=window),
-        "uncertainty": certain(unsure, below=uncertainty),
-        "expected gain": gain([float(r["val_balanced_accuracy"]) for r in rounds], below=smallest_gain, window=window),
+        "stabilizing predictions": stabilizing([s.predicted for s in summaries], kappa=kappa, window=window),
+        "uncertainty": certain([s.uncertainty for s in summaries], below=uncertainty),
+        "expected gain": gain([s.val_accuracy for s in summaries], below=smallest_gain, window=window),
     }
-    return [_verdict(name, number, rounds) for name, number in found.items()]
+    return [_stopping_point(name, number, rounds) for name, number in found.items()]
 
 
-def _verdict(name: str, number: int | None, rounds: Sequence[Mapping[str, str]]) -> Verdict:
+def _stopping_point(name: str, number: int | None, rounds: Sequence[Mapping[str, Any]]) -> StoppingPoint:
     if number is None:
-        return Verdict(name, None)
+        return StoppingPoint(name, None)
     here, last = rounds[number], rounds[-1]
-    n_labeled = int(here["n_labeled"])
-    cost = float(last["test_balanced_accuracy"]) - float(here["test_balanced_accuracy"])
-    return Verdict(name, int(here["round"]), n_labeled, int(last["n_labeled"]) - n_labeled, cost)
+    cost = last["test_balanced_accuracy"] - here["test_balanced_accuracy"]
+    return StoppingPoint(name, here["round"], here["n_labeled"], last["n_labeled"] - here["n_labeled"], cost)
 
 
 def _first(
@@ -163,8 +193,3 @@ def _first(
 ) -> int | None:
     ends = range(window, len(values) + 1)
     return next((end - 1 + offset for end in ends if enough(values[end - window : end])), None)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

@@ -24,7 +24,6 @@ from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.loop.folder import CHECKPOINT, METRICS
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.model_file import (
@@ -116,20 +115,19 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         UserError: No fit is finished, or something given is wrong.
     """
     opened = open_run(run, data=data)
-    done = [p.parent for p in sorted((run / "rounds").glob(f"[0-9]*/{METRICS}")) if (p.parent / CHECKPOINT).is_file()]
+    folder = opened.folder
+    done = [number for number in folder.evaluated() if folder.checkpoint(number).is_file()]
     if not done:
         raise UserError(f"no finished fit in {run}", "a run with at least one", "go on with the run first")
-    state = opened.folder.read_json(done[-1] / "state.json")
-    row = opened.folder.read_json(done[-1] / METRICS)["row"]
+    labeled, row = folder.state(done[-1]).labeled, folder.metrics(done[-1])["row"]
     # Neither model.weights nor training.init: the checkpoint has all weights, and those files may be gone.
     network = bare_network(opened.config)
-    load_network(network, done[-1] / CHECKPOINT)
+    load_network(network, folder.checkpoint(done[-1]))
     dataset, val = opened.cohort.dataset, opened.cohort.splits.val
     size = opened.config.data.patch_size
     grading = grade(network, lambda i: dataset.patches[dataset.row[i]], tuple(val), size=size, n_samples=n_samples)
     kl = torch.tensor(list(val.values()))
     threshold = choose_threshold(grading.probs, grading.total, kl, flag_share=flag_share)
-    labeled = dict(state["labeled"])
     config = opened.config
     card = Card(
         kneeal=__version__,

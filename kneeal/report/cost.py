@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from kneeal.errors import UserError
+from kneeal.loop.folder import RunFolder
+from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs
 from kneeal.report.text import TextTable
 
@@ -108,7 +108,7 @@ def project(config: Mapping[str, Any], rates: Sequence[Rates]) -> float:
     n_query, epochs = int(config["active.n_query"]), int(config["training.epochs"])
     predict = 0.0 if strategy == "random" and not consistency else own.predict
     seconds = 0.0
-    for number in range(1 + math.ceil(max(0, budget - n_init) / n_query)):
+    for number in range(Schedule(n_init, n_query, max(n_init, budget)).n_rounds):
         n = min(budget, n_init + number * n_query)
         n_pseudo = min(n, own.n_pool - n) if consistency and number else 0
         seconds += epochs * (own.epoch + own.knee * (n + n_pseudo)) + own.test
@@ -145,17 +145,9 @@ def _rates(kind: tuple[str, bool], runs: Sequence[Run]) -> Rates:
 
 
 def _pool_sizes(run: Run) -> list[int]:
-    sizes = []
-    for number in run.rounds["round"]:
-        state = json.loads((run.path / "rounds" / f"{int(number):03d}" / "state.json").read_text(encoding="utf-8"))
-        sizes.append(len(state["unlabeled"]))
-    return sizes
+    return [len(RunFolder(run.path).state(int(number)).unlabeled) for number in run.rounds["round"]]
 
 
 def _test_seconds(run: Run) -> list[float]:
-    found = []
-    for number in run.rounds["round"]:
-        path = run.path / "rounds" / f"{int(number):03d}" / "metrics.json"
-        if path.is_file():
-            found.append(float(json.loads(path.read_text(encoding="utf-8")).get("test_seconds", 0.0)))
-    return found
+    folder = RunFolder(run.path)
+    return [float(folder.metrics(number)["test_seconds"]) for number in folder.evaluated()[: len(run.rounds)]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kneeal.loop.folder import RunFolder
 from kneeal.report.text import TextTable, fixed
 from kneeal.stats.metrics import METRICS, describe
 
@@ -22,8 +23,8 @@ _COUNTS = {"round": "round", "n_labeled": "labels", "n_pseudo": "pseudo"}
 _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
 
 
-def rounds_table(rows: pd.DataFrame) -> str:
-    """One line a round.
+def rounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line per round.
 
     Args:
         rows: rounds.csv.
@@ -40,7 +41,7 @@ def rounds_table(rows: pd.DataFrame) -> str:
             *(_cell(row.get(c), 1 if describe(c).percent else 3, describe(c).factor) for c in columns),
             *(_cell(row.get(name), 1) for name in _SECONDS),
         ]
-        for _, row in rows.iterrows()
+        for row in rows
     ]
     return TextTable("", [*header, *_SECONDS.values()], table).text().lstrip("\n")
 
@@ -63,7 +64,8 @@ def draw_run_figures(run: Path, out: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     out.mkdir(parents=True, exist_ok=True)
-    rows = pd.read_csv(run / "rounds.csv")
+    folder = RunFolder(run)
+    rows = pd.DataFrame(folder.rounds())
     paths = []
     for name, draw in (
         ("learning_curve", _learning_curve),
@@ -74,14 +76,14 @@ def draw_run_figures(run: Path, out: Path) -> list[Path]:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
-        draw(axes, run, rows)
+        draw(axes, folder, rows)
         path = out / f"{name}.png"
         figure.savefig(path, dpi=150)
         paths.append(path)
     return paths
 
 
-def _learning_curve(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
+def _learning_curve(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
     axes.plot(rows["n_labeled"], 100 * rows["test_balanced_accuracy"], "o-", color=COLOURS[0], label="test")
     axes.plot(
         rows["n_labeled"], 100 * rows["val_balanced_accuracy"], "o:", color=COLOURS[1], label="validation, best epoch"
@@ -91,13 +93,12 @@ def _learning_curve(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
     axes.legend(frameon=False)
 
 
-def _uncertainty(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
+def _uncertainty(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
     rounds = sorted({int(rows["round"].iloc[k * (len(rows) - 1) // 3]) for k in range(4)})
     for colour, number in zip(COLOURS, rounds, strict=False):
-        table = pd.read_csv(run / "rounds" / f"{number:03d}" / "test_predictions.csv")
         n_labeled = int(rows.loc[rows["round"] == number, "n_labeled"].iloc[0])
         axes.hist(
-            table["uncertainty"],
+            run.predictions(number).uncertainty,
             bins=30,
             range=(0, 1.61),
             histtype="step",
@@ -109,12 +110,11 @@ def _uncertainty(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
     axes.legend(frameon=False)
 
 
-def _queried_grades(axes: Axes, run: Path, rows: pd.DataFrame) -> None:
-    folders = [run / "start", *(run / "rounds" / f"{int(number):03d}" for number in rows["round"])]
-    answered = [json.loads(p.read_text()) for folder in folders if (p := folder / "answers.json").is_file()]
+def _queried_grades(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
+    answered = [q.grades for q in run.queries() if any(kl is not None for kl in q.grades)]
     bottom = [0] * len(answered)
     for grade, colour in enumerate(COLOURS):
-        counts = [sum(kl == grade for kl in answers.values()) for answers in answered]
+        counts = [grades.count(grade) for grades in answered]
         axes.bar(range(len(answered)), counts, bottom=bottom, color=colour, label=f"KL {grade}", width=0.8)
         bottom = [b + c for b, c in zip(bottom, counts, strict=True)]
     names = ["first", *(str(k) for k in range(1, len(answered)))]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from kneeal.config import identity, validate
 from kneeal.errors import UserError
-from kneeal.files import read_yaml
+from kneeal.loop.folder import RunFolder
+from kneeal.loop.query import Schedule
+from kneeal.loop.records import QueryRecord
 from kneeal.stats.summary import Curve
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
@@ -30,23 +31,6 @@ PAPER_NAMES = {
     "entropy": "ENT",
     "random": "Random",
 }
-
-
-@dataclass(frozen=True)
-class QueryRecord:
-    """What was asked at one moment.
-
-    Attributes:
-        round: The round that asked; -1 for the first query, before anything was trained.
-        ids: Knees, the most wanted first.
-        scores: Score of each; NaN where there is none.
-        grades: Answered grade of each; None where there is no answer.
-    """
-
-    round: int
-    ids: tuple[str, ...]
-    scores: tuple[float, ...]
-    grades: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -128,7 +112,7 @@ class Run:
 
     def predictions(self, number: int) -> Predictions:
         """Test predictions of a round."""
-        return _read_predictions(self.path / "rounds" / f"{number:03d}" / "test_predictions.csv")
+        return _read_predictions(self.path, number)
 
     def confusion(self, number: int) -> NDArray[np.int64]:
         """[C, C] counts, row = true grade."""
@@ -139,9 +123,7 @@ class Run:
 
     def queries(self) -> list[QueryRecord]:
         """Every query that was made, the first one included."""
-        folders = [(-1, self.path / "start")]
-        folders += [(int(n), self.path / "rounds" / f"{int(n):03d}") for n in self.rounds["round"]]
-        return [record for number, folder in folders if (record := _read_query(number, folder)) is not None]
+        return _read_queries(self.path)
 
 
 @dataclass(frozen=True)
@@ -276,8 +258,8 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         study = folder / "study.json"
         if study.is_file():
-            found += [folder / name for name in _read_json(study)["cells"] if (folder / name).is_dir()]
-        elif (folder / "config.yaml").is_file():
+            found += [folder / name for name in RunFolder(folder).read_json(study)["cells"] if (folder / name).is_dir()]
+        elif RunFolder(folder).begun:
             found.append(folder)
         elif folder.is_dir() and (inside := sorted(path.parent for path in folder.glob("*/config.yaml"))):
             found += inside
@@ -291,32 +273,22 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
 
 
 def _read_run(path: Path) -> Run | None:
-    if not (path / "config.yaml").is_file() or not (path / "rounds.csv").is_file():
+    folder = RunFolder(path)
+    rounds = folder.rounds() if folder.begun else []
+    if not rounds:
         return None
-    config = validate(read_yaml(path / "config.yaml"))
-    try:
-        rounds = pd.read_csv(path / "rounds.csv")
-        rounds[["round", "n_labeled"]] = rounds[["round", "n_labeled"]].astype(int)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path / 'rounds.csv'} cannot be read ({error})",
-            "the table that kneeal writes",
-            "start the run again with --resume, which writes it anew",
-        ) from error
-    if rounds.empty:
-        return None
+    config, finished = validate(folder.config()), folder.finished
     active = config.active
-    n_rounds = 1
-    if active.n_init != "all" and active.budget != "all":
-        n_rounds = 1 + math.ceil((active.budget - active.n_init) / active.n_query)
-    elif active.n_init != "all":
-        n_rounds = len(rounds) + int(_read_query(0, path / "rounds" / f"{len(rounds) - 1:03d}") is not None)
-    made_of = _read_json(path / "run.json")["dataset"] if (path / "run.json").is_file() else ""
+    n_rounds = len(rounds) if finished else len(rounds) + 1
+    if not finished and active.n_init != "all" and active.budget != "all":
+        n_rounds = Schedule(active.n_init, active.n_query, active.budget).n_rounds
     study = path.parent / "study.json"
-    cell = _read_json(study)["cells"].get(path.name, {}) if study.is_file() else {}
+    cell = folder.read_json(study)["cells"].get(path.name, {}) if study.is_file() else {}
     made_by = {**identity(config), **cell.get("by_seed", {})}
     given = cell.get("setting", "")
-    return Run(path, made_by, config.data.dir, config.compute.devices, made_of, rounds, n_rounds, given)
+    return Run(
+        path, made_by, config.data.dir, config.compute.devices, folder.dataset(), pd.DataFrame(rounds), n_rounds, given
+    )
 
 
 def _refuse_mixed(runs: Sequence[Run]) -> None:
@@ -369,46 +341,11 @@ def _paper_name(run: Run) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _read_predictions(path: Path) -> Predictions:
-    try:
-        table = pd.read_csv(path, dtype={"knee_id": str})
-        names = sorted(n for n in table.columns if n[0] == "p" and n[1:].isdigit())
-        return Predictions(
-            tuple(table["knee_id"]),
-            table["kl"].to_numpy(np.int64),
-            table[names].to_numpy(np.float64),
-            table["uncertainty"].to_numpy(np.float64),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error})",
-            "the test predictions that kneeal writes with each round",
-            "restore the file, or remove its round's folder and start the run again with --resume",
-        ) from error
+def _read_predictions(run: Path, number: int) -> Predictions:
+    found = RunFolder(run).predictions(number)
+    return Predictions(found.ids, np.array(found.kl), np.array(found.probs), np.array(found.uncertainty))
 
 
-@lru_cache(maxsize=8192)
-def _read_query(number: int, folder: Path) -> QueryRecord | None:
-    if not (folder / "query.json").is_file():
-        return None
-    query = _read_json(folder / "query.json")
-    ids: Iterable[str] = query["ids"]
-    if not ids:
-        return None
-    answers = _read_json(folder / "answers.json") if (folder / "answers.json").is_file() else {}
-    scores = query.get("scores", {})
-    return QueryRecord(
-        number,
-        tuple(ids),
-        tuple(float(scores.get(i, math.nan)) for i in ids),
-        tuple(answers.get(i) for i in ids),
-    )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error})", "a JSON file written by kneeal", "restore it, or leave the run out"
-        ) from error
+@lru_cache(maxsize=512)
+def _read_queries(run: Path) -> list[QueryRecord]:
+    return RunFolder(run).queries()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -12,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeal.config import to_yaml
-from kneeal.errors import UserError
 from kneeal.files import write_atomic
-from kneeal.loop.folder import QUERY
+from kneeal.loop.folder import RunFolder
 from kneeal.study.grid import Cell, Study
 
 STUDY = "study.json"
@@ -82,16 +79,18 @@ class StudyFolder:
 
     def status(self, cell: Cell) -> CellStatus:
         """What a cell is doing."""
-        run = self.run(cell)
-        rounds, n_labeled, accuracy = _last_round(run / "rounds.csv")
-        if is_finished(run):
-            return CellStatus("finished", rounds, n_labeled, accuracy)
-        if is_locked(self.lock(cell)):
-            return CellStatus("running", rounds, n_labeled, accuracy)
-        if self.error(cell).is_file():
-            lines = self.error(cell).read_text(encoding="utf-8").strip().splitlines()
-            return CellStatus("failed", rounds, n_labeled, accuracy, lines[0] if lines else "")
-        return CellStatus("begun" if run.is_dir() else "waiting", rounds, n_labeled, accuracy)
+        run = RunFolder(self.run(cell))
+        rounds = run.rounds()
+        last = rounds[-1] if rounds else {}
+        state, error = "begun" if run.path.is_dir() else "waiting", ""
+        if run.finished:
+            state = "finished"
+        elif is_locked(self.lock(cell)):
+            state = "running"
+        elif self.error(cell).is_file():
+            state = "failed"
+            error = self.error(cell).read_text(encoding="utf-8").strip().partition("\n")[0]
+        return CellStatus(state, len(rounds), last.get("n_labeled", 0), last.get("test_balanced_accuracy"), error)
 
 
 def check_data(study: Study) -> None:
@@ -106,21 +105,6 @@ def check_data(study: Study) -> None:
     needed = {cell.config.data.dir: cell for cell in study.cells if folder.status(cell).state != "finished"}
     for cell in needed.values():
         open_cohort(cell.config)
-
-
-def is_finished(run: Path) -> bool:
-    """Whether the budget of a run is spent and its last network evaluated: its last query is empty."""
-    queries = sorted(run.glob(f"rounds/[0-9]*/{QUERY}"))
-    if not queries:
-        return False
-    try:
-        return not json.loads(queries[-1].read_text(encoding="utf-8"))["ids"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{queries[-1]} cannot be read ({error})",
-            "a JSON file written by kneeal",
-            "restore it from a backup, or remove its round's folder to do that round again",
-        ) from error
 
 
 @contextmanager
@@ -159,14 +143,3 @@ def is_locked(path: Path) -> bool:
         return False
     with locked(path) as handle:
         return handle is None
-
-
-def _last_round(path: Path) -> tuple[int, int, float | None]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except OSError:
-        return 0, 0, None
-    if not rows:
-        return 0, 0, None
-    accuracy = rows[-1].get("test_balanced_accuracy")
-    return len(rows), int(rows[-1]["n_labeled"]), float(accuracy) if accuracy else None

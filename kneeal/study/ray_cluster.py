@@ -16,7 +16,8 @@ from typing import Any
 
 from kneeal.data.prepared import MANIFEST, PreparedDataset
 from kneeal.errors import UserError
-from kneeal.study.folder import CellStatus, StudyFolder, is_finished, try_lock
+from kneeal.loop.folder import RunFolder
+from kneeal.study.folder import CellStatus, StudyFolder, try_lock
 from kneeal.study.grid import Study
 
 #: Seconds to wait for the lock of a cell whose former worker is dying.
@@ -115,7 +116,7 @@ def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) ->
         raise RuntimeError(f"{socket.gethostname()} does not see {config}: the study folder must be on shared storage")
     handle = _wait_for_lock(Path(lock))
     try:
-        if run.is_dir() and is_finished(run):
+        if RunFolder(run).finished:
             return socket.gethostname()
         command = [sys.executable, "-m", "kneeal.study.cell", str(config), str(run), str(error)]
         if packed is not None:

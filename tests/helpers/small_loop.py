@@ -9,8 +9,8 @@ from pathlib import Path
 from helpers.fake_runner import POOL, FakeRunner
 from kneeal import acquisition
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
+from kneeal.loop.writer import RunWriter
 
 SCHEDULE = Schedule(n_init=10, n_query=8, budget=30)
 
@@ -24,7 +24,7 @@ def loop(
         runner or FakeRunner(),
         acquisition.get(strategy),
         POOL,
-        RunFolder(path),
+        RunWriter(path),
         schedule,
         **options,  # type: ignore[arg-type]
     )

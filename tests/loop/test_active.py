@@ -14,9 +14,9 @@ from kneeal import acquisition
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import RoundReport
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
+from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 
 
@@ -77,7 +77,7 @@ def test_a_pool_is_scored_once(tmp_path: Path) -> None:
             self.scored.append(len(predictions))
             return acquisition.measures.entropy(predictions.require_log_probs())
 
-    ActiveLearningLoop(FakeRunner(), Counting(), POOL, RunFolder(tmp_path), SCHEDULE).run(SimulatedOracle(GRADES))
+    ActiveLearningLoop(FakeRunner(), Counting(), POOL, RunWriter(tmp_path), SCHEDULE).run(SimulatedOracle(GRADES))
     assert Counting.scored == [50, 42, 34]
 
 
@@ -222,7 +222,7 @@ def test_killed_anywhere_it_resumes_to_the_same_run(tmp_path: Path, what: str, r
 def test_killed_before_any_single_write_it_resumes_to_the_same_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kneeal.loop import folder as module
+    from kneeal.loop import writer as module
 
     loop(tmp_path / "whole").run(SimulatedOracle(GRADES))
     write = module.write_atomic
@@ -266,7 +266,7 @@ def test_a_finished_run_asks_nothing_more(tmp_path: Path) -> None:
 def test_a_run_of_another_pool_is_refused(tmp_path: Path) -> None:
     loop(tmp_path).ask()
     with pytest.raises(UserError, match="other knees"):
-        ActiveLearningLoop(FakeRunner(), acquisition.get("entropy"), POOL[:50], RunFolder(tmp_path), SCHEDULE)
+        ActiveLearningLoop(FakeRunner(), acquisition.get("entropy"), POOL[:50], RunWriter(tmp_path), SCHEDULE)
 
 
 class Recorder:
@@ -315,7 +315,7 @@ def test_listeners_hear_of_a_failure(tmp_path: Path) -> None:
 
 def test_a_process_that_does_not_write_leaves_no_trace(tmp_path: Path) -> None:
     run = ActiveLearningLoop(
-        FakeRunner(), acquisition.get("entropy"), POOL, RunFolder(tmp_path / "run", writer=False), SCHEDULE
+        FakeRunner(), acquisition.get("entropy"), POOL, RunWriter(tmp_path / "run", active=False), SCHEDULE
     )
     query = run.ask()
     assert query is not None

@@ -10,7 +10,7 @@ from helpers.fake_runner import GRADES, TEST, FakeRunner
 from helpers.small_loop import loop, queries, without_times
 
 from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.stop import Standing
+from kneeal.loop.stopping import RoundSummary
 
 
 class After:
@@ -18,11 +18,11 @@ class After:
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
-        self.seen: list[Standing] = []
+        self.seen: list[RoundSummary] = []
 
-    def __call__(self, standings: Sequence[Standing]) -> bool:
-        self.seen = list(standings)
-        return len(standings) >= self.rounds
+    def __call__(self, summaries: Sequence[RoundSummary]) -> bool:
+        self.seen = list(summaries)
+        return len(summaries) >= self.rounds
 
 
 def test_a_run_stops_when_the_rule_says_so_and_stays_stopped(tmp_path: Path) -> None:

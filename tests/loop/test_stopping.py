@@ -6,8 +6,7 @@ import pytest
 
 from kneeal.config import validate
 from kneeal.errors import UserError
-from kneeal.loop.stop import Standing
-from kneeal.loop.stopping import agreement, certain, gain, stabilizing, stop_rule, verdicts
+from kneeal.loop.stopping import RoundSummary, agreement, certain, gain, stabilizing, stop_rule, stopping_points
 
 
 def test_agreement_is_cohens_kappa() -> None:
@@ -40,7 +39,7 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
             f"knee_id,kl,p0,p1,uncertainty\na,0,{low},{1 - low},0.5\nb,1,0.9,0.1,0.5\n"
         )
     (tmp_path / "rounds.csv").write_text("\n".join(lines) + "\n")
-    stable, sure, small = verdicts(tmp_path, window=1)
+    stable, sure, small = stopping_points(tmp_path, window=1)
     assert (stable.round, stable.n_labeled, stable.labels_saved) == (2, 150, 50)
     assert stable.cost == pytest.approx(0.05)
     assert sure.round is None
@@ -49,11 +48,11 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rounds\.csv"):
-        verdicts(tmp_path)
+        stopping_points(tmp_path)
 
 
-def standings(n: int) -> list[Standing]:
-    return [Standing(10 * k, (0, 1, 2, 0), 1.0 / (k + 1), 0.2 + 0.1 * min(k, 2)) for k in range(n)]
+def summaries(n: int) -> list[RoundSummary]:
+    return [RoundSummary(10 * k, (0, 1, 2, 0), 1.0 / (k + 1), 0.2 + 0.1 * min(k, 2)) for k in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def standings(n: int) -> list[Standing]:
 def test_a_rule_says_stop_from_the_first_round_that_meets_it(name: str, options: dict[str, float], first: int) -> None:
     rule = stop_rule(name, options)
     assert rule is not None
-    assert [rule(standings(n)) for n in range(1, 6)] == [n >= first for n in range(1, 6)]
+    assert [rule(summaries(n)) for n in range(1, 6)] == [n >= first for n in range(1, 6)]
 
 
 def test_rules_that_cannot_be_made_are_said() -> None:

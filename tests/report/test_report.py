@@ -102,6 +102,8 @@ def test_a_half_written_run_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
     write_study(tmp_path, seeds=1, settings=TWO)
     table = (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").read_text().splitlines()
     (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").write_text("\n".join(table[:3]) + "\n")
+    for number in ("002", "003"):
+        shutil.rmtree(tmp_path / "entropy_mcd-naive-seed0/rounds" / number)
     (tmp_path / "random-naive-seed0/rounds.csv").unlink()
     messages = read_runs([tmp_path]).messages
     assert any("2 of 4 rounds, 100 labels" in m for m in messages)
@@ -247,7 +249,8 @@ def test_cost_is_the_sum_of_the_seconds(tmp_path: Path) -> None:
 def test_a_forecast_at_measured_rates_gives_back_the_run(tmp_path: Path) -> None:
     path = write_run(tmp_path / "a", "entropy", False, 0, n_pool=400)
     for number in range(4):
-        state = {"unlabeled": [str(k) for k in range(400 - 50 * (number + 1))]}
+        unlabeled = [str(k) for k in range(400 - 50 * (number + 1))]
+        state = {"round": number, "labeled": [], "unlabeled": unlabeled, "pseudo": []}
         (path / f"rounds/{number:03d}/state.json").write_text(json.dumps(state))
     rows = pd.read_csv(path / "rounds.csv")
     rows["fit_seconds"] = 500 * (0.02 + 0.001 * rows["n_labeled"])

@@ -12,10 +12,10 @@ from kneeal import acquisition
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
 from kneeal.loop.runner import Runner
+from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
 from kneeal.training.posteriors.base import share_out
@@ -152,7 +152,7 @@ def test_augmentation_predicts_each_view() -> None:
 def test_the_loop_runs_on_an_ensemble_and_every_kind_of_strategy(name: str, tmp_path: Path) -> None:
     runner, _ = ensemble(2)
     loop = ActiveLearningLoop(
-        runner, acquisition.get(name), POOL, RunFolder(tmp_path), Schedule(6, 4, 14), consistency=False
+        runner, acquisition.get(name), POOL, RunWriter(tmp_path), Schedule(6, 4, 14), consistency=False
     )
     state = loop.run(SimulatedOracle(dict.fromkeys(POOL, 2)))
     assert len(state.labeled) == 14

@@ -1,0 +1,144 @@
+"""A run on disk, written: every file whole or not at all, so that a run killed at any instant resumes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kneeal.acquisition import Predictions
+from kneeal.files import write_atomic
+from kneeal.loop.folder import (
+    ANSWERS,
+    METRICS,
+    QUERY,
+    QUERY_PREDICTIONS,
+    ROUNDS,
+    SCORES,
+    STATE,
+    TEST_PREDICTIONS,
+    RunFolder,
+)
+from kneeal.loop.query import Query
+from kneeal.loop.records import RoundPredictions
+from kneeal.loop.runner import Evaluation
+from kneeal.pool import PoolState
+
+
+class RunWriter(RunFolder):
+    """The files of one run, for the process that works on it.
+
+    Args:
+        path: The folder.
+        active: Whether this process writes. Of several processes exactly one does; the others read at the
+            start and from then on go by what they computed themselves.
+    """
+
+    def __init__(self, path: Path, *, active: bool = True) -> None:
+        super().__init__(path)
+        self.active = active
+
+    def clean(self, state: PoolState) -> None:
+        """Remove what a killed process left: half-written files, and the working folders of the round in work."""
+        if not self.active:
+            return
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        unfinished = self.place(state)
+        for folder in unfinished.iterdir() if unfinished.is_dir() else ():
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def write_state(self, state: PoolState) -> None:
+        """Keep the state that goes into a round."""
+        self.write_json(self.place(state) / STATE, state.to_dict())
+
+    def write_evaluation(
+        self, number: int, row: Mapping[str, Any], evaluation: Evaluation, test_seconds: float
+    ) -> RoundPredictions:
+        """Write test_predictions.csv, then metrics.json, the mark that a round is trained and tested.
+
+        Returns:
+            The predictions as they will be read back.
+        """
+        header = ["knee_id", "kl", *(f"p{grade}" for grade in range(evaluation.probs.shape[1])), "uncertainty"]
+        kept = RoundPredictions(
+            evaluation.ids,
+            evaluation.kl,
+            tuple(tuple(_rounded(p) for p in knee) for knee in evaluation.probs.tolist()),
+            tuple(_rounded(u) for u in evaluation.uncertainty.tolist()),
+        )
+        rows = (
+            [i, kl, *(f"{p:.6g}" for p in knee), f"{u:.6g}"]
+            for i, kl, knee, u in zip(kept.ids, kept.kl, kept.probs, kept.uncertainty, strict=True)
+        )
+        self.write_csv(self.round(number) / TEST_PREDICTIONS, header, rows)
+        metrics = {"row": row, "confusion": evaluation.confusion, "test_seconds": test_seconds}
+        self.write_json(self.round(number) / METRICS, metrics)
+        return kept
+
+    def write_scores(
+        self, number: int, scores: Mapping[str, float], query: Sequence[str], pseudo: Sequence[str]
+    ) -> None:
+        """Write scores.csv: the query in its order, then the pseudo pool, then the rest in the pool's order."""
+        roles = dict.fromkeys(query, "query") | dict.fromkeys(pseudo, "pseudo")
+        order = [*query, *pseudo, *(i for i in scores if i not in roles)]
+        rows = ([i, f"{scores[i]:.9g}", roles.get(i, "")] for i in order)
+        self.write_csv(self.round(number) / SCORES, ["knee_id", "score", "role"], rows)
+
+    def write_query_predictions(self, number: int, predictions: Predictions, query: Sequence[str]) -> None:
+        """Write query_predictions.csv, mean probabilities of the knees asked for, where the strategy had any."""
+        if predictions.log_probs is None:
+            return
+        row = {i: position for position, i in enumerate(predictions.ids)}
+        probs = predictions.log_probs[[row[i] for i in query]].exp().mean(dim=1)
+        header = ["knee_id", *(f"p{grade}" for grade in range(probs.shape[1]))]
+        rows = ([i, *(f"{p:.6g}" for p in knee)] for i, knee in zip(query, probs.tolist(), strict=True))
+        self.write_csv(self.round(number) / QUERY_PREDICTIONS, header, rows)
+
+    def write_query(self, state: PoolState, query: Query, row: Mapping[str, float]) -> None:
+        """Write query.json, the mark that a round's work is done; `row` goes into rounds.csv."""
+        data = {"round": query.round, "ids": query.ids, "pseudo": query.pseudo, "scores": dict(query.scores)}
+        self.write_json(self.place(state) / QUERY, {**data, "row": row})
+
+    def write_answers(self, state: PoolState, answers: Mapping[str, int | None]) -> None:
+        """Keep the answers to the query made from a state."""
+        self.write_json(self.place(state) / ANSWERS, answers)
+
+    def rebuild_rounds_csv(self) -> None:
+        """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""
+        made = self._rounds_with(QUERY) if self.active else []
+        rows = [{**self.metrics(n)["row"], **self.read_json(self.round(n) / QUERY)["row"]} for n in made]
+        if rows:
+            header = list(rows[-1])
+            self.write_csv(self.path / ROUNDS, header, ([_cell(row.get(name)) for name in header] for row in rows))
+
+    def write_csv(self, path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table whole."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        self.write_text(path, text.getvalue())
+
+    def write_json(self, path: Path, data: Any) -> None:
+        """Write JSON whole."""
+        self.write_text(path, json.dumps(data, indent=1, allow_nan=True) + "\n")
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write text whole, if this process writes at all."""
+        if self.active:
+            write_atomic(path, text)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value
