@@ -21,6 +21,6 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
             "predict_seconds": [5.0, None],
         }
     )
-    lines = rounds_table(rows).splitlines()
+    lines = rounds_table(rows.to_dict("records")).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
     assert lines[2].split() == ["15", "800", "800", "56.4", "56.4", "0.777", "0.510", "0.050", "1.100", "2000.0", "-"]
