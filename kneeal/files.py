@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,72 +17,59 @@ import yaml
 from kneeal.errors import UserError
 
 
-def write_atomic(path: Path, content: str) -> None:
-    """Write a text file so that it is found either whole or as it was before, even after a power cut.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is found either whole or as it was before, even after a power cut.
 
     Raises:
         UserError: The disk is full or the folder is not writable. What was there stays.
     """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """The same for whatever writes a file by its path: gives a path to write to, which becomes `path` at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(path, error) from error
+        try:
+            yield temporary
+            move_whole(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def move_whole(source: Path, target: Path) -> None:
     """Move a finished file into its place, its content on disk before its name."""
-    _sync(source)
+    sync(source)
     source.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
-@contextmanager
-def hold(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock file; the lock goes with the process, however that ends.
-
-    Args:
-        path: The file, made where it is missing.
-        on_wait: Called once before waiting for a process that holds it.
-
-    Raises:
-        BlockingIOError: Another process holds it and there is no `on_wait`, or the file system has no locks.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def sync(path: Path) -> None:
+    """Return once a file or folder is on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        waiting = False
-        while not _take(handle, path, wait=on_wait is not None):
-            if not waiting and on_wait is not None:
-                on_wait()
-            waiting = True
-            time.sleep(0.2)
-        yield
+        os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _take(handle: int, path: Path, *, wait: bool) -> bool:
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the disk while the block writes `path` into a message to the user."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except OSError as error:
-        if wait and isinstance(error, BlockingIOError | PermissionError):
-            return False
-        raise BlockingIOError(f"{path} is held") from error
-    return True
+        if error.errno is None:
+            raise
+        raise cannot_write(path, error) from error
+    except RuntimeError as error:  # as torch reports a full disk
+        if "PytorchStreamWriter" not in str(error):
+            raise
+        raise cannot_write(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -89,8 +77,74 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(
         f"cannot write {path}: {error.strerror or error}",
         "a writable folder with free space",
-        "free some space or correct the permissions, then start again with --resume; what is finished is kept",
+        "free some space or correct the permissions, then start again (a run with --resume); what is finished is kept",
     )
+
+
+def try_lock(path: Path) -> int | None:
+    """A descriptor that holds a lock file, None while another process holds it.
+
+    The lock lives in the open file: a child process that inherits the descriptor keeps it, and the end of its last
+    holder, however sudden, frees it. Close it to free the lock.
+
+    Raises:
+        UserError: The file cannot be written, or the file system has no locks.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(handle)
+            return None
+        except OSError:
+            os.close(handle)
+            raise
+    return handle
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds a lock file."""
+    handle = try_lock(path) if path.is_file() else -1
+    if handle is not None and handle >= 0:
+        os.close(handle)
+    return handle is None
+
+
+@contextmanager
+def hold(path: Path, *, what: object = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file while the block runs.
+
+    Args:
+        path: The file, made where it is missing.
+        what: What the process works on, for the message; the file's folder if None.
+        on_wait: Called once before waiting for a process that holds it.
+
+    Raises:
+        UserError: Another process holds it and there is no `on_wait`.
+    """
+    handle = try_lock(path)
+    if handle is None and on_wait is None:
+        raise UserError(
+            f"another process works on {what or path.parent}", "one process at a time", "wait for it, or stop it"
+        )
+    if handle is None and on_wait is not None:
+        on_wait()
+    while handle is None:
+        time.sleep(0.2)
+        handle = try_lock(path)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_yaml(path: Path) -> Any:
@@ -128,11 +182,3 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

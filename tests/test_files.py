@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kneeal.files import hold
+import kneeal
+from kneeal.errors import UserError
+from kneeal.files import atomic_file, disk_errors, hold, write_atomic
 
 HOLDER = """
 import sys
@@ -24,9 +27,46 @@ def test_a_second_process_is_refused_or_waits_until_the_first_is_killed(tmp_path
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(BlockingIOError), hold(path):
+        with pytest.raises(UserError, match="another process works on"), hold(path):
             pass
         with hold(path, on_wait=holder.kill):  # waits, and gets it once the holder is gone
             assert holder.wait(5) != 0
     with hold(path):
         pass
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomic(path, "first\n")
+    write_atomic(path, b"second\r\n")
+    assert path.read_bytes() == b"second\r\n"
+    for error in (
+        KeyboardInterrupt,
+        OSError(28, "No space left on device"),
+        RuntimeError("PytorchStreamWriter failed"),
+    ):
+        with pytest.raises((KeyboardInterrupt, UserError)), atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+    assert path.read_bytes() == b"second\r\n"
+    assert [p.name for p in path.parent.iterdir()] == ["file"], "nothing half-written is left"
+
+
+FULL = OSError(28, "No space left on device")
+READ_ONLY = OSError(30, "Read-only file system")
+
+
+@pytest.mark.parametrize("error", [FULL, READ_ONLY, PermissionError(13, "no"), RuntimeError("PytorchStreamWriter: 1")])
+def test_a_disk_that_does_not_take_a_file_is_told_with_a_cure(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(UserError, match="cannot write") as told, disk_errors(tmp_path / "model"):
+        raise error
+    assert "free some space" in told.value.cure
+    with pytest.raises(RuntimeError, match="else"), disk_errors(tmp_path):
+        raise RuntimeError("else")
+
+
+def test_no_other_module_writes_whole_files_or_locks_by_hand() -> None:
+    package = Path(kneeal.__file__).parent
+    by_hand = re.compile(r"os\.fsync|\bflock\b|msvcrt|NamedTemporaryFile|\.(tmp|part)[\"']")
+    found = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if by_hand.search(p.read_text())}
+    assert found == {"files.py", "loop/writer.py"}  # the latter removes what a killed process left

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import cannot_write, write_atomic
+from kneeal.files import atomic_file, cannot_write, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.loop.lock import lock_run
 
@@ -110,22 +111,17 @@ def back_up(run: Path, target: Path) -> None:
     """
     if target.exists():
         raise UserError(f"{target} is there already", "a new file", "give another name")
-    temporary = target.with_name(f".{target.name}.tmp")
-    source = connect(run / STORE, create=False)
     try:
-        copy = sqlite3.connect(temporary)
-        try:
+        with (
+            closing(connect(run / STORE, create=False)) as source,
+            atomic_file(target) as temporary,
+            closing(sqlite3.connect(temporary)) as copy,
+        ):
             source.backup(copy)
             if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise UserError(f"the store in {run} is damaged", "a sound database", "restore an earlier backup")
-        finally:
-            copy.close()
-        temporary.replace(target)
-    except (OSError, sqlite3.OperationalError) as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(target, error if isinstance(error, OSError) else OSError(str(error))) from error
-    finally:
-        source.close()
+    except sqlite3.OperationalError as error:
+        raise cannot_write(target, OSError(str(error))) from error
 
 
 def write_readings(run: Path, target: Path) -> None:

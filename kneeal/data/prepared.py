@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
 from kneeal.errors import UserError
+from kneeal.files import cannot_write, disk_errors, sync, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 
@@ -107,11 +107,9 @@ def write_prepared(
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
     manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]], "the new manifest")
-    try:
+    with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from error
     try:
         _write_patches(work / PATCHES, patches, len(manifest), patch_px, progress)
         manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
@@ -123,14 +121,14 @@ def write_prepared(
         if more is not None:
             more(work)
         for path in (*work.iterdir(), work):
-            _sync(path)
+            sync(path)
         work.chmod(0o755)
         if out.is_dir():
             out.rmdir()
         work.replace(out)
-        _sync(out.parent)
+        sync(out.parent)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise cannot_write(out, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -160,10 +158,7 @@ def reseal(path: Path) -> list[str]:
             "the same knees in the same order, since row n describes patch pair n",
             "restore these columns and the order of the rows, or prepare the data set again",
         )
-    try:
-        _seal(path, manifest.frame, info, info["checksums"][PATCHES])
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    _seal(path, manifest.frame, info, info["checksums"][PATCHES])
     return changed
 
 
@@ -176,7 +171,7 @@ def refuse_occupied(out: Path) -> None:
     try:
         occupied = out.is_file() or (out.is_dir() and any(out.iterdir()))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise cannot_write(out, error) from error
     if occupied:
         raise UserError(f"{out} is there already", "a new folder", "give another --out, or remove it first")
 
@@ -189,12 +184,8 @@ def file_checksum(path: Path) -> str:
 
 def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any], patches_checksum: str) -> None:
     checksums = {**_column_checksums(frame), PATCHES: patches_checksum}
-    temporary = folder / f".{INFO}.tmp"
-    temporary.write_text(
-        json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
-    _sync(temporary)
-    temporary.replace(folder / INFO)
+    text = json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True)
+    write_atomic(folder / INFO, text + "\n")
 
 
 def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
@@ -262,19 +253,3 @@ def _read_info(path: Path) -> dict[str, Any]:
             "restore it, or prepare the data set again",
         ) from error
     return dict(info)
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}",
-        "a writable folder with free space",
-        "free some space or correct the permissions; nothing was left half-written",
-    )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

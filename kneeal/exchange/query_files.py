@@ -6,7 +6,6 @@ import base64
 import io
 import itertools
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.exchange.answers import GRADE, KNEE, PICTURE, REASONS, UNREADABLE, csv_text
 from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import cannot_write, write_atomic
+from kneeal.files import write_atomic
 from kneeal.loop.query import Query
 from kneeal.tables import load_openpyxl
 
@@ -53,7 +52,7 @@ def write_query(
     for knee, path in places.items():
         png = to_png(pictures[knee].pixels)
         data_urls[knee] = "data:image/png;base64," + base64.b64encode(png).decode()
-        _write_bytes(path, png)
+        write_atomic(path, png)
     header, rows = [KNEE, PICTURE, GRADE, UNREADABLE], []
     for knee in query.ids:
         kl = answers.get(knee)
@@ -65,7 +64,7 @@ def write_query(
     if xlsx:
         written.append(written[0].with_suffix(".xlsx"))
         if not written[1].exists():
-            _write_bytes(written[1], _xlsx([header, *rows]))
+            write_atomic(written[1], _xlsx([header, *rows]))
     tasks = [{"data": {KNEE: knee, "image": data_urls[knee]}} for knee in query.ids if knee not in answers]
     written += [folder / "label_studio_tasks.json", folder / "label_studio_interface.xml"]
     write_atomic(written[-2], json.dumps(tasks) + "\n")
@@ -126,14 +125,3 @@ def _xlsx(rows: list[list[str]]) -> bytes:
 def _file_name(knee: str) -> str:
     """A knee id as a file name that stays in its folder."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in knee)
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(path, error) from error

@@ -13,7 +13,7 @@ from kneeal.build.loop import build_loop, build_oracle
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
 from kneeal.build.selection import make_strategies
 from kneeal.config import RunConfig, flatten
-from kneeal.files import cannot_write
+from kneeal.files import disk_errors
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console, NullConsole
 from kneeal.loop.events import FitProgress, LoopListener
@@ -98,10 +98,8 @@ def _run(config: RunConfig, cohort: Cohort, folder: RunWriter, oracle: Simulated
 def finish(out: Path) -> None:
     """Print the table of rounds and draw the figures of a run."""
     print(rounds_table(RunFolder(out).rounds()))
-    try:
+    with disk_errors(out / "figures"):
         paths = draw_run_figures(out, out / "figures")
-    except OSError as error:
-        raise cannot_write(out / "figures", error) from error
     print(f"\nrun folder: {out}")
     for path in paths:
         print(f"figure: {path}")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kneeal.errors import UserError
+from kneeal.files import atomic_file
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.networks import CoarseNetwork, FineNetwork, MarkerNetwork
 
@@ -28,7 +29,7 @@ def save_networks(path: Path, networks: Mapping[str, nn.Module]) -> None:
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    with path.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kneeal.errors import UserError
 from kneeal.files import hold
 
 LOCK = ".lock"
 
 
-@contextmanager
-def lock_run(run: Path, name: str = LOCK) -> Iterator[None]:
+def lock_run(run: Path, name: str = LOCK) -> AbstractContextManager[None]:
     """Hold a run folder.
 
     Args:
-        run: The run folder, which must exist.
+        run: The run folder.
         name: Name of the lock file.
 
     Raises:
         UserError: Another process holds it.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(hold(run / name))
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process works on {run}", "one process at a time", "wait until it is done, or stop it"
-            ) from error
-        yield
+    return hold(run / name, what=run)

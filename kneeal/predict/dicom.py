@@ -13,6 +13,7 @@ from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture
+from kneeal.files import atomic_file
 from kneeal.predict.model_file import Card
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom
@@ -161,10 +162,8 @@ def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Gr
 
 def write_dicom(path: Path, dataset: Any) -> None:
     """Write a DICOM file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    dataset.save_as(temporary, enforce_file_format=True)
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
 
 
 def _with_text(pixels: NDArray[np.uint8], side: str, grading: Grading, row: int, card: Card) -> NDArray[np.uint8]:

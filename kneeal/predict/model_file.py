@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from kneeal.errors import UserError
-from kneeal.files import cannot_write
+from kneeal.files import write_atomic
 
 FORMAT = 1
 #: Options of a data set that choose knees, or say where they lie, and leave the patches as they are.
@@ -81,17 +80,7 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
         raise UserError(f"{path} is there already", "a new file", "give another --out, or remove it first")
     said = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=said)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(path, error) from error
+    write_atomic(path, data)
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:

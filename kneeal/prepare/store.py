@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from kneeal import __version__
 from kneeal.errors import UserError
+from kneeal.files import atomic_file
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
@@ -82,19 +82,8 @@ class ResultStore:
             "thumbnail": _bytes(result.thumbnail),
             **{f"strip{k}": _bytes(strip) for k, strip in enumerate(result.strips)},
         }
-        path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            with temporary.open("wb") as file:
-                np.savez(file, **arrays)
-            temporary.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path}: {error.strerror}",
-                "free space for about 100 kB a radiograph",
-                "free some space, then start the same command again; what is finished is kept",
-            ) from error
+        with atomic_file(self._path(key)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
-from kneeal.files import cannot_write, write_atomic
+from kneeal.files import disk_errors, write_atomic
 from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import compare, comparison_table, win_matrix
 from kneeal.report.cost import cost_table
@@ -74,7 +74,7 @@ def write_report(
     ]
     names = ["table2_beside_paper"] if paper else []
     names += ["area", "labels_saved", *(["comparisons", "wins"] if comparisons else []), "asked", "overlap", "cost"]
-    try:
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for name, table in (("table", main), *zip(names, tables, strict=True)):
             write_atomic(out / f"{name}.txt", table.text())
@@ -83,8 +83,6 @@ def write_report(
             write_atomic(out / f"{name}.tex", table.latex())
         write_atomic(out / "curves.csv", long_table(runs).to_csv(index=False))
         figures = draw_figures(runs, column, out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
     write_atomic(out / "report.md", _markdown(runs, title, main, claims_text(runs), tables, figures))
     page = make_page(
         runs, column, counts, title=title, claims=claims, tables=tables, n_thumbnails=n_thumbnails,

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kneeal.errors import UserError
+from kneeal.files import write_atomic
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     except Exception as error:
         report = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            error_file.write_text(f"{report}\n\n{traceback.format_exc()}", encoding="utf-8")
+            write_atomic(error_file, f"{report}\n\n{traceback.format_exc()}")
         print(report if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
 

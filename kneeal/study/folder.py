@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kneeal.config import to_yaml
-from kneeal.files import write_atomic
+from kneeal.files import is_locked, write_atomic
 from kneeal.loop.folder import RunFolder
 from kneeal.study.grid import Cell, Study
 
@@ -105,41 +102,3 @@ def check_data(study: Study) -> None:
     needed = {cell.config.data.dir: cell for cell in study.cells if folder.status(cell).state != "finished"}
     for cell in needed.values():
         open_cohort(cell.config)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[int | None]:
-    """Hold a lock while the block runs; gives None where another process holds it.
-
-    The lock lives in the open file, so a child process that inherits the descriptor keeps it, and the end of the
-    last holder, however sudden, frees it.
-    """
-    handle = try_lock(path)
-    try:
-        yield handle
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock, None where another process holds it. Close it to free the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    with suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return None
-    return handle
-
-
-def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock."""
-    if not path.is_file():
-        return False
-    with locked(path) as handle:
-        return handle is None

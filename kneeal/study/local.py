@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kneeal.errors import UserError
-from kneeal.study.folder import CellStatus, StudyFolder, try_lock
+from kneeal.files import try_lock, write_atomic
+from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Cell, Study
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -192,7 +193,7 @@ class LocalStudy:
         cell, error = running.cell, self.folder.error(running.cell)
         if code != 0 and not error.is_file():
             cause = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-            error.write_text(f"{cause}; see {self.folder.log(cell)}\n", encoding="utf-8")
+            write_atomic(error, f"{cause}; see {self.folder.log(cell)}\n")
         status = self.folder.status(cell)
         self._n_done += 1
         head = f"[{self._n_done}/{len(self.study.cells)}] {cell.setting}, seed {cell.seed}: "

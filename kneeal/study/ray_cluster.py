@@ -16,8 +16,9 @@ from typing import Any
 
 from kneeal.data.prepared import MANIFEST, PreparedDataset
 from kneeal.errors import UserError
+from kneeal.files import try_lock, write_atomic
 from kneeal.loop.folder import RunFolder
-from kneeal.study.folder import CellStatus, StudyFolder, try_lock
+from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Study
 
 #: Seconds to wait for the lock of a cell whose former worker is dying.
@@ -98,7 +99,7 @@ def _run(
             except ray.exceptions.RayError as error:
                 # What the task said is in its error file; a cell that lost all its workers left none.
                 if not folder.error(cell).is_file():
-                    folder.error(cell).write_text(f"lost on the cluster: {error}\n", encoding="utf-8")
+                    write_atomic(folder.error(cell), f"lost on the cluster: {error}\n")
                 node = ""
             status = folder.status(cell)
             if status.state == "finished":
@@ -128,7 +129,7 @@ def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) ->
             # The process was killed, not wrong: the worker goes with it, so that Ray starts the task again.
             os._exit(1)
         if done.returncode and not error.is_file():
-            error.write_text(f"exit status {done.returncode}; see {log}\n", encoding="utf-8")
+            write_atomic(error, f"exit status {done.returncode}; see {log}\n")
         return socket.gethostname()
     finally:
         os.close(handle)

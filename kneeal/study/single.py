@@ -7,8 +7,9 @@ import difflib
 import yaml
 
 from kneeal.errors import UserError
+from kneeal.files import hold
 from kneeal.study.cell import run_cell
-from kneeal.study.folder import StudyFolder, check_data, locked
+from kneeal.study.folder import StudyFolder, check_data
 from kneeal.study.grid import Cell, Study
 
 
@@ -27,11 +28,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
     folder = StudyFolder(study.out)
     check_data(study)
     folder.write(study)
-    with locked(folder.lock(cell)) as handle:
-        if handle is None:
-            raise UserError(
-                f"another process works on {cell.name}", "one process a cell", "wait for it, or choose another cell"
-            )
+    with hold(folder.lock(cell), what=cell.name):
         if folder.status(cell).state == "finished":
             print(f"{cell.name} is finished already")
             return

@@ -20,7 +20,7 @@ from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import Patches, PatchStore
 from kneeal.data.views import Views
 from kneeal.errors import UserError
-from kneeal.files import cannot_write, move_whole
+from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
@@ -122,7 +122,7 @@ class LightningRunner:
             n_views=2 if self.consistency else 1,
             seed=derive_seed(self.seed, "views", state.round),
         )
-        with _disk_errors(folder):
+        with disk_errors(folder):
             trainer.fit(learner, data)
             _check_progress(trainer)
             if trainer.is_global_zero:
@@ -232,18 +232,3 @@ def _check_progress(trainer: pl.Trainer) -> None:
     # Lightning reports success for a fit that never took a step.
     if trainer.global_step == 0:
         raise UserError("a fit without a single step", "at least one batch an epoch", "label more knees")
-
-
-class _disk_errors:  # noqa: N801 - reads as a statement
-    """Turn a full disk, however torch reports it, into a message."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if (isinstance(error, OSError) and error.filename is not None) or (isinstance(error, OSError) and error.errno):
-            raise cannot_write(self.folder, error) from error
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-            raise cannot_write(self.folder, OSError(28, "No space left on device")) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import nn
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore
 from kneeal.errors import UserError
-from kneeal.files import cannot_write, move_whole
+from kneeal.files import atomic_file
 from kneeal.seeds import derive_seed
 
 
@@ -95,11 +94,5 @@ def write_weights(network: nn.Module, out: Path) -> None:
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
     weights = {f"network.{name}": w for name, w in copy.deepcopy(network).cpu().state_dict().items()}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as temporary:
         torch.save({"state_dict": weights}, temporary)
-        move_whole(temporary, out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise cannot_write(out, error) from error

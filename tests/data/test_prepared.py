@@ -243,7 +243,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("function", ["_write_patches", "_seal", "_sync"])
+@pytest.mark.parametrize("function", ["_write_patches", "_seal", "sync"])
 def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
@@ -270,7 +270,7 @@ def test_a_seal_that_cannot_be_written_leaves_the_old_one(data: Path, monkeypatc
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(prepared, "_sync", full)
+    monkeypatch.setattr("kneeal.files.sync", full)
     with pytest.raises(UserError, match="No space left"):
         reseal(data)
     assert json.loads((data / "dataset.json").read_text()) == before

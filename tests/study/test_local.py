@@ -18,7 +18,8 @@ from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
-from kneeal.study.folder import StudyFolder, is_locked, try_lock
+from kneeal.files import is_locked, try_lock
+from kneeal.study.folder import StudyFolder
 from kneeal.study.grid import Study, read_study
 from kneeal.study.local import LocalStudy, Resources, find_resources
 from kneeal.study.show import show_grid
@@ -134,7 +135,7 @@ def test_a_cell_that_another_process_works_on_is_waited_for(tmp_path: Path) -> N
     folder = StudyFolder(study.out)
     lock = folder.lock(study.cells[0])
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from kneeal.study.folder import try_lock\n"
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from kneeal.files import try_lock\n"
          "assert try_lock(Path(sys.argv[1])) is not None; print('held', flush=True); time.sleep(1)", str(lock)],
         stdout=subprocess.PIPE,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kneeal.data.synthetic.radiographs.legs import Pose, place_leg
+from kneeal.files import atomic_file
 from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
 from kneeal.localizer.training.fitting import Arrays, train_coarse, train_fine, train_marker
 from kneeal.localizer.training.samples import collect, read_leg, real_pictures
@@ -170,9 +171,8 @@ def _samples(
             parts = list(pool.map(collect, [share] * workers, range(seed, seed + workers), [pictures] * workers))
     samples: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path is not None:
-        temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, **samples)
-        temporary.replace(path)
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **samples)
     return samples
 
 

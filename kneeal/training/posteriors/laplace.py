@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
-from kneeal.files import move_whole
+from kneeal.files import atomic_file
 from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
@@ -64,9 +64,8 @@ class LaplaceRunner(PosteriorRunner):
         draws = draw_last_layers(
             last_layer(checkpoint), features, kl, DRAWS, seed=derive_seed(self.seed, "laplace", state.round)
         )
-        temporary = self.place(checkpoint).with_suffix(".tmp")
-        torch.save(draws, temporary)
-        move_whole(temporary, self.place(checkpoint))
+        with atomic_file(self.place(checkpoint)) as temporary:
+            torch.save(draws, temporary)
         return metrics
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
