@@ -14,9 +14,11 @@ from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, syn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from kneeal.data.batches import PatchSource
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions, TrainingViews
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import ShuffledBatches
+from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
 from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
@@ -108,7 +110,8 @@ class _Epochs(Callback):
 def _data(s: Setting) -> KneeDataModule:
     options = LoaderOptions(s.size, batch_size=_BATCH, eval_batch_size=s.batch)
     pool = state(s)
-    return KneeDataModule(s.stored, DeviceViews(s.size), options, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
+    source = PatchSource(PatchStore(s.stored, s.size), DeviceViews(s.size))
+    return KneeDataModule(source, None, options, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
 
 
 def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:

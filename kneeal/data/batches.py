@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,16 +13,59 @@ from kneeal.data.sampling import Share, ShuffledBatches
 from kneeal.data.store import PatchStore
 
 
+class Source(Protocol):
+    """What batches are made of, by rows."""
+
+    #: Fewest knees of an evaluation batch.
+    batch_size: int
+
+    def rows(self, ids: Sequence[str]) -> Tensor:
+        """Rows of knees, int64 [N]."""
+
+    def row_device(self, device: torch.device) -> torch.device:
+        """Device of the rows that the other methods take, for results on `device`."""
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """What the network takes for the knees of rows [B], float32 [B, 2, ...]."""
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """The same for one random view of each knee, a function of the knee and its seed [B]."""
+
+
+class PatchSource:
+    """Patches and their random views, made on the device.
+
+    Args:
+        store: The patches.
+        augment: The random views.
+    """
+
+    batch_size = 1
+
+    def __init__(self, store: PatchStore, augment: DeviceViews) -> None:
+        self.store = store
+        self.augment = augment
+        self.rows = store.rows
+        self.row_device = store.row_device
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Patches float32 [B, 2, H, H] in [-1, 1]."""
+        return self.store.gather(rows, device).float().mul_(2 / 255).sub_(1.0)
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """Random views of them."""
+        return self.augment(self.store.gather(rows, device), seeds)
+
+
 class ViewBatches:
     """Random views of knees, made on the device, in the sampler's order.
 
     Only the grades handed in here can come out: for the pseudo pool there are none.
 
     Args:
-        store: The patches.
+        source: Patches or activations.
         ids: The knees.
         batches: Order of the knees and seeds of their views.
-        views: The random views.
         n_views: Views per knee.
         kl: Grades by knee id.
         device: The network's device.
@@ -29,21 +73,19 @@ class ViewBatches:
 
     def __init__(
         self,
-        store: PatchStore,
+        source: Source,
         ids: Sequence[str],
         batches: ShuffledBatches,
-        views: DeviceViews,
         *,
         n_views: int,
         kl: Mapping[str, int] | None,
         device: torch.device,
     ) -> None:
-        self.store = store
+        self.source = source
         self.batches = batches
-        self.views = views
         self.n_views = n_views
         self.device = device
-        self._rows = store.rows(ids).to(store.row_device(device))
+        self._rows = source.rows(ids).to(source.row_device(device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids], device=device)
 
     def __len__(self) -> int:
@@ -51,7 +93,7 @@ class ViewBatches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """The batches of the next epoch: `views` float32 [B, n_views, 2, H, H] and, if known, `kl` int64 [B]."""
+        """The batches of the next epoch: `views` float32 [B, n_views, 2, ...] and, if known, `kl` int64 [B]."""
         # The draws of the whole epoch go to the device at once, so that no step copies anything.
         epoch = list(self.batches)
         draws = torch.tensor([draw for batch in epoch for draw in batch], device=self.device)
@@ -60,8 +102,8 @@ class ViewBatches:
         rows = torch.split(self._rows[draws[:, 0].to(self._rows.device)], sizes)
         view = torch.arange(self.n_views, device=self.device)
         for position, seed, row in zip(positions, seeds, rows, strict=True):
-            pairs = self.store.gather(row, self.device).repeat_interleave(self.n_views, dim=0)
-            views = self.views(pairs, (seed[:, None] + view).flatten())
+            repeated = row.repeat_interleave(self.n_views)
+            views = self.source.views(repeated, (seed[:, None] + view).flatten(), self.device)
             batch = {"views": views.view(len(row), self.n_views, *views.shape[1:])}
             if self._kl is not None:
                 batch["kl"] = self._kl[position]
@@ -72,7 +114,7 @@ class EvaluationBatches:
     """Knees without random views, for evaluation and prediction, with their position in the list.
 
     Args:
-        store: The patches.
+        source: Patches or activations.
         ids: The knees.
         share: The positions of this device.
         batch_size: Knees per batch.
@@ -82,7 +124,7 @@ class EvaluationBatches:
 
     def __init__(
         self,
-        store: PatchStore,
+        source: Source,
         ids: Sequence[str],
         share: Share,
         *,
@@ -90,11 +132,11 @@ class EvaluationBatches:
         kl: Mapping[str, int] | None,
         device: torch.device,
     ) -> None:
-        self.store = store
-        self.batch_size = batch_size
+        self.source = source
+        self.batch_size = max(batch_size, source.batch_size)
         self.device = device
         self._positions = torch.tensor(list(share), dtype=torch.long)
-        self._rows = store.rows(ids)[self._positions].to(store.row_device(device))
+        self._rows = source.rows(ids)[self._positions].to(source.row_device(device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids])[self._positions].to(device)
 
     def __len__(self) -> int:
@@ -102,11 +144,11 @@ class EvaluationBatches:
         return -(-len(self._positions) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """`patches` float32 [B, 2, H, H] in [-1, 1], `position` int64 [B] and, if known, `kl` int64 [B]."""
+        """`patches` float32 [B, 2, ...], `position` int64 [B] and, if known, `kl` int64 [B]."""
         for start in range(0, len(self._positions), self.batch_size):
             part = slice(start, start + self.batch_size)
-            pairs = self.store.gather(self._rows[part], self.device)
-            batch = {"patches": pairs.float().mul_(2 / 255).sub_(1.0), "position": self._positions[part]}
+            patches = self.source.plain(self._rows[part], self.device)
+            batch = {"patches": patches, "position": self._positions[part]}
             if self._kl is not None:
                 batch["kl"] = self._kl[part]
             yield batch

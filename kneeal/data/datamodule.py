@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kneeal.data.batches import EvaluationBatches, ViewBatches
-from kneeal.data.device_views import DeviceViews
+from kneeal.data.batches import EvaluationBatches, Source, ViewBatches
 from kneeal.data.sampling import Share, ShuffledBatches
-from kneeal.data.store import Patches, PatchStore
+from kneeal.data.store import Patches
 from kneeal.data.views import Views, normalize, resize
 
 #: What Lightning iterates over.
@@ -100,11 +98,9 @@ class LoaderOptions:
 class KneeDataModule(pl.LightningDataModule):
     """The loaders of one fit or one prediction.
 
-    With `DeviceViews`, batches are made on the device of the trainer; with `Views`, by the loader's workers.
-
     Args:
-        patches: Patch pairs by knee id; a `PatchStore` is used as it is, so that it can serve many rounds.
-        views: The random views, made for patches of `options.patch_size`.
+        knees: What batches are made of on the trainer's device, or patch pairs by knee id for the loader's workers.
+        views: Random views by the workers, made for patches of `options.patch_size`; None where `knees` has its own.
         options: How batches are made.
         labeled: Training knees and their grades, the only grades that training sees.
         pseudo: The pseudo pool, trained on without grades.
@@ -116,8 +112,8 @@ class KneeDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        patches: Patches,
-        views: Views | DeviceViews,
+        knees: Source | Patches,
+        views: Views | None,
         options: LoaderOptions,
         *,
         labeled: Mapping[str, int] | None = None,
@@ -128,7 +124,9 @@ class KneeDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.patches = patches
+        if isinstance(knees, Patches) and views is None:
+            raise ValueError("views must be given for patches.")
+        self.knees = knees
         self.views = views
         self.options = options
         self.labeled = labeled or {}
@@ -158,10 +156,10 @@ class KneeDataModule(pl.LightningDataModule):
         rank, world_size, device = self._process()
         share = Share(len(ids), rank=rank, world_size=world_size)
         size = self.options.eval_batch_size
-        if isinstance(self.views, DeviceViews):
-            return EvaluationBatches(self._store, ids, share, batch_size=size, kl=kl, device=device)
+        if not isinstance(self.knees, Patches):
+            return EvaluationBatches(self.knees, ids, share, batch_size=size, kl=kl, device=device)
         return DataLoader(
-            EvaluationKnees(self.patches, ids, size=self.options.patch_size, kl=kl),
+            EvaluationKnees(self.knees, ids, size=self.options.patch_size, kl=kl),
             batch_size=size,
             sampler=share,
             num_workers=self.options.workers,
@@ -177,21 +175,17 @@ class KneeDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        if isinstance(self.views, DeviceViews):
-            return ViewBatches(self._store, ids, batches, self.views, n_views=self.n_views, kl=kl, device=device)
+        if not isinstance(self.knees, Patches):
+            return ViewBatches(self.knees, ids, batches, n_views=self.n_views, kl=kl, device=device)
         return DataLoader(
-            TrainingViews(self.patches, ids, self.views, size=self.options.patch_size, n_views=self.n_views, kl=kl),
+            TrainingViews(
+                self.knees, ids, cast(Views, self.views), size=self.options.patch_size, n_views=self.n_views, kl=kl
+            ),
             batch_sampler=batches,
             num_workers=self.options.workers,
             persistent_workers=self.options.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-    @cached_property
-    def _store(self) -> PatchStore:
-        size = self.options.patch_size
-        reuse = isinstance(self.patches, PatchStore) and self.patches.size == size
-        return self.patches if reuse else PatchStore(self.patches, size)  # type: ignore[return-value]
 
     def _process(self) -> tuple[int, int, torch.device]:
         """Rank, world size and device of this process."""

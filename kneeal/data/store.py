@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from kneeal.data.views import resize
 
 
+@runtime_checkable
 class Patches(Protocol):
     """A source of patch pairs."""
 
@@ -96,7 +97,7 @@ class PatchStore:
         if self._array is None:
             return
         total = len(self._row) * 2 * self.size**2
-        if total > self._array.nbytes + _free_memory() // 2:
+        if total > self._array.nbytes + free_memory() // 2:
             self._array, self._resident = None, {}
             return
         block = np.stack([resize(self.patches[i], self.size) for i in new])
@@ -110,7 +111,7 @@ class PatchStore:
         n = 0 if table is None else len(table)
         if table is None or n < len(self._array):
             new = self._array[n:]
-            if new.nbytes > _free_memory(device) // 2:
+            if new.nbytes > free_memory(device) // 2:
                 return None
             # A block at a time: a memory-mapped array is never in memory as a whole.
             parts = [torch.from_numpy(np.array(new[k : k + 1024])).to(device) for k in range(0, len(new), 1024)]
@@ -119,7 +120,7 @@ class PatchStore:
         return table
 
 
-def _free_memory(device: torch.device | None = None) -> int:
+def free_memory(device: torch.device | None = None) -> int:
     """Free bytes of a GPU, or of the machine."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

@@ -10,6 +10,7 @@ import torch
 from kneeal.build.dataset import open_cohort
 from kneeal.build.network import check_network, make_network
 from kneeal.config import RunConfig
+from kneeal.data.batches import PatchSource
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
@@ -50,9 +51,11 @@ def run_pretrain(
     pretrain(
         network,
         objective,
-        PatchStore(StoredPatches(cohort.dataset.patches, cohort.dataset.row), size),
+        PatchSource(
+            PatchStore(StoredPatches(cohort.dataset.patches, cohort.dataset.row), size),
+            DeviceViews(size, **config.views.model_dump(exclude={"where"})),
+        ),
         ids,
-        DeviceViews(size, **config.views.model_dump(exclude={"where"})),
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

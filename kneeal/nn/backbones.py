@@ -1,4 +1,4 @@
-"""Classification networks of torchvision as the branch of the Siamese network.
+"""Classification networks of torchvision and timm as the branch of the Siamese network.
 
 A network is created by name without weights, and its classifier is removed; the rest computes the features.
 """
@@ -6,7 +6,8 @@ A network is created by name without weights, and its classifier is removed; the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from kneeal.errors import UserError
 
 #: The branch of the paper.
 OWN = "vgg_like"
+#: Begins the name of a network of timm.
+TIMM = "timm:"
 #: Mean and standard deviation of red, green and blue that torchvision's published weights were trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Classes of the classifier that is removed. It is found by this number, so no other layer may have it.
@@ -27,73 +30,155 @@ class Backbone(nn.Module):
     """A classification network without its classifier, for gray patches.
 
     Args:
-        name: As torchvision calls it, for example "resnet18".
+        name: A network of torchvision, for example "resnet18", or "timm:" and a network of timm.
 
     Attributes:
         name: The same.
-        model: torchvision's network with an identity in place of the classifier.
-        classifier: Name of the removed classifier, for example "fc".
+        model: The network, with an identity in place of the classifier.
+        classifier: Names of the layers that were removed, for example ("fc",).
         n_features: Features F per patch.
 
     Raises:
-        UserError: torchvision has no classification network of that name, or one with several classifiers.
+        UserError: There is no such network, it has several classifiers, or timm is not installed.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, name: str) -> None:
-        from torchvision import models
-
         super().__init__()
-        known = models.list_models(module=models)
-        if name not in known:
-            near = difflib.get_close_matches(name, [OWN, *known], 3, 0.4)
-            raise UserError(
-                f"model.backbone = {name!r}, which torchvision does not have",
-                f"{OWN}, or the name of a classification network of torchvision, for example resnet18",
-                f"did you mean {', '.join(near)}?" if near else "correct the name",
-            )
         self.name = name
-        self.model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
-        layers = dict(self.model.named_modules())
-        found = [place for place, layer in layers.items() if _n_classes(layer) == _CLASSES]
-        if len(found) != 1:
-            raise UserError(
-                f"model.backbone = {name!r}, which has {len(found)} classifiers",
-                "a network with one classifier",
-                "choose another, for example resnet18",
-            )
-        self.classifier = found[0]
-        layer = layers[self.classifier]
-        self.n_features = int(layer.weight.shape[1])
-        parent, _, last = self.classifier.rpartition(".")
-        setattr(self.model.get_submodule(parent), last, nn.Identity())
+        library = _timm if name.startswith(TIMM) else _torchvision
+        self.model, self.classifier, self.n_features, mean, std = library(name)
         # Constants, not saved in checkpoints.
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def prepare(self, patches: Tensor) -> Tensor:
+        """Patches [N, 1, H, H] in [-1, 1] as the network takes them, [N, 3, H, H]."""
+        # The gray value becomes red, green and blue in the range that published weights were trained on.
+        return ((patches + 1) / 2 - self.mean) / self.std
 
     def forward(self, patches: Tensor) -> Tensor:
         """The features [N, F] of patches [N, 1, H, H] in [-1, 1]."""
-        # The gray value becomes red, green and blue in the range that published weights were trained on.
-        features: Tensor = self.model(((patches + 1) / 2 - self.mean) / self.std)
+        features: Tensor = self.model(self.prepare(patches))
         return features
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights by torchvision's names; those of the classifier are ignored.
+        """Load weights by the library's names; those of the classifier are ignored.
 
         Raises:
             RuntimeError: Some are missing, unknown or of another shape.
         """
-        own = f"{self.classifier}."
-        self.model.load_state_dict({name: w for name, w in weights.items() if not name.startswith(own)})
+        removed = tuple(f"{name}." for name in self.classifier)
+        self.model.load_state_dict({name: w for name, w in weights.items() if not name.startswith(removed)})
+
+
+_Parts = tuple[nn.Module, tuple[str, ...], int, tuple[float, ...], tuple[float, ...]]
+
+
+def _torchvision(name: str) -> _Parts:
+    """A network of torchvision without weights and without its classifier."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown(name, "torchvision", [OWN, *known], "resnet18")
+    model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
+    layers = dict(model.named_modules())
+    found = [place for place, layer in layers.items() if _n_classes(layer) == _CLASSES]
+    if len(found) != 1:
+        raise UserError(
+            f"model.backbone = {name!r}, which has {len(found)} classifiers",
+            "a network with one classifier",
+            "choose another, for example resnet18",
+        )
+    n_features = int(layers[found[0]].weight.shape[1])
+    parent, _, last = found[0].rpartition(".")
+    setattr(model.get_submodule(parent), last, nn.Identity())
+    return model, (found[0],), n_features, _MEAN, _STD
+
+
+def _timm(name: str) -> _Parts:
+    """A network of timm without weights and without its classifier."""
+    timm, name = _import_timm(), name.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise _unknown(name, "timm", timm.list_models(), "resnet18", TIMM)
+    try:
+        # A transformer that takes patches of any side, with its positions resampled.
+        model: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    except TypeError:
+        model = timm.create_model(name, num_classes=0)
+    published = model.pretrained_cfg
+    removed = published.get("classifier") or ()
+    n_features = int(getattr(model, "head_hidden_size", None) or model.num_features)
+    return (
+        model,
+        (removed,) if isinstance(removed, str) else tuple(removed),
+        n_features,
+        tuple(published.get("mean", _MEAN)),
+        tuple(published.get("std", _STD)),
+    )
+
+
+def _import_timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(
+            f"a backbone of timm without the package timm ({error})",
+            "the package timm",
+            "pip install 'kneeal[timm]'",
+        ) from error
+    return timm
+
+
+def _unknown(name: str, library: str, known: Sequence[str], example: str, prefix: str = "") -> UserError:
+    near = difflib.get_close_matches(name, known, 3, 0.4)
+    return UserError(
+        f"model.backbone = {prefix + name!r}, which {library} does not have",
+        f"{OWN}, or the name of a classification network of {library}, for example {prefix}{example}",
+        f"did you mean {', '.join(prefix + n for n in near)}?" if near else "correct the name",
+    )
 
 
 def published_weights(name: str) -> str:
-    """The address of torchvision's weights for a network, or an empty text. Nothing is downloaded."""
+    """The address of the library's weights for a network, or an empty text. Nothing is downloaded."""
     from torchvision import models
 
+    if name.startswith(TIMM):
+        published = _import_timm().models.get_pretrained_cfg(name.removeprefix(TIMM))
+        hub = published and published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}"
+        return str((published and published.url) or hub or "")
     return str(models.get_model_weights(name).DEFAULT.url) if name in models.list_models(module=models) else ""
+
+
+def fetch_weights(name: str) -> Mapping[str, Tensor]:
+    """The weights that the library publishes for a network, from its own cache or downloaded by it.
+
+    Raises:
+        UserError: There are none, or they cannot be downloaded.
+    """
+    address = published_weights(name)
+    try:
+        if not address:
+            raise OSError("none are published for it")
+        if name.startswith(TIMM):
+            weights = _import_timm().create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+        else:
+            from torchvision import models
+
+            weights = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    except Exception as error:  # each library's own network errors
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"no published weights for {name} ({(str(error) or type(error).__name__).splitlines()[0]})",
+            "weights in the library's cache, or a network to download them from",
+            f"bring the file: fetch {address or 'the weights'} on a machine with a network, then set "
+            "model.weights to its path here",
+        ) from error
+    return dict(weights)
 
 
 def check_side(name: str, side: int) -> None:

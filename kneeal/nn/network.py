@@ -6,6 +6,7 @@ Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Me
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from kneeal.nn.backbones import OWN, Backbone
 from kneeal.nn.dropout import QuickDropout
+from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
@@ -44,7 +46,12 @@ class SiameseKneeNet(nn.Module):
         backbone: "vgg_like" is the paper's branch. The name of a classification network of torchvision puts that
             network in its place, with its own initial weights and dropout; `width`, `dropout` and `pooling` are then
             ignored.
+        freeze: "none", "all" or the name of a stage of the backbone: what `freeze` is called with at once.
         n_grades: Number of classes C.
+
+    Attributes:
+        encoder: The frozen part of the branch, None where everything is trained.
+        branch: The part of the branch that is trained.
 
     Raises:
         ValueError: A setting is out of range.
@@ -59,6 +66,7 @@ class SiameseKneeNet(nn.Module):
         classifier_dropout: float = 0.35,
         pooling: str = "hv",
         backbone: str = OWN,
+        freeze: str = NONE,
         n_grades: int = 5,
     ) -> None:
         super().__init__()
@@ -79,25 +87,75 @@ class SiameseKneeNet(nn.Module):
         self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
         # A network of torchvision has its own initialization.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
+        self.encoder: FrozenEncoder | None = None
+        self.standardize: nn.Module = nn.Identity()
+        self.freeze(freeze)
+
+    def freeze(self, stage: str) -> None:
+        """Freeze the branch with the weights that it has now.
+
+        Frozen weights are in none of `parameters`, `state_dict`, `modules`, and no copy of the network copies them.
+        Features of a branch that is frozen as a whole are standardized.
+
+        Args:
+            stage: "none", "all" or the name of a module of the backbone.
+
+        Raises:
+            UserError: The branch cannot be cut there.
+        """
+        if stage == NONE:
+            return
+        self.encoder, self.branch = cut(self.branch, stage)
+        if stage == ALL:
+            self.standardize = Standardize(self.classifier.in_features)
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """The activations [N, 2, ...] of the frozen part for patches [N, 2, H, H]."""
+        if self.encoder is None:
+            raise RuntimeError("no part of the network is frozen")
+        return self.encoder(patches)
+
+    def whole_state(self) -> dict[str, Tensor]:
+        """Every weight under the name that it has where nothing is frozen."""
+        frozen = {} if self.encoder is None else self.encoder.branch.state_dict()
+        return {**{f"branch.{name}": weight for name, weight in frozen.items()}, **self.state_dict()}
+
+    def load_whole_state(self, weights: Mapping[str, Tensor]) -> None:
+        """Load what `whole_state` gave.
+
+        Raises:
+            RuntimeError: Weights are missing, unknown or of another shape.
+        """
+        if self.encoder is not None:
+            branch = {n.removeprefix("branch."): w for n, w in weights.items() if n.startswith("branch.")}
+            self.encoder.branch.load_state_dict(branch)
+            own = self.state_dict()
+            weights = {n: w for n, w in weights.items() if n in own or not n.startswith("branch.")}
+        self.load_state_dict(weights)
 
     def forward(self, patches: Tensor) -> Output:
         """Grade N knees.
 
         Args:
             patches: [N, 2, H, H], medial then lateral, normalized to [-1, 1]. H is divisible by 8, or what another
-                backbone can take.
+                backbone can take. A network with a frozen part also takes its activations [N, 2, ...].
 
         Raises:
             ValueError: The patches have another shape.
         """
+        if self.encoder is not None:
+            return self._grade(self.branch((self.encode(patches) if patches.ndim == 4 else patches).flatten(0, 1)))
         if patches.ndim != 4 or patches.shape[1] != 2 or any(side % self._step for side in patches.shape[2:]):
             raise ValueError(
                 f"patches must be [N, 2, H, H] with H divisible by {self._step} but got {tuple(patches.shape)}."
             )
         # Both patches go through the branch as one batch, knee by knee, so that the twins share a Monte-Carlo
         # dropout mask as they share weights.
-        vectors = self.branch(self._one_channel(patches))
-        features = vectors.reshape(len(patches), -1)
+        return self._grade(self.branch(self._one_channel(patches)))
+
+    def _grade(self, vectors: Tensor) -> Output:
+        """From the feature vectors [2 N, F] of both patches of each knee, knee by knee."""
+        features = self.standardize(vectors.reshape(-1, self.classifier.in_features))
         logits: Tensor = self.classifier(self.classifier_dropout(features))
         return Output(logits, features)
 

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
+from kneeal.data.batches import PatchSource, Source
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import Patches, PatchStore
@@ -113,8 +114,7 @@ class LightningRunner:
             check_val_every_n_epoch=self.validate_every,
         )
         data = KneeDataModule(
-            self.patches,
-            self.views,
+            *self._knees(),
             self.options,
             labeled=state.labeled,
             pseudo=state.pseudo if self.consistency else (),
@@ -166,7 +166,7 @@ class LightningRunner:
         bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(self.patches, self.views, self.options, predict=ids)
+        data = KneeDataModule(*self._knees(), self.options, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]
@@ -177,6 +177,14 @@ class LightningRunner:
             table = {name: column[order] for name, column in table.items()}
         log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"]
         return Predictions(ids, log_probs, table["features"] if needs.features else None)
+
+    def _knees(self) -> tuple[Source | Patches, Views | None]:
+        """What batches are made of, and by which views where the loader's workers make them."""
+        if isinstance(self.views, Views):
+            return self.patches, self.views
+        size = self.options.patch_size
+        store = self.patches if isinstance(self.patches, PatchStore) else PatchStore(self.patches, size)
+        return PatchSource(store, self.views), None
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         one = self.devices.devices == 1

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import PatchStore
+from kneeal.data.batches import Source
 from kneeal.errors import UserError
 from kneeal.files import atomic_file
 from kneeal.seeds import derive_seed
@@ -19,9 +18,8 @@ from kneeal.seeds import derive_seed
 def pretrain(
     network: nn.Module,
     objective: nn.Module,
-    patches: PatchStore,
+    source: Source,
     ids: Sequence[str],
-    views: DeviceViews,
     *,
     epochs: int,
     batch_size: int,
@@ -33,11 +31,10 @@ def pretrain(
     """Train in place, with Adam and the learning rate on a cosine.
 
     Args:
-        network: Gives an output with `features` [N, F] for patches [N, 2, H, H].
+        network: Gives an output with `features` [N, F] for what `source` gives.
         objective: From the features of two views to a loss.
-        patches: Patch pairs by knee id.
+        source: Patches, or activations of a frozen part of the network.
         ids: Knees to train on, at least 2.
-        views: Random views.
         epochs: How often each knee is seen.
         batch_size: Knees per step; a last batch of a single knee is left out, since the heads normalize by batch.
         learning_rate: Initial learning rate.
@@ -61,7 +58,7 @@ def pretrain(
     parameters = [*network.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    rows = patches.rows(ids)
+    rows = source.rows(ids).to(source.row_device(target))
     losses = []
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(derive_seed(seed, "pretrain", epoch))
@@ -70,9 +67,9 @@ def pretrain(
         for batch in torch.split(order, batch_size):
             if len(batch) < 2:
                 continue
-            pairs = patches.gather(rows[batch], target)
             seeds = torch.randint(2**62, (2, len(batch)), generator=generator).to(target)
-            both = torch.cat([views(pairs, seeds[0]), views(pairs, seeds[1])])
+            chosen = rows[batch.to(rows.device)]
+            both = torch.cat([source.views(chosen, seeds[0], target), source.views(chosen, seeds[1], target)])
             first, second = network(both).features.chunk(2)
             loss = objective(first, second)
             optimizer.zero_grad()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kneeal.data import store as store_module
-from kneeal.data.batches import EvaluationBatches, ViewBatches
+from kneeal.data.batches import EvaluationBatches, PatchSource, ViewBatches
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.sampling import Share, ShuffledBatches
 from kneeal.data.store import PatchStore, StoredPatches
@@ -17,11 +17,14 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (11, 2, 32, 32)).astype(np.ui
 PATCHES = StoredPatches(PIXELS, {knee: 10 - k for k, knee in enumerate(IDS)})
 
 
+def source(size: int = 32) -> PatchSource:
+    return PatchSource(PatchStore(PATCHES, size), DeviceViews(size))
+
+
 def view_batches(rank: int = 0, world_size: int = 1, size: int = 32) -> ViewBatches:
     batches = ShuffledBatches(11, 4, seed=3, rank=rank, world_size=world_size)
     kl = {knee: k % 5 for k, knee in enumerate(IDS)}
-    store = PatchStore(PATCHES, size)
-    return ViewBatches(store, IDS, batches, DeviceViews(size), n_views=2, kl=kl, device=CPU)
+    return ViewBatches(source(size), IDS, batches, n_views=2, kl=kl, device=CPU)
 
 
 def test_two_devices_see_the_batches_of_one() -> None:
@@ -48,7 +51,7 @@ def test_an_epoch_has_each_knee_once_in_two_views_that_differ_and_the_next_has_o
 
 @pytest.mark.parametrize("size", [32, 16])
 def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
-    loader = EvaluationBatches(PatchStore(PATCHES, size), IDS, Share(11), batch_size=4, kl=None, device=CPU)
+    loader = EvaluationBatches(source(size), IDS, Share(11), batch_size=4, kl=None, device=CPU)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     assert torch.cat([b["position"] for b in batches]).tolist() == list(range(11))
@@ -58,9 +61,7 @@ def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
 
 def test_a_share_brings_its_own_grades() -> None:
     kl = {knee: k % 5 for k, knee in enumerate(IDS)}
-    loader = EvaluationBatches(
-        PatchStore(PATCHES, 32), IDS, Share(11, rank=1, world_size=3), batch_size=9, kl=kl, device=CPU
-    )
+    loader = EvaluationBatches(source(), IDS, Share(11, rank=1, world_size=3), batch_size=9, kl=kl, device=CPU)
     (batch,) = loader
     assert batch["position"].tolist() == [1, 4, 7, 10]
     assert batch["kl"].tolist() == [1, 4, 2, 0]
@@ -76,7 +77,7 @@ def test_a_data_set_of_the_size_is_not_copied() -> None:
 def test_what_memory_does_not_hold_is_read_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = PatchStore(PATCHES, 16)
     expected = roomy.gather(roomy.rows(IDS), CPU)
-    monkeypatch.setattr(store_module, "_free_memory", lambda device=None: 5000)
+    monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
     tight = PatchStore(PATCHES, 16)
     rows = [tight.rows(IDS[:3]), tight.rows(IDS)]
     assert tight._array is None
@@ -100,5 +101,5 @@ def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pyt
     assert store.row_device(meta) == meta
     assert store._resident[meta].shape == (11, 2, 32, 32)
     assert store.row_device(CPU) == CPU
-    monkeypatch.setattr(store_module, "_free_memory", lambda device=None: 5000)
+    monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
     assert PatchStore(PATCHES, 32).row_device(meta) == CPU

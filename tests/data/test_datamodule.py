@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from kneeal.data.batches import PatchSource
 from kneeal.data.datamodule import EvaluationKnees, KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import StoredPatches
+from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.data.views import Views
 
 IDS = tuple(f"p{k}_L" for k in range(20))
@@ -22,8 +23,9 @@ LABELED = {IDS[3]: 4, IDS[7]: 0, IDS[1]: 2}
 def module(kind: type = Views, pseudo: Sequence[str] = IDS[8:11], n_views: int = 2) -> KneeDataModule:
     views = kind(16, rotation=0.0, pad=0.0, gamma_p=0.0, noise_p=0.0)
     options = LoaderOptions(patch_size=16, batch_size=2, eval_batch_size=4)
+    knees = (PATCHES, views) if kind is Views else (PatchSource(PatchStore(PATCHES, 16), views), None)
     val = {IDS[0]: 1, IDS[2]: 3}
-    return KneeDataModule(PATCHES, views, options, labeled=LABELED, pseudo=pseudo, val=val, n_views=n_views)
+    return KneeDataModule(*knees, options, labeled=LABELED, pseudo=pseudo, val=val, n_views=n_views)
 
 
 def knee_number(patches: torch.Tensor) -> list[int]:
@@ -62,7 +64,8 @@ def test_validation_knees_bring_their_grades_in_order(kind: type) -> None:
 @pytest.mark.parametrize("kind", [Views, DeviceViews])
 def test_given_knees_are_predicted_in_their_order_without_grades(kind: type) -> None:
     options = LoaderOptions(patch_size=16, eval_batch_size=2)
-    batches = list(KneeDataModule(PATCHES, module(kind).views, options, predict=IDS[5:2:-1]).predict_dataloader())
+    made = module(kind)
+    batches = list(KneeDataModule(made.knees, made.views, options, predict=IDS[5:2:-1]).predict_dataloader())
     assert [n for batch in batches for n in knee_number(batch["patches"])] == [5, 4, 3]
     assert [n for batch in batches for n in batch["position"].tolist()] == [0, 1, 2]
     assert all(set(batch) == {"patches", "position"} for batch in batches)

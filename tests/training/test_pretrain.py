@@ -9,6 +9,7 @@ import torch
 from helpers.commands import QUICK, done, kneeal, refused
 from torch import Tensor, nn
 
+from kneeal.data.batches import PatchSource
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
@@ -27,17 +28,18 @@ class Agree(nn.Module):
         return (first - second).square().mean()
 
 
-def store() -> PatchStore:
+def source() -> PatchSource:
     rng = np.random.default_rng(0)
     pairs = rng.integers(0, 255, (len(IDS), 2, 16, 16), dtype=np.uint8)
-    return PatchStore(StoredPatches(pairs, {i: k for k, i in enumerate(IDS)}), 16)
+    store = PatchStore(StoredPatches(pairs, {i: k for k, i in enumerate(IDS)}), 16)
+    return PatchSource(store, DeviceViews(16))
 
 
 def trained(objective: nn.Module, seed: int = 0, **options: object) -> tuple[SiameseKneeNet, list[float]]:
     torch.manual_seed(0)
     network = SiameseKneeNet(width=2, dropout=0.0, classifier_dropout=0.0)
     options = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, **options}
-    losses = pretrain(network, objective, store(), IDS, DeviceViews(16), seed=seed, **options)  # type: ignore[arg-type]
+    losses = pretrain(network, objective, source(), IDS, seed=seed, **options)  # type: ignore[arg-type]
     return network, losses
 
 

@@ -1,0 +1,208 @@
+"""Activations of a frozen encoder: computed once per knee and view, kept beside the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kneeal.data.batches import PatchSource
+from kneeal.data.shelf import Shelf
+from kneeal.errors import UserError
+from kneeal.files import hold, write_atomic
+
+#: Name of the folder in a data set's own.
+FOLDER = "activations"
+_ABOUT, _LOCK = "about.json", ".lock"
+#: Patch pairs that are encoded at once.
+_BATCH = 32
+#: Bytes of activations of one evaluation batch.
+_EVALUATION_BYTES = 64 * 2**20
+#: Knees between two reports of progress.
+_REPORT = 1024
+
+
+class Activations:
+    """The activations of a data set's knees, in the place of their patches.
+
+    Each knee is encoded without a random view, and in `n_views` random views, when it is first asked for. Results are
+    float16 in files under `folder`, in one folder for each encoder and preparation of the patches, so that all runs
+    share them. Two processes that want the same take turns. Deleting the folder costs time only.
+
+    Args:
+        source: Patches and random views.
+        row: Position of each knee in the data set.
+        encode: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
+        n_views: Random views of each knee, 1 or more; a seed chooses among them.
+        folder: Where the activations are kept.
+        made_of: What the activations depend on beside the random views: weights, patches, size.
+        views: Settings of the random views.
+        device: Where to encode.
+        log: Called with a message for the user.
+    """
+
+    def __init__(
+        self,
+        source: PatchSource,
+        row: Mapping[str, int],
+        encode: Callable[[Tensor], Tensor],
+        *,
+        n_views: int,
+        folder: Path,
+        made_of: Mapping[str, Any],
+        views: Mapping[str, Any],
+        device: torch.device,
+        log: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+    ) -> None:
+        self.n_views = n_views
+        self._source = source
+        self._row = row
+        self._ids = tuple(sorted(row, key=row.__getitem__))
+        self._encode = encode
+        self._device = device
+        self._log = log
+        self._folder = folder / _digest(made_of)
+        shape = tuple(encode(source.plain(source.rows(self._ids[:1]), device)).shape[1:])
+        self._open({**made_of, "shape": list(shape)})
+        self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
+        name = f"views-{_digest({**views, 'n_views': n_views})}.f16"
+        self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
+        #: Knees of an evaluation batch.
+        self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
+
+    def rows(self, ids: Sequence[str]) -> Tensor:
+        """Rows of knees, int64 [N]."""
+        return torch.tensor([self._row[i] for i in ids], dtype=torch.long)
+
+    def row_device(self, device: torch.device) -> torch.device:
+        """Device of the rows that are looked up: always the CPU."""
+        return torch.device("cpu")
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Activations [B, 2, ...] of rows [B] without a random view, float32."""
+        self._fill(self._plain, rows, self._plain_of)
+        return torch.from_numpy(self._plain.read(rows.numpy())).to(device).float()
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """Activations [B, 2, ...] of one random view of each of rows [B], which seeds [B] choose."""
+        self._fill(self._views, rows, self._views_of)
+        values = torch.from_numpy(self._views.read(rows.numpy(), (seeds.cpu() % self.n_views).numpy()))
+        return values.to(device).float()
+
+    def fill(self, ids: Sequence[str], *, views: bool) -> None:
+        """Compute what is missing of knees: their random views, or the knees without one."""
+        shelf, compute = (self._views, self._views_of) if views else (self._plain, self._plain_of)
+        self._fill(shelf, self.rows(ids), compute)
+
+    def _fill(self, shelf: Shelf, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+        if not len(shelf.missing(rows.numpy())):
+            return
+        with self._held():
+            shelf.damaged = 0
+            missing = shelf.missing(rows.numpy())  # another process may have computed some
+            if shelf.damaged:
+                self._log(f"{shelf.path}: {shelf.damaged} damaged activations are computed again")
+            for start in range(0, len(missing), _BATCH):
+                if start % _REPORT == 0 and len(missing) >= _REPORT // 4:
+                    self._log(f"encoding knees once for all runs: {start} of {len(missing)}")
+                part = missing[start : start + _BATCH]
+                values = compute(torch.from_numpy(part)).half()
+                if not values.isfinite().all():
+                    raise UserError(
+                        "activations outside of the range of 16-bit numbers",
+                        "an encoder whose activations are below 65,504",
+                        "choose another model.freeze or model.backbone",
+                    )
+                shelf.write(part, values.cpu().numpy())
+
+    def _plain_of(self, rows: Tensor) -> Tensor:
+        ids = [self._ids[row] for row in rows.tolist()]
+        return self._encode(self._source.plain(self._source.rows(ids), self._device))
+
+    def _views_of(self, rows: Tensor) -> Tensor:
+        """[B, n_views, 2, ...]; view v of a knee is a function of the knee and v alone."""
+        found = self._source.rows([self._ids[row] for row in rows.tolist()])
+        seeds = (rows << 16).to(self._device)
+        views = [self._encode(self._source.views(found, seeds + v, self._device)) for v in range(self.n_views)]
+        return torch.stack(views, dim=1)
+
+    def _open(self, about: Mapping[str, Any]) -> None:
+        """Make the folder, and empty it where it holds something else."""
+        path = self._folder / _ABOUT
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._held():
+                files = [file for file in self._folder.iterdir() if file.name != _LOCK]
+                if files and _read(path) != about:
+                    self._log(f"{self._folder} holds something else than its name says: it is computed again")
+                    for file in files:
+                        file.unlink()
+                if not path.is_file():
+                    write_atomic(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
+        except (OSError, UserError):
+            return  # the files in it meet the same error, say so, and go on in memory
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the folder, waiting for another process; without a lock where the folder cannot be written."""
+        with ExitStack() as stack:
+            with suppress(OSError):
+                stack.enter_context(
+                    hold(
+                        self._folder / _LOCK,
+                        on_wait=lambda: self._log("another process encodes the same knees: waiting for it"),
+                    )
+                )
+            yield
+
+
+class ActivationView:
+    """Activations of knees in one random view each, in the place of those without a view.
+
+    Args:
+        activations: Of all views.
+        number: Which view, from 0.
+
+    Raises:
+        UserError: There are fewer views.
+    """
+
+    def __init__(self, activations: Activations, number: int) -> None:
+        if number >= activations.n_views:
+            raise UserError(
+                f"{number + 1} or more random views of each knee with views.kept = {activations.n_views}",
+                f"at most {activations.n_views}",
+                f"raise views.kept to {number + 1} or more, or lower n_samples in active.options",
+            )
+        self._activations = activations
+        self._number = number
+        self.batch_size = activations.batch_size
+        self.rows = activations.rows
+        self.row_device = activations.row_device
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Activations [B, 2, ...] of rows [B]."""
+        return self._activations.views(rows, torch.full_like(rows, self._number), device)
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """The same: there is one view."""
+        return self.plain(rows, device)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

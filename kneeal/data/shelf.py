@@ -1,0 +1,140 @@
+"""Rows of numbers in a file, each there whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.data.store import free_memory
+from kneeal.errors import UserError
+
+_Rows = NDArray[np.int64]
+_Values = NDArray[np.float16]
+
+
+class Shelf:
+    """N rows of float16 in a memory-mapped file of fixed size, with a checksum of each row in a file beside it.
+
+    A row is stored once its checksum is, and is compared with it before its first use in a process. A process that is
+    killed while it writes therefore leaves whole rows only, and damaged rows are found. Rows that the disk does not
+    take are kept in memory for as long as the object lives.
+
+    Args:
+        path: The file of the rows; the checksums are in `<path>.crc`.
+        n: N.
+        shape: Shape of a row.
+        log: Called with a message for the user.
+
+    Attributes:
+        damaged: Number of rows whose checksum did not match.
+    """
+
+    def __init__(self, path: Path, n: int, shape: Sequence[int], log: Callable[[str], None]) -> None:
+        self.path = path
+        self.shape = (n, *shape)
+        self.damaged = 0
+        self._log = log
+        self._row_bytes = 2 * math.prod(shape)
+        self._valid = np.zeros(n, bool)
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._stored: _Values | None = None
+        self._memory: _Values | None = None
+        self._in_memory = np.zeros(n, bool)
+        try:
+            self._open()
+        except OSError as error:
+            self._go_on_in_memory(error)
+
+    def missing(self, rows: _Rows) -> _Rows:
+        """Those of the rows that are not stored, ascending."""
+        unknown: _Rows = np.unique(rows[~self._valid[rows]])
+        if self._stored is not None:
+            for row in unknown[self._checksums[unknown] != 0]:
+                self._valid[row] = _checksum(self._stored[row]) == self._checksums[row]
+                self.damaged += not self._valid[row]
+        left: _Rows = unknown[~self._valid[unknown]]
+        return left
+
+    def write(self, rows: _Rows, values: _Values) -> None:
+        """Store rows.
+
+        Args:
+            rows: Their numbers [B].
+            values: [B, *shape].
+
+        Raises:
+            UserError: Neither the disk nor the memory has room for them.
+        """
+        if self._files is not None:
+            try:
+                self._write(*self._files, rows, values)
+            except OSError as error:
+                self._go_on_in_memory(error)
+        if self._files is None:
+            self._remember(rows, values)
+        self._valid[rows] = True
+
+    def read(self, rows: _Rows, part: _Rows | None = None) -> _Values:
+        """Stored rows [B, *shape], or of each row one part [B], which makes [B, *shape[1:]]."""
+        where = (rows,) if part is None else (rows, part)
+        here = self._in_memory[rows]
+        values = np.empty((len(rows), *self.shape[len(where) :]), np.float16)
+        for source, chosen in ((self._memory, here), (self._stored, ~here)):
+            if source is not None and chosen.any():
+                values[chosen] = source[tuple(index[chosen] for index in where)]
+        return values
+
+    def _open(self) -> None:
+        n = self.shape[0]
+        checksums = self.path.with_name(f"{self.path.name}.crc")
+        for file, size in ((self.path, n * self._row_bytes), (checksums, 4 * n)):
+            with file.open("ab") as handle:
+                if handle.tell() not in (0, size):
+                    self._log(f"{file} has a size that it was not written with: its content is computed again")
+                    handle.truncate(0)
+                handle.truncate(size)
+        # Written through file handles: on a full disk they raise, where a mapping would end the process.
+        self._files = (self.path.open("r+b", buffering=0), checksums.open("r+b", buffering=0))
+        self._stored = np.memmap(self.path, np.float16, "r", shape=self.shape)
+        self._checksums = np.memmap(checksums, np.uint32, "r", shape=(n,))
+
+    def _write(self, data: BinaryIO, checksums: BinaryIO, rows: _Rows, values: _Values) -> None:
+        for row, value in zip(rows.tolist(), values, strict=True):
+            for file, start, content in (
+                (data, row * self._row_bytes, value.tobytes()),
+                (checksums, row * 4, _checksum(value).tobytes()),
+            ):
+                file.seek(start)
+                if file.write(content) != len(content):
+                    raise OSError(28, "No space left on device")
+
+    def _go_on_in_memory(self, error: OSError) -> None:
+        self._files = None
+        self._log(
+            f"cannot keep activations in {self.path.parent} ({error.strerror or error}): they are kept in memory for "
+            "this run alone; with a writable folder and free space there, later runs use them again"
+        )
+
+    def _remember(self, rows: _Rows, values: _Values) -> None:
+        if values.nbytes > free_memory() // 2:
+            raise UserError(
+                f"neither {self.path.parent} nor the memory has room for activations",
+                f"{self.shape[0] * self._row_bytes / 2**30:.1f} GiB on that disk for all knees",
+                "free some space there, or lower views.kept",
+            )
+        if self._memory is None:
+            # An array of zeros takes memory page by page, as it is written.
+            self._memory = np.zeros(self.shape, np.float16)
+        self._memory[rows] = values
+        self._in_memory[rows] = True
+
+
+def _checksum(row: _Values) -> np.uint32:
+    """Never 0, which means that a row is not stored."""
+    return np.uint32(zlib.crc32(row.tobytes()) or 1)
