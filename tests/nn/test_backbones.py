@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 
 from kneeal.build.network import load_backbone
 from kneeal.errors import UserError
-from kneeal.nn.backbones import OWN, Backbone, check_side, published_weights
+from kneeal.nn.backbones import OWN, Backbone, check_side, fetch_weights, published_weights
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 
@@ -40,7 +42,7 @@ def test_the_head_sees_both_patches_through_one_resnet18(resnet: SiameseKneeNet)
         lateral = m.layer4(m.layer3(m.layer2(m.layer1(y)))).mean((2, 3))
     assert output.features.shape == (3, 1024) and output.logits.shape == (3, 5)
     torch.testing.assert_close(output.features[:, 512:], lateral)
-    assert resnet.branch.classifier == "fc" and not any("fc" in name for name in resnet.state_dict())
+    assert resnet.branch.classifier == ("fc",) and not any("fc" in name for name in resnet.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_one_mechanism_finds_every_classifier(name: str, classifier: str, n_feat
     with torch.device("meta"):
         backbone = Backbone(name)
         assert backbone(torch.zeros(2, 1, 64, 64)).shape == (2, n_features)
-    assert (backbone.classifier, backbone.n_features) == (classifier, n_features)
+    assert (backbone.classifier, backbone.n_features) == ((classifier,), n_features)
 
 
 def test_dropout_samples_compute_the_backbone_once_and_leave_its_statistics(resnet: SiameseKneeNet) -> None:
@@ -148,3 +150,63 @@ def test_the_patch_size_is_what_the_network_takes() -> None:
     with pytest.raises(UserError) as caught:
         check_side("squeezenet1_1", 16)
     assert caught.value.cure == "set data.patch_size=24"
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "n_features"), [("tf_efficientnet_lite0", 32, 1280), ("vit_tiny_patch16_224", 48, 192)]
+)
+def test_networks_of_timm_are_taken_by_name_and_by_timms_weights(name: str, side: int, n_features: int) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model(name).eval()
+    backbone = Backbone(f"timm:{name}").eval()
+    backbone.load(theirs.state_dict())
+    x = knees(1, side).transpose(0, 1)
+    with torch.no_grad():
+        features = backbone(x)
+        assert features.shape == (2, n_features) and backbone.n_features == n_features
+        mean, std = (torch.tensor(theirs.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
+        rgb = ((x + 1) / 2 - mean) / std
+        if name.startswith("tf"):  # a transformer of another side is another network for timm itself
+            torch.testing.assert_close(features, theirs.forward_head(theirs.forward_features(rgb), pre_logits=True))
+    check_side(f"timm:{name}", side)
+
+
+def test_timm_names_what_it_has_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UserError, match="timm does not have") as unknown:
+        Backbone("timm:resnet_18")
+    assert "timm:resnet18" in unknown.value.cure
+    assert published_weights("timm:resnet18").startswith("https://")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UserError, match="timm") as missing:
+        Backbone("timm:resnet18")
+    assert "kneeal[timm]" in missing.value.cure
+
+
+def test_published_weights_come_from_the_librarys_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import get_model
+
+    weights = get_model(SMALL, weights=None).state_dict()
+    address = published_weights(SMALL)
+    file = tmp_path / "hub" / "checkpoints" / address.rsplit("/", 1)[-1]
+    file.parent.mkdir(parents=True)
+    torch.save(weights, file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    fetched = fetch_weights(SMALL)
+    assert all(torch.equal(fetched[name], w) for name, w in weights.items())
+
+
+def test_without_a_network_the_message_says_how_to_bring_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    with pytest.raises(UserError, match="no route to host") as caught:
+        fetch_weights(SMALL)
+    assert published_weights(SMALL) in caught.value.cure and "model.weights" in caught.value.cure
+    with pytest.raises(UserError, match="none are published"):
+        fetch_weights(OWN)
