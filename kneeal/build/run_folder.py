@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from kneeal import __version__
 from kneeal.build.dataset import Cohort, fingerprint
@@ -15,18 +16,38 @@ from kneeal.loop.lock import LOCK
 from kneeal.loop.writer import RunWriter
 
 
-def default_out(config: RunConfig) -> Path:
-    """The folder of a run that was given none: a function of the configuration, never of the time."""
+def run_name(config: RunConfig, data: str | None = None) -> str:
+    """The name of a run's folder: a function of what the run computes, never of the time.
+
+    Values that equal the defaults do not enter, so that a later version with further settings finds its runs again.
+
+    Args:
+        config: The resolved configuration.
+        data: The data set's folder, where it tells runs apart.
+    """
+    chosen = _differing(config) | ({} if data is None else {"data.dir": data})
     kind = "cr" if config.loss.consistency else "naive"
-    text = json.dumps([identity(config), config.data.dir and str(Path(config.data.dir).resolve())], sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return Path("runs") / f"{config.active.strategy}-{kind}-seed{config.seed}-{digest}"
+    return f"{config.active.strategy}-{kind}-seed{config.seed}-{_digest(chosen)[:8]}"
+
+
+def default_out(config: RunConfig) -> Path:
+    """The folder of a run that was given none."""
+    return Path("runs") / run_name(config, None if config.data.dir is None else str(Path(config.data.dir).resolve()))
 
 
 def run_id(config: RunConfig, cohort: Cohort) -> str:
-    """A name for a run that is the same for the same configuration and data."""
-    text = json.dumps([identity(config), fingerprint(cohort.dataset.info)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Identifies a run of a configuration on a data set, wherever that lies."""
+    return _digest([_differing(config), fingerprint(cohort.dataset.info)])[:16]
+
+
+def _differing(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide what comes out and that differ from their defaults."""
+    defaults = identity(type(config)())
+    return {key: value for key, value in identity(config).items() if defaults.get(key, ...) != value}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:

@@ -166,8 +166,8 @@ class ActiveLearningLoop:
             The state: the next one if the query is answered whole, else the same as before.
 
         Raises:
-            UserError: No query is pending, a knee was not asked for, a grade is no grade, or an earlier
-                answer says otherwise. Nothing of `answers` is taken then.
+            UserError: No query is pending, a knee was not asked for, an invalid grade, or an answer that
+                contradicts an earlier one. Nothing of `answers` is taken then.
         """
         query = self._query
         closed = [i for i in answers if i in self.state.labeled or i in self.state.unreadable]

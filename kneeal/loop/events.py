@@ -1,4 +1,4 @@
-"""What a run tells to whoever listens: a console, a dashboard."""
+"""Events of a run, for a console or a dashboard."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RoundReport:
 
 
 class LoopListener(Protocol):
-    """Hears of rounds."""
+    """Notified of the rounds of a run."""
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """A run begins, or goes on after the rounds `finished`."""
@@ -60,7 +60,7 @@ class LoopListener(Protocol):
 
 
 class FitProgress(Protocol):
-    """Hears of epochs and predicted knees."""
+    """Notified of epochs and predicted knees."""
 
     def fit_started(self, n_epochs: int) -> None:
         """A fit begins."""

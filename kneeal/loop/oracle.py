@@ -1,4 +1,4 @@
-"""Who answers a query."""
+"""Where the answers to a query come from."""
 
 from __future__ import annotations
 

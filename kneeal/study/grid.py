@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kneeal.config import RunConfig, find_config, flatten, identity, parse_settings, put, validate
+from kneeal.build.run_folder import run_name
+from kneeal.config import RunConfig, find_config, flatten, parse_settings, put, validate
 from kneeal.errors import UserError
 from kneeal.files import read_yaml
 
@@ -104,7 +103,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
         for key, value in given.items():
             put(tree, key, _for_seed(value, given[SEED]))
         config = _tracked(validate(tree), study, setting)
-        name = cell_name(config, with_data="data.dir" in varied)
+        name = run_name(config, config.data.dir if "data.dir" in varied else None)
         label = _label(setting, keys, study)
         if name in cells:
             raise UserError(
@@ -118,24 +117,6 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     if not cells:
         raise UserError(f"{path} has no cell", "at least one that `exclude` leaves", "remove an entry of exclude")
     return Study(study.name, out or Path(study.out or Path("runs") / study.name), tuple(cells.values()))
-
-
-def cell_name(config: RunConfig, *, with_data: bool = False) -> str:
-    """The name of a run folder in a study: a function of what the run computes.
-
-    Values that equal the defaults do not enter, so that a later version with further settings finds its cells again.
-
-    Args:
-        config: The resolved configuration.
-        with_data: Whether the data set's folder tells cells apart.
-    """
-    defaults = identity(RunConfig())
-    content = {key: value for key, value in identity(config).items() if defaults.get(key, ...) != value}
-    if with_data:
-        content["data.dir"] = config.data.dir
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    kind = "cr" if config.loss.consistency else "naive"
-    return f"{config.active.strategy}-{kind}-seed{config.seed}-{digest}"
 
 
 def _parse(path: Path) -> StudyFile:

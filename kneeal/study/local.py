@@ -50,7 +50,7 @@ def find_resources(
         UserError: A number is out of range.
     """
     if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}", "at least 1", "give how many cells shall run at once")
+        raise UserError(f"--workers {workers}", "at least 1", "give how many cells should run at once")
     if not 0.0 < gpu_fraction <= 1.0:
         raise UserError(f"--gpu-fraction {gpu_fraction}", "more than 0 and at most 1", "give a share of one GPU")
     devices = max(cell.config.compute.devices for cell in study.cells)

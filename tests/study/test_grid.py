@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from kneeal import acquisition
+from kneeal.build.run_folder import run_name
 from kneeal.config import RunConfig, flatten
 from kneeal.errors import UserError
-from kneeal.study.grid import cell_name, read_study
+from kneeal.study.grid import read_study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TABLE2 = CONFIGS / "table2.yaml"
@@ -85,7 +86,7 @@ def test_the_name_is_what_the_cell_computes(tmp_path: Path) -> None:
     assert a.name == b.name != c.name
     assert a.name.startswith("mi_mcd-cr-seed0-")
     execution = RunConfig.model_validate({"compute": {"devices": 2}, "tracking": {"mode": "none"}})
-    assert cell_name(RunConfig()) == cell_name(execution)
+    assert run_name(RunConfig()) == run_name(execution)
 
 
 def test_a_grid_over_data_sets_has_a_cell_for_each(tmp_path: Path) -> None:
