@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-first-query format clean
+.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-false-wins bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-annotate: $(DEVELOPED)  ## 20 readers, 20,000 answers through HTTP; writes
 
 bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
+
+bench-false-wins: $(DEVELOPED)  ## wins in 1,000 simulated reports of equal strategies, into docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py
 
 bench-prepare: $(DEVELOPED)  ## radiographs per second and memory of `kneeal prepare` on RADIOGRAPHS=400, into docs/prepare.md
 	$(BIN)/python benchmarks/prepare.py --radiographs $(or $(RADIOGRAPHS),400)

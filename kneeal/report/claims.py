@@ -1,19 +1,33 @@
 """The paper's four claims, each with the evidence that the runs give for or against it.
 
-Every verdict follows one rule, written beside it, so that a reader can disagree with the rule rather than with us.
+Every verdict follows one rule, written beside it, so that a reader can disagree with the rule rather than with us. A
+claim whose settings are not among the runs, or have a single seed, is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kneeal.report.comparisons import (
+    HEADER,
+    LEVEL,
+    RULE,
+    Comparison,
+    accuracies,
+    cannot_tell,
+    cells,
+    compare,
+    decide,
+    difference,
+)
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.tables import area_summary, common_range, find_random
 from kneeal.report.text import TextTable, show
-from kneeal.stats.summary import Summary, summarize, summarize_at
+from kneeal.stats.crossed import Accuracies, SpreadRatio, TestSet, holm, spread_ratio
+from kneeal.stats.summary import Summary, summarize_at
 
 METRIC = "test_balanced_accuracy"
 #: A test knee counts as certain below this share of the largest entropy of 5 grades.
@@ -27,7 +41,7 @@ class Claim:
     Attributes:
         claim: In words.
         rule: How the verdict follows from the evidence.
-        verdict: "yes", "in part", "no" or "cannot be said", with counts.
+        verdict: "yes", "in part", "no" or "cannot tell", with counts.
         evidence: The numbers.
     """
 
@@ -37,169 +51,156 @@ class Claim:
     evidence: TextTable
 
 
-def check_claims(runs: Runs) -> list[Claim]:
-    """All four, as far as the runs go."""
-    if METRIC not in runs.metrics:
+def check_claims(runs: Runs, test_set: TestSet) -> list[Claim]:
+    """Those of the four on which the runs allow a verdict."""
+    if METRIC not in runs.metrics or len(runs.seeds) < 2:
         return []
-    return [_beats_random(runs), _stabilizes(runs), _leads(runs), _moves_to_zero(runs)]
+    found = (_beats_random(runs, test_set), _stabilizes(runs), _leads(runs, test_set), _to_zero(runs, test_set))
+    return [claim for claim in found if claim is not None]
 
 
-def _beats_random(runs: Runs, after: int = 300) -> Claim:
-    random, rows, votes = find_random(runs), [], []
+def _beats_random(runs: Runs, test_set: TestSet, after: int = 300) -> Claim | None:
+    random = find_random(runs)
+    differences: dict[tuple[str, str], Accuracies] = {}
     for setting in runs.curves if random else ():
         if random is None or setting.first.strategy == "random":
             continue
-        differences, counts = _differences_after(setting, random, after)
-        if not differences:
-            continue
-        found = summarize(differences)
-        votes.append(_vote(found, differences))
-        above = f"{sum(d > 0 for d in differences)}/{len(differences)}"
-        rows.append([setting.label, str(counts), show(found, METRIC), above, votes[-1]])
-    return Claim(
+        counts = [n for n in _common_counts(setting, random) if n > after]
+        found = [accuracies(s, counts, test_set) for s in (setting, random)] if counts else [{}, {}]
+        if (d := difference(found[0], found[1])) is not None:
+            differences[setting.label, random.label] = d
+    compared = decide(differences)
+    return _claim(
         f"uncertainty beats random after {after} labels",
-        "mean difference to random over the label counts above "
-        f"{after}, paired by seed; better: positive in every seed and above two standard errors",
-        _count(votes, "better"),
-        TextTable("", ["setting", "label counts", "minus random, points", "seeds above", "is"], rows),
+        f"balanced accuracy minus random's, mean over the label counts above {after}: {RULE}",
+        {c.a: c.verdict for c in compared},
+        TextTable("", ["setting", *HEADER], [[c.a, *cells(c)] for c in compared]),
     )
 
 
-def _stabilizes(runs: Runs) -> Claim:
-    rows, votes = [], []
+def _stabilizes(runs: Runs) -> Claim | None:
+    ratios: dict[str, tuple[SpreadRatio, int, list[list[float]]]] = {}
     for naive, consistent in _pairs(runs):
-        spread = [_spread(s) for s in (naive, consistent)]
-        drop = [_mean_drop(s) for s in (naive, consistent)]
-        if spread[0] is None or spread[1] is None:
-            continue
-        votes.append("better" if spread[1] < spread[0] else "worse" if spread[1] > spread[0] else "equal")
-        word = {"better": "steadier", "worse": "less steady"}.get(votes[-1], votes[-1])
-        rows.append([naive.label, *(f"{100 * value:.2f}" for value in (spread[0], spread[1], *drop)), word])
-    header = ["strategy", "s, naive", "s, consistency", "fall, naive", "fall, consistency", "with consistency"]
-    return Claim(
+        seeds = [s for s in consistent.runs if s in naive.runs]
+        for n in reversed(_common_counts(consistent, naive)):
+            values = [[s.curves(METRIC)[seed].at(n) for seed in seeds] for s in (consistent, naive)]
+            known = [[float(v) for v in row if v is not None] for row in values]
+            if len(known[0]) == len(known[1]) == len(seeds) and (found := spread_ratio(known[0], known[1])):
+                ratios[naive.label] = (found, n, known)
+                break
+    verdicts = decide_spread({label: found for label, (found, _, _) in ratios.items()})
+    rows = [
+        [
+            label, str(n), *(f"{100 * np.std(row, ddof=1):.2f}" for row in reversed(values)), f"{found.ratio:.2f}",
+            f"[{found.low:.2f}, {found.high:.2f}]", verdicts[label],
+        ]
+        for label, (found, n, values) in ratios.items()
+    ]  # fmt: skip
+    header = ["strategy", "labels", "SD, naive", "SD, consistency", "ratio", "95 % interval", "verdict"]
+    return _claim(
         "consistency stabilizes",
-        "standard deviation over seeds (points), mean over the label counts after the first; steadier: smaller with "
-        "consistency. Fall: mean loss from one round to the next where there is one",
-        _count(votes, "better", "steadier"),
+        "standard deviation of balanced accuracy over the seeds (points) at the last label count, with consistency "
+        f"over without, by Pitman and Morgan's test for paired values; a win takes p < {LEVEL:.2f} after Holm's "
+        "correction for all rows",
+        verdicts,
         TextTable("", header, rows),
     )
 
 
-def _leads(runs: Runs) -> Claim:
-    span, last = common_range(runs, METRIC), max(runs.label_counts, default=0)
+def decide_spread(ratios: Mapping[str, SpreadRatio]) -> dict[str, str]:
+    """For each ratio "win" where the first varies less, "loss" where it varies more, or that it cannot be told."""
+    corrected = holm([r.p_value for r in ratios.values()])
+    return {
+        name: ("win" if r.ratio < 1 else "loss")
+        if p < LEVEL
+        else cannot_tell(r.n_seeds, r.seeds_needed(LEVEL / len(ratios)))
+        for (name, r), p in zip(ratios.items(), corrected, strict=True)
+    }
+
+
+def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
+    own = {s.label for s in runs.curves if s.first.strategy == "entropy_mcd"}
+    last = max(runs.label_counts, default=0)
+    compared = compare(runs, last, test_set)
+    if not own or len(own) == len(runs.curves) or not compared:
+        return None
+    span = common_range(runs, METRIC)
     ranked: list[tuple[Setting, Summary, Summary | None]] = []
     for setting in runs.curves:
         final = summarize_at(setting.curves(METRIC), last)
         if final is not None:
             ranked.append((setting, final, area_summary(setting, METRIC, *span) if span else None))
-    by_final = sorted(ranked, key=lambda r: -r[1].mean)
-    by_area = sorted((r for r in ranked if r[2] is not None), key=lambda r: -r[2].mean if r[2] else 0.0)
+    ranked.sort(key=lambda r: -r[1].mean)
+    beaten = {s.label: {c.a if c.winner == c.b else c.b for c in compared if c.winner == s.label} for s in runs.curves}
     rows = [
-        [
-            s.label, str(k + 1), show(final, METRIC),
-            str(next((n + 1 for n, other in enumerate(by_area) if other[0] is s), "-")), show(whole, METRIC),
-        ]
-        for k, (s, final, whole) in enumerate(by_final)
-    ]  # fmt: skip
-    leaders = {r[0].first.strategy for r in (*by_final[:1], *by_area[:1])}
-    names = {s.first.strategy for s in runs.curves}
-    verdict = "cannot be said: no ENT-MCD among the runs"
-    if "entropy_mcd" in names and len(names) > 1:
-        verdict = "yes" if leaders == {"entropy_mcd"} else "in part" if "entropy_mcd" in leaders else "no"
-        verdict += f": first at {last} labels {by_final[0][0].label}"
-        verdict += f", first by area {by_area[0][0].label}" if by_area else ""
+        [s.label, show(final, METRIC), show(whole, METRIC), str(len(beaten[s.label])), _losses(s.label, compared)]
+        for s, final, whole in ranked
+    ]
+    others = {s.label for s in runs.curves} - own
+    verdict = "cannot tell"
+    if any(others <= beaten[label] for label in own):
+        verdict = "yes"
+    elif any(own <= beaten[label] for label in others):
+        verdict = "no"
     return Claim(
         "ENT-MCD leads",
-        "the highest mean at the last label count and the largest area under the budget curve both belong to ENT-MCD; "
-        "whether a lead is more than chance is in the paired comparisons",
-        verdict,
-        TextTable("", ["setting", f"rank at {last}", f"at {last} labels", "rank by area", "area"], rows),
+        f"at {last} labels one ENT-MCD setting wins against every setting of another strategy (yes), or another wins "
+        f"against every ENT-MCD setting (no), by the paired comparisons: {RULE}",
+        f"{verdict}: the highest mean at {last} labels is that of {ranked[0][0].label}",
+        TextTable("", ["setting", f"at {last} labels", "area", "wins", "losses"], rows),
     )
 
 
-def _moves_to_zero(runs: Runs) -> Claim:
-    rows, votes = [], []
+def _losses(label: str, compared: Sequence[Comparison]) -> str:
+    return str(sum(c.winner not in ("", label) and label in (c.a, c.b) for c in compared))
+
+
+def _to_zero(runs: Runs, test_set: TestSet) -> Claim | None:
+    differences: dict[tuple[str, str], Accuracies] = {}
+    shares: dict[str, list[str]] = {}
     for naive, consistent in _pairs(runs):
-        seeds = [s for s in naive.runs if s in consistent.runs]
-        per_seed = [(_last_uncertainty(naive.runs[s]), _last_uncertainty(consistent.runs[s])) for s in seeds]
-        if not per_seed:
-            continue
-        certain = [[float((u < CERTAIN).mean()) for u in pair] for pair in per_seed]
-        means = [[float(u.mean()) for u in pair] for pair in per_seed]
-        differences = [c - n for n, c in certain]
-        found = summarize(differences)
-        votes.append(_vote(found, differences))
-        share, mean = np.mean(certain, axis=0), np.mean(means, axis=0)
-        word = {"better": "yes", "worse": "the opposite"}.get(votes[-1], votes[-1])
-        shares = [f"{100 * share[0]:.1f}", f"{100 * share[1]:.1f}", show(found, METRIC)]
-        rows.append([naive.label, *shares, f"{mean[0]:.3f}", f"{mean[1]:.3f}", word])
-    header = ["strategy", "certain %, naive", "consistency", "difference", "mean nats, naive", "consistency", "to zero"]
-    return Claim(
+        seeds = [s for s in consistent.runs if s in naive.runs]
+        unsure = [np.stack([_last_uncertainty(s.runs[seed]) for seed in seeds]) for s in (naive, consistent)]
+        certain = [u < CERTAIN for u in unsure]
+        differences[naive.label, consistent.label] = test_set.share(certain[1]) - test_set.share(certain[0])
+        shares[naive.label] = [*(f"{100 * c.mean():.1f}" for c in certain), *(f"{u.mean():.3f}" for u in unsure)]
+    compared = decide(differences)
+    header = ["strategy", "certain %, naive", "consistency", "mean nats, naive", "consistency", *HEADER]
+    return _claim(
         "uncertainty mass moves to zero with consistency",
         f"share of test knees with a predictive entropy below {CERTAIN:.2f} nats (10 % of the largest) after the last "
-        "round; yes: larger with consistency in every seed and by more than two standard errors",
-        _count(votes, "better", "moved to zero"),
-        TextTable("", header, rows),
+        f"round, with consistency minus without, in points: {RULE}",
+        {c.a: c.verdict for c in compared},
+        TextTable("", header, [[c.a, *shares[c.a], *cells(c)] for c in compared]),
     )
 
 
-def _differences_after(setting: Setting, random: Setting, after: int) -> tuple[list[float], int]:
-    """Mean difference of each common seed over the common label counts above `after`, and their number."""
-    own, other, differences, n = setting.curves(METRIC), random.curves(METRIC), [], 0
-    for seed in own.keys() & other.keys():
-        pairs = [
-            (a, b) for k in own[seed].n_labeled if k > after
-            and (a := own[seed].at(int(k))) is not None and (b := other[seed].at(int(k))) is not None
-        ]  # fmt: skip
-        if pairs:
-            differences.append(float(np.mean([a - b for a, b in pairs])))
-            n = len(pairs)
-    return differences, n
+def _claim(claim: str, rule: str, verdicts: Mapping[str, str], evidence: TextTable) -> Claim | None:
+    """A claim that holds as far as its rows do; None without any row."""
+    if not verdicts:
+        return None
+    n, wins, losses = len(verdicts), *(sum(v == word for v in verdicts.values()) for word in ("win", "loss"))
+    head = "yes" if wins == n else "in part" if wins else "no" if losses else "cannot tell"
+    return Claim(claim, rule, f"{head}: {wins} of {n} win, {losses} lose", evidence)
 
 
 def _pairs(runs: Runs) -> list[tuple[Setting, Setting]]:
-    """Settings that differ in consistency only."""
+    """Settings that differ in consistency only, and share seeds."""
 
     def key(setting: Setting) -> tuple[tuple[str, str], ...]:
         hidden = ("loss.consistency", "seed", "data.split_seed", "active.pseudo_by")
         return tuple(sorted((k, repr(v)) for k, v in setting.first.config.items() if k not in hidden))
 
     naive = {key(s): s for s in runs.curves if not s.first.consistency}
-    return [(naive[key(s)], s) for s in runs.curves if s.first.consistency and key(s) in naive]
+    pairs = [(naive[key(s)], s) for s in runs.curves if s.first.consistency and key(s) in naive]
+    return [(a, b) for a, b in pairs if a.runs.keys() & b.runs.keys()]
 
 
-def _spread(setting: Setting) -> float | None:
-    """Standard deviation over the seeds, mean over label counts after the first that all seeds have."""
-    curves = list(setting.curves(METRIC).values())
-    common = sorted(set.intersection(*({int(n) for n in c.n_labeled} for c in curves)))[1:]
-    if len(curves) < 2 or not common:
-        return None
-    return float(np.mean([np.std(np.array([c.at(n) for c in curves], dtype=np.float64), ddof=1) for n in common]))
-
-
-def _mean_drop(setting: Setting) -> float:
-    """Mean over rounds and seeds of how much the metric fell from the round before; a rise counts as 0."""
-    falls = [-np.minimum(np.diff(c.values), 0.0) for c in setting.curves(METRIC).values() if len(c.values) > 1]
-    return float(np.concatenate(falls).mean()) if falls else 0.0
+def _common_counts(a: Setting, b: Setting) -> list[int]:
+    """Label counts at which every seed of both has a round, rising."""
+    curves = [*a.curves(METRIC).values(), *b.curves(METRIC).values()]
+    return sorted(set.intersection(*({int(n) for n in c.n_labeled} for c in curves)))
 
 
 def _last_uncertainty(run: Run) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return run.predictions(int(run.rounds["round"].iloc[-1])).uncertainty
-
-
-def _vote(found: Summary, differences: Sequence[float]) -> str:
-    if found.error is None:
-        return "one seed: " + ("above" if found.mean > 0 else "below")
-    if abs(found.mean) <= 2 * found.error:
-        return "unclear"
-    if all(d > 0 for d in differences):
-        return "better"
-    return "worse" if all(d < 0 for d in differences) else "unclear"
-
-
-def _count(votes: Sequence[str], wanted: str, word: str | None = None) -> str:
-    if not votes:
-        return "cannot be said from these runs"
-    n = sum(v == wanted for v in votes)
-    head = "yes" if n == len(votes) else "in part" if n else "no"
-    return f"{head}: {word or wanted} in {n} of {len(votes)}"

@@ -1,155 +1,170 @@
-"""Strategies against each other, paired by seed and test knee."""
+"""Strategies against each other, paired by seed and test patient, and corrected for their number."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from kneeal.report.runs import Runs, Setting
-from kneeal.report.text import TextTable
-from kneeal.stats.paired import (
-    Array,
-    Difference,
-    TestSet,
-    balanced_accuracy,
-    clustered_bootstrap,
-    holm,
-    patient_permutation_tests,
-    sign_flip_test,
-)
+from kneeal.report.text import TextTable, fixed
+from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm
 
-LEVEL = 0.05
-#: The smallest p-value of the permutation test, corrected for all comparisons, is at most `LEVEL` over this.
-_MARGIN = 5
+#: Level of a family of comparisons. Below the 5 % of reports of equal strategies that may show any win at all, which
+#: leaves room for seeds that are not normal.
+LEVEL = 0.03
+#: Seeds that a study may be advised to add at most.
+MOST_SEEDS = 100
+#: A difference in balanced accuracy that most readers would act upon.
+WORTH_TELLING = 0.02
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting against another at one label count, in balanced accuracy.
+    """One setting against another.
 
     Attributes:
         a: The first.
         b: The second.
-        seeds: Seeds that both have.
-        by_seed: A minus B for each of them.
-        difference: A minus B with a 95 % interval over patients and seeds.
-        p_patients: Of the permutation test over patients, as it is.
-        p_seeds: Of the sign-flip test over seeds, as it is.
-        p_holm: p_patients corrected for all comparisons of the table.
+        by_seed: A minus B, for each seed that both have.
+        estimate: A minus B over seeds and patients.
+        p_family: Its p-value after Holm's correction for all comparisons of the family.
+        level: Of one comparison, corrected for their number.
     """
 
     a: str
     b: str
-    seeds: tuple[int, ...]
     by_seed: tuple[float, ...]
-    difference: Difference
-    p_patients: float
-    p_seeds: float
-    p_holm: float = float("nan")
+    estimate: Estimate
+    p_family: float
+    level: float
+
+    @property
+    def needed(self) -> int | None:
+        """Seeds that would probably tell a true difference of this size; None beyond `MOST_SEEDS`."""
+        needed = self.estimate.seeds_needed(self.level, most=MOST_SEEDS)
+        return needed and max(needed, self.estimate.n_seeds + 1)
 
     @property
     def winner(self) -> str:
-        """Who wins, empty if nobody does.
-
-        A win takes all three: every seed says the same, the interval excludes 0, and the corrected p-value over
-        patients is below 5 %.
-        """
-        same = all(d > 0 for d in self.by_seed) or all(d < 0 for d in self.by_seed)
-        clear = self.difference.low > 0 or self.difference.high < 0
-        if not (same and clear and self.p_holm < LEVEL):
+        """Who wins, empty if that cannot be told."""
+        if not self.p_family < LEVEL:
             return ""
-        return self.a if self.difference.mean > 0 else self.b
+        return self.a if self.estimate.mean > 0 else self.b
+
+    @property
+    def verdict(self) -> str:
+        """Of A: "win", "loss", or "cannot tell" with the seeds that would be needed."""
+        if self.winner:
+            return "win" if self.winner == self.a else "loss"
+        return cannot_tell(self.estimate.n_seeds, self.needed)
 
 
-def compare(runs: Runs, n_labeled: int, patients: Mapping[str, str]) -> list[Comparison]:
-    """Every pair of settings that have rounds at exactly this label count; the baseline of all labels stays out.
+def cannot_tell(n_seeds: int, needed: int | None) -> str:
+    """The verdict that is none, with what would allow one."""
+    if n_seeds == 1:
+        return "cannot tell (one seed)"
+    return f"cannot tell (needs {f'about {needed}' if needed else f'over {MOST_SEEDS}'} seeds)"
+
+
+def decide(differences: Mapping[tuple[str, str], Accuracies]) -> list[Comparison]:
+    """Test a family of differences; of families without any true difference at most `LEVEL` show a win.
 
     Args:
-        runs: The runs.
-        n_labeled: Label count.
-        patients: Knee id to patient id.
+        differences: A minus B by the names of A and B.
     """
-    test = runs.settings[0].first.predictions(int(runs.settings[0].first.rounds["round"].iloc[0]))
-    test_set = TestSet.of(test.kl.tolist(), [patients[i] for i in test.ids])
-    hits = {s.label: by_seed for s in runs.curves if (by_seed := _hits(s, n_labeled, test_set))}
-    pairs: list[tuple[Array, Array]] = []
-    found: list[Comparison] = []
-    for a, b in itertools.combinations(hits, 2):
-        seeds = tuple(seed for seed in hits[a] if seed in hits[b])
-        if not seeds:
-            continue
-        left, right = (np.concatenate([hits[name][seed] for seed in seeds]) for name in (a, b))
-        pairs.append((left, right))
-        differences = balanced_accuracy(left, test_set.support) - balanced_accuracy(right, test_set.support)
-        found.append(
-            Comparison(
-                a, b, seeds, tuple(map(float, differences)),
-                clustered_bootstrap(left, right, test_set.support, n_resamples=1000),
-                float("nan"), sign_flip_test(differences.tolist()),
-            )
-        )  # fmt: skip
-    swaps = max(4999, math.ceil(_MARGIN * len(pairs) / LEVEL))
-    p_values = patient_permutation_tests(pairs, test_set.support, n_permutations=swaps)
-    return [replace(c, p_patients=p, p_holm=q) for c, p, q in zip(found, p_values, holm(p_values), strict=True)]
+    estimates = {pair: Estimate.of(measured) for pair, measured in differences.items()}
+    corrected = holm([e.p_value for e in estimates.values()])
+    return [
+        Comparison(*pair, tuple(map(float, differences[pair].values)), e, p, LEVEL / len(estimates))
+        for (pair, e), p in zip(estimates.items(), corrected, strict=True)
+    ]
 
 
-def _hits(setting: Setting, n_labeled: int, test_set: TestSet) -> dict[int, Array]:
-    """[1, P, C] hits by seed."""
+def compare(runs: Runs, n_labeled: int, test_set: TestSet) -> list[Comparison]:
+    """Every pair of settings that have rounds at exactly this label count; the baseline of all labels stays out."""
+    measured = {s.label: by_seed for s in runs.curves if (by_seed := accuracies(s, [n_labeled], test_set))}
+    pairs = itertools.combinations(measured, 2)
+    return decide({(a, b): d for a, b in pairs if (d := difference(measured[a], measured[b])) is not None})
+
+
+def accuracies(setting: Setting, counts: Sequence[int], test_set: TestSet) -> dict[int, Accuracies]:
+    """Balanced accuracy by seed, mean over label counts; seeds without a round at one of them are left out."""
     found = {}
     for seed, run in setting.runs.items():
-        number = run.round_at(n_labeled)
-        if number is not None:
-            predictions = run.predictions(number)
-            found[seed] = test_set.hits((predictions.probs.argmax(axis=1) == predictions.kl)[None])
+        rounds = [run.round_at(n) for n in counts]
+        if None not in rounds:
+            by_round = [run.predictions(n) for n in rounds if n is not None]
+            correct = [(p.probs.argmax(axis=1) == p.kl)[None] for p in by_round]
+            found[seed] = Accuracies.mean([test_set.balanced_accuracy(c) for c in correct])
     return found
 
 
-def comparison_table(comparisons: list[Comparison], n_labeled: int) -> TextTable:
+def difference(a: Mapping[int, Accuracies], b: Mapping[int, Accuracies]) -> Accuracies | None:
+    """A minus B over the seeds that both have; None where they share none."""
+    seeds = [seed for seed in a if seed in b]
+    if not seeds:
+        return None
+    return Accuracies.stack([a[seed] for seed in seeds]) - Accuracies.stack([b[seed] for seed in seeds])
+
+
+def cells(c: Comparison) -> list[str]:
+    """What a table says of a comparison: difference, interval, seeds above 0, corrected p-value, verdict."""
+    low, high = c.estimate.interval()
+    ends = "-" if c.estimate.n_seeds == 1 else f"[{fixed(100 * low, 2, sign=True)}, {fixed(100 * high, 2, sign=True)}]"
+    above = f"{sum(d > 0 for d in c.by_seed)}/{len(c.by_seed)}"
+    p = "<0.0001" if c.p_family < 0.0001 else f"{c.p_family:.4f}"
+    return [fixed(100 * c.estimate.mean, 2, sign=True), ends, above, p, c.verdict]
+
+
+#: Headings of `cells`.
+HEADER = ("difference", "95 % interval", "seeds above", "p, corrected", "verdict")
+RULE = (
+    f"a win or loss takes a p-value below {LEVEL:.2f} after Holm's correction for all rows; the test counts training "
+    "seeds and test patients as random, and an interval is of its row alone"
+)
+
+
+def comparison_table(comparisons: Sequence[Comparison], n_labeled: int) -> TextTable:
     """Every comparison with its numbers."""
-    rows = [
-        [
-            f"{c.a} vs {c.b}", f"{100 * c.difference.mean:+.2f}",
-            f"[{100 * c.difference.low:+.2f}, {100 * c.difference.high:+.2f}]",
-            f"{sum(d > 0 for d in c.by_seed)}/{len(c.seeds)}", _small(c.p_patients), _small(c.p_holm),
-            f"{c.p_seeds:.4f}", c.winner or "-",
-        ]
-        for c in comparisons
-    ]  # fmt: skip
-    n = max((len(c.seeds) for c in comparisons), default=0)
     return TextTable(
         f"paired differences in balanced accuracy (percentage points) at {n_labeled} labels",
-        ["A vs B", "A - B", "95 % interval", "seeds A > B", "p patients", "p Holm", "p seeds", "wins"],
-        rows,
-        [
-            "",
-            "interval: bootstrap over patients and seeds; p patients: permutation test over patients of these trained "
-            "networks; p Holm: the same, corrected for all rows; p seeds: sign flips over seeds, "
-            f"which with {n} seed{'s' * (n != 1)} cannot be below {2.0 ** (1 - n) if n else 1:.4f}.",
-            "A win takes every seed of one sign, an interval without 0, and p Holm below 0.05.",
-        ],
+        ["A vs B", *HEADER],
+        [[f"{c.a} vs {c.b}", *cells(c)] for c in comparisons],
+        ["", RULE[0].upper() + RULE[1:] + ".", *([note] if (note := power_note(comparisons)) else [])],
     )
 
 
-def _small(p: float) -> str:
-    return f"{p:.4f}" if p >= 0.0001 else "<0.0001"
+def power_note(comparisons: Sequence[Comparison]) -> str:
+    """How many seeds would tell a difference that is worth telling, at the spread of these runs."""
+    known = [c.estimate for c in comparisons if c.estimate.n_seeds > 1]
+    if not known:
+        return "One seed cannot tell strategies apart: how far the seeds of a strategy lie from each other is unknown."
+    spread = float(np.median([e.seeds * e.n_seeds for e in known]))
+    patients = float(np.median([e.patients for e in known]))
+    typical = Estimate(WORTH_TELLING, spread / known[0].n_seeds, patients, known[0].n_seeds)
+    needed = typical.seeds_needed(LEVEL / len(comparisons), most=MOST_SEEDS)
+    return (
+        f"Between the seeds, differences vary with a standard deviation of {100 * spread**0.5:.1f} points (median): to "
+        f"find a true difference of {100 * WORTH_TELLING:.0f} points in 4 of 5 studies takes "
+        f"{f'about {needed}' if needed else f'over {MOST_SEEDS}'} seeds."
+    )
 
 
-def win_matrix(comparisons: list[Comparison]) -> TextTable:
+def win_matrix(comparisons: Sequence[Comparison]) -> TextTable:
     """Row against column: difference in percentage points, with * where the row wins and ° where the column does."""
     names = list(dict.fromkeys(name for c in comparisons for name in (c.a, c.b)))
-    cells = {}
+    marked = {}
     for c in comparisons:
         for row, column, sign in ((c.a, c.b, 1), (c.b, c.a, -1)):
             mark = "" if not c.winner else "*" if c.winner == row else "°"
-            cells[row, column] = f"{100 * sign * c.difference.mean:+.1f}{mark}"
+            marked[row, column] = f"{fixed(100 * sign * c.estimate.mean, 1, sign=True)}{mark}"
     wins = {name: sum(c.winner == name for c in comparisons) for name in names}
     losses = {name: sum(c.winner not in ("", name) and name in (c.a, c.b) for c in comparisons) for name in names}
-    rows = [[a, *(cells.get((a, b), "") for b in names), f"{wins[a]}", f"{losses[a]}"] for a in names]
+    rows = [[a, *(marked.get((a, b), "") for b in names), f"{wins[a]}", f"{losses[a]}"] for a in names]
     return TextTable(
-        "row minus column in percentage points; * the row wins, ° the column wins",
+        "row minus column in percentage points; * the row wins, ° the column wins, else it cannot be told",
         ["", *names, "wins", "losses"], rows,
     )  # fmt: skip

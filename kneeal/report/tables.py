@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from kneeal.report.runs import Runs, Setting
-from kneeal.report.text import TextTable, heading, show
+from kneeal.report.text import TextTable, fixed, heading, show
 from kneeal.stats.metrics import describe
-from kneeal.stats.summary import Curve, Summary, area, labels_saved, labels_to_reach, summarize, summarize_at
+from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summarize, summarize_at
 
 #: The paper's full training set, balanced accuracy in %, mean and standard error.
 PAPER_FULL = (64.13, 0.88)
@@ -104,45 +104,57 @@ def area_table(runs: Runs, metric: str) -> TextTable:
 
 
 def find_random(runs: Runs) -> Setting | None:
-    """The setting that asks at random, without consistency if there is one."""
+    """The setting that queries at random, without consistency if there is one."""
     found = sorted((s for s in runs.curves if s.first.strategy == "random"), key=lambda s: s.first.consistency)
     return found[0] if found else None
 
 
 def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextTable:
-    """Labels needed for a value, and how many fewer than random asking needs.
+    """Labels needed for a value, and how many fewer than querying at random needs, paired by seed.
 
-    Labels needed are read from the mean curve, on straight lines between rounds. Labels saved are paired by seed.
+    Read from each seed's curve, on straight lines between rounds. A seed that does not reach the value by the last
+    label count that all runs have counts with that count: means are restricted means.
 
     Args:
         runs: The runs.
-        metric: A metric that rises with quality, for example test_balanced_accuracy.
+        metric: A column of rounds.csv.
         targets: Values; what random reaches on average at its end if there is none.
     """
     random, shown = find_random(runs), describe(metric)
-    if random is None:
-        return TextTable("labels saved against random", ["setting"], [], ["", "no setting that asks at random"])
-    reference = mean_curve(random, metric)
-    targets = list(targets) or [float(reference.values[-1])]
+    sign = -1 if shown.lower_is_better else 1
+    curves = {
+        s.label: {seed: Curve(c.n_labeled, sign * c.values) for seed, c in s.curves(metric).items() if len(c.values)}
+        for s in runs.curves
+    }
+    if random is None or not all(curves.values()):
+        return TextTable("labels saved against random", ["setting"], [], ["", "no setting that queries at random"])
+    budget = min(int(curve.n_labeled[-1]) for by_seed in curves.values() for curve in by_seed.values())
+    targets = list(targets) or [float(mean_curve(random, metric).values[-1])]
     header, rows = ["setting"], []
     for target in targets:
-        goal = f"{shown.factor * target:.{shown.digits}f} {shown.unit}".strip()
-        header += [f"labels for {goal}", "saved", "saved, by seed"]
-    for setting in runs.curves:
-        row = [setting.label]
+        goal = f"{fixed(shown.factor * target, shown.digits)} {shown.unit}".strip()
+        header += [f"labels for {goal}", "not reached by", "saved"]
+    for label, by_seed in curves.items():
+        row = [label]
         for target in targets:
-            needed = labels_to_reach(mean_curve(setting, metric), target)
-            saved = labels_saved(mean_curve(setting, metric), reference, target)
-            own, other = setting.curves(metric), random.curves(metric)
-            pairs = [labels_saved(own[s], other[s], target) for s in own if s in other]
-            known = [value for value in pairs if value is not None]
-            by_seed = _show_labels(summarize(known)) if known else "-"
-            by_seed += f" ({len(known)}/{len(pairs)} seeds)" if len(known) < len(pairs) else ""
-            row += ["never" if needed is None else f"{needed:.0f}", "-" if saved is None else f"{saved:+.0f}", by_seed]
+            own = {seed: restricted_labels(curve, sign * target, budget) for seed, curve in by_seed.items()}
+            other = {s: restricted_labels(c, sign * target, budget) for s, c in curves[random.label].items()}
+            saved = [other[seed][0] - own[seed][0] for seed in own if seed in other]
+            failed = sum(not reached for _, reached in own.values())
+            never = failed == len(own)
+            row += [
+                f"over {budget}" if never else _show_labels(summarize([labels for labels, _ in own.values()])),
+                f"{failed} of {len(own)}",
+                _show_labels(summarize(saved), sign=True) if saved else "-",
+            ]
         rows.append(row)
     return TextTable(
         f"labels needed for {heading(metric)}, and saved against {random.label}", header, rows,
-        ["", "saved by seed: seeds in which either never reaches the value do not count, and are said"],
+        [
+            "",
+            f"mean±standard error over the seeds of the labels needed within {budget}; a seed that does not reach the "
+            f"value counts with {budget} labels (a restricted mean), so what it needs is at least that",
+        ],
     )  # fmt: skip
 
 
@@ -158,6 +170,7 @@ def paper_table(runs: Runs) -> TextTable | None:
     counts = [c for c in sorted(set(paper["n_labeled"])) if c in runs.label_counts]
     if metric not in runs.metrics or not counts:
         return None
+    full = [s for s in runs.baselines if not s.first.consistency]
     rows = []
     for setting in runs.curves:
         first = setting.first
@@ -167,17 +180,15 @@ def paper_table(runs: Runs) -> TextTable | None:
         curves, row = setting.curves(metric), [setting.label]
         for count in counts:
             theirs = rows_paper[rows_paper["n_labeled"] == count].iloc[0]
-            ours = show(summarize_at(curves, count), metric, n_seeds=n)
-            row += [ours, f"{theirs['mean']:.2f}±{theirs['error']:.2f}"]
-        rows.append(row)
-    for setting in runs.baselines:
-        if not setting.first.consistency:
-            empty = [""] * (2 * len(counts) - 2)
-            ours = show(last(setting, metric), metric, n_seeds=n)
-            rows.append([f"{setting.label} (all labels)", *empty, ours, "{:.2f}±{:.2f}".format(*PAPER_FULL)])
-    header = ["setting", *(text for count in counts for text in (f"{count} here", f"{count} paper"))]
+            row += [show(summarize_at(curves, count), metric, n_seeds=n), f"{theirs['mean']:.2f}±{theirs['error']:.2f}"]
+        rows.append([*row, *["", ""] * bool(full)])
+    for setting in full:
+        ours = show(last(setting, metric), metric, n_seeds=n)
+        rows.append([setting.label, *["", ""] * len(counts), ours, "{:.2f}±{:.2f}".format(*PAPER_FULL)])
+    columns = [*map(str, counts), *["all labels"] * bool(full)]
+    header = ["setting", *(text for column in columns for text in (f"{column} here", f"{column} paper"))]
     return TextTable("balanced accuracy in % beside the paper's Table 2", header, rows) if rows else None
 
 
-def _show_labels(summary: Summary) -> str:
-    return f"{summary.mean:+.0f}" + (f"±{summary.error:.0f}" if summary.error is not None else "")
+def _show_labels(summary: Summary, *, sign: bool = False) -> str:
+    return fixed(summary.mean, 0, sign=sign) + (f"±{summary.error:.0f}" if summary.error is not None else "")

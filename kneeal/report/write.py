@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, write_atomic
-from kneeal.report.claims import check_claims
+from kneeal.report.claims import Claim, check_claims
 from kneeal.report.comparisons import compare, comparison_table, win_matrix
 from kneeal.report.cost import cost_table
 from kneeal.report.figures import draw_figures
@@ -20,6 +20,7 @@ from kneeal.report.queries import mix_table, overlap_table
 from kneeal.report.runs import Runs, read_runs
 from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable
+from kneeal.stats.crossed import TestSet
 
 
 def write_report(
@@ -60,8 +61,9 @@ def write_report(
     patients, sites = _patients(runs, dataset)
     main = metric_table(runs, column, counts)
     last = max(counts) if counts else 0
-    comparisons = compare(runs, last, patients)
-    claims = check_claims(runs)
+    test_set = make_test_set(runs, patients)
+    comparisons = compare(runs, last, test_set)
+    claims = check_claims(runs, test_set)
     paper = paper_table(runs)
     tables = [
         *([paper] if paper else []),
@@ -83,7 +85,7 @@ def write_report(
             write_atomic(out / f"{name}.tex", table.latex())
         write_atomic(out / "curves.csv", long_table(runs).to_csv(index=False))
         figures = draw_figures(runs, column, out)
-    write_atomic(out / "report.md", _markdown(runs, title, main, claims_text(runs), tables, figures))
+    write_atomic(out / "report.md", _markdown(title, main, claims, tables, figures))
     page = make_page(
         runs, column, counts, title=title, claims=claims, tables=tables, n_thumbnails=n_thumbnails,
         thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
@@ -92,22 +94,22 @@ def write_report(
     return main
 
 
-def claims_text(runs: Runs) -> str:
-    """The claims with their evidence, in Markdown."""
-    parts = [
-        f"### {claim.claim[0].upper()}{claim.claim[1:]}?\n\n**{claim.verdict}**\n\nRule: {claim.rule}.\n\n"
-        f"{claim.evidence.markdown()}"
-        for claim in check_claims(runs)
-    ]
-    return "\n".join(parts)
+def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:
+    """The test knees of the runs, which are the same in all of them."""
+    first = runs.settings[0].first
+    test = first.predictions(int(first.rounds["round"].iloc[0]))
+    return TestSet.of(test.kl.tolist(), [patients[i] for i in test.ids])
 
 
 def _markdown(
-    runs: Runs, title: str, main: TextTable, claims: str, tables: Sequence[TextTable], figures: Sequence[Path]
+    title: str, main: TextTable, claims: Sequence[Claim], tables: Sequence[TextTable], figures: Sequence[Path]
 ) -> str:
     parts = [f"# {title}", f"## {main.title}", main.markdown()]
     if claims:
-        parts += ["## The paper's claims on these runs", claims]
+        parts.append("## The paper's claims on these runs")
+    for claim in claims:
+        parts += [f"### {claim.claim[0].upper()}{claim.claim[1:]}?", f"**{claim.verdict}**", f"Rule: {claim.rule}."]
+        parts.append(claim.evidence.markdown())
     for table in tables:
         parts += [f"## {table.title[0].upper()}{table.title[1:]}", table.markdown()]
     parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures)]

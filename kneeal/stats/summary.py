@@ -1,4 +1,4 @@
-"""Mean and standard error over seeds, area under the budget curve, labels needed for an accuracy."""
+"""Mean and standard error over seeds, area under the budget curve, labels needed for a value."""
 
 from __future__ import annotations
 
@@ -126,7 +126,15 @@ def labels_to_reach(curve: Curve, target: float) -> float | None:
     return float(n0 + (target - v0) / (v1 - v0) * (n1 - n0))
 
 
-def labels_saved(curve: Curve, reference: Curve, target: float) -> float | None:
-    """How many labels fewer than the reference a curve needs for a value; None if one never reaches it."""
-    own, other = labels_to_reach(curve, target), labels_to_reach(reference, target)
-    return None if own is None or other is None else other - own
+def restricted_labels(curve: Curve, target: float, budget: int) -> tuple[float, bool]:
+    """Labels at which a curve reaches a value, at most the budget: what a restricted mean averages.
+
+    A run that does not reach the value is not left out, which would favor strategies that often fail: it counts with
+    the whole budget (Royston and Parmar, BMC Medical Research Methodology 2013, of survival times).
+
+    Returns:
+        The labels, and whether the value was reached within the budget.
+    """
+    labels = labels_to_reach(curve, target)
+    reached = labels is not None and labels <= budget
+    return (labels if labels is not None and reached else float(budget)), reached

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.stats.summary import Curve, area, labels_saved, labels_to_reach, summarize, summarize_at
+from kneeal.stats.summary import Curve, area, labels_to_reach, restricted_labels, summarize, summarize_at
 
 
 def test_standard_error_is_s_over_root_n_with_n_minus_1() -> None:
@@ -70,10 +70,13 @@ def test_labels_to_reach() -> None:
     assert labels_to_reach(curve, 0.4) == pytest.approx(100)
     assert labels_to_reach(curve, 0.1) == 50
     assert labels_to_reach(curve, 0.41) is None
-    slow = Curve.of([50, 100, 150], [0.2, 0.2, 0.4])
-    assert labels_saved(curve, slow, 0.3) == pytest.approx(50)
-    assert labels_saved(slow, curve, 0.3) == pytest.approx(-50)
-    assert labels_saved(curve, slow, 0.9) is None
+
+
+def test_a_run_that_never_gets_there_counts_with_the_budget() -> None:
+    curve = Curve.of([50, 100, 150], [0.2, 0.4, 0.3])
+    assert restricted_labels(curve, 0.3, 150) == (pytest.approx(75), True)
+    assert restricted_labels(curve, 0.9, 150) == (150.0, False)
+    assert restricted_labels(curve, 0.4, 80) == (80.0, False), "reached beyond the budget is not reached"
 
 
 def test_a_curve_that_does_not_rise_is_refused() -> None:
