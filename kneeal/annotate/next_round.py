@@ -13,7 +13,7 @@ from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import PROGRESS
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
-from kneeal.jobs.ask import say_told
+from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loop.active import ActiveLearningLoop
@@ -110,7 +110,7 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     opened = open_run(run, data=data)
     with lock_run(run):
         loop = opened.loop()
-        say_told(opened, loop, _decide(opened, loop), replace=False, close=close)
+        tell_and_report(opened, loop, _decide(opened, loop), replace=False, close=close)
 
 
 def take_readings(opened: OpenRun, loop: ActiveLearningLoop) -> None:

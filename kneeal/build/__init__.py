@@ -1,1 +1,1 @@
-"""THE place that turns a configuration into objects; below it, nobody sees a configuration."""
+"""The one place that turns a configuration into objects; no configuration travels below it."""

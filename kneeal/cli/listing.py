@@ -1,4 +1,4 @@
-"""`kneeal strategies`: what there is to choose from."""
+"""`kneeal strategies`: the registered strategies."""
 
 from __future__ import annotations
 

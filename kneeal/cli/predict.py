@@ -1,4 +1,4 @@
-"""`kneeal export` and `kneeal predict`: the model of a run, and what it says of new knees."""
+"""`kneeal export` and `kneeal predict`: the model of a run, and its predictions for new knees."""
 
 from __future__ import annotations
 

@@ -54,16 +54,16 @@ def study(
     if ray is not None:
         from kneeal.study.ray_cluster import run_on_ray
 
-        _conclude(read, run_on_ray(read, ray, say=_say, gpus=cell_gpus, cpus=cell_cpus, ship_data=ship_data))
+        _conclude(read, run_on_ray(read, ray, log=_log, gpus=cell_gpus, cpus=cell_cpus, ship_data=ship_data))
         return
     check_data(read)
     resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
     where = f"{len(resources.gpus)} GPUs" if resources.gpus else "no GPU"
-    _say(
+    _log(
         f"{read.name}: {len(read.cells)} cells, {resources.workers} at once with {resources.threads} threads each, "
         f"{where}; study folder {read.out}"
     )
-    _conclude(read, LocalStudy(read, resources, say=_say).run())
+    _conclude(read, LocalStudy(read, resources, log=_log).run())
 
 
 @_app.command()
@@ -153,5 +153,5 @@ def _conclude(read: Study, statuses: dict[str, CellStatus]) -> None:
         sys.exit(1)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

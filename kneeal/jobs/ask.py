@@ -1,4 +1,4 @@
-"""`kneeal ask` and `kneeal tell`: the loop with a person, who may take as long as she likes."""
+"""`kneeal ask` and `kneeal tell`: the loop with a person as the oracle."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, clos
     given = read_answers(answers)
     opened = open_run(run, data=data)
     with lock_run(run):
-        say_told(opened, opened.loop(), given.grades, replace=replace, close=close)
+        tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)
         add_reasons(opened.path, given.reasons)
 
 
-def say_told(
+def tell_and_report(
     opened: OpenRun, loop: ActiveLearningLoop, given: Mapping[str, int | None], *, replace: bool, close: bool
 ) -> None:
     """Tell the loop and print what came of it."""

@@ -54,7 +54,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
 
 
 def _run(config: RunConfig, cohort: Cohort, folder: RunWriter, oracle: SimulatedOracle, *, writer: bool) -> None:
-    """The loop with whoever listens, to the end."""
+    """Run the loop with its listeners to the end."""
     listeners: list[LoopListener] = []
     progress: FitProgress = NullConsole()
     if writer:

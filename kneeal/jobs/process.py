@@ -1,4 +1,4 @@
-"""What a command settles once for its process: what the terminal shows, and how memory is given back."""
+"""Process-wide settings of a command: what reaches the terminal, and how memory is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: bars on a terminal, plain lines in a log."""
+"""Progress of a run: bars on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tqdm import tqdm
 
 from kneeal.loop.events import RoundReport
 
-#: In a log, a long fit or prediction says where it is once in so many seconds.
+#: Seconds between two progress lines of a long fit or prediction, where there is no terminal.
 LOG_EVERY = 60.0
 
 
 class Console:
-    """Shows epochs, predicted knees with knees per second, a line a round, and the time left for the run.
+    """Shows epochs, predicted knees with knees per second, a line per round, and the time left for the run.
 
     Args:
         stream: Where to write. On a terminal there are bars; elsewhere only whole lines.
-        clock: Seconds, ever rising.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -33,7 +33,7 @@ class ActiveLearningLoop:
         folder: Where the run is kept.
         schedule: How many labels to ask for.
         consistency: Whether to choose a pseudo pool for the consistency term.
-        pseudo_strategy: Whose score says how uncertain a knee is; `strategy` itself if None.
+        pseudo_strategy: Scores the uncertainty of a knee; `strategy` itself if None.
         warm_start: Begin each fit with the weights of the round before.
         n_grades: Number of grades; an answer lies in [0, n_grades).
         seed: Seed of the first query and of every selection.

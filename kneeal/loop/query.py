@@ -26,7 +26,7 @@ class Query:
 
     Attributes:
         round: The round that asks.
-        ids: The knees asked for, the most wanted first.
+        ids: The knees asked for, the most informative first.
         pseudo: The next pseudo pool U, chosen together with the query.
         scores: Score of each knee asked for; empty for the first query, which no network made.
     """
@@ -101,10 +101,10 @@ def check_answers(
         query: What was asked.
         earlier: Answers to the same query that were taken before.
         n_grades: A grade lies in [0, n_grades).
-        replace: Whether an answer may say otherwise than an earlier one.
+        replace: Whether an answer may correct an earlier one.
 
     Raises:
-        UserError: A knee was not asked for, a grade is no grade, or an earlier answer says otherwise.
+        UserError: A knee was not asked for, a grade is invalid, or an earlier answer differs.
     """
     asked = set(query.ids)
     strangers = [i for i in answers if i not in asked]
@@ -121,8 +121,8 @@ def check_answers(
             )
         if earlier.get(i, kl) != kl and not replace:
             raise UserError(
-                f"{_said(kl)} for knee {i!r}, which was {_said(earlier[i], 'graded')} before",
-                "one answer a knee",
+                f"{_describe(kl)} for knee {i!r}, which was {_describe(earlier[i], 'graded')} before",
+                "one answer per knee",
                 "keep the first answer; where the correction is meant, say so (`kneeal tell --replace`)",
             )
 
@@ -131,5 +131,5 @@ def _is_grade(kl: object, n_grades: int) -> bool:
     return isinstance(kl, int | float) and not isinstance(kl, bool) and kl == kl // 1 and 0 <= kl < n_grades
 
 
-def _said(kl: int | None, verb: str = "grade") -> str:
+def _describe(kl: int | None, verb: str = "grade") -> str:
     return "unreadable" if kl is None else f"{verb} {kl}"

@@ -61,7 +61,7 @@ class StoppingPoint:
 
     Attributes:
         criterion: Its name.
-        round: The first round after whose fit one could have stopped; None if there is none.
+        round: The first round whose fit meets the criterion; None if no round does.
         n_labeled: Labels in that round.
         labels_saved: Labels that the run asked for afterwards.
         cost: Test balanced accuracy of the last round minus that of this one: what stopping would have lost.
@@ -113,7 +113,7 @@ def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
 
     Args:
         name: "never", or a criterion of `CRITERIA`.
-        options: Of the criterion, in the place of its defaults.
+        options: Options of the criterion that replace its defaults.
 
     Returns:
         The rule; None for "never".

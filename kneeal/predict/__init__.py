@@ -1,1 +1,1 @@
-"""The model of a run as one file, and what it says of new radiographs."""
+"""The model of a run as one file, and its predictions for new knees."""

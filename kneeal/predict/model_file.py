@@ -41,7 +41,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Card:
-    """What a model says of itself.
+    """Description of a model, kept in its file.
 
     Attributes:
         kneeal: Version of the package.

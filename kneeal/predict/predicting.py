@@ -41,7 +41,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Grading:
-    """What a model says of N knees.
+    """Predictions of a model for N knees.
 
     Attributes:
         ids: The knees.

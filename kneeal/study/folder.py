@@ -1,4 +1,4 @@
-"""A study on disk: what its cells are called, what each is doing, and who works on it."""
+"""A study on disk: names, configurations, logs and status of its cells."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StudyFolder:
         return self.path / _LOGS / f"{cell.name}.lock"
 
     def write(self, study: Study) -> None:
-        """Write what the cells are called, and their configurations."""
+        """Write the names and configurations of the cells."""
         cells = {
             cell.name: {"setting": cell.setting, "seed": cell.seed, "by_seed": dict(cell.by_seed)}
             for cell in study.cells

@@ -1,4 +1,4 @@
-"""Cells on this machine: so many processes at once, each with its share of processors and GPUs."""
+"""Cells on this machine: a limited number of processes, each with its share of processors and GPUs."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class LocalStudy:
     Args:
         study: The cells.
         resources: What to use.
-        say: Called with each line for the user.
+        log: Called with each line for the user.
         program: What runs a cell; gets the cell's configuration, run folder and error file as arguments.
         poll: Seconds between two looks at the processes.
     """
@@ -106,14 +106,14 @@ class LocalStudy:
         study: Study,
         resources: Resources,
         *,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         program: Sequence[str] = (sys.executable, "-m", "kneeal.study.cell"),
         poll: float = 0.2,
     ) -> None:
         self.study = study
         self.resources = resources
         self.folder = StudyFolder(study.out)
-        self.say = say
+        self.log = log
         self.program = tuple(program)
         self.poll = poll
         self._running: list[_Running] = []
@@ -131,7 +131,7 @@ class LocalStudy:
         waiting = [cell for cell in self.study.cells if self.folder.status(cell).state != "finished"]
         self._n_done = len(self.study.cells) - len(waiting)
         if self._n_done:
-            self.say(f"{self._n_done} of {len(self.study.cells)} cells are finished already")
+            self.log(f"{self._n_done} of {len(self.study.cells)} cells are finished already")
         elsewhere: set[str] = set()
         try:
             while waiting or self._running:
@@ -145,7 +145,7 @@ class LocalStudy:
                         waiting.remove(cell)
                     elif cell.name not in elsewhere:
                         elsewhere.add(cell.name)
-                        self.say(f"{cell.name}: another process works on it; waiting")
+                        self.log(f"{cell.name}: another process works on it; waiting")
                 time.sleep(self.poll)
                 self._collect()
         finally:
@@ -172,7 +172,7 @@ class LocalStudy:
                 pass_fds=(lock,),
             )
         self._running.append(_Running(cell, process, lock, gpus))
-        self.say(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
+        self.log(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
         return True
 
     def _free_gpus(self, cell: Cell) -> tuple[str, ...]:
@@ -200,11 +200,11 @@ class LocalStudy:
         if status.state == "finished":
             minutes = (time.monotonic() - running.started) / 60
             accuracy = 100 * (status.balanced_accuracy or 0.0)
-            self.say(
+            self.log(
                 f"{head}finished in {minutes:.1f} min, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels"
             )
         else:
-            self.say(f"{head}FAILED: {status.error}")
+            self.log(f"{head}FAILED: {status.error}")
 
     def _stop(self) -> None:
         """End what still runs; each goes on from its last finished round at the next start."""

@@ -29,7 +29,7 @@ def run_on_ray(
     study: Study,
     address: str,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     gpus: float | None = None,
     cpus: float = 1.0,
     ship_data: bool = False,
@@ -44,7 +44,7 @@ def run_on_ray(
     Args:
         study: The cells.
         address: "auto", or the address of a cluster.
-        say: Called with each line for the user.
+        log: Called with each line for the user.
         gpus: GPUs of a cell, fractions allowed; the cell's devices where the cluster has GPUs, if None.
         cpus: CPUs of a cell.
         ship_data: Send the data set to each node once, for nodes that do not see its folder.
@@ -59,13 +59,13 @@ def run_on_ray(
     ray = _import_ray()
     _connect(ray, address)
     try:
-        return _run(ray, study, say, gpus, cpus, ship_data, max_retries)
+        return _run(ray, study, log, gpus, cpus, ship_data, max_retries)
     finally:
         ray.shutdown()
 
 
 def _run(
-    ray: Any, study: Study, say: Callable[[str], None], gpus: float | None, cpus: float, ship: bool, max_retries: int
+    ray: Any, study: Study, log: Callable[[str], None], gpus: float | None, cpus: float, ship: bool, max_retries: int
 ) -> dict[str, CellStatus]:
     have = ray.cluster_resources()
     devices = max(cell.config.compute.devices for cell in study.cells)
@@ -87,7 +87,7 @@ def _run(
             paths = [str(p) for p in (folder.config(cell), folder.run(cell), folder.error(cell), folder.log(cell))]
             waiting[task.remote(paths, str(folder.lock(cell)), packed)] = cell
     n_done = len(study.cells) - len(waiting)
-    say(f"{n_done} of {len(study.cells)} cells are finished already; {len(ray.nodes())} nodes, {gpus:g} GPUs a cell")
+    log(f"{n_done} of {len(study.cells)} cells are finished already; {len(ray.nodes())} nodes, {gpus:g} GPUs a cell")
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
@@ -104,9 +104,9 @@ def _run(
             status = folder.status(cell)
             if status.state == "finished":
                 accuracy = 100 * (status.balanced_accuracy or 0.0)
-                say(f"{head}finished on {node}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels")
+                log(f"{head}finished on {node}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels")
             else:
-                say(f"{head}FAILED: {status.error}")
+                log(f"{head}FAILED: {status.error}")
     return {cell.name: folder.status(cell) for cell in study.cells}
 
 

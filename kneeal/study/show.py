@@ -12,7 +12,7 @@ _EMPTY = "-"
 
 
 def show_grid(study: Study) -> str:
-    """One line a setting, one column a seed: accuracy of finished cells, progress of the others, then the errors.
+    """One line per setting, one column per seed: accuracy of finished cells, progress of the others, then the errors.
 
     Args:
         study: The cells; their state is read from disk.

@@ -59,7 +59,7 @@ def run(study: Study, **resources: Any) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
     resources = {"workers": 2, "threads": 1, **resources}
     local = LocalStudy(
-        study, Resources(**resources), say=said.append, program=(sys.executable, "-c", PROGRAM), poll=0.01
+        study, Resources(**resources), log=said.append, program=(sys.executable, "-c", PROGRAM), poll=0.01
     )
     return {name: status.state for name, status in local.run().items()}, said
 

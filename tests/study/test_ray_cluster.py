@@ -89,7 +89,7 @@ def test_a_lost_worker_and_a_lost_node_cost_only_the_round_in_flight(cluster: An
     def drive() -> None:
         try:
             # The data set is shipped: only the driver need see its folder.
-            run_on_ray(study, cluster.address, say=said.append, ship_data=True)
+            run_on_ray(study, cluster.address, log=said.append, ship_data=True)
         except BaseException as error:
             errors.append(error)
 
@@ -118,7 +118,7 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from kneeal.study.grid import read_study\n"
         "from kneeal.study.ray_cluster import run_on_ray\n"
         "study = read_study(Path(sys.argv[1]))\n"
-        "try: run_on_ray(study, 'auto', say=print)\n"
+        "try: run_on_ray(study, 'auto', log=print)\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_TMPDIR": str(tmp_path)}
