@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.batch import BatchStrategy
+from kneeal.acquisition.batch import BatchStrategy, gumbel
 from kneeal.acquisition.options import check_float
 from kneeal.acquisition.paper import MutualInformationMCD
 from kneeal.acquisition.predictions import Predictions
@@ -41,7 +41,7 @@ class StochasticBALD(SamplingStrategy, BatchStrategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """Mutual information, on which the weights depend, [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.require_log_probs())
+        return measures.mutual_information(predictions.require_samples())
 
     @abstractmethod
     def log_weights(self, scores: Tensor) -> Tensor:
@@ -52,11 +52,8 @@ class StochasticBALD(SamplingStrategy, BatchStrategy):
     ) -> Sequence[int]:
         """The n largest values of log-weight + Gumbel noise."""
         scores = self.score(predictions).detach().cpu().double()
-        uniform = torch.rand(len(scores), generator=generator, dtype=torch.float64)
-        # The clamp keeps the noise finite at 0; 1 does not occur.
-        noise = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(torch.float64).tiny)))
         # Knees of weight 0 come last, in the random order of the pool.
-        keys = self.log_weights(scores) + noise
+        keys = self.log_weights(scores) + gumbel(len(scores), generator)
         return torch.argsort(keys, descending=True, stable=True)[:n].tolist()
 
 

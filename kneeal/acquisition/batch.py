@@ -85,3 +85,13 @@ def draw(weights: Tensor, generator: torch.Generator) -> int:
     if position < len(weights):
         return position
     return int(torch.nonzero(weights > 0)[-1])  # rounding carried the point past the end
+
+
+def gumbel(n: int, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise, float64 [n].
+
+    Added to log-weights, it turns the n largest values into a sample without replacement (the Gumbel trick).
+    """
+    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+    # The clamp keeps the noise finite at 0; 1 does not occur.
+    return -torch.log(-torch.log(uniform.clamp(min=torch.finfo(torch.float64).tiny)))

@@ -49,7 +49,7 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """Mutual information of each knee alone, the gain of the first choice: [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.require_log_probs())
+        return measures.mutual_information(predictions.require_samples())
 
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition.batch import CoverageStrategy
-from kneeal.acquisition.geometry import blocks, k_means, squared_distances, unit
+from kneeal.acquisition.geometry import blocks, central_rows, k_means, squared_distances, unit
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
@@ -123,16 +123,6 @@ class KMeans(CoverageStrategy):
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """The largest cluster first; if two centers share their nearest knee, the second takes its next nearest."""
+        """The largest cluster first."""
         x = predictions.require_features()
-        x = unit(x) if self.normalize else x
-        centers, labels = k_means(x, n, generator)
-        sizes = torch.bincount(labels, minlength=n)
-        free = torch.ones(len(x), dtype=torch.bool)
-        chosen = []
-        for cluster in torch.argsort(sizes, descending=True, stable=True).tolist():
-            distance = squared_distances(x, centers[cluster : cluster + 1])[:, 0]
-            distance[~free] = torch.inf
-            chosen.append(int(distance.argmin()))
-            free[chosen[-1]] = False
-        return chosen
+        return central_rows(unit(x) if self.normalize else x, n, generator)

@@ -38,7 +38,7 @@ class VariationRatio(SamplingStrategy):
 
         [N] in [0, 1 - 1/min(K, C)]. Many knees have equal scores; the seed decides between them.
         """
-        log_probs = predictions.require_log_probs()
+        log_probs = predictions.require_samples()
         votes = F.one_hot(log_probs.argmax(dim=2), log_probs.shape[2]).sum(dim=1)  # [N, C]
         return 1.0 - votes.amax(dim=1) / log_probs.shape[1]
 

@@ -30,6 +30,7 @@ class Constrained(Strategy):
         self.strategy = strategy
         self.constraints = tuple(constraints)
         self.source = strategy.source
+        self.name = str(strategy)
 
     @property
     def needs(self) -> Needs:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.options import check_int
-from kneeal.acquisition.predictions import Predictions
+from kneeal.acquisition.predictions import Predictions, full_precision
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import SamplingStrategy
 
@@ -42,7 +42,7 @@ class EPIG(SamplingStrategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """EPIG, [N] in [0, log C] nats."""
-        log_probs = predictions.require_log_probs()
+        log_probs = predictions.require_samples()
         # By a digest, so that the order of the pool does not matter.
         digests = [hashlib.blake2b(i.encode(), digest_size=8).digest() for i in predictions.ids]
         targets = sorted(range(len(digests)), key=digests.__getitem__)[: self.n_targets]
@@ -68,13 +68,13 @@ def expected_predictive_information_gain(log_probs: Tensor, targets: Tensor) -> 
         return log_probs.new_zeros(0)
     n_samples = log_probs.shape[1]
     marginal = measures.entropy(log_probs) + measures.entropy(targets).mean()
-    dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
-    others = targets.to(dtype).exp().transpose(0, 1).flatten(1) / n_samples  # [K, M C]
-    joint = log_probs.new_empty(len(log_probs), dtype=dtype)
+    log_probs, targets = full_precision(log_probs), full_precision(targets)
+    others = targets.exp().transpose(0, 1).flatten(1) / n_samples  # [K, M C]
+    joint = log_probs.new_empty(len(log_probs))
     step = max(1, _BLOCK // (others.shape[1] * log_probs.shape[2]))
     for start in range(0, len(log_probs), step):
-        probs = log_probs[start : start + step].to(dtype).exp().transpose(1, 2)  # [n, C, K]
+        probs = log_probs[start : start + step].exp().transpose(1, 2)  # [n, C, K]
         # Only the mean over x* is needed, so the sum runs over y, y* and x* at once.
         joint[start : start + step] = torch.special.entr(probs @ others).sum(dim=(1, 2)) / len(targets)
-    gain: Tensor = (marginal.to(dtype) - joint).clamp(min=0.0)
+    gain: Tensor = (marginal - joint).clamp(min=0.0)
     return gain

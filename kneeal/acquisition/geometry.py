@@ -75,6 +75,23 @@ def k_means(x: Tensor, k: int, generator: torch.Generator, *, n_iter: int = 25) 
     return centers, nearest(x, centers)[1]
 
 
+def central_rows(x: Tensor, n: int, generator: torch.Generator) -> list[int]:
+    """The row of x [N, F] nearest to the center of each of n clusters, largest cluster first.
+
+    If two centers share their nearest row, the second takes its next nearest.
+    """
+    centers, labels = k_means(x, n, generator)
+    sizes = torch.bincount(labels, minlength=n)
+    free = torch.ones(len(x), dtype=torch.bool)
+    chosen = []
+    for cluster in torch.argsort(sizes, descending=True, stable=True).tolist():
+        distance = squared_distances(x, centers[cluster : cluster + 1])[:, 0]
+        distance[~free] = torch.inf
+        chosen.append(int(distance.argmin()))
+        free[chosen[-1]] = False
+    return chosen
+
+
 def _plus_plus(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
     chosen = [int(torch.randint(len(x), (1,), generator=generator))]
     distance = squared_distances(x, x[chosen[:1]])[:, 0]

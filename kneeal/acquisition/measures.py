@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.predictions import check_log_probs
+from kneeal.acquisition.predictions import check_log_probs, full_precision
 
 #: Knees computed together; bounds the memory beyond the input.
 _CHUNK = 16384
@@ -30,7 +30,7 @@ _SLACK = 1e-3
 def mean_log_probs(log_probs: Tensor) -> Tensor:
     """Log of the mean over the posterior samples, log p(c|x): [N, K, C] -> [N, C] in nats."""
     check_log_probs(log_probs)
-    return _mean(log_probs)
+    return _mean(full_precision(log_probs))
 
 
 def entropy(log_probs: Tensor) -> Tensor:
@@ -72,12 +72,8 @@ def _expected_entropy(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
 
 def _by_chunk(measure: Callable[[Tensor], Tensor], log_probs: Tensor, largest: float) -> Tensor:
     check_log_probs(log_probs)
-    # Half precision is not enough for a difference of entropies.
-    parts = [measure(part.float() if part.dtype in _HALF else part) for part in torch.split(log_probs, _CHUNK)]
+    parts = [measure(full_precision(part)) for part in torch.split(log_probs, _CHUNK)]
     values = torch.cat(parts) if parts else log_probs.new_zeros(0)
     if len(values) and not bool(((values >= -_SLACK) & (values <= largest + _SLACK)).all()):
         raise ValueError(f"a measure is outside [0, {largest:.4g}]; the probabilities are invalid.")
     return values.clamp(0.0, largest)
-
-
-_HALF = (torch.float16, torch.bfloat16)

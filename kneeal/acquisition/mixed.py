@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from kneeal.acquisition import measures
@@ -26,17 +28,12 @@ class Mixed(Strategy):
         self.first, self.second = first, second
         self.share = check_float("share", share, 0.0, 1.0)
         self.source = f"{first.source}; {second.source}"
+        self.name = f"{first} mixed with {second}"
 
     @property
     def needs(self) -> Needs:
         """What serves both strategies."""
-        order = (Posterior.NONE, Posterior.POINT, Posterior.SAMPLES)
-        both = (self.first.needs, self.second.needs)
-        return Needs(
-            max((needs.posterior for needs in both), key=order.index),
-            max(needs.n_samples for needs in both),
-            any(needs.features for needs in both),
-        )
+        return self.first.needs.joined(self.second.needs)
 
     @property
     def scores_uncertainty(self) -> bool:
@@ -76,4 +73,4 @@ def _for(strategy: Strategy, predictions: Predictions) -> Predictions:
     log_probs = predictions.log_probs
     if log_probs is not None and strategy.needs.posterior is Posterior.POINT and log_probs.shape[1] > 1:
         log_probs = measures.mean_log_probs(log_probs).unsqueeze(1)
-    return Predictions(predictions.ids, log_probs, predictions.features)
+    return replace(predictions, log_probs=log_probs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from kneeal.errors import UserError
 
@@ -29,3 +30,14 @@ def check_float(name: str, value: object, low: float, high: float = math.inf) ->
         bounds = f"above {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
         raise UserError(f"{name} = {value!r}", f"a number {bounds}", f"correct {name}")
     return float(value)  # type: ignore[arg-type]
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """The value, if it is one of the choices.
+
+    Raises:
+        UserError: It is not.
+    """
+    if value not in (known := tuple(choices)):
+        raise UserError(f"{name} = {value!r}", f"one of: {', '.join(known)}", f"correct {name}")
+    return value

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
+from kneeal.acquisition.options import check_choice
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import SamplingStrategy
-from kneeal.errors import UserError
-
-_PARTS = ("total", "data", "epistemic")
 
 
 @register("expected_grade_variance")
@@ -33,13 +31,13 @@ class ExpectedGradeVariance(SamplingStrategy):
 
     def __init__(self, *, part: str = "total", n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
-        if part not in _PARTS:
-            raise UserError(f"part = {part!r}", f"one of: {', '.join(_PARTS)}", "correct part")
-        self.part = part
+        self.part = check_choice("part", part, ("total", "data", "epistemic"))
 
     def score(self, predictions: Predictions) -> Tensor:
         """The variance of the grade, or one part of it, [N] in [0, (C - 1)^2 / 4]."""
-        probs = _probs(predictions)  # [N, K, C]
+        is_disagreement = self.part == "epistemic"
+        log_probs = predictions.require_samples() if is_disagreement else predictions.require_log_probs()
+        probs = log_probs.exp()  # [N, K, C]
         # Centered, so that the difference of squares loses little precision.
         grades = torch.arange(probs.shape[2], dtype=probs.dtype, device=probs.device) - (probs.shape[2] - 1) / 2
         mean, square = probs @ grades, probs @ grades.square()  # [N, K]
@@ -56,13 +54,7 @@ class ExpectedAbsoluteError(SamplingStrategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """Min over guesses g of sum_c p(c) |c - g|, [N] in [0, (C - 1) / 2]; the best guess is the median."""
-        log_probs = predictions.require_log_probs()
-        probs = measures.mean_log_probs(log_probs.float() if log_probs.dtype != torch.float64 else log_probs).exp()
+        probs = measures.mean_log_probs(predictions.require_log_probs()).exp()
         grades = torch.arange(probs.shape[1], dtype=probs.dtype, device=probs.device)
         risks = probs @ (grades[:, None] - grades).abs()  # [N, guesses]
         return risks.amin(dim=1)
-
-
-def _probs(predictions: Predictions) -> Tensor:
-    log_probs = predictions.require_log_probs()
-    return (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).exp()

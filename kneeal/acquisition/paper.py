@@ -68,4 +68,4 @@ class MutualInformationMCD(SamplingStrategy):
 
     def score(self, predictions: Predictions) -> Tensor:
         """Unc_t - Unc_d, [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.require_log_probs())
+        return measures.mutual_information(predictions.require_samples())

@@ -1,15 +1,19 @@
-"""Strategies by name: registered by a decorator here, and by an entry point in other packages."""
+"""Strategies by name: registered by a decorator, by an entry point of another package, or given as file.py:Class."""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import importlib.util
 import inspect
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeGuard, TypeVar
 
 from kneeal.acquisition.predictions import Posterior
 from kneeal.acquisition.strategy import Strategy
@@ -33,10 +37,27 @@ class StrategyInfo:
     name: str
     posterior: Posterior
     needs_features: bool
+    needs_label_counts: bool
     batch_aware: bool
     source: str
     summary: str
     options: Mapping[str, Any]
+
+    @property
+    def needs(self) -> str:
+        """What it must be given, in words."""
+        needs = [self.posterior.value] if self.posterior is not Posterior.NONE else []
+        needs += ["features"] * self.needs_features + ["label counts"] * self.needs_label_counts
+        return ", ".join(needs) or "nothing"
+
+    @property
+    def kind(self) -> str:
+        """The heading under which it is listed."""
+        if self.needs_label_counts:
+            return "Balance: looks for the grades with few labels"
+        if self.posterior is Posterior.NONE:
+            return "Coverage: represents the pool by its features" if self.needs_features else "Baseline"
+        return "Batch: knees chosen jointly" if self.batch_aware else "Uncertainty: the highest scores"
 
 
 def register(name: str) -> Callable[[_S], _S]:
@@ -70,7 +91,7 @@ def get(name: str, **options: Any) -> Strategy:
     """A strategy by name.
 
     Args:
-        name: As registered.
+        name: As registered, or the path of a Python file and a class in it: "my_strategies.py:Mine".
         options: Keyword arguments of its constructor.
 
     Raises:
@@ -86,13 +107,15 @@ def get(name: str, **options: Any) -> Strategy:
             f"option {', '.join(unknown)} for the strategy {name}", f"only: {known}", "remove or correct the option"
         )
     try:
-        return strategy(**options)
+        made = strategy(**options)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(
             f"options {options} for the strategy {name}: {error}", "values that it accepts", "correct the options"
         ) from error
+    made.name = name
+    return made
 
 
 def describe(name: str) -> StrategyInfo:
@@ -107,6 +130,7 @@ def describe(name: str) -> StrategyInfo:
         name,
         strategy.posterior,
         strategy.needs_features,
+        strategy.needs_label_counts,
         strategy.batch_aware,
         strategy.source,
         summary,
@@ -115,6 +139,9 @@ def describe(name: str) -> StrategyInfo:
 
 
 def _find(name: str) -> type[Strategy]:
+    path, _, attribute = name.rpartition(":")
+    if path.endswith(".py"):
+        return _from_file(Path(path), attribute)
     points = [point for point in _plugins() if point.name == name]
     if name in _registered:
         if points and _load(points[0]) is not _registered[name]:
@@ -157,13 +184,48 @@ def _load(point: EntryPoint) -> type[Strategy]:
             f"an importable {point.value}",
             f"repair or uninstall {owner}",
         ) from error
-    if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
+    if not _is_strategy(strategy):
         raise UserError(
             f"{point.value} of the package {owner}, which is not a strategy",
             "a subclass of kneeal.acquisition.Strategy",
             f"repair or uninstall {owner}",
         )
     return strategy
+
+
+@functools.cache
+def _from_file(path: Path, attribute: str) -> type[Strategy]:
+    if not path.is_file():
+        raise UserError(
+            f"no file {path} for a strategy, seen from {Path.cwd()}",
+            "the path of a Python file and a class in it, for example my_strategies.py:Mine",
+            "correct the path or change the directory",
+        )
+    name = f"kneeal_strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:  # pragma: no cover - a .py file has a loader
+        raise RuntimeError(f"no loader for {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look the module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise UserError(f"{where}: {error!r}", "a Python file that can be imported", f"correct {path}") from error
+    strategy = getattr(module, attribute, None)
+    if not _is_strategy(strategy):
+        own = [key for key, value in vars(module).items() if _is_strategy(value) and value.__module__ == name]
+        raise UserError(
+            f"no strategy {attribute!r} in {path}",
+            f"one of: {', '.join(own)}" if own else "a file with a subclass of kneeal.acquisition.Strategy",
+            "correct the name after the colon" if own else "write the class, see docs/strategies.md",
+        )
+    return strategy
+
+
+def _is_strategy(value: object) -> TypeGuard[type[Strategy]]:
+    return isinstance(value, type) and issubclass(value, Strategy)
 
 
 def describe_all() -> Iterator[StrategyInfo]:

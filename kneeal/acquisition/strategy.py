@@ -18,26 +18,34 @@ class Strategy(ABC):
     A strategy that wraps another one passes on `needs` and `source`, and has nothing else to declare.
 
     Attributes:
+        name: As it was asked for in `get`; the class's name otherwise.
         posterior: The predictive probabilities that it needs.
         n_samples: Number of posterior samples K, if `posterior` is SAMPLES.
         needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
+        needs_label_counts: Whether it needs the number of labeled knees of each grade.
         source: The publication or person that it comes from.
         batch_aware: Whether it chooses knees jointly, so that a query does not repeat itself.
         pointwise: Whether the score of a knee depends on that knee alone; False if `score` compares it with others.
     """
 
+    name: str = ""
     posterior: Posterior
     n_samples: int = 50
     needs_features: bool = False
+    needs_label_counts: bool = False
     batch_aware: bool = False
     pointwise: bool = True
-    source: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        """The name of the strategy."""
+        return self.name or type(self).__name__
 
     @property
     def needs(self) -> Needs:
         """What it must be given."""
         n_samples = self.n_samples if self.posterior is Posterior.SAMPLES else 1
-        return Needs(self.posterior, n_samples, self.needs_features)
+        return Needs(self.posterior, n_samples, self.needs_features, self.needs_label_counts)
 
     @property
     def scores_uncertainty(self) -> bool:

@@ -16,13 +16,20 @@ from kneeal.acquisition.strategy import Strategy, top_n
 from kneeal.errors import UserError
 
 
-def chunks(ids: Sequence[str], log_probs: Callable[[int, int], Tensor], *, size: int = 16384) -> Iterator[Predictions]:
+def chunks(
+    ids: Sequence[str],
+    log_probs: Callable[[int, int], Tensor],
+    *,
+    label_counts: Tensor | None = None,
+    size: int = 16384,
+) -> Iterator[Predictions]:
     """Predictions of a pool, in chunks.
 
     Args:
         ids: The N ids.
         log_probs: Returns log probabilities [end - start, K, C] in nats of the knees from start to end, for example
             `lambda start, end: torch.from_numpy(memory_mapped[start:end])`.
+        label_counts: [C] number of labeled knees of each grade, if the strategy needs it.
         size: Knees per chunk.
 
     Raises:
@@ -32,7 +39,7 @@ def chunks(ids: Sequence[str], log_probs: Callable[[int, int], Tensor], *, size:
         raise ValueError(f"size must be at least 1 but got {size=}.")
     for start in range(0, len(ids), size):
         end = min(start + size, len(ids))
-        yield Predictions(tuple(ids[start:end]), log_probs(start, end))
+        yield Predictions(tuple(ids[start:end]), log_probs(start, end), label_counts=label_counts)
 
 
 def score(strategy: Strategy, predictions: Iterable[Predictions]) -> tuple[list[str], Tensor]:
@@ -88,7 +95,7 @@ def supports(strategy: Strategy) -> bool:
 def _check_pointwise(strategy: Strategy) -> None:
     if not supports(strategy):
         raise UserError(
-            f"the strategy {type(strategy).__name__} on a stream of predictions",
+            f"the strategy {strategy} on a stream of predictions",
             "a strategy that selects the highest scores, without features",
             "pass the whole pool as one Predictions",
         )

@@ -11,6 +11,7 @@ pytest collects the test methods; any other runner can call them.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ class StrategyContract:
         log_probs = None if needs.posterior is Posterior.NONE else logits.log_softmax(-1).to(dtype)
         features = torch.randn(n, self.n_features, generator=generator, dtype=torch.float64).to(dtype)
         ids = tuple(f"knee{seed}_{k}" for k in range(n))
-        return Predictions(ids, log_probs, features if needs.features else None)
+        counts = torch.arange(self.n_classes) if needs.label_counts else None
+        return Predictions(ids, log_probs, features if needs.features else None, counts)
 
     def labeled(self) -> Predictions | None:
         """Labeled knees, for strategies that need features."""
@@ -82,7 +84,7 @@ class StrategyContract:
             return
         certain = torch.full_like(predictions.log_probs, -torch.inf)
         certain[..., 0] = 0.0
-        score = self.make().score(Predictions(predictions.ids, certain, predictions.features))
+        score = self.make().score(replace(predictions, log_probs=certain))
         assert bool(torch.isfinite(score).all()), "a probability of exactly 0 must not make a score NaN or infinite"
 
     # -- select ------------------------------------------------------------------------------------------------------

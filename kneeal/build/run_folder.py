@@ -27,7 +27,8 @@ def run_name(config: RunConfig, data: str | None = None) -> str:
     """
     chosen = _differing(config) | ({} if data is None else {"data.dir": data})
     kind = "cr" if config.loss.consistency else "naive"
-    return f"{config.active.strategy}-{kind}-seed{config.seed}-{_digest(chosen)[:8]}"
+    strategy = config.active.strategy.rpartition(":")[2]  # file.py:Class
+    return f"{strategy}-{kind}-seed{config.seed}-{_digest(chosen)[:8]}"
 
 
 def default_out(config: RunConfig) -> Path:

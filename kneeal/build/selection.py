@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kneeal import acquisition
 from kneeal.acquisition import Needs, Posterior, Predictions, Strategy
+from kneeal.acquisition.checked import Checked
 from kneeal.acquisition.constrained import Constrained
 from kneeal.acquisition.constraints import Constraint, constraints
 from kneeal.acquisition.mixed import Mixed
@@ -144,7 +145,7 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
     if active.first_query == "random" and not limits:
         return random_first_query
     pool = cohort.splits.train
-    whole = constrain(strategy, limits, cohort.dataset.manifest, tuple(pool), budget)
+    constrained = Checked(constrain(strategy, limits, cohort.dataset.manifest, tuple(pool), budget))
 
     def ask(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
         features = None
@@ -152,7 +153,7 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
             features = pixel_features(cohort.dataset, ids)
         elif strategy.needs.features and init is not None:
             features = runner.predict(Path(init), 0, ids, Needs(Posterior.NONE, features=True)).features
-        return whole.select(Predictions(tuple(ids), None, features), n, seed=seed)
+        return constrained.select(Predictions(tuple(ids), None, features), n, seed=seed)
 
     return ask
 

@@ -1,6 +1,10 @@
-"""`kneeal strategies`: the registered strategies."""
+"""`kneeal strategies`: the acquisition strategies there are."""
 
 from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import Annotated
 
 import typer
 
@@ -10,15 +14,28 @@ def register(app: typer.Typer) -> None:
     app.command()(strategies)
 
 
-def strategies() -> None:
-    """List the strategies, what they need, and where they come from."""
+def strategies(
+    name: Annotated[str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.")] = None,
+) -> None:
+    """List the acquisition strategies by kind, or describe one with its options and source."""
     from kneeal import acquisition
 
-    for info in acquisition.describe_all():
+    if name is not None:
+        info = acquisition.describe(name)
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
-        needs = [info.posterior.name.lower(), *(["features"] if info.needs_features else [])]
-        together = "   chooses knees together" if info.batch_aware else ""
-        print(
-            f"{info.name}\n    {info.summary}\n    needs: {', '.join(needs)}   options: {options or 'none'}{together}\n"
-            f"    source: {info.source}"
-        )
+        print(f"{info.name}: {info.summary}\n  kind: {info.kind}\n  needs: {info.needs}")
+        print(f"  options: {options or 'none'}\n  source: {info.source}")
+        return
+    infos = list(acquisition.describe_all())
+    wide = [max(len(text) for text in column) for column in zip(*((i.name, i.needs) for i in infos), strict=True)]
+    width = max(80, shutil.get_terminal_size(fallback=(120, 24)).columns)
+    for kind in dict.fromkeys(i.kind for i in sorted(infos, key=lambda i: (i.kind != "Baseline", i.kind))):
+        print(f"\n{kind}")
+        for i in (i for i in infos if i.kind == kind):
+            start = f"  {i.name:<{wide[0]}}  {i.needs:<{wide[1]}}  "
+            print(textwrap.fill(i.summary, width, initial_indent=start, subsequent_indent=" " * len(start)))
+    note = (
+        "The second column is what a strategy needs: point is one prediction per knee, samples are several from an "
+        "approximate posterior such as Monte-Carlo dropout. `kneeal strategies NAME` shows its options and source."
+    )
+    print(f"\n{textwrap.fill(note, width)}")

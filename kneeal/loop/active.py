@@ -65,7 +65,7 @@ class ActiveLearningLoop:
     ) -> None:
         schedule.check(len(pool))
         uncertainty = (pseudo_strategy or strategy) if consistency else None
-        self.querying = Querying(runner, strategy, uncertainty, seed=seed)
+        self.querying = Querying(runner, strategy, uncertainty, n_grades=n_grades, seed=seed)
         self.runner = runner
         self.strategy = strategy
         self.folder = folder

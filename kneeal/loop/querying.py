@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, top_n
+from kneeal.acquisition.checked import Checked
 from kneeal.errors import UserError
 from kneeal.loop.query import Query
 from kneeal.loop.runner import Runner
@@ -39,23 +42,29 @@ class Querying:
         runner: Predicts.
         strategy: Scores the pool and selects the query.
         uncertainty: Whose score chooses the pseudo pool U; None where there is no U.
+        n_grades: Number of grades.
         seed: Seed of every selection.
 
     Raises:
         UserError: `uncertainty` does not score uncertainty.
     """
 
-    def __init__(self, runner: Runner, strategy: Strategy, uncertainty: Strategy | None, *, seed: int) -> None:
+    def __init__(
+        self, runner: Runner, strategy: Strategy, uncertainty: Strategy | None, *, n_grades: int, seed: int
+    ) -> None:
         if uncertainty is not None and not uncertainty.scores_uncertainty:
             raise UserError(
-                f"consistency with the strategy {type(uncertainty).__name__}, which has no uncertainty",
+                f"consistency with the strategy {uncertainty}, which has no uncertainty",
                 "a measure of uncertainty to choose the pseudo pool U by",
                 "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
                 "(--set active.pseudo_by=entropy_mcd)",
             )
         self.runner = runner
-        self.strategy = strategy
-        self.uncertainty = uncertainty
+        self.strategy = Checked(strategy)
+        self.uncertainty = None
+        if uncertainty is not None:
+            self.uncertainty = self.strategy if uncertainty is strategy else Checked(uncertainty)
+        self.n_grades = n_grades
         self.seed = seed
 
     def choose(self, state: PoolState, checkpoint: Path, n: int) -> Chosen:
@@ -91,11 +100,13 @@ class Querying:
         needs = self.strategy.needs
         certain_needs = needs if self.uncertainty is None else self.uncertainty.needs
         both = needs.merged(certain_needs)
+        counts = torch.bincount(torch.tensor([*state.labeled.values()]), minlength=self.n_grades)
 
         def predict(ids: Sequence[str], what: Needs) -> Predictions:
             if what.posterior is Posterior.NONE and not what.features:
                 return Predictions(tuple(ids))
-            return self.runner.predict(checkpoint, state.round, ids, what)
+            predictions = self.runner.predict(checkpoint, state.round, ids, what)
+            return replace(predictions, label_counts=counts) if what.label_counts else predictions
 
         predictions = predict(state.unlabeled, both or needs)
         certain = predictions if both else predict(state.unlabeled, certain_needs)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.pools import pool
 from torch import Tensor
 
 from kneeal import acquisition
-from kneeal.acquisition import Posterior, Predictions, Strategy
+from kneeal.acquisition import Posterior, Predictions, Strategy, measures
 from kneeal.acquisition import registry as registry_module
 from kneeal.errors import UserError
 
@@ -70,6 +71,59 @@ def test_options_are_checked() -> None:
         acquisition.get("random", n_samples=3)
 
 
+FILE = """
+from dataclasses import dataclass
+
+from kneeal.acquisition import measures
+from kneeal.acquisition import Posterior, Strategy
+
+@dataclass
+class Options:
+    power: float
+
+class Mine(Strategy):
+    \"\"\"Mine.\"\"\"
+
+    posterior = Posterior.POINT
+    source = "a file"
+
+    def __init__(self, *, power=1.0):
+        self.options = Options(power)
+
+    def score(self, predictions):
+        return measures.entropy(predictions.require_log_probs()) ** self.options.power
+"""
+
+
+def test_a_strategy_of_a_file_is_found_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FILE)
+    name = f"{tmp_path}/mine.py:Mine"
+    strategy = acquisition.get(name, power=2.0)
+    assert type(strategy) is type(acquisition.get(name)), "the file is read once"
+    assert (str(strategy), strategy.needs.posterior) == (name, Posterior.POINT)
+    assert strategy.score(pool(5)).tolist() == pytest.approx(
+        (measures.entropy(pool(5).require_log_probs()) ** 2).tolist()
+    )
+    info = acquisition.describe(name)
+    assert (info.options, info.kind) == ({"power": 1.0}, "Uncertainty: the highest scores")
+    with pytest.raises(UserError, match="option pwr for the strategy"):
+        acquisition.get(name, pwr=1)
+
+
+def test_a_file_that_holds_no_such_strategy_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FILE)
+    with pytest.raises(UserError, match=r"(?s)no strategy 'Yours' in .*one of: Mine"):
+        acquisition.get(f"{tmp_path}/mine.py:Yours")
+    with pytest.raises(UserError, match=r"no file .*gone\.py"):
+        acquisition.get(f"{tmp_path}/gone.py:Mine")
+    (tmp_path / "bad.py").write_text("x = 1\ny = 1 / 0\n")
+    with pytest.raises(UserError, match=r"bad\.py, line 2: ZeroDivisionError"):
+        acquisition.get(f"{tmp_path}/bad.py:Mine")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(UserError, match="a file with a subclass"):
+        acquisition.get(f"{tmp_path}/empty.py:x")
+
+
 def test_importing_acquisition_is_cheap() -> None:
     code = (
         "import sys, kneeal.acquisition\n"
@@ -89,7 +143,6 @@ def test_the_page_has_a_row_for_every_strategy_with_what_it_needs() -> None:
     assert set(said) == ours
     for name in ours:
         info = acquisition.describe(name)
-        needs = {Posterior.NONE: "", Posterior.POINT: "point", Posterior.SAMPLES: "samples"}[info.posterior]
-        assert said[name][1] == (", ".join(filter(None, [needs, "features" * info.needs_features])) or "nothing")
+        assert said[name][1] == info.needs, name
         assert said[name][2].startswith("yes") == info.batch_aware, name
         assert all(said[name]), name

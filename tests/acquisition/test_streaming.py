@@ -9,11 +9,12 @@ from kneeal.acquisition import Posterior, Predictions, Strategy, streaming
 from kneeal.errors import UserError
 
 LOG_PROBS = (3 * torch.randn(203, 6, 5, generator=torch.Generator().manual_seed(0))).log_softmax(-1)
+COUNTS = torch.arange(5)
 IDS = tuple(f"{k}_L" for k in range(203))
 
 
 def pool(size: int = 20) -> list[Predictions]:
-    return list(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], size=size))
+    return list(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], label_counts=COUNTS, size=size))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def pool(size: int = 20) -> list[Predictions]:
 )
 @pytest.mark.parametrize("size", [1, 20, 203, 1000])
 def test_a_stream_selects_what_the_whole_pool_does(name: str, size: int) -> None:
-    strategy, whole = acquisition.get(name), Predictions(IDS, LOG_PROBS)
+    strategy, whole = acquisition.get(name), Predictions(IDS, LOG_PROBS, label_counts=COUNTS)
     ids, scores = streaming.score(strategy, pool(size))
     assert tuple(ids) == IDS
     torch.testing.assert_close(scores, strategy.score(whole))

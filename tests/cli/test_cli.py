@@ -73,8 +73,10 @@ def test_version_and_strategies() -> None:
     assert kneeal("--version").stdout.startswith("kneeal 0.")
     listed = kneeal("strategies").stdout
     for name in ("random", "least_confidence", "entropy", "entropy_mcd", "mi_mcd"):
-        assert f"\n{name}\n" in f"\n{listed}"
-    assert "needs: samples   options: n_samples=50" in listed
+        assert f"\n  {name} " in listed
+    assert listed.index("Baseline") < listed.index("Uncertainty")
+    one = kneeal("strategies", "mi_mcd").stdout
+    assert "needs: samples\n  options: n_samples=50" in one
 
 
 def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -> None:

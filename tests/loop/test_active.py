@@ -81,6 +81,39 @@ def test_a_pool_is_scored_once(tmp_path: Path) -> None:
     assert Counting.scored == [50, 42, 34]
 
 
+def test_a_strategy_learns_how_many_labels_each_grade_has(tmp_path: Path) -> None:
+    class Counting(type(acquisition.get("inverse_frequency"))):  # type: ignore[misc]
+        seen: ClassVar[list[list[float]]] = []
+
+        def score(self, predictions: acquisition.Predictions) -> Tensor:
+            self.seen.append(predictions.require_label_counts().tolist())
+            return super().score(predictions)
+
+    run = ActiveLearningLoop(
+        FakeRunner(), Counting(), POOL, RunWriter(tmp_path), SCHEDULE, pseudo_strategy=acquisition.get("entropy")
+    )
+    run.ask()
+    while not run.finished:
+        run.tell({i: GRADES[i] for i in run.missing})
+        labels = [*run.state.labeled.values()]
+        run.ask()
+        assert run.finished or Counting.seen[-1] == [labels.count(grade) for grade in range(5)]
+    assert len(Counting.seen) == 3
+
+
+def test_an_error_in_a_strategy_names_it(tmp_path: Path) -> None:
+    class Mine(acquisition.Strategy):
+        posterior = acquisition.Posterior.POINT
+
+        def score(self, predictions: acquisition.Predictions) -> Tensor:
+            return predictions.require_log_probs()
+
+    run = ActiveLearningLoop(FakeRunner(), Mine(), POOL, RunWriter(tmp_path), SCHEDULE)
+    with pytest.raises(ValueError, match=r"score must return a tensor \[N\] with N = 50") as error:
+        run.run(SimulatedOracle(GRADES))
+    assert error.value.__notes__ == ["raised by the strategy Mine"]
+
+
 def test_without_consistency_there_is_no_pseudo_pool(tmp_path: Path) -> None:
     runner = FakeRunner()
     loop(tmp_path, runner, consistency=False).run(SimulatedOracle(GRADES))

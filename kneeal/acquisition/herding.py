@@ -1,0 +1,147 @@
+"""MaxHerding and Uncertainty Herding: knees that cover the pool, smoothly and where it is uncertain.
+
+Symbols:
+    h [F] the features of a knee scaled to length 1, k(x, x') = exp(-|h - h'|^2 / s^2) with the length scale s.
+    S labeled and chosen knees, u(x) >= 0 the uncertainty (1 for MaxHerding).
+    The coverage of S is the mean over the pool of u(x) max_{x' in S} k(x, x'). It is submodular, so the gain of a knee
+    never increases as S grows, and an old gain is an upper bound (lazy greedy, Minoux, 1978).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy
+from kneeal.acquisition.confidence import margins
+from kneeal.acquisition.geometry import blocks, squared_distances, unit
+from kneeal.acquisition.options import check_float, check_int
+from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.registry import register
+
+#: Knees whose gain is computed together in the lazy greedy choice.
+_TOGETHER = 64
+
+
+@register("max_herding")
+class MaxHerding(CoverageStrategy):
+    """Repeatedly the knee that increases the coverage of the pool most.
+
+    Args:
+        length_scale: s, above 0; 1 in the source.
+        max_knees: A larger pool is subsampled to this many knees, which are candidates and covered alike.
+    """
+
+    source = (
+        "Bae, Noh and Sutherland, Generalized Coverage for More Robust Low-Budget Active Learning, ECCV 2024, "
+        "arXiv:2407.12212"
+    )
+
+    def __init__(self, *, length_scale: float = 1.0, max_knees: int = 10_000) -> None:
+        self.length_scale = check_float("length_scale", length_scale, 0.0)
+        self.max_knees = check_int("max_knees", max_knees)
+
+    def choose(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
+    ) -> Sequence[int]:
+        """Greedily."""
+        x, known = _vectors(predictions, labeled, max(n, self.max_knees))
+        return greedy_cover(x, known, torch.ones(len(x), dtype=x.dtype), self.length_scale, n)
+
+
+@register("uncertainty_herding")
+class UncertaintyHerding(BatchStrategy):
+    """Repeatedly the knee that increases the coverage of the uncertain part of the pool most.
+
+    As labels come in, the length scale shrinks to the smallest distance between labeled knees, so that the strategy
+    moves from covering the pool to querying its most uncertain knees. The source also calibrates the probabilities by
+    a temperature; here they are used as the network gives them.
+
+    Args:
+        length_scale: s, above 0; None adapts it as the source does, starting from 1.
+        max_knees: A larger pool is subsampled to this many knees, which are candidates and covered alike.
+    """
+
+    posterior = Posterior.POINT
+    needs_features = True
+    source = (
+        "Bae, Oliveira and Sutherland, Uncertainty Herding: One Active Learning Method for All Label Budgets, "
+        "ICLR 2025, arXiv:2412.20644"
+    )
+
+    def __init__(self, *, length_scale: float | None = None, max_knees: int = 10_000) -> None:
+        self.length_scale = None if length_scale is None else check_float("length_scale", length_scale, 0.0)
+        self.max_knees = check_int("max_knees", max_knees)
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """The uncertainty u = 1 - margin, [N] in [0, 1]."""
+        return 1.0 - margins(predictions.require_log_probs())
+
+    def choose(
+        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
+    ) -> Sequence[int]:
+        """Greedily."""
+        x, known = _vectors(predictions, labeled, max(n, self.max_knees))
+        uncertainty = self.score(predictions).detach().cpu().to(x.dtype)[: len(x)]
+        scale = smallest_distance(known, default=1.0) if self.length_scale is None else self.length_scale
+        return greedy_cover(x, known, uncertainty, scale, n)
+
+
+def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float, n: int) -> list[int]:
+    """Rows of x that greedily maximize the weighted coverage of x.
+
+    Args:
+        x: [M, F], candidates and points to cover.
+        known: [L, F], points that are chosen already.
+        weights: [M] >= 0 of the points to cover.
+        length_scale: s of the kernel.
+        n: How many, at most M.
+    """
+
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        return squared_distances(a, b).div_(-(length_scale**2)).exp_()
+
+    covered = x.new_zeros(len(x))
+    for rows in blocks(len(x), max(1, len(known))):
+        if len(known):
+            covered[rows] = similarity(x[rows], known).amax(dim=1)
+
+    def gains(candidates: Tensor) -> Tensor:
+        return (similarity(candidates, x) - covered).clamp_(min=0.0) @ weights
+
+    bounds = torch.cat([gains(x[rows]) for rows in blocks(len(x), len(x))])
+    chosen: list[int] = []
+    for _ in range(n):
+        order = torch.argsort(bounds, descending=True, stable=True)
+        best, gain = int(order[0]), -torch.inf
+        for start in range(0, len(order), _TOGETHER):
+            batch = order[start : start + _TOGETHER]
+            if float(bounds[batch[0]]) <= gain:
+                break
+            new = torch.where(torch.isfinite(bounds[batch]), gains(x[batch]), -torch.inf)
+            bounds[batch] = new
+            if float(new.max()) > gain:
+                best, gain = int(batch[new.argmax()]), float(new.max())
+        chosen.append(best)
+        covered = torch.maximum(covered, similarity(x[best : best + 1], x)[0])
+        bounds[best] = -torch.inf
+    return chosen
+
+
+def smallest_distance(x: Tensor, *, default: float) -> float:
+    """The smallest distance above 0 between rows of x [L, F], at most `default`."""
+    smallest = default**2
+    for rows in blocks(len(x), max(1, len(x))):
+        distance = squared_distances(x[rows], x)
+        positive = distance[distance > 1e-6]  # rounding leaves about 1e-7 between equal vectors of length 1
+        if len(positive):
+            smallest = min(smallest, float(positive.min()))
+    return float(smallest**0.5)
+
+
+def _vectors(predictions: Predictions, labeled: Predictions | None, max_knees: int) -> tuple[Tensor, Tensor]:
+    """Features of length 1 of the pool, of which the head is a random sample, and of the labeled knees."""
+    x = unit(predictions.require_features()[:max_knees])
+    return x, x[:0] if labeled is None else unit(labeled.require_features().to(x.dtype))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.pools import pool
+from torch import Tensor
+
+from kneeal import acquisition
+from kneeal.acquisition import Predictions, Strategy
+from kneeal.acquisition.checked import Checked
+from kneeal.acquisition.testing import StrategyContract
+
+KNEES = pool(12)
+
+
+class TestChecked(StrategyContract):
+    def make(self) -> Strategy:
+        return Checked(acquisition.get("badge"))
+
+
+class Broken(type(acquisition.get("entropy"))):  # type: ignore[misc]
+    """Does whatever the test says."""
+
+    def __init__(self, *, score: object = None, chosen: object = None) -> None:
+        self.scores, self.chosen = score, chosen
+
+    def score(self, predictions: Predictions) -> Tensor:
+        if isinstance(self.scores, Exception):
+            raise self.scores
+        return self.scores  # type: ignore[return-value]
+
+    def select(self, predictions: Predictions, n: int, **options: object) -> tuple[str, ...]:  # type: ignore[override]
+        return self.chosen  # type: ignore[return-value]
+
+
+def notes(error: BaseException) -> str:
+    return "\n".join(getattr(error, "__notes__", ()))
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (torch.zeros(12, 2), r"N = 12, but returned \(12, 2\)"),
+        ([0.0] * 12, "but returned list"),
+        (torch.full((12,), torch.nan), "finite"),
+        (KeyError("weights"), "weights"),
+    ],
+)
+def test_a_wrong_score_names_the_strategy(score: object, message: str) -> None:
+    with pytest.raises((ValueError, KeyError), match=message) as error:
+        Checked(Broken(score=score)).score(KNEES)
+    assert "raised by the strategy Broken" in notes(error.value)
+
+
+@pytest.mark.parametrize("chosen", [("knee000",), ("knee000", "knee000"), ("knee000", "stranger"), ()])
+def test_a_wrong_query_names_the_strategy(chosen: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="must return 2 distinct ids of the pool") as error:
+        Checked(Broken(score=torch.zeros(12), chosen=chosen)).select(KNEES, 2, seed=0)
+    assert "raised by the strategy Broken" in notes(error.value)
+
+
+def test_the_name_is_the_one_that_was_asked_for() -> None:
+    assert str(Checked(acquisition.get("bald"))) == "bald"
+
+
+def test_nothing_else_changes() -> None:
+    for name in ("mi_mcd", "coreset", "random"):
+        strategy = acquisition.get(name)
+        checked = Checked(strategy)
+        assert checked.needs == strategy.needs
+        assert checked.scores_uncertainty == strategy.scores_uncertainty
+        assert checked.select(KNEES, 5, seed=2) == strategy.select(KNEES, 5, seed=2)
+        assert torch.equal(checked.score(KNEES), strategy.score(KNEES))
