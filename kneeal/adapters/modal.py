@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.acquisition import Posterior, Strategy
-from kneeal.adapters.shapes import features_only, predictions_of
+from kneeal.acquisition import Posterior, Predictions, Strategy
+from kneeal.adapters.shapes import predictions_of
 from kneeal.seeds import derive_seed
 
 
@@ -24,14 +24,14 @@ def modal_query_strategy(
 
     Args:
         strategy: From `kneeal.acquisition.get`.
-        seed: Of all queries; each has a seed of its own, by the size of the pool.
+        seed: Seed of all queries; the size of the pool distinguishes them.
         probabilities: From a learner and samples X to probabilities [N, C], or [N, K, C] for K posterior samples. By
-            default a committee's members are the samples of the posterior, and a learner gives its `predict_proba`.
+            default, the members of a committee are the posterior samples, and a learner's `predict_proba` is one.
         features: From a learner and samples X to feature vectors [N, F]; by default X itself, flattened, which is right
-            where the classifier is linear in X.
+            if the classifier is linear in X.
 
     Returns:
-        A function of a learner, a pool and `n_instances` that gives positions in the pool.
+        A function of a learner, a pool and `n_instances` that returns positions in the pool.
     """
 
     def vectors(learner: Any, samples: Any) -> Any:
@@ -47,17 +47,25 @@ def modal_query_strategy(
         return learner.predict_proba(samples) if vote is None else vote(samples)
 
     def query(learner: Any, pool: Any, n_instances: int = 1) -> NDArray[np.int64]:
-        known = learner.X_training
-        predictions = predictions_of(
-            strategy,
-            np.shape(pool)[0],
-            None if strategy.needs.posterior is Posterior.NONE else predict(learner, pool),
-            vectors(learner, pool) if strategy.needs.features else None,
-        )
-        has_labels = strategy.needs.features and known is not None and len(known) > 0
-        labeled = features_only(vectors(learner, known)) if has_labels else None
+        needs, known = strategy.needs, learner.X_training
+        labels = np.searchsorted(_classes(learner), learner.y_training) if needs.label_counts else None
+
+        def given(samples: Any, of: str = "pool") -> Predictions:
+            probs = None if needs.posterior is Posterior.NONE else predict(learner, samples)
+            features = vectors(learner, samples) if needs.features else None
+            return predictions_of(strategy, np.shape(samples)[0], probs, features, labels, of=of)
+
+        predictions = given(pool)
+        has_labels = needs.features and known is not None and np.shape(known)[0] > 0
+        labeled = given(known, "labeled samples") if has_labels else None
         n = min(n_instances, len(predictions))
         chosen = strategy.select(predictions, n, labeled=labeled, seed=derive_seed(seed, "query", len(predictions)))
         return np.array([int(i) for i in chosen], dtype=np.int64)
 
     return query
+
+
+def _classes(learner: Any) -> Any:
+    """The sorted classes of a learner or of a committee."""
+    committee = getattr(learner, "classes_", None)
+    return learner.estimator.classes_ if committee is None else committee

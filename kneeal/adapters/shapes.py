@@ -10,46 +10,51 @@ from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.errors import UserError
 
 
-def predictions_of(strategy: Strategy, n: int, probs: Any, features: Any) -> Predictions:
+def predictions_of(
+    strategy: Strategy, n: int, probs: Any, features: Any, labels: Any = None, *, of: str = "pool"
+) -> Predictions:
     """What a strategy needs, from arrays.
 
     Args:
         strategy: Any strategy.
-        n: Size of the pool N.
-        probs: Probabilities [N, K, C], or [N, C]; None where the strategy needs none.
-        features: [N, F]; None where it needs none.
+        n: Number of samples N.
+        probs: Probabilities [N, K, C], or [N, C]; None if the strategy needs none.
+        features: [N, F]; None if it needs none.
+        labels: Class index of each labeled sample; None if it needs no label counts.
+        of: What the samples are, for messages: "pool" or "labeled samples".
 
     Returns:
-        Predictions whose ids are the positions "0", "1", ...
+        Predictions whose ids are the positions "0", "1", ..., with the prefix "labeled" if they are not of the pool.
 
     Raises:
         UserError: Something that it needs is missing.
     """
-    name = type(strategy).__name__
-    log_probs = None
-    if strategy.needs.posterior is not Posterior.NONE:
+    needs, log_probs, vectors, counts = strategy.needs, None, None, None
+
+    def missing(what: str, cure: str) -> UserError:
+        return UserError(f"{strategy} without {what} of the {of}", what, cure)
+
+    if needs.posterior is not Posterior.NONE:
         if probs is None:
-            raise UserError(f"{name} without probabilities", "probabilities of the pool", "give them")
+            raise missing("probabilities", "pass them, see docs/other-projects.md")
         tensor = torch.as_tensor(probs).double()
         tensor = tensor if tensor.ndim == 3 else tensor.unsqueeze(1)
-        if strategy.needs.posterior is Posterior.POINT:
+        if needs.posterior is Posterior.POINT:
             tensor = tensor.mean(dim=1, keepdim=True)
         elif tensor.shape[1] < 2:
             raise UserError(
-                f"{name}, which needs posterior samples, with one prediction for each of the pool",
+                f"{strategy}, which needs posterior samples, with one prediction for each of the {of}",
                 "at least 2 predictions each, by Monte-Carlo dropout or a committee",
-                "give samples, or choose a strategy that needs a point prediction",
+                "pass samples, or choose a strategy that needs a point prediction",
             )
         log_probs = tensor.log()
-    if not strategy.needs.features:
-        features = None
-    elif features is None:
-        raise UserError(f"{name} without features", "feature vectors [N, F] of the pool", "give `features`")
-    vectors = None if features is None else torch.as_tensor(features).float()
-    return Predictions(tuple(str(k) for k in range(n)), log_probs, vectors)
-
-
-def features_only(features: Any) -> Predictions:
-    """Labeled samples by their features [M, F] alone."""
-    vectors = torch.as_tensor(features).float()
-    return Predictions(tuple(f"labeled{k}" for k in range(len(vectors))), None, vectors)
+        if needs.label_counts:
+            if labels is None:
+                raise missing("the class of each labeled sample beside the predictions", "pass `labels`")
+            counts = torch.bincount(torch.as_tensor(labels).long(), minlength=tensor.shape[2])
+    if needs.features:
+        if features is None:
+            raise missing("feature vectors [N, F]", "pass `features`")
+        vectors = torch.as_tensor(features).float()
+    prefix = "" if of == "pool" else "labeled"
+    return Predictions(tuple(f"{prefix}{k}" for k in range(n)), log_probs, vectors, counts)

@@ -9,6 +9,7 @@ import torch
 from kneeal.acquisition import get
 from kneeal.adapters.baal import baal_heuristic
 from kneeal.adapters.shapes import predictions_of
+from kneeal.errors import UserError
 
 heuristics = pytest.importorskip("baal.active.heuristics", reason="baal is not installed")
 active = pytest.importorskip("baal.active", reason="baal is not installed")
@@ -49,7 +50,8 @@ def test_logits_and_parts_are_taken() -> None:
     assert whole(probs).tolist() == expected.tolist()
 
 
-def test_baals_loop_labels_the_query_of_our_strategy() -> None:
+@pytest.mark.parametrize("name", ["badge", "bait", "coreset", "class_balanced", "uncertainty_herding"])
+def test_baals_loop_labels_the_query_of_our_strategy(name: str) -> None:
     pool = dataset.ActiveLearningDataset(Numbers())
     pool.label(list(range(10)))
     probs = probabilities()
@@ -59,7 +61,12 @@ def test_baals_loop_labels_the_query_of_our_strategy() -> None:
         return features[torch.as_tensor(np.asarray(pool.labelled, dtype=bool)) == chosen]
 
     heuristic = baal_heuristic(
-        get("badge"), query_size=5, features=lambda: rows(False), labeled_features=lambda: rows(True)
+        get(name),
+        query_size=5,
+        features=lambda: rows(False),
+        labeled_features=lambda: rows(True),
+        labeled_predictions=lambda: probs[np.flatnonzero(pool.labelled)],
+        labels=lambda: [pool._dataset[int(k)][1] for k in np.flatnonzero(pool.labelled)],
     )
     unlabeled = np.flatnonzero(~np.asarray(pool.labelled, dtype=bool))
     loop = active.ActiveLearningLoop(
@@ -81,3 +88,11 @@ def test_a_batch_is_chosen_together() -> None:
 
     chosen = get("batch_bald").select(pool, 4, seed=derive_seed(3, "query", 60))
     assert ranks[:4].tolist() == [int(i) for i in chosen]
+
+
+def test_what_bait_needs_of_the_labeled_samples_is_said() -> None:
+    heuristic = baal_heuristic(
+        get("bait"), query_size=5, features=lambda: np.ones((N, 3)), labeled_features=lambda: np.ones((2, 3))
+    )
+    with pytest.raises(UserError, match="bait without probabilities of the labeled samples"):
+        heuristic.get_ranks(probabilities())

@@ -41,7 +41,9 @@ def test_the_query_is_modals_own() -> None:
     np.testing.assert_array_equal(samples, X[12:][positions])
 
 
-@pytest.mark.parametrize("name", ["badge", "coreset", "entropy", "random", "typiclust"])
+@pytest.mark.parametrize(
+    "name", ["badge", "bait", "class_balanced", "coreset", "entropy", "random", "typiclust", "uncertainty_herding"]
+)
 def test_a_loop_of_modal_runs(name: str) -> None:
     ours, pool = learner(name), np.arange(12, 90)
     for _ in range(3):

@@ -26,7 +26,7 @@ def test_what_is_missing_is_said() -> None:
     point = np.full((4, 2), 0.5)
     with pytest.raises(UserError, match="posterior samples"):
         predictions_of(get("mi_mcd"), 4, point, None)
-    with pytest.raises(UserError, match="without features"):
+    with pytest.raises(UserError, match="without feature vectors"):
         predictions_of(get("badge"), 4, point, None)
     with pytest.raises(UserError, match="without probabilities"):
         predictions_of(get("entropy"), 4, None, None)
