@@ -133,6 +133,11 @@ class DropoutMasks:
         return torch.rand(place.shape, generator=generator, device=place.device) >= self._dropouts[place.module].p
 
 
+def is_plain(module: _DropoutNd) -> bool:
+    """Whether a dropout module multiplies each activation by 0 or 1 / (1 - p)."""
+    return not isinstance(module, (*_CHANNELWISE, *_ALPHA)) and module.p < 1
+
+
 def _mask_shape(module: Any, x: Tensor) -> torch.Size:
     """One mask for all N of x [N, ...]."""
     shape = [1, *x.shape[1:]]

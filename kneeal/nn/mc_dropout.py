@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
 from kneeal.nn.autocast import AutocastConvolutions
+from kneeal.nn.linear_tail import LinearTail
 from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
 from kneeal.nn.prefix import PrefixCache
 
@@ -140,16 +142,19 @@ class MonteCarloDropout:
         try:
             # The first sample is drawn alone: it shows what can be reused, which masks there are and what a pass costs.
             meter = _MemoryMeter(inputs)
-            with self._masks.observe():
+            tail = LinearTail(self.network, self._dropouts[0]) if len(self._dropouts) == 1 else None
+            with self._masks.observe(), tail.observe() if tail else nullcontext():
                 first = prefix.record(forward) if self.reuse_prefix else forward()
             samples = first.new_empty((len(first), self.n_samples, *first.shape[1:]))
             samples[:, 0] = first
-            size = self._pass_size(meter)
+            if tail is None or not self.reuse_prefix or not tail.usable(self._masks, first, repeat):
+                tail = None
+            size = self._pass_size(meter, small=tail is not None)
             k = 1
             while k < self.n_samples:
                 g = min(size, self.n_samples - k)
                 try:
-                    part = self._pass(repeat, k, g)
+                    part = self._pass(repeat, k, g, tail)
                 except RuntimeError as error:
                     if not _out_of_memory(error) or g == 1:
                         raise
@@ -163,10 +168,13 @@ class MonteCarloDropout:
         finally:
             prefix.forget()
 
-    def _pass(self, forward: Callable[[], Tensor], first: int, n: int) -> Tensor:
+    def _pass(self, forward: Callable[[], Tensor], first: int, n: int, tail: LinearTail | None) -> Tensor:
         """Samples `first` to `first + n`: [n, N, ...]."""
         if n > 1 and self._together:
             try:
+                if tail is not None:
+                    outputs = tail.outputs(self._masks, first, n)
+                    return torch.vmap(lambda output: tail.replay(output, forward))(outputs)
                 masks = self._masks.of(first, n)
                 with AutocastConvolutions():
                     return torch.vmap(lambda given: self._masks.apply(given, forward))(masks)
@@ -182,10 +190,10 @@ class MonteCarloDropout:
                 parts.append(forward())
         return torch.stack(parts)
 
-    def _pass_size(self, meter: _MemoryMeter) -> int:
-        """Samples of one pass."""
-        if self.samples_per_pass is not None:
-            size = self.samples_per_pass
+    def _pass_size(self, meter: _MemoryMeter, *, small: bool) -> int:
+        """Samples of one pass; all of them where what a sample takes is `small`."""
+        if self.samples_per_pass is not None or small:
+            size = self.samples_per_pass or self.n_samples
         else:
             activations = max(1, self._masks.largest_input)
             size = _PASS_BYTES.get(meter.device.type, _PASS_BYTES["other"]) // activations
