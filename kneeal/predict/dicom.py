@@ -13,8 +13,8 @@ from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture
+from kneeal.exchange.model_file import Card
 from kneeal.files import atomic_file
-from kneeal.predict.model_file import Card
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom
 

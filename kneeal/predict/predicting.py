@@ -22,17 +22,17 @@ from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
-from kneeal.files import write_atomic
-from kneeal.jobs.open_run import open_run
-from kneeal.nn.mc_dropout import MonteCarloDropout
-from kneeal.nn.network import SiameseKneeNet
-from kneeal.predict.model_file import (
+from kneeal.exchange.model_file import (
     Card,
     preparation_of,
     read_model,
     refuse_other_preparation,
     write_model,
 )
+from kneeal.files import write_atomic
+from kneeal.jobs.open_run import open_run
+from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.threshold import choose_threshold
 from kneeal.training.lightning_runner import load_network
 

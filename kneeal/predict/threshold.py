@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kneeal.errors import UserError
-from kneeal.predict.model_file import Threshold
+from kneeal.exchange.model_file import Threshold
 
 
 def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_share: float) -> Threshold:

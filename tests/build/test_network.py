@@ -12,7 +12,7 @@ from helpers.knees import table
 from kneeal.build.network import bare_network, make_network
 from kneeal.config import validate
 from kneeal.data.prepared import write_prepared
-from kneeal.predict.model_file import read_model
+from kneeal.exchange.model_file import read_model
 
 #: One fit: a checkpoint of this network with its optimizer takes 134 MB.
 RESNET = ("--set", "model.backbone=resnet18", "--set", "data.patch_size=32", "--set", "active.budget=6")

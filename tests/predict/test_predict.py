@@ -19,8 +19,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
+from kneeal.exchange.model_file import Card, Threshold, read_model, write_model
 from kneeal.predict.dicom import read_reference, structured_report, write_dicom
-from kneeal.predict.model_file import Card, Threshold, read_model, write_model
 from kneeal.predict.predicting import Grading, open_model
 from kneeal.predict.threshold import choose_threshold
 
