@@ -25,8 +25,7 @@ def first_grades(
 ) -> Iterator[list[int]]:
     """The grades of the first query of each seed, exactly the query that `kneeal fit` would make."""
     from kneeal.build.dataset import divide
-    from kneeal.build.loop import build_runner
-    from kneeal.build.posterior import make_runner
+    from kneeal.build.runner import make_runner
     from kneeal.build.selection import first_query
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
@@ -45,7 +44,7 @@ def first_grades(
         }
         config = resolve(None, settings, flags)
         cohort = divide(config, dataset)
-        runner = make_runner(config, lambda c, cohort=cohort: build_runner(c, cohort))  # type: ignore[misc]
+        runner = make_runner(config, cohort)
         ask = first_query(config, cohort, runner, knees)
         query = ask(cohort.splits.train, knees, derive_seed(seed, "first query"))
         yield [cohort.grades[i] for i in query]

@@ -1,126 +1,88 @@
-"""From a configuration to a runner and to the loop of a run."""
+"""From a configuration to a run: everything checked and built once, before anything is written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from torch import nn
-
-from kneeal.acquisition import Posterior
+from kneeal.acquisition import Posterior, Strategy
 from kneeal.build.dataset import Cohort
-from kneeal.build.network import check_network, make_network
-from kneeal.build.posterior import WITH_DROPOUT, make_runner
+from kneeal.build.network import check_network
+from kneeal.build.runner import make_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.config import RunConfig
-from kneeal.data.datamodule import LoaderOptions
-from kneeal.data.device_views import DeviceViews
 from kneeal.data.grades import N_GRADES
-from kneeal.data.store import StoredPatches
-from kneeal.data.views import Views
-from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.stopping import stop_rule
+from kneeal.loop.query import FirstQuery, Schedule
+from kneeal.loop.querying import check_uncertainty
+from kneeal.loop.runner import Runner
+from kneeal.loop.stopping import StopRule, stop_rule
 from kneeal.loop.writer import RunWriter
-from kneeal.nn import ssl
-from kneeal.nn.mc_dropout import MonteCarloDropout
-from kneeal.training.learner import Learner
-from kneeal.training.lightning_runner import Devices, LightningRunner
 
 
-def make_method(config: RunConfig) -> ssl.Method | None:
-    """The second term of the loss, or None without one."""
-    loss = config.loss
-    if not loss.consistency:
-        return None
-    # Settings that several methods share have keys of their own.
-    shared = {"target": loss.target}
-    options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
-    return ssl.get(loss.method, **{**options, **loss.options})
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of, besides its folder."""
 
+    config: RunConfig
+    cohort: Cohort
+    runner: Runner
+    strategy: Strategy
+    pseudo: Strategy | None
+    schedule: Schedule
+    first_query: FirstQuery
+    stop: StopRule | None
 
-def build_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
-    """The Lightning runner."""
-    training, loss, views = config.training, config.loss, config.views
-    make_method(config)  # refuses an unknown method now rather than in a fit
-    if training.batch_size % config.compute.devices:
-        raise UserError(
-            f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
-            "a batch size (it counts the knees of all devices) that the number of devices divides",
-            "set training.batch_size to a multiple of --devices",
-        )
-
-    def make_learner(network: nn.Module) -> Learner:
-        return Learner(
-            network,
-            method=make_method(config),
-            weight=loss.weight,
-            ramp_up_epochs=loss.ramp_up_epochs,
-            learning_rate=training.learning_rate,
-            betas=training.betas,
-            weight_decay=training.weight_decay,
-            milestones=training.milestones,
-            factor=training.factor,
+    def loop(self, folder: RunWriter, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
+        """The loop of the run, at the point that its folder has reached."""
+        return ActiveLearningLoop(
+            self.runner,
+            self.strategy,
+            self.cohort.splits.train,
+            folder,
+            self.schedule,
+            consistency=self.config.loss.consistency,
+            pseudo_strategy=self.pseudo,
+            warm_start=self.config.training.start == "warm",
             n_grades=N_GRADES,
-            compile_mode=None if config.compute.compile == "none" else config.compute.compile,
+            seed=self.config.seed,
+            listeners=listeners,
+            first_query=self.first_query,
+            stop=self.stop,
         )
 
-    return LightningRunner(
-        make_network=lambda: make_network(config),
-        make_learner=make_learner,
-        patches=StoredPatches(cohort.dataset.patches, cohort.dataset.row),
-        val=cohort.splits.val,
-        test=cohort.splits.test,
-        views=(DeviceViews if views.where == "device" else Views)(
-            config.data.patch_size, **views.model_dump(exclude={"where"})
-        ),
-        options=LoaderOptions(
-            patch_size=config.data.patch_size,
-            batch_size=training.batch_size,
-            eval_batch_size=training.eval_batch_size,
-            workers=config.data.workers,
-        ),
-        devices=Devices(config.compute.accelerator, config.compute.devices, config.compute.precision),
-        epochs=training.epochs,
-        validate_every=training.validate_every,
-        consistency=loss.consistency,
-        seed=config.seed,
-        progress=progress,
-    )
 
+def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> Plan:
+    """Check the settings of a run and build what they name.
 
-def build_loop(
-    config: RunConfig,
-    cohort: Cohort,
-    folder: RunWriter,
-    *,
-    listeners: Sequence[LoopListener] = (),
-    progress: FitProgress | None = None,
-) -> ActiveLearningLoop:
-    """The loop of one run, at the point where its folder says it is."""
+    Args:
+        config: The resolved configuration.
+        cohort: Data set and split.
+        progress: Told about epochs and predicted knees.
+
+    Raises:
+        UserError: A setting is wrong, alone or with this data set.
+    """
+    active, train = config.active, cohort.splits.train
     strategy, pseudo = make_strategies(config)
-    check_network(config)
-    samples = Posterior.SAMPLES in {s.needs.posterior for s in (strategy, pseudo) if s is not None}
-    if config.posterior.method in WITH_DROPOUT and samples:
-        MonteCarloDropout(make_network(config))  # refuses a network without dropout now rather than after a fit
-    active, schedule = config.active, make_schedule(config, len(cohort.splits.train))
-    strategy = constrain(strategy, active.constraints, cohort.dataset.manifest, cohort.splits.train, schedule.budget)
-    runner = make_runner(config, lambda c: build_runner(c, cohort, progress))
-    return ActiveLearningLoop(
+    if config.loss.consistency:
+        check_uncertainty(pseudo or strategy)
+    schedule = make_schedule(config, len(train))
+    schedule.check(len(train))
+    runner = make_runner(config, cohort, progress)
+    samples = any(s.needs.posterior is Posterior.SAMPLES for s in (strategy, pseudo) if s is not None)
+    check_network(config, masks=samples and runner.draws_masks)
+    return Plan(
+        config,
+        cohort,
         runner,
-        strategy,
-        cohort.splits.train,
-        folder,
+        constrain(strategy, active.constraints, cohort.dataset.manifest, train, schedule.budget),
+        pseudo,
         schedule,
-        consistency=config.loss.consistency,
-        pseudo_strategy=pseudo,
-        warm_start=config.training.start == "warm",
-        n_grades=N_GRADES,
-        seed=config.seed,
-        listeners=listeners,
-        first_query=first_query(config, cohort, runner, schedule.budget),
-        stop=stop_rule(active.stop_when, active.stop_options),
+        first_query(config, cohort, runner, schedule.budget),
+        stop_rule(active.stop_when, active.stop_options),
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kneeal.build.keywords import keywords
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.nn.backbones import OWN, Backbone, check_side, published_weights
+from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.nn.network import SiameseKneeNet
 
 _UNREADABLE = (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
@@ -22,7 +24,7 @@ _NESTED = ("state_dict", "model")
 
 def arguments(config: RunConfig) -> dict[str, Any]:
     """What `SiameseKneeNet` is made with; a model file keeps it."""
-    return {**config.model.model_dump(exclude={"weights"}), "n_grades": N_GRADES}
+    return {**keywords(SiameseKneeNet, config.model), "n_grades": N_GRADES}
 
 
 def bare_network(config: RunConfig) -> SiameseKneeNet:
@@ -50,15 +52,21 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
     return network
 
 
-def check_network(config: RunConfig) -> None:
+def check_network(config: RunConfig, *, masks: bool) -> None:
     """Refuse a network that cannot be made or cannot take the patches, before anything is trained or asked.
 
+    Args:
+        config: The resolved configuration.
+        masks: Whether Monte-Carlo dropout is going to draw masks.
+
     Raises:
-        UserError: It is so.
+        UserError: It cannot, or has no dropout to draw masks for.
     """
     check_side(config.model.backbone, config.data.patch_size)
-    if config.model.weights is not None or config.training.init is not None:
-        make_network(config)
+    if masks or config.model.weights is not None or config.training.init is not None:
+        network = make_network(config)
+        if masks:
+            dropout_modules(network)
 
 
 def load_branch(network: SiameseKneeNet, path: Path) -> None:

@@ -41,15 +41,15 @@ def run_ask(
         UserError: Something that was given is wrong, or another process works on the run.
     """
     set_up_process()
+    console = Console()
     given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
     if RunFolder(run).begun and not (source or settings or given):
         data = flags.get("data.dir")
         opened = open_run(run, data=None if data is None else Path(data))
     else:
-        opened = begin_run(run, source, settings, flags)
+        opened = begin_run(run, source, settings, flags, console)
     pictures = Pictures(opened.cohort.dataset, images)
     with lock_run(run):
-        console = Console()
         loop = opened.loop([console], console)
         query = loop.ask()
         if query is None:

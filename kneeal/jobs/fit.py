@@ -9,14 +9,13 @@ from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.loop import build_loop, build_oracle
+from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
-from kneeal.build.selection import make_strategies
 from kneeal.config import RunConfig, flatten
 from kneeal.files import disk_errors
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console, NullConsole
-from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.events import LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.lock import lock_run
 from kneeal.loop.oracle import SimulatedOracle
@@ -45,23 +44,20 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     writer = getattr(rank_zero_only, "rank", 0) in (0, None)
     cohort = open_cohort(config)
     oracle = build_oracle(cohort)
-    make_strategies(config)
+    console = Console() if writer else None
+    plan = make_plan(config, cohort, console or NullConsole())
     out = out or default_out(config)
     folder = open_run_folder(out, config, cohort, resume=resume, writer=writer)
     with lock_run(out) if writer else nullcontext():
-        _run(config, cohort, folder, oracle, writer=writer)
+        _run(plan, folder, oracle, console)
     return out
 
 
-def _run(config: RunConfig, cohort: Cohort, folder: RunWriter, oracle: SimulatedOracle, *, writer: bool) -> None:
-    """Run the loop with its listeners to the end."""
-    listeners: list[LoopListener] = []
-    progress: FitProgress = NullConsole()
-    if writer:
-        console = Console()
-        progress = console
-        listeners.append(console)
-    if writer and config.tracking.mode != "none":
+def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Console | None) -> None:
+    """The loop with its listeners, to the end; only a process with a console writes."""
+    config, cohort = plan.config, plan.cohort
+    listeners: list[LoopListener] = [] if console is None else [console]
+    if console and config.tracking.mode != "none":
         from kneeal.loggers.wandb import WandbTracker
 
         kind = "cr" if config.loss.consistency else "naive"
@@ -78,14 +74,14 @@ def _run(config: RunConfig, cohort: Cohort, folder: RunWriter, oracle: Simulated
                 thumbnail=cohort.thumbnail,
             )
         )
-    loop = build_loop(config, cohort, folder, listeners=listeners, progress=progress)
-    if writer:
+    loop = plan.loop(folder, listeners)
+    if console:
         _say_what(config, cohort, folder.path)
         finished = loop.finished_rounds()
         for listener in listeners:
             listener.run_started(flatten(config), finished)
     loop.run(oracle)
-    if writer:
+    if console:
         if loop.stopped_early:
             print(
                 f"stopped with {len(loop.state.labeled)} of {loop.schedule.budget} labels: "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.loop import build_loop
+from kneeal.build.loop import Plan, make_plan
 from kneeal.build.run_folder import open_run_folder
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.errors import UserError
@@ -26,10 +26,11 @@ class OpenRun:
     config: RunConfig
     cohort: Cohort
     folder: RunWriter
+    plan: Plan | None = None
 
     def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
-        """The loop, where the folder says it is."""
-        return build_loop(self.config, self.cohort, self.folder, listeners=listeners, progress=progress)
+        """The loop, at the point that the folder has reached."""
+        return (self.plan or make_plan(self.config, self.cohort, progress)).loop(self.folder, listeners)
 
     def query_folder(self, loop: ActiveLearningLoop) -> Path:
         """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
@@ -58,7 +59,13 @@ def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
     return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
 
 
-def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> OpenRun:
+def begin_run(
+    run: Path,
+    source: str | None,
+    settings: Sequence[str],
+    flags: Mapping[str, Any],
+    progress: FitProgress | None = None,
+) -> OpenRun:
     """Begin a run, or open the one that is there if it has the same settings.
 
     Args:
@@ -66,6 +73,7 @@ def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Map
         source: A configuration file or name.
         settings: `section.key=value`.
         flags: Dotted key to value; None means that the flag was not given.
+        progress: Told about epochs and predicted knees.
 
     Raises:
         UserError: The settings or the data set are wrong, or the run there has others.
@@ -75,8 +83,8 @@ def begin_run(run: Path, source: str | None, settings: Sequence[str], flags: Map
         # A run waits for weeks, and may be taken up from another folder.
         config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
     cohort = open_cohort(config)
-    build_loop(config, cohort, RunWriter(run, active=False))  # refuses wrong settings before anything is written
-    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
+    plan = make_plan(config, cohort, progress)  # refuses wrong settings before anything is written
+    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True), plan)
 
 
 def _absolute(config: RunConfig) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from kneeal.build.dataset import open_cohort
-from kneeal.build.network import check_network, make_network
+from kneeal.build.network import make_network
 from kneeal.config import RunConfig
 from kneeal.data.batches import PatchSource
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.errors import UserError
 from kneeal.jobs.process import keep_freed_memory
+from kneeal.nn.backbones import check_side
 from kneeal.seeds import derive_seed
 from kneeal.training.objectives import make_objective
 from kneeal.training.pretrain import pretrain, write_weights
@@ -40,7 +41,7 @@ def run_pretrain(
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
-    check_network(config)
+    check_side(config.model.backbone, config.data.patch_size)
     network = make_network(config)
     objective = make_objective(method, network.classifier.in_features)
     cohort = open_cohort(config)

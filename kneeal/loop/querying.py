@@ -52,13 +52,8 @@ class Querying:
     def __init__(
         self, runner: Runner, strategy: Strategy, uncertainty: Strategy | None, *, n_grades: int, seed: int
     ) -> None:
-        if uncertainty is not None and not uncertainty.scores_uncertainty:
-            raise UserError(
-                f"consistency with the strategy {uncertainty}, which has no uncertainty",
-                "a measure of uncertainty to choose the pseudo pool U by",
-                "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
-                "(--set active.pseudo_by=entropy_mcd)",
-            )
+        if uncertainty is not None:
+            check_uncertainty(uncertainty)
         self.runner = runner
         self.strategy = Checked(strategy)
         self.uncertainty = None
@@ -111,3 +106,18 @@ class Querying:
         predictions = predict(state.unlabeled, both or needs)
         certain = predictions if both else predict(state.unlabeled, certain_needs)
         return predictions, certain, predict(tuple(state.labeled), needs) if needs.features else None
+
+
+def check_uncertainty(strategy: Strategy) -> None:
+    """Refuse a strategy that cannot choose the pseudo pool.
+
+    Raises:
+        UserError: It does not score uncertainty.
+    """
+    if not strategy.scores_uncertainty:
+        raise UserError(
+            f"consistency with the strategy {strategy}, which has no uncertainty",
+            "a measure of uncertainty to choose the pseudo pool U by",
+            "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
+            "(--set active.pseudo_by=entropy_mcd)",
+        )

@@ -65,13 +65,7 @@ class MonteCarloDropout:
         reuse_prefix: bool = True,
         samples_per_pass: int | None = None,
     ) -> None:
-        self._dropouts = [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
-        if not self._dropouts:
-            raise UserError(
-                f"Monte-Carlo dropout on a {type(network).__name__} without dropout",
-                "a network with at least one dropout module of p > 0",
-                "set model.dropout or model.classifier_dropout above 0, or choose a strategy that needs no samples",
-            )
+        self._dropouts = dropout_modules(network)
         if n_samples < 1:
             raise UserError(f"n_samples = {n_samples}", "at least 1 sample", "set n_samples, 50 in the paper")
         if samples_per_pass is not None and samples_per_pass < 1:
@@ -199,6 +193,22 @@ class MonteCarloDropout:
             size = _PASS_BYTES.get(meter.device.type, _PASS_BYTES["other"]) // activations
             size = min(size, meter.passes_that_fit())
         return max(1, min(size, self.n_samples, self._largest_pass or self.n_samples))
+
+
+def dropout_modules(network: nn.Module) -> list[_DropoutNd]:
+    """The dropout modules with a probability above 0.
+
+    Raises:
+        UserError: The network has none.
+    """
+    found = [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
+    if not found:
+        raise UserError(
+            f"Monte-Carlo dropout on a {type(network).__name__} without dropout",
+            "a network with at least one dropout module of p > 0",
+            "set model.dropout or model.classifier_dropout above 0, or choose a strategy that needs no samples",
+        )
+    return found
 
 
 class _MemoryMeter:

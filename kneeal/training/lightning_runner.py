@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
-from kneeal.acquisition import Needs, Posterior, Predictions, measures
+from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.data.batches import PatchSource, Source
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions
 from kneeal.data.device_views import DeviceViews
@@ -27,8 +27,8 @@ from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable
+from kneeal.training.evaluation import evaluate_test
 from kneeal.training.learner import MONITOR, Learner, Predictor
-from kneeal.training.metrics import evaluate
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LightningRunner:
         val: Validation knees and grades.
         test: Test knees and grades.
         views: Random views: made on the device, or by the loader's workers.
-        options: How batches are made.
+        loading: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
         validate_every: Epochs from one validation to the next.
@@ -74,7 +74,7 @@ class LightningRunner:
         val: Mapping[str, int],
         test: Mapping[str, int],
         views: Views | DeviceViews,
-        options: LoaderOptions,
+        loading: LoaderOptions,
         devices: Devices,
         epochs: int,
         validate_every: int = 1,
@@ -85,11 +85,12 @@ class LightningRunner:
         self.make_network = make_network
         self.make_learner = make_learner
         # Kept from round to round, so that patches are resampled and brought to the device once a run.
-        self.patches = PatchStore(patches, options.patch_size) if isinstance(views, DeviceViews) else patches
+        self.patches = PatchStore(patches, loading.patch_size) if isinstance(views, DeviceViews) else patches
         self.val = dict(val)
         self.test_knees = dict(test)
+        self.draws_masks = True
         self.views = views
-        self.options = options
+        self.loading = loading
         self.devices = devices
         self.epochs = epochs
         self.validate_every = min(validate_every, epochs)
@@ -115,7 +116,7 @@ class LightningRunner:
         )
         data = KneeDataModule(
             *self._knees(),
-            self.options,
+            self.loading,
             labeled=state.labeled,
             pseudo=state.pseudo if self.consistency else (),
             val=self.val,
@@ -135,18 +136,9 @@ class LightningRunner:
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Evaluate on the test set: metrics by the deterministic pass, uncertainty by the strategy's posterior."""
-        ids = tuple(self.test_knees)
-        point = self._predict(checkpoint, round, ids, Needs(Posterior.POINT), "test")
-        samples = (
-            self._predict(checkpoint, round, ids, needs, "test") if needs.posterior is Posterior.SAMPLES else point
+        return evaluate_test(
+            lambda ids, what: self._predict(checkpoint, round, ids, what, "test"), self.test_knees, needs
         )
-        if point.log_probs is None or samples.log_probs is None:
-            raise RuntimeError("a prediction without probabilities")
-        log_probs = point.log_probs[:, 0]
-        kl = tuple(self.test_knees.values())
-        metrics, confusion = evaluate(log_probs, torch.tensor(kl))
-        uncertainty = measures.entropy(samples.log_probs)
-        return Evaluation(metrics, confusion, ids, kl, log_probs.exp(), uncertainty)
 
     def predict(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
         """Predict knees, in the order of `ids`, whatever the number of devices."""
@@ -166,7 +158,7 @@ class LightningRunner:
         bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(*self._knees(), self.options, predict=ids)
+        data = KneeDataModule(*self._knees(), self.loading, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]
@@ -182,7 +174,7 @@ class LightningRunner:
         """What batches are made of, and by which views where the loader's workers make them."""
         if isinstance(self.views, Views):
             return self.patches, self.views
-        size = self.options.patch_size
+        size = self.loading.patch_size
         store = self.patches if isinstance(self.patches, PatchStore) else PatchStore(self.patches, size)
         return PatchSource(store, self.views), None
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from kneeal.errors import UserError
 from kneeal.nn.network import Output
+from kneeal.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -57,29 +57,9 @@ class Method(nn.Module, ABC):
         """Called after each step of the optimizer."""
 
 
-_registered: dict[str, type[Method]] = {}
-_M = TypeVar("_M", bound=type[Method])
-
-
-def register(name: str) -> Callable[[_M], _M]:
-    """Register a method under a name.
-
-    Raises:
-        UserError: The name is taken.
-    """
-
-    def add(method: _M) -> _M:
-        if name in _registered:
-            raise UserError(f"two methods called {name!r}", "one method per name", "register one under another name")
-        _registered[name] = method
-        return method
-
-    return add
-
-
-def available() -> Sequence[str]:
-    """Every name, sorted."""
-    return sorted(_registered)
+_methods: Registry[type[Method]] = Registry("semi-supervised method", "loss.method")
+register = _methods.register
+available = _methods.names
 
 
 def options(name: str) -> Collection[str]:
@@ -88,14 +68,7 @@ def options(name: str) -> Collection[str]:
     Raises:
         UserError: No method has the name.
     """
-    if name not in _registered:
-        near = difflib.get_close_matches(name, _registered, 1)
-        raise UserError(
-            f"no semi-supervised method called {name!r}",
-            f"one of: {', '.join(available())}",
-            f"did you mean {near[0]!r}?" if near else "correct loss.method",
-        )
-    return inspect.signature(_registered[name]).parameters.keys()
+    return inspect.signature(_methods[name]).parameters.keys()
 
 
 def get(name: str, **given: Any) -> Method:
@@ -106,7 +79,7 @@ def get(name: str, **given: Any) -> Method:
     """
     known = options(name)
     try:
-        return _registered[name](**given)
+        return _methods[name](**given)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"loss.options {given} for {name}: {error}",

@@ -20,7 +20,7 @@ from kneeal.acquisition import Needs, Posterior
 from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of
+from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, features_by, log_probs_of, register
 
 
 class _Pairs(Protocol):
@@ -77,3 +77,9 @@ class AugmentedRunner(PosteriorRunner):
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """The prediction of the knees as they are."""
         return log_probs_of(self.plain, checkpoint, round, ids, Needs(Posterior.POINT))[:, 0]
+
+
+@register("tta")
+def augmented(given: Ingredients) -> AugmentedRunner:
+    """One network, which sees random views of each knee."""
+    return AugmentedRunner(given.make(), lambda k: given.make(view=k), given.test)

@@ -1,26 +1,74 @@
-"""The frame of a posterior: a runner around another one."""
+"""What posteriors have in common: a runner around plain runners, and the registry."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.loop.runner import Evaluation, Runner
 from kneeal.pool import PoolState
-from kneeal.training.metrics import evaluate
+from kneeal.registry import Registry
+from kneeal.training.evaluation import evaluate_test
+
+
+class Sampler(Runner, Protocol):
+    """A runner that says how it draws posterior samples.
+
+    Attributes:
+        draws_masks: Whether samples come from dropout masks, so that the network must have dropout.
+    """
+
+    draws_masks: bool
+
+
+class MakeRunner(Protocol):
+    """Makes a plain runner, which trains one network by the settings of the run."""
+
+    def __call__(self, *, seed: int | None = None, cycles: int = 1, view: int | None = None) -> Sampler:
+        """A runner.
+
+        Args:
+            seed: Of its weights, order and views; the run's if None.
+            cycles: It trains for one of this many equal parts of a fit, with the learning rate of a whole fit.
+            view: It sees each knee as the random view of this number; as it is if None.
+        """
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a posterior is made of.
+
+    Attributes:
+        make: Makes plain runners.
+        test: Test knees and grades.
+        members: Networks of an ensemble.
+        seed: Seed of the run.
+    """
+
+    make: MakeRunner
+    test: Mapping[str, int]
+    members: int
+    seed: int
+
+
+_posteriors: Registry[Callable[[Ingredients], Sampler]] = Registry("posterior", "posterior.method")
+register = _posteriors.register
+available = _posteriors.names
+get = _posteriors.__getitem__
 
 
 class PosteriorRunner(ABC):
     """Trains, evaluates and predicts by another approximate posterior over the weights.
 
-    A subclass says what it trains (`fit`) and how it draws samples (`samples`). The point estimate, on which the
-    metrics rest, is `point`: by default the mean of the samples.
+    A subclass implements training (`fit`) and sampling (`samples`). The metrics rest on the point estimate (`point`),
+    by default the mean of the samples.
 
     Args:
         test: Test knees and grades.
@@ -28,6 +76,7 @@ class PosteriorRunner(ABC):
 
     def __init__(self, test: Mapping[str, int]) -> None:
         self.test_knees = dict(test)
+        self.draws_masks = False
 
     @abstractmethod
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
@@ -46,14 +95,8 @@ class PosteriorRunner(ABC):
         return measures.mean_log_probs(self.samples(checkpoint, round, ids, 50))
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
-        """Metrics of the point estimate; uncertainty of the samples where the strategy uses samples."""
-        ids, kl = tuple(self.test_knees), tuple(self.test_knees.values())
-        log_probs = self.point(checkpoint, round, ids)
-        uncertain = log_probs.unsqueeze(1)
-        if needs.posterior is Posterior.SAMPLES:
-            uncertain = self.samples(checkpoint, round, ids, needs.n_samples)
-        metrics, confusion = evaluate(log_probs, torch.tensor(kl))
-        return Evaluation(metrics, confusion, ids, kl, log_probs.exp(), measures.entropy(uncertain))
+        """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples."""
+        return evaluate_test(lambda ids, what: self.predict(checkpoint, round, ids, what), self.test_knees, needs)
 
     def predict(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
         """Predict knees, in the order of `ids`."""

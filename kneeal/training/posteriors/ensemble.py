@@ -19,7 +19,16 @@ from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
 from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
-from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of, share_out
+from kneeal.seeds import derive_seed
+from kneeal.training.posteriors.base import (
+    Ingredients,
+    PosteriorRunner,
+    Sampler,
+    features_by,
+    log_probs_of,
+    register,
+    share_out,
+)
 
 
 class EnsembleRunner(PosteriorRunner):
@@ -30,7 +39,7 @@ class EnsembleRunner(PosteriorRunner):
     Args:
         members: Runners that differ in their seed, at least 2.
         test: Test knees and grades.
-        dropout: Whether each member gives Monte-Carlo dropout samples rather than one prediction.
+        dropout: Whether each member draws Monte-Carlo dropout samples rather than one prediction.
         chain: Whether each member goes on from the weights of the one before: a snapshot ensemble.
 
     Raises:
@@ -44,7 +53,7 @@ class EnsembleRunner(PosteriorRunner):
         if len(members) < 2:
             raise UserError(f"an ensemble of {len(members)}", "at least 2 members", "set posterior.members")
         self.members = tuple(members)
-        self.dropout = dropout
+        self.draws_masks = dropout
         self.chain = chain
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
@@ -65,7 +74,7 @@ class EnsembleRunner(PosteriorRunner):
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
         """One sample a member, or its dropout samples: [N, K, C], member after member."""
         needs = [Needs(Posterior.POINT)] * len(self.members)
-        if self.dropout:
+        if self.draws_masks:
             needs = [Needs(Posterior.SAMPLES, k) for k in share_out(n_samples, len(self.members))]
         parts = [
             log_probs_of(member, self.place(checkpoint, number), round, ids, needs[number])
@@ -89,3 +98,29 @@ class EnsembleRunner(PosteriorRunner):
     def place(checkpoint: Path, member: int) -> Path:
         """Where the weights of a member lie: best.ckpt, best.1.ckpt, ..."""
         return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
+
+
+def _members(given: Ingredients) -> list[Sampler]:
+    # The first member is the network that a run without an ensemble trains.
+    seeds = [given.seed, *(derive_seed(given.seed, "member", k) for k in range(1, given.members))]
+    return [given.make(seed=seed) for seed in seeds]
+
+
+@register("ensemble")
+def ensemble(given: Ingredients) -> EnsembleRunner:
+    """Networks that differ in their seed."""
+    return EnsembleRunner(_members(given), given.test)
+
+
+@register("mcd_ensemble")
+def dropout_ensemble(given: Ingredients) -> EnsembleRunner:
+    """The same, each with Monte-Carlo dropout."""
+    return EnsembleRunner(_members(given), given.test, dropout=True)
+
+
+@register("snapshot")
+def snapshot_ensemble(given: Ingredients) -> EnsembleRunner:
+    """One network at the end of each cycle of the learning rate."""
+    seeds = [derive_seed(given.seed, "cycle", k) for k in range(given.members)]
+    members = [given.make(seed=seed, cycles=given.members) for seed in seeds]
+    return EnsembleRunner(members, given.test, chain=True)

@@ -20,7 +20,7 @@ from kneeal.files import atomic_file
 from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.posteriors.base import PosteriorRunner, features_by, log_probs_of
+from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, features_by, log_probs_of, register
 
 #: Draws of the last layer that are kept with a round.
 DRAWS = 200
@@ -94,6 +94,12 @@ class LaplaceRunner(PosteriorRunner):
     def place(checkpoint: Path) -> Path:
         """Where the draws lie."""
         return checkpoint.with_name(f"{checkpoint.stem}.laplace.pt")
+
+
+@register("laplace")
+def laplace_posterior(given: Ingredients) -> LaplaceRunner:
+    """A Gaussian over the last layer."""
+    return LaplaceRunner(given.make(), given.test, seed=given.seed)
 
 
 def last_layer(checkpoint: Path) -> Tensor:

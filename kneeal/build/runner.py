@@ -1,0 +1,107 @@
+"""From `posterior.*` and the settings of a fit to a runner."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from kneeal.build.dataset import Cohort
+from kneeal.build.keywords import keywords
+from kneeal.build.network import make_network
+from kneeal.config import RunConfig, TrainingConfig
+from kneeal.data.datamodule import LoaderOptions
+from kneeal.data.device_views import DeviceViews
+from kneeal.data.grades import N_GRADES
+from kneeal.data.store import StoredPatches
+from kneeal.data.views import Views, resize
+from kneeal.errors import UserError
+from kneeal.loop.events import FitProgress
+from kneeal.nn import ssl
+from kneeal.seeds import derive_seed
+from kneeal.training import posteriors
+from kneeal.training.learner import Learner
+from kneeal.training.lightning_runner import Devices, LightningRunner
+from kneeal.training.posteriors.augmented import ViewedPatches
+from kneeal.training.posteriors.base import Sampler
+
+
+def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> Sampler:
+    """The runner whose samples are those of `posterior.method`.
+
+    Raises:
+        UserError: A setting is wrong.
+    """
+
+    def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
+        training = config.training if cycles == 1 else _cycle(config.training, cycles)
+        changed = {"seed": config.seed if seed is None else seed, "training": training}
+        runner = plain_runner(config.model_copy(update=changed), cohort, progress)
+        if view is not None:
+            size = config.data.patch_size
+            views = Views(size, **keywords(Views, config.views))
+            view_seed = derive_seed(config.seed, "test view", view)
+            runner.patches = ViewedPatches(
+                StoredPatches(cohort.dataset.patches, cohort.dataset.row),
+                lambda pair, draw: views(resize(pair, size), draw),
+                view_seed,
+            )
+        return runner
+
+    posterior = posteriors.get(config.posterior.method)
+    return posterior(posteriors.Ingredients(make, cohort.splits.test, config.posterior.members, config.seed))
+
+
+def plain_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
+    """The runner that trains one network.
+
+    Raises:
+        UserError: A setting is wrong.
+    """
+    training, loss = config.training, config.loss
+    if training.batch_size % config.compute.devices:
+        raise UserError(
+            f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
+            "a batch size (it counts the knees of all devices) that the number of devices divides",
+            "set training.batch_size to a multiple of --devices",
+        )
+    learner = {
+        **keywords(Learner, training, loss),
+        "method": _method(config),
+        "n_grades": N_GRADES,
+        "compile_mode": None if config.compute.compile == "none" else config.compute.compile,
+    }
+    views = DeviceViews if config.views.where == "device" else Views
+
+    def make_learner(network: nn.Module) -> Learner:
+        return Learner(network, **learner)
+
+    return LightningRunner(
+        make_network=lambda: make_network(config),
+        make_learner=make_learner,
+        patches=StoredPatches(cohort.dataset.patches, cohort.dataset.row),
+        val=cohort.splits.val,
+        test=cohort.splits.test,
+        views=views(config.data.patch_size, **keywords(views, config.views)),
+        loading=LoaderOptions(**keywords(LoaderOptions, config.data, training)),
+        devices=Devices(**keywords(Devices, config.compute)),
+        seed=config.seed,
+        progress=progress,
+        **keywords(LightningRunner, training, loss),
+    )
+
+
+def _method(config: RunConfig) -> ssl.Method | None:
+    """The second term of the loss, or None without one."""
+    loss = config.loss
+    if not loss.consistency:
+        return None
+    # Settings that several methods share have keys of their own.
+    shared = {"target": loss.target}
+    options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
+    return ssl.get(loss.method, **{**options, **loss.options})
+
+
+def _cycle(training: TrainingConfig, cycles: int) -> TrainingConfig:
+    """One of several equal parts of a fit, with the milestones where they are in the whole."""
+    epochs = max(1, training.epochs // cycles)
+    milestones = tuple(max(1, round(m * epochs / training.epochs)) for m in training.milestones)
+    return training.model_copy(update={"epochs": epochs, "milestones": milestones})

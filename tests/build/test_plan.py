@@ -1,0 +1,70 @@
+"""From a configuration to a plan: everything is checked, built once, and nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from helpers.commands import QUICK, done, kneeal, refused
+
+from kneeal import acquisition
+from kneeal.build import network
+from kneeal.nn import ssl
+from kneeal.training import posteriors
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "knees"
+    done("demo-data", "--out", path, "--knees", "120")
+    return path
+
+
+def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: Counter[str] = Counter()
+
+    def counting(module: object, name: str) -> None:
+        make = getattr(module, name)
+
+        def counted(*args: object, **options: object) -> object:
+            built[name if module is network else str(args[0])] += 1
+            return make(*args, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    counting(acquisition, "get")
+    counting(ssl, "get")
+    counting(network, "bare_network")
+    run = tmp_path / "run"
+    done("ask", run, "--strategy", "mi_mcd", "--data", data, *QUICK)
+    # The network that is checked for dropout; the first query needs none.
+    assert built == {"mi_mcd": 1, "random": 1, "consistency": 1, "bare_network": 1}
+
+
+@pytest.mark.parametrize(
+    ("setting", "messages"),
+    [
+        ("loss.method=fixmach", ["no semi-supervised method", "did you mean 'fixmatch'?"]),
+        ("loss.options={threshold: 2}", ["threshold", "options of the method: target"]),
+        ("posterior.method=ensembl", ["no posterior", "did you mean 'ensemble'?"]),
+        ("active.pseudo_by=random", ["no uncertainty", "--no-ssl"]),
+        ("active.budget=5", ["budget of at least n_init"]),
+        ("training.init=none.ckpt", ["training.init = none.ckpt"]),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    setting: str, messages: list[str], data: Path, tmp_path: Path
+) -> None:
+    for command in (["fit", "--out", tmp_path / "run"], ["ask", tmp_path / "run"]):
+        refused(kneeal(*command, "--strategy", "mi_mcd", "--data", data, *QUICK, "--set", setting), *messages)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", posteriors.available())
+def test_every_posterior_runs(name: str, data: Path, tmp_path: Path) -> None:
+    if name == "laplace":
+        pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install 'kneeal[laplace]')")
+    options = ("--set", f"posterior.method={name}", "--set", "posterior.members=2", "--set", "active.budget=10")
+    done("fit", "--strategy", "entropy_mcd", "--data", data, "--out", tmp_path / "run", *QUICK, *options)
+    assert len((tmp_path / "run/rounds.csv").read_text().splitlines()) == 3
