@@ -16,6 +16,7 @@ from kneeal.files import write_atomic
 from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
+from kneeal.jobs.signals import exit_on_signals
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.lock import lock_run
 
@@ -137,7 +138,8 @@ def _decide(opened: OpenRun, loop: ActiveLearningLoop) -> dict[str, int | None]:
 
 if __name__ == "__main__":
     try:
-        next_round(Path(sys.argv[1]))
+        with exit_on_signals("it begins again with the server"):
+            next_round(Path(sys.argv[1]))
     except UserError as error:
         print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
         sys.exit(2)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
+from kneeal.jobs.signals import exit_on_signals
 
 
 def main() -> None:
@@ -19,7 +20,8 @@ def main() -> None:
     config, out, error_file = map(Path, sys.argv[1:4])
     _end_with_parent()
     try:
-        run_cell(config, out, data=sys.argv[4] if len(sys.argv) > 4 else None)
+        with exit_on_signals("start the study again to go on"):
+            run_cell(config, out, data=sys.argv[4] if len(sys.argv) > 4 else None)
     except Exception as error:
         report = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         if os.environ.get("LOCAL_RANK", "0") == "0":

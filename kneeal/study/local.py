@@ -212,7 +212,7 @@ class LocalStudy:
             running.process.terminate()
         for running in self._running:
             try:
-                running.process.wait(20)
+                running.process.wait(8)
             except subprocess.TimeoutExpired:
                 running.process.kill()
                 running.process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) ->
         with log.open("ab") as output:
             options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
             done = subprocess.run(command, pass_fds=(handle,), check=False, **options)
-        if done.returncode < 0:
+        if done.returncode < 0 or done.returncode == 128 + signal.SIGTERM:
             # The process was killed, not wrong: the worker goes with it, so that Ray starts the task again.
             os._exit(1)
         if done.returncode and not error.is_file():

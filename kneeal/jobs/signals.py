@@ -1,0 +1,92 @@
+"""SIGTERM and Ctrl-C end a command within seconds, with the exit status that schedulers and shells expect."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+#: Seconds that a command has to end by itself, before its process is ended where it stands.
+GRACE = 10.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(BaseException):
+    """The process was asked to end.
+
+    Not a `KeyboardInterrupt`, for which Lightning exits with status 1.
+
+    Args:
+        signum: The signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+@contextmanager
+def exit_on_signals(advice: str) -> Iterator[None]:
+    """Exit with status 128 + n where signal n arrives while the block runs: 143 for SIGTERM, 130 for Ctrl-C.
+
+    The main thread gets an exception, and so cleans up. Where that is swallowed or takes too long, for example in a
+    library's own handler or in a long call into C, the process is ended all the same; every file of a run is written
+    whole, so nothing is lost but the work at hand.
+
+    Args:
+        advice: How to go on, printed to stderr.
+    """
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+        yield
+        return
+    owner = os.getpid()
+    received: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker: end as it would without us
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        elif not received:
+            received.append(signum)
+            raise Stopped(signum)
+
+    # Python's handlers can be replaced, as Lightning does, and wait for the main thread; this descriptor does not.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = {signum: signal.signal(signum, stop) for signum in _SIGNALS}
+    other_writer = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_late, args=(reader, advice), name="signals", daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        if not received:
+            raise
+    finally:
+        signal.set_wakeup_fd(other_writer)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        os.close(writer)
+    if received:
+        _say(received[0], advice)
+        sys.exit(128 + received[0])
+
+
+def _end_late(reader: int, advice: str) -> None:
+    """Wait for a signal, then end the process if it has not ended by itself in time."""
+    while received := os.read(reader, 1):
+        if received[0] in _SIGNALS:
+            time.sleep(GRACE)
+            _say(received[0], advice)
+            os._exit(128 + received[0])
+    os.close(reader)
+
+
+def _say(signum: int, advice: str) -> None:
+    # Lightning runs a command once more for every further device; one message is enough.
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"kneeal: stopped by {signal.Signals(signum).name}; {advice}", file=sys.stderr, flush=True)

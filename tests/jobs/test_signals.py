@@ -1,0 +1,110 @@
+"""SIGTERM and Ctrl-C: the command ends soon, says how to go on, and its run resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.commands import QUICK, kneeal
+from helpers.knees import pairs, table
+
+from kneeal.data.prepared import write_prepared
+
+#: Trains for minutes, or predicts for minutes.
+LONG_FIT = ("--set", "training.epochs=100000")
+LONG_PREDICTION = ("--set", "active.options.n_samples=20000", "--set", "training.eval_batch_size=1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals") / "data"
+    write_prepared(folder, table(40), pairs(80, 16), source="test", options={}, patch_px=16)
+    return folder
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kneeal", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def stop(process: subprocess.Popen[str], signum: int, when: Callable[[], bool]) -> str:
+    deadline = time.monotonic() + 200
+    while not when():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=30)
+    return said
+
+
+@pytest.mark.parametrize(("when", "signum", "status"), [("predict", signal.SIGTERM, 143), ("fit", signal.SIGINT, 130)])
+def test_a_run_that_is_stopped_says_how_to_go_on_and_does(
+    tmp_path: Path, data: Path, when: str, signum: int, status: int
+) -> None:
+    run, rounds = tmp_path / "run", tmp_path / "run/rounds/000"
+    given = ("fit", "--data", data, "--out", run, "--strategy", "mi_mcd", *QUICK)
+    process = start(*given, *(LONG_FIT if when == "fit" else LONG_PREDICTION))
+    mark = rounds / ("fit" if when == "fit" else "metrics.json")
+    said = stop(process, signum, lambda: mark.exists() or (when == "fit" and (rounds / "state.json").exists()))
+    assert process.returncode == status, said
+    assert f"stopped by {signal.Signals(signum).name}" in said and "--resume" in said and "Traceback" not in said
+    assert not (rounds / "query.json").exists()
+    assert not list(run.rglob("*.tmp"))
+    # The epochs and samples of the long one identify it, so that another one shows that its round is usable.
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(
+        text.replace("epochs: 100000", "epochs: 1").replace("n_samples: 20000", "n_samples: 2")
+    )
+    done = kneeal(*given, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((run / "rounds/002/query.json").read_text())["ids"]) == 0
+
+
+STUBBORN = """
+import sys, time
+from kneeal.jobs import signals
+
+signals.GRACE = 0.5
+with signals.exit_on_signals("start again"):
+    print("ready", flush=True)
+    while True:
+        try:
+            time.sleep(0.1)
+        except BaseException:
+            pass
+"""
+OVERRIDDEN = STUBBORN.replace(
+    "    while True", "    import signal; signal.signal(signal.SIGTERM, lambda *a: None)\n    while True"
+)
+
+
+@pytest.mark.parametrize("program", [STUBBORN, OVERRIDDEN])
+def test_a_signal_that_is_swallowed_ends_the_process_all_the_same(program: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert said == "kneeal: stopped by SIGTERM; start again\n"
+
+
+def test_work_that_went_wrong_because_of_a_signal_is_no_failure_of_its_own() -> None:
+    program = STUBBORN.replace("pass\n", "sys.exit(0)\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and "SIGINT" in said
