@@ -82,7 +82,9 @@ class ModelConfig(_Section):
 class LossConfig(_Section):
     """Equation (1)."""
 
-    consistency: bool = Field(True, description="the second term of equation (1)")
+    consistency: bool = Field(
+        True, description="the second term of equation (1); by default off where no score chooses the pseudo pool"
+    )
     method: str = Field(
         "consistency",
         description="the second term; docs/around.md lists the methods",
@@ -184,6 +186,19 @@ class RunConfig(_Section):
     tracking: TrackingConfig = TrackingConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _consistency_by_strategy(cls, tree: Any) -> Any:
+        """Consistency is on by default only where something chooses the pseudo pool."""
+        loss, active = (tree.get(name, {}) for name in ("loss", "active")) if isinstance(tree, dict) else ({}, {})
+        if not isinstance(loss, dict) or not isinstance(active, dict) or "consistency" in loss:
+            return tree
+        chooser = active.get("pseudo_by", "strategy")
+        chooser = active.get("strategy") if chooser == "strategy" else chooser
+        if chooser is None or _scores_uncertainty(str(chooser)):
+            return tree
+        return {**tree, "loss": {**loss, "consistency": False}}
+
     @model_validator(mode="after")
     def _ordered(self) -> RunConfig:
         for name in ("gamma", "noise_std"):
@@ -229,6 +244,15 @@ def resolve(
         if value is not None:
             put(tree, key, value)
     return validate(tree)
+
+
+def _scores_uncertainty(strategy: str) -> bool:
+    from kneeal import acquisition  # takes a second to import, which no other setting needs
+
+    try:
+        return acquisition.get(strategy).scores_uncertainty
+    except UserError:
+        return True  # said where the strategy is made
 
 
 def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:

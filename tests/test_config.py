@@ -106,3 +106,16 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (docs / "configuration.md").read_text(encoding="utf-8") == module.text()
+
+
+def test_consistency_is_off_by_itself_where_nothing_chooses_the_pseudo_pool() -> None:
+    assert resolve(None).loss.consistency
+    assert not resolve("demo", flags={"active.strategy": "random"}).loss.consistency
+    assert not resolve(None, ["active.strategy=coreset"]).loss.consistency
+    assert resolve(None, ["active.strategy=entropy"]).loss.consistency
+    assert resolve(None, ["active.strategy=random", "active.pseudo_by=entropy_mcd"]).loss.consistency
+    asked = resolve(None, ["active.strategy=random"], {"loss.consistency": True})
+    assert asked.loss.consistency, "what is asked for is refused later, with the cure"
+    assert identity(resolve(None, ["active.strategy=random"])) == identity(
+        resolve(None, ["active.strategy=random", "loss.consistency=false"])
+    )

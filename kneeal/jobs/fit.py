@@ -76,7 +76,7 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
         )
     loop = plan.loop(folder, listeners)
     if console:
-        _say_what(config, cohort, folder.path)
+        _say_what(config, cohort, folder.path, uncertain=loop.strategy.scores_uncertainty)
         finished = loop.finished_rounds()
         for listener in listeners:
             listener.run_started(flatten(config), finished)
@@ -101,9 +101,11 @@ def finish(out: Path) -> None:
         print(f"figure: {path}")
 
 
-def _say_what(config: RunConfig, cohort: Cohort, out: Path) -> None:
+def _say_what(config: RunConfig, cohort: Cohort, out: Path, *, uncertain: bool) -> None:
     splits = cohort.splits
     kind = "with" if config.loss.consistency else "without"
+    if not config.loss.consistency and not uncertain:
+        kind = "(no score of it chooses a pseudo pool) without"
     print(
         f"{config.active.strategy} {kind} consistency, seed {config.seed}: "
         f"{len(splits.train)} training, {len(splits.val)} validation and {len(splits.test)} test knees "

@@ -55,6 +55,13 @@ def test_a_shell_can_complete_commands() -> None:
     assert result.stdout.split() == ["strategies", "stopping", "study"]
 
 
+def test_the_random_baseline_runs_with_the_defaults(data: Path, tmp_path: Path) -> None:
+    result = kneeal("fit", "--strategy", "random", "--data", data, "--out", tmp_path / "run", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert "random (no score of it chooses a pseudo pool) without consistency" in result.stderr
+    assert "consistency: false" in (tmp_path / "run/config.yaml").read_text()
+
+
 def test_help_is_quick() -> None:
     def once() -> float:
         start = time.perf_counter()
@@ -98,7 +105,7 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--set", "active.budget=4"], ["a budget of 4 labels with a first query of 5"]),
         (["--set", "active.budget=500"], ["budget = 500 for a pool of"]),
         (["--set", "model.dropout=0", "--set", "model.classifier_dropout=0"], ["without dropout", "model.dropout"]),
-        (["--strategy", "random"], ["has no uncertainty", "--no-ssl", "active.pseudo_by"]),
+        (["--strategy", "random", "--ssl"], ["has no uncertainty", "--no-ssl", "active.pseudo_by"]),
         (["--set", "data.test_site=Z"], ["no test set", "A, B, C, D, E"]),
         (["--set", "active.options.samples=3"], ["option samples", "n_samples=50"]),
         (["--devices", "2", "--set", "training.batch_size=5"], ["a batch of 5 knees for 2 devices"]),
