@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition.predictions import Posterior, Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size
+from kneeal.acquisition.strategy import Strategy, check_query_size, seeded_order
 
 
 class BatchStrategy(Strategy):
@@ -45,12 +45,11 @@ class BatchStrategy(Strategy):
         check_query_size(n, len(predictions))
         if n == 0:
             return ()
-        generator = torch.Generator().manual_seed(seed)
-        pool = predictions.take(seeded_order(predictions.ids, generator))
+        pool = predictions.take(seeded_order(predictions.ids, seed))
         if labeled is not None:
             labeled = labeled.take(sorted(range(len(labeled)), key=labeled.ids.__getitem__)) if len(labeled) else None
         with torch.no_grad():
-            chosen = self.choose(pool, n, labeled=labeled, generator=generator)
+            chosen = self.choose(pool, n, labeled=labeled, generator=torch.Generator().manual_seed(seed))
         return tuple(pool.ids[position] for position in chosen)
 
 
@@ -63,12 +62,6 @@ class CoverageStrategy(BatchStrategy):
     def score(self, predictions: Predictions) -> Tensor:
         """Zeros [N]: only a set of knees has a value, not a single knee."""
         return torch.zeros(len(predictions))
-
-
-def seeded_order(ids: Sequence[str], generator: torch.Generator) -> list[int]:
-    """Positions of the ids in a random order that depends on the ids and the generator, but not on their order."""
-    by_id = sorted(range(len(ids)), key=ids.__getitem__)
-    return [by_id[k] for k in torch.randperm(len(ids), generator=generator).tolist()]
 
 
 def draw(weights: Tensor, generator: torch.Generator) -> int:

@@ -9,10 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import torch
-
-from kneeal.acquisition.batch import seeded_order
 from kneeal.acquisition.options import check_float, check_int
+from kneeal.acquisition.strategy import seeded_order
 from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
@@ -195,6 +193,5 @@ class Subsample(Constraint):
 
     def restrict(self, ids: Sequence[str], n: int, *, seed: int) -> Sequence[str]:
         """The random part."""
-        generator = torch.Generator().manual_seed(derive_seed(seed, "subsample"))
-        kept = set(seeded_order(ids, generator)[: max(n, self.max_knees)])
+        kept = set(seeded_order(ids, derive_seed(seed, "subsample"))[: max(n, self.max_knees)])
         return [knee for position, knee in enumerate(ids) if position in kept]

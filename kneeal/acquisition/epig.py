@@ -7,8 +7,6 @@ Symbols:
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from kneeal.acquisition import measures
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions, full_precision
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import SamplingStrategy
+from kneeal.acquisition.strategy import SamplingStrategy, seeded_order
 
 #: Largest number of entries in a block of joint probabilities.
 _BLOCK = 2**23
@@ -43,9 +41,7 @@ class EPIG(SamplingStrategy):
     def score(self, predictions: Predictions) -> Tensor:
         """EPIG, [N] in [0, log C] nats."""
         log_probs = predictions.require_samples()
-        # By a digest, so that the order of the pool does not matter.
-        digests = [hashlib.blake2b(i.encode(), digest_size=8).digest() for i in predictions.ids]
-        targets = sorted(range(len(digests)), key=digests.__getitem__)[: self.n_targets]
+        targets = seeded_order(predictions.ids, 0)[: self.n_targets]
         return expected_predictive_information_gain(log_probs, log_probs[targets])
 
 

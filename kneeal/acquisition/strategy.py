@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -80,8 +82,7 @@ class Strategy(ABC):
         Raises:
             ValueError: n is not in [0, N], or a score is not finite.
         """
-        positions = top_n(predictions.once(self.score), n, seed=seed)
-        return tuple(predictions.ids[p] for p in positions.tolist())
+        return top_n(predictions.ids, predictions.once(self.score), n, seed=seed)
 
 
 class SamplingStrategy(Strategy):
@@ -110,25 +111,41 @@ def check_query_size(n: int, pool_size: int) -> None:
         raise ValueError(f"n must be between 0 and the {pool_size} knees of the pool, but got {n=}.")
 
 
-def top_n(scores: Tensor, n: int, *, seed: int, largest: bool = True) -> Tensor:
-    """Positions of the n largest (or smallest) scores, equal scores in random order.
+def top_n(ids: Sequence[str], scores: Tensor, n: int, *, seed: int, largest: bool = True) -> tuple[str, ...]:
+    """The n ids with the largest (or smallest) scores, equal scores in an order that the ids and the seed determine.
 
     Args:
+        ids: N distinct ids.
         scores: [N], finite.
         n: How many, in [0, N].
         seed: Decides between equal scores.
         largest: False for the smallest.
 
     Returns:
-        int64 [n], the most extreme first.
+        n ids, the most extreme first.
 
     Raises:
         ValueError: n is not in [0, N], or a score is not finite.
     """
-    check_query_size(n, len(scores))
+    check_query_size(n, len(ids))
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("scores must be finite, but some are not.")
-    scores = scores.detach().cpu()
-    shuffled = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed))
-    order = torch.argsort(scores[shuffled], descending=largest, stable=True)
-    return shuffled[order[:n]]
+    order = torch.tensor(seeded_order(ids, seed), dtype=torch.long)
+    by_score = torch.argsort(scores.detach().cpu()[order], descending=largest, stable=True)
+    return tuple(ids[k] for k in order[by_score[:n]].tolist())
+
+
+def seeded_order(ids: Sequence[str], seed: int) -> list[int]:
+    """Positions of the ids in a random order: that of a hash of seed and id.
+
+    The order of two ids depends on nothing else, neither on their positions nor on the other ids.
+    """
+    start = hashlib.blake2b(f"{seed}\x1f".encode(), digest_size=16)
+
+    def digest(knee: str) -> bytes:
+        state = start.copy()
+        state.update(knee.encode())
+        return state.digest()
+
+    digests = [digest(knee) for knee in ids]
+    return sorted(range(len(ids)), key=digests.__getitem__)

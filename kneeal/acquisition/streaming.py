@@ -84,7 +84,7 @@ def select(strategy: Strategy, predictions: Iterable[Predictions], n: int, *, se
         ValueError: n is not in [0, N], an id is repeated, or a score is not finite.
     """
     ids, scores = score(strategy, predictions)
-    return tuple(ids[position] for position in top_n(scores, n, seed=seed).tolist())
+    return top_n(ids, scores, n, seed=seed)
 
 
 def supports(strategy: Strategy) -> bool:

@@ -120,15 +120,21 @@ class StrategyContract:
         )
 
     def test_select_does_not_depend_on_the_order_of_the_pool(self) -> None:
-        """A permuted pool gives the same query, unless scores are tied."""
-        predictions = self.pool()
-        score = self.make().score(predictions)
-        if len(torch.unique(score)) < len(score) and not self.make().batch_aware:
-            return
-        order = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(2)).tolist()
-        assert set(self._select(predictions.take(order), 9)) == set(self._select(predictions, 9)), (
-            "select must return the same knees whatever the order of the pool"
+        """A permuted pool gives the same query, with and without equal knees in it."""
+        few = self.pool(10)
+        copies = replace(
+            few,
+            ids=tuple(f"{i}_{k}" for k in range(4) for i in few.ids),
+            log_probs=None if few.log_probs is None else few.log_probs.repeat(4, 1, 1),
+            features=None if few.features is None else few.features.repeat(4, 1),
         )
+        for predictions in (self.pool(), copies):
+            order = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(2)).tolist()
+            permuted = predictions.take(order)
+            for seed in range(5):
+                assert set(self._select(permuted, 9, seed)) == set(self._select(predictions, 9, seed)), (
+                    "select must return the same knees whatever the order of the pool"
+                )
 
     # -- side effects ------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
+from kneeal.acquisition.strategy import seeded_order
 from kneeal.errors import UserError
 
 #: From the ids of the pool, a number of knees and a seed to the knees of the first query.
@@ -16,8 +15,7 @@ FirstQuery = Callable[[Sequence[str], int, int], Sequence[str]]
 
 def random_first_query(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
     """Any n knees of the pool."""
-    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
-    return tuple(ids[i] for i in order[:n].tolist())
+    return tuple(ids[k] for k in seeded_order(ids, seed)[:n])
 
 
 @dataclass(frozen=True)

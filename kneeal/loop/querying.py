@@ -86,9 +86,8 @@ class Querying:
         asked = set(query)
         rest = [position for position, i in enumerate(predictions.ids) if i not in asked]
         n = min(len(state.labeled) + len(query), len(rest))
-        uncertainty = predictions.once(self.uncertainty.score)[rest]
-        lowest = top_n(uncertainty, n, seed=derive_seed(self.seed, "pseudo", state.round), largest=False)
-        return tuple(predictions.ids[rest[k]] for k in lowest.tolist())
+        ids, uncertainty = [predictions.ids[k] for k in rest], predictions.once(self.uncertainty.score)[rest]
+        return top_n(ids, uncertainty, n, seed=derive_seed(self.seed, "pseudo", state.round), largest=False)
 
     def _predict(self, state: PoolState, checkpoint: Path) -> tuple[Predictions, Predictions, Predictions | None]:
         """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""

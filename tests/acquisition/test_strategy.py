@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kneeal.acquisition import Predictions, top_n
+from kneeal.acquisition.strategy import seeded_order
 
 
 @given(
@@ -16,20 +18,38 @@ from kneeal.acquisition import Predictions, top_n
 )
 def test_top_n_gives_the_extreme_scores_in_order(values: list[float], n: int, seed: int, largest: bool) -> None:
     n = min(n, len(values))
-    chosen = top_n(torch.tensor(values), n, seed=seed, largest=largest).tolist()
+    ids = [f"k{k}" for k in range(len(values))]
+    chosen = top_n(ids, torch.tensor(values), n, seed=seed, largest=largest)
     assert len(set(chosen)) == n
-    assert [values[k] for k in chosen] == sorted(values, reverse=largest)[:n]
+    by_id = dict(zip(ids, values, strict=True))
+    assert [by_id[i] for i in chosen] == sorted(values, reverse=largest)[:n]
+    assert chosen == top_n(ids[::-1], torch.tensor(values[::-1]), n, seed=seed, largest=largest)
+
+
+def test_equal_scores_are_drawn_uniformly_by_the_seed() -> None:
+    ids = [f"900{k}_{side}" for k in range(10) for side in "LR"]
+    firsts = Counter(top_n(ids, torch.zeros(20), 1, seed=seed)[0] for seed in range(4000))
+    assert set(firsts) == set(ids)
+    assert sum((n - 200) ** 2 / 200 for n in firsts.values()) < 43.8  # chi squared, 19 degrees of freedom, p = 0.001
+
+
+def test_the_order_of_two_ids_does_not_depend_on_the_others() -> None:
+    ids = [f"knee{k}" for k in range(50)]
+    order = [ids[k] for k in seeded_order(ids, 7)]
+    part = ids[::3]
+    assert [part[k] for k in seeded_order(part, 7)] == [i for i in order if i in part]
+    assert order != [ids[k] for k in seeded_order(ids, 8)]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        top_n(torch.tensor([1.0, bad]), 1, seed=0)
+        top_n(("a", "b"), torch.tensor([1.0, bad]), 1, seed=0)
 
 
 def test_more_than_the_pool_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the 2 knees of the pool, but got n=3"):
-        top_n(torch.zeros(2), 3, seed=0)
+        top_n(("a", "b"), torch.zeros(2), 3, seed=0)
 
 
 def test_predictions_check_what_they_are_given() -> None:

@@ -129,6 +129,16 @@ def test_random_predicts_nothing_and_draws_from_the_whole_pool(tmp_path: Path) -
     assert queries(tmp_path / "a") != queries(tmp_path / "b")
 
 
+@pytest.mark.parametrize("strategy", ["random", "variation_ratio", "power_bald"])
+def test_the_order_of_the_pool_decides_nothing(tmp_path: Path, strategy: str) -> None:
+    for name, pool in {"a": POOL, "b": POOL[::-1]}.items():
+        run = ActiveLearningLoop(
+            FakeRunner(), acquisition.get(strategy), pool, RunWriter(tmp_path / name), SCHEDULE, consistency=False
+        )
+        run.run(SimulatedOracle(GRADES))
+    assert queries(tmp_path / "a") == queries(tmp_path / "b")
+
+
 def test_random_with_consistency_names_its_cures(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)no uncertainty.*--no-ssl.*pseudo_by"):
         loop(tmp_path, strategy="random")
