@@ -119,8 +119,10 @@ class Configurations:
             self.log_p = self.log_p[torch.isfinite(self.log_p).any(dim=1)]  # the others have probability 0
             return
         if self.origin is None:
-            # Equally many from each posterior sample: p(y_S) is their mixture.
-            self.origin = torch.arange(self.max_configurations) % n_samples
+            # p(y_S) is the mixture of the posterior samples in equal parts; a remainder goes to random ones.
+            n_each, rest = divmod(self.max_configurations, n_samples)
+            extra = torch.randperm(n_samples, generator=self.generator)[:rest]
+            self.origin = torch.cat([torch.arange(n_samples).repeat(n_each), extra])
             self.log_p = torch.zeros(self.max_configurations, n_samples, dtype=torch.float64)
             new = self._chosen
         else:

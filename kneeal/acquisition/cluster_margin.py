@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kneeal.acquisition.batch import BatchStrategy
 from kneeal.acquisition.confidence import margins
-from kneeal.acquisition.geometry import squared_distances
+from kneeal.acquisition.geometry import squared_distances, vectors
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
@@ -53,7 +53,7 @@ class ClusterMargin(BatchStrategy):
         if len(candidates) > _MAX_CANDIDATES:  # the query is larger than what can be clustered
             return candidates[:n].tolist()
         k = math.ceil(len(candidates) / self.cluster_size)
-        labels = average_linkage(predictions.require_features()[candidates], k)
+        labels = average_linkage(vectors(predictions, None, normalize=False)[0][candidates], k)
         # All candidates are uncertain, so the order within a cluster is random.
         members = [torch.nonzero(labels == cluster)[:, 0] for cluster in range(k)]
         queues = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in members]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition.batch import CoverageStrategy
-from kneeal.acquisition.geometry import blocks, central_rows, k_means, squared_distances, unit
+from kneeal.acquisition.geometry import blocks, central_rows, k_means, squared_distances, vectors
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
@@ -24,7 +24,7 @@ class TypiClust(CoverageStrategy):
     Args:
         n_neighbors: Nearest neighbors whose mean distance defines typicality.
         max_clusters: Upper limit of the number of clusters, which otherwise equals labeled knees plus query size.
-        min_cluster_size: Smaller clusters are used only once no others are left.
+        min_cluster_size: Clusters of at most this size are used only once no others are left.
         normalize: Scale the features to length 1 first, as the source does.
     """
 
@@ -46,35 +46,36 @@ class TypiClust(CoverageStrategy):
     def choose(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
-        """From the clusters with the fewest labeled knees, the largest of them first."""
-        pool = predictions.require_features()
-        n_pool = len(pool)
-        known = pool[:0] if labeled is None else labeled.require_features().to(pool.dtype)
+        """One knee per cluster, in turn: fewest labeled knees first, of those the largest first."""
+        pool, known = vectors(predictions, labeled, normalize=self.normalize)
         x = torch.cat([pool, known])
-        x = unit(x) if self.normalize else x
         k = min(len(known) + n, self.max_clusters, len(x))
         labels = k_means(x, k, generator)[1]
-        n_labeled = torch.bincount(labels[n_pool:], minlength=k)
         sizes = torch.bincount(labels, minlength=k)
+        n_labeled = torch.bincount(labels[len(pool) :], minlength=k)
         # Small clusters are outliers: they come after all others.
-        order = sorted(
-            range(k), key=lambda c: (int(sizes[c] < self.min_cluster_size), int(n_labeled[c]), -int(sizes[c]))
-        )
-        # If the first n clusters can give one knee each, the others are never needed.
-        pool_sizes = torch.bincount(labels[:n_pool], minlength=k)
-        if all(int(sizes[c]) >= self.min_cluster_size and int(pool_sizes[c]) for c in order[:n]) and len(order) >= n:
-            order = order[:n]
-        ranked = [_by_typicality(x, torch.nonzero(labels == c)[:, 0], self.n_neighbors, generator) for c in order]
-        queues = [[p for p in rows.tolist() if p < n_pool] for rows in ranked]
+        order = sorted(range(k), key=lambda c: (int(n_labeled[c]), -int(sizes[c])))
+        large = [c for c in order if sizes[c] > self.min_cluster_size]
+        small = [c for c in order if sizes[c] <= self.min_cluster_size]
         chosen: list[int] = []
-        large = [queue for c, queue in zip(order, queues, strict=True) if sizes[c] >= self.min_cluster_size]
-        small = [queue for c, queue in zip(order, queues, strict=True) if sizes[c] < self.min_cluster_size]
+        rows = {c: torch.nonzero(labels[: len(pool)] == c)[:, 0] for c in order}
         for group in (large, small):
-            while len(chosen) < n and any(group):
-                for queue in group:
-                    if queue and len(chosen) < n:
-                        chosen.append(queue.pop(0))
+            while len(chosen) < n and any(len(rows[c]) for c in group):
+                for c in group:
+                    if len(rows[c]) and len(chosen) < n:
+                        best = self._most_typical(pool, rows[c], generator)
+                        chosen.append(int(rows[c][best]))
+                        rows[c] = torch.cat([rows[c][:best], rows[c][best + 1 :]])
         return chosen
+
+    def _most_typical(self, x: Tensor, rows: Tensor, generator: torch.Generator) -> int:
+        """Which of the rows, the unlabeled knees of a cluster that are not chosen yet, is the most typical of them."""
+        some = torch.arange(len(rows))
+        if len(rows) > _MAX_CLUSTER:
+            some = torch.randperm(len(rows), generator=generator)[:_MAX_CLUSTER]
+        # As in the source, at most half of a small cluster counts as neighbors.
+        n_neighbors = min(self.n_neighbors, max(1, len(some) // 2))
+        return int(some[typicality(x[rows[some]], n_neighbors).argmax()])
 
 
 def typicality(x: Tensor, n_neighbors: int) -> Tensor:
@@ -96,17 +97,6 @@ def typicality(x: Tensor, n_neighbors: int) -> Tensor:
     return result
 
 
-def _by_typicality(x: Tensor, rows: Tensor, n_neighbors: int, generator: torch.Generator) -> Tensor:
-    """The rows of one cluster, the most typical first."""
-    rest = rows[:0]
-    if len(rows) > _MAX_CLUSTER:
-        shuffled = rows[torch.randperm(len(rows), generator=generator)]
-        rows, rest = shuffled[:_MAX_CLUSTER], shuffled[_MAX_CLUSTER:]
-    # As in the source, at most half of a small cluster counts as neighbors.
-    scores = typicality(x[rows], min(n_neighbors, max(1, len(rows) // 2)))
-    return torch.cat([rows[torch.argsort(scores, descending=True, stable=True)], rest])
-
-
 @register("kmeans")
 class KMeans(CoverageStrategy):
     """The knee nearest to the center of each of n clusters.
@@ -124,5 +114,5 @@ class KMeans(CoverageStrategy):
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
         """The largest cluster first."""
-        x = predictions.require_features()
-        return central_rows(unit(x) if self.normalize else x, n, generator)
+        x = vectors(predictions, None, normalize=self.normalize)[0]
+        return central_rows(x, n, generator)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from kneeal.acquisition.batch import CoverageStrategy
-from kneeal.acquisition.geometry import nearest, squared_distances
+from kneeal.acquisition.geometry import nearest, squared_distances, vectors
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 
@@ -22,13 +22,13 @@ class CoreSet(CoverageStrategy):
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
         """Greedily; without labeled knees, the first is random."""
-        features = predictions.require_features()
+        features, known = vectors(predictions, labeled, normalize=False)
         if labeled is None:
             chosen = [0]
             distance = squared_distances(features, features[:1])[:, 0]
         else:
             chosen = []
-            distance = nearest(features, labeled.require_features())[0]
+            distance = nearest(features, known)[0]
         distance[chosen] = -1.0
         while len(chosen) < n:
             chosen.append(int(distance.argmax()))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy
-from kneeal.acquisition.geometry import central_rows
+from kneeal.acquisition.geometry import central_rows, vectors
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import SamplingStrategy
@@ -45,5 +45,5 @@ class DropQuery(SamplingStrategy, BatchStrategy):
         changes = self.score(predictions).cpu()
         order = torch.argsort(changes, descending=True, stable=True)
         candidates = order[: max(n, int((changes > 0.5).sum()))]
-        features = predictions.require_features()[candidates]
-        return candidates[central_rows(features, n, generator)].tolist()
+        x = vectors(predictions, None, normalize=False)[0][candidates]
+        return candidates[central_rows(x, n, generator)].tolist()

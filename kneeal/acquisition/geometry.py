@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeal.acquisition.batch import draw
+from kneeal.acquisition.predictions import Predictions
 
 #: Entries of a block of distances; bounds the memory beyond the features.
 BLOCK = 2**24
@@ -16,13 +17,30 @@ BLOCK = 2**24
 FIT_POINTS = 12_000
 
 
-def unit(features: Tensor) -> Tensor:
-    """The features [N, F] scaled to length 1; a zero vector stays zero."""
-    return F.normalize(features, dim=1)
+def vectors(predictions: Predictions, labeled: Predictions | None, *, normalize: bool) -> tuple[Tensor, Tensor]:
+    """Features of the pool [N, F] and of the labeled knees [L, F], for the distances between them.
+
+    Both are shifted by the mean of the pool, which changes no distance: an offset that all features share costs
+    `squared_distances` its precision.
+
+    Args:
+        predictions: The pool.
+        labeled: The labeled knees, if there are any.
+        normalize: Scale each vector to length 1 first; a zero vector stays zero.
+    """
+    x = predictions.require_features()
+    known = x[:0] if labeled is None else labeled.require_features().to(x.dtype)
+    if normalize:
+        x, known = F.normalize(x, dim=1), F.normalize(known, dim=1)
+    offset = x.mean(dim=0, dtype=torch.float64).to(x.dtype)
+    return x - offset, known - offset
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances [N, M] between x [N, F] and y [M, F], at least 0."""
+    """Squared Euclidean distances [N, M] between x [N, F] and y [M, F], at least 0.
+
+    Precise to about 1e-7 of the squared lengths of the vectors, so these should be centered, see `vectors`.
+    """
     product = torch.addmm(x.square().sum(1, keepdim=True), x, y.T, alpha=-2.0)
     return product.add_(y.square().sum(1)).clamp_(min=0.0)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy
 from kneeal.acquisition.confidence import margins
-from kneeal.acquisition.geometry import blocks, squared_distances, unit
+from kneeal.acquisition.geometry import blocks, squared_distances, vectors
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
@@ -47,7 +47,8 @@ class MaxHerding(CoverageStrategy):
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
         """Greedily."""
-        x, known = _vectors(predictions, labeled, max(n, self.max_knees))
+        x, known = vectors(predictions, labeled, normalize=True)
+        x = x[: max(n, self.max_knees)]  # the pool is in random order
         return greedy_cover(x, known, torch.ones(len(x), dtype=x.dtype), self.length_scale, n)
 
 
@@ -83,7 +84,8 @@ class UncertaintyHerding(BatchStrategy):
         self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
     ) -> Sequence[int]:
         """Greedily."""
-        x, known = _vectors(predictions, labeled, max(n, self.max_knees))
+        x, known = vectors(predictions, labeled, normalize=True)
+        x = x[: max(n, self.max_knees)]  # the pool is in random order
         uncertainty = self.score(predictions).detach().cpu().to(x.dtype)[: len(x)]
         scale = smallest_distance(known, default=1.0) if self.length_scale is None else self.length_scale
         return greedy_cover(x, known, uncertainty, scale, n)
@@ -139,9 +141,3 @@ def smallest_distance(x: Tensor, *, default: float) -> float:
         if len(positive):
             smallest = min(smallest, float(positive.min()))
     return float(smallest**0.5)
-
-
-def _vectors(predictions: Predictions, labeled: Predictions | None, max_knees: int) -> tuple[Tensor, Tensor]:
-    """Features of length 1 of the pool, of which the head is a random sample, and of the labeled knees."""
-    x = unit(predictions.require_features()[:max_knees])
-    return x, x[:0] if labeled is None else unit(labeled.require_features().to(x.dtype))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition.batch import CoverageStrategy
-from kneeal.acquisition.geometry import blocks, k_means, nearest, squared_distances, unit
+from kneeal.acquisition.geometry import blocks, k_means, nearest, squared_distances, vectors
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
@@ -52,14 +52,13 @@ class ProbCover(CoverageStrategy):
     ) -> Sequence[int]:
         """Greedily; once everything is covered, in the random order of the pool."""
         # The pool is in random order, so its head is a random sample.
-        x = predictions.require_features()[: max(n, self.max_knees)]
-        x = unit(x) if self.normalize else x
+        x, known = vectors(predictions, labeled, normalize=self.normalize)
+        x = x[: max(n, self.max_knees)]
         delta = self.delta if self.delta is not None else pure_radius(x, self.n_clusters, self.purity, generator)
         square = delta * delta
         open_ = torch.ones(len(x), dtype=torch.bool)
-        if labeled is not None:
-            known = labeled.require_features().to(x.dtype)
-            open_ = nearest(x, unit(known) if self.normalize else known)[0] > square
+        if len(known):
+            open_ = nearest(x, known)[0] > square
         gain = _count(x, x[open_], square)
         free = torch.ones(len(x), dtype=torch.bool)
         chosen: list[int] = []

@@ -67,6 +67,25 @@ def test_drawn_configurations_come_near_the_exact_ones() -> None:
     assert float(few.conditional_entropy(rest)) == pytest.approx(float(exact.conditional_entropy(rest)), abs=0.01)
 
 
+@pytest.mark.parametrize("n_configurations", [4, 20])
+def test_fewer_configurations_than_samples_are_unbiased(n_configurations: int) -> None:
+    """40 posterior samples, of which the first four differ from the others."""
+    predictions = pool(4, k=40, c=3, sharp=1.0)
+    log_probs = predictions.require_log_probs().clone()
+    log_probs[:, :4] = torch.tensor([0.98, 0.01, 0.01]).log()
+    exact = Configurations(40, 10**6, torch.Generator())
+    for knee in log_probs[:3]:
+        exact.extend(knee)
+    found = []
+    for seed in range(400):
+        drawn = Configurations(40, n_configurations, torch.Generator().manual_seed(seed))
+        for knee in log_probs[:3]:
+            drawn.extend(knee)
+        found.append(float(drawn.conditional_entropy(log_probs[3:])))
+    error = torch.tensor(found).std() / len(found) ** 0.5
+    assert abs(sum(found) / len(found) - float(exact.conditional_entropy(log_probs[3:]))) < 4 * float(error) + 1e-4
+
+
 def test_a_copy_is_not_asked_for_while_something_new_is_there() -> None:
     base = pool(3, k=8, c=3, seed=1)
     log_probs = torch.cat([base.require_log_probs(), base.require_log_probs()[:1], base.require_log_probs()[:1]])

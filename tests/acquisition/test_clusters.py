@@ -46,6 +46,54 @@ def test_typiclust_passes_over_clusters_that_hold_a_label_and_over_outliers() ->
     assert [i[0] for i in strategy.select(predictions, 3, labeled=labeled, seed=0)] == ["b", "c", "a"]
 
 
+@pytest.mark.parametrize("n", [14, 30, 60])
+@pytest.mark.parametrize("n_labels", [0, 25])
+def test_typiclust_is_the_published_loop(monkeypatch: pytest.MonkeyPatch, n: int, n_labels: int) -> None:
+    """Hacohen et al., Algorithm 1: clusters by labels, then size; what is labeled or chosen leaves its cluster."""
+    predictions, labeled = pool(150, seed=3), pool(25, seed=4, prefix="known").take(list(range(n_labels)))
+    everything = predictions.joined(labeled)
+    assert everything.features is not None
+    generator = torch.Generator().manual_seed(1)
+    cluster_of = {i: int(torch.randint(12, (1,), generator=generator)) for i in everything.ids}
+    cluster_of.update({i: 12 + k // 4 for k, i in enumerate(everything.ids[:8])})  # two that are too small
+    x = dict(zip(everything.ids, torch.nn.functional.normalize(everything.features, dim=1), strict=True))
+
+    def typical(members: list[str]) -> str:
+        k = min(20, max(1, len(members) // 2), max(1, len(members) - 1))
+        mean = {i: sum(sorted(float((x[i] - x[j]).norm()) for j in members if j != i)[:k]) / k for i in members}
+        return min(members, key=mean.__getitem__)
+
+    left = {c: [i for i in predictions.ids if cluster_of[i] == c] for c in range(14)}
+    sizes = {c: sum(v == c for v in cluster_of.values()) for c in range(14)}
+    marked = {c: sum(cluster_of[i] == c for i in labeled.ids) for c in range(14)}
+    order = sorted((c for c in range(14) if sizes[c] > 5), key=lambda c: (marked[c], -sizes[c], c))
+    expected: list[str] = []
+    turn = 0
+    while len(expected) < n:
+        members = left[order[turn % len(order)]]
+        turn += 1
+        if members:
+            expected.append(typical(members))
+            members.remove(expected[-1])
+
+    def given(points: torch.Tensor, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        row = {tuple(v.tolist()): i for i, v in x.items()}
+        near = [min(row, key=lambda v: sum((a - b) ** 2 for a, b in zip(v, p, strict=True))) for p in points.tolist()]
+        return points[:k], torch.tensor([cluster_of[row[v]] for v in near])
+
+    # Without the shift by the mean, the points can be told from each other by their features.
+    monkeypatch.setattr(clusters, "vectors", lambda pool, known, normalize: (unit(pool), unit(known)))
+    monkeypatch.setattr(clusters, "k_means", given)
+    strategy = acquisition.get("typiclust", max_clusters=14)
+    assert list(strategy.select(predictions, n, labeled=labeled, seed=0)) == expected
+
+
+def unit(predictions: Predictions | None) -> torch.Tensor:
+    if predictions is None:
+        return torch.zeros(0, 4, dtype=torch.float64)
+    return torch.nn.functional.normalize(predictions.require_features(), dim=1)
+
+
 def test_a_cluster_too_large_for_all_distances_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_MAX_CLUSTER", 6)
     chosen = acquisition.get("typiclust", normalize=False).select(blobs([30, 20]), 45, seed=0)
