@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from kneeal.loop.folder import RunFolder
-from kneeal.report.text import TextTable, fixed
+from kneeal.report.colors import COLORS, GREY
+from kneeal.report.drawing import entropy_histogram, grade_bars, legend, panels, span_at_least, title
+from kneeal.report.queries import shares
+from kneeal.report.text import TextTable, count, fixed
+from kneeal.stats.crossed import Estimate, TestSet
 from kneeal.stats.metrics import METRICS, describe
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-#: Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
-GREY = "#777777"
+    from matplotlib.figure import Figure
 
 _COUNTS = {"round": "round", "n_labeled": "labels", "n_pseudo": "pseudo"}
 _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
@@ -60,64 +61,98 @@ def draw_run_figures(run: Path, out: Path) -> list[Path]:
     Returns:
         Their paths.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(run)
-    rows = pd.DataFrame(folder.rounds())
+    figures = {
+        "learning_curve": _learning_curve(folder),
+        "uncertainty": _uncertainty(folder),
+        "queried_grades": _queried_grades(folder),
+    }
     paths = []
-    for name, draw in (
-        ("learning_curve", _learning_curve),
-        ("uncertainty", _uncertainty),
-        ("queried_grades", _queried_grades),
-    ):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        draw(axes, folder, rows)
-        path = out / f"{name}.png"
-        figure.savefig(path, dpi=150)
-        paths.append(path)
+    for name, figure in figures.items():
+        if figure is not None:
+            paths.append(out / f"{name}.png")
+            figure.savefig(paths[-1], dpi=150, metadata={"Software": None})
     return paths
 
 
-def _learning_curve(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
-    axes.plot(rows["n_labeled"], 100 * rows["test_balanced_accuracy"], "o-", color=COLOURS[0], label="test")
-    axes.plot(
-        rows["n_labeled"], 100 * rows["val_balanced_accuracy"], "o:", color=COLOURS[1], label="validation, best epoch"
-    )
-    axes.axhline(20, color=GREY, linestyle="--", linewidth=1, label="chance")
-    axes.set(xlabel="labeled knees", ylabel="balanced accuracy (%)", title="Learning curve")
-    axes.legend(frameon=False)
-
-
-def _uncertainty(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
-    rounds = sorted({int(rows["round"].iloc[k * (len(rows) - 1) // 3]) for k in range(4)})
-    for colour, number in zip(COLOURS, rounds, strict=False):
-        n_labeled = int(rows.loc[rows["round"] == number, "n_labeled"].iloc[0])
-        axes.hist(
-            run.predictions(number).uncertainty,
-            bins=30,
-            range=(0, 1.61),
-            histtype="step",
-            linewidth=1.8,
-            color=colour,
-            label=f"{n_labeled} labels",
+def _learning_curve(run: RunFolder) -> Figure:
+    """Test accuracy with its interval over the test patients, validation, chance, and random querying where known."""
+    figure, (ax,) = panels(1, width=6.8, height=4.0)
+    rows = run.rounds()
+    labels = [row["n_labeled"] for row in rows]
+    values = [100 * row["test_balanced_accuracy"] for row in rows]
+    ends = [_interval(run, row["round"]) for row in rows]
+    low, high = ([100 * end[k] for end in ends] for k in (0, 1))
+    ax.fill_between(labels, low, high, color=COLORS[0], alpha=0.15, linewidth=0, label="95 % interval, test patients")
+    ax.plot(labels, values, "o-", color=COLORS[0], label="test")
+    validation = [100 * row["val_balanced_accuracy"] for row in rows]
+    ax.plot(labels, validation, ":", color=COLORS[4], label="validation, best epoch")
+    beside = _random_beside(run)
+    if beside:
+        others = [100 * row["test_balanced_accuracy"] for row in beside]
+        ax.plot(
+            [row["n_labeled"] for row in beside], others, "s--", color=GREY, markersize=4, label="random, same seed"
         )
-    axes.set(xlabel="predictive entropy of a test knee (nats)", ylabel="knees", title="Uncertainty on the test set")
-    axes.legend(frameon=False)
+        values = values + others
+    chance = 100 / len(run.predictions(rows[-1]["round"]).probs[0])
+    ax.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
+    span_at_least(ax, [*values, *low, *high, *validation], chance)
+    settings = run.config() if run.begun else {}
+    strategy = settings.get("active", {}).get("strategy", "")
+    n_test = len(run.predictions(rows[-1]["round"]).kl)
+    parts = [strategy, f"seed {settings.get('seed', 0)}", count(n_test, "test knee")]
+    title(ax, ", ".join(filter(None, parts)), width=80)
+    ax.set(xlabel="labeled knees", ylabel="balanced accuracy (%)")
+    legend(figure, [ax])
+    return figure
 
 
-def _queried_grades(axes: Axes, run: RunFolder, rows: pd.DataFrame) -> None:
-    answered = [q.grades for q in run.queries() if any(kl is not None for kl in q.grades)]
-    bottom = [0] * len(answered)
-    for grade, colour in enumerate(COLOURS):
-        counts = [grades.count(grade) for grades in answered]
-        axes.bar(range(len(answered)), counts, bottom=bottom, color=colour, label=f"KL {grade}", width=0.8)
-        bottom = [b + c for b, c in zip(bottom, counts, strict=True)]
-    names = ["first", *(str(k) for k in range(1, len(answered)))]
-    axes.set_xticks(range(len(answered)), names)
-    axes.set(xlabel="query", ylabel="knees asked for", title="Grades of the queried knees")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+def _interval(run: RunFolder, number: int) -> tuple[float, float]:
+    """Of the balanced accuracy of a round's network, over test patients: a knee is named <patient>_<side>."""
+    found = run.predictions(number)
+    test_set = TestSet.of(found.kl, [i.rpartition("_")[0] or i for i in found.ids])
+    correct = np.array([found.predicted]) == np.array(found.kl)
+    return Estimate.of(test_set.balanced_accuracy(correct)).interval()
+
+
+def _random_beside(run: RunFolder) -> list[dict[str, Any]]:
+    """Rounds of the run of the same study, seed and data set that queries at random; none where there is no such."""
+
+    def key(tree: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tree.get("seed"), tree.get("data")
+
+    if not run.begun or not (run.path.parent / "study.json").is_file():
+        return []
+    own = run.config()
+    for folder in sorted(run.path.parent.glob("random*")):
+        other = RunFolder(folder)
+        tree = other.config() if other.begun and folder != run.path else {}
+        if tree.get("active", {}).get("strategy") == "random" and key(tree) == key(own):
+            return other.rounds()
+    return []
+
+
+def _uncertainty(run: RunFolder) -> Figure:
+    """Predictive entropy on the test set, a panel for each of four rounds over the run."""
+    rows = run.rounds()
+    chosen = [rows[k] for k in sorted({round(k * (len(rows) - 1) / 3) for k in range(4)})]
+    figure, axes = panels(len(chosen), width=2.6, height=2.6)
+    for ax, row in zip(axes, chosen, strict=True):
+        entropy_histogram(ax, run.predictions(row["round"]).uncertainty, COLORS[0], "test knees")
+        title(ax, count(row["n_labeled"], "label"))
+    axes[0].set_ylabel("test knees (%)")
+    return figure
+
+
+def _queried_grades(run: RunFolder) -> Figure | None:
+    """Share of each grade in each query."""
+    known = [found for q in run.queries() if (found := shares(q.grades))]
+    if not known:
+        return None
+    figure, (ax,) = panels(1, width=6.8, height=3.6)
+    grade_bars(ax, np.array(known), ["first", *(str(k) for k in range(1, len(known)))], None)
+    title(ax, "grades of the queried knees", width=80)
+    ax.set_xlabel("query")
+    legend(figure, [ax], reverse=True)
+    return figure

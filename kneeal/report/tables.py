@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import numpy as np
@@ -17,32 +17,45 @@ from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summar
 PAPER_FULL = (64.13, 0.88)
 
 
-def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
+def metric_table(
+    runs: Runs, metric: str, counts: Sequence[int], validation: Mapping[str, str] | None = None
+) -> TextTable:
     """Mean and standard error of a metric at label counts; runs with all labels, if any, in a column of their own.
 
     Args:
         runs: The runs.
         metric: A column of rounds.csv.
         counts: Label counts, each matched exactly.
+        validation: Validation grades by setting's label, which a run uses beside its labels; None where unknown.
     """
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
+
+    def beside(setting: Setting) -> list[str]:
+        return [f"+ {validation[setting.label]}"] if validation else []
+
     rows = []
     for setting in runs.curves:
         curves = setting.curves(metric)
         shown = (show(summarize_at(curves, c), metric, n_seeds=n) for c in counts)
-        rows.append([setting.label, *shown, *[""] * len(everything)])
+        rows.append([setting.label, *beside(setting), *shown, *[""] * len(everything)])
     rows += [
-        [setting.label, *[""] * len(counts), show(last(setting, metric), metric, n_seeds=n)]
+        [setting.label, *beside(setting), *[""] * len(counts), show(last(setting, metric), metric, n_seeds=n)]
         for setting in runs.baselines
     ]
     over = f"over {n} seeds" if n > 1 else "of one seed, which has no error"
     place = "validation" if metric.startswith("val_") else "test"
     return TextTable(
         f"{heading(metric)} on the {place} set, by number of labels",
-        ["setting", *map(str, counts), *everything],
+        ["setting", *["validation grades"] * bool(validation), *map(str, counts), *everything],
         rows,
-        ["", f"mean±standard error (s / √n) {over}", *runs.messages],
+        [
+            "",
+            f"mean±standard error (s / √n) {over}",
+            *["a run uses the validation grades beside its labels, to choose the epoch that is kept"]
+            * bool(validation),
+            *runs.messages,
+        ],
     )
 
 
@@ -103,10 +116,10 @@ def area_table(runs: Runs, metric: str) -> TextTable:
     return TextTable(title, ["setting", "area"], rows)
 
 
-def find_random(runs: Runs) -> Setting | None:
-    """The setting that queries at random, without consistency if there is one."""
-    found = sorted((s for s in runs.curves if s.first.strategy == "random"), key=lambda s: s.first.consistency)
-    return found[0] if found else None
+def find_random(runs: Runs, *, consistency: bool = False) -> Setting | None:
+    """The setting that queries at random, with or without consistency, or the other one if there is no such."""
+    found = [s for s in runs.curves if s.first.strategy == "random"]
+    return min(found, key=lambda s: s.first.consistency != consistency, default=None)
 
 
 def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextTable:

@@ -17,9 +17,11 @@ from kneeal.report.cost import cost_table
 from kneeal.report.figures import draw_figures
 from kneeal.report.page import make_page
 from kneeal.report.queries import mix_table, overlap_table
-from kneeal.report.runs import Runs, read_runs
+from kneeal.report.reading import read_runs
+from kneeal.report.runs import Runs
 from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
-from kneeal.report.text import TextTable
+from kneeal.report.text import TextTable, count
+from kneeal.report.validation import validation_grades
 from kneeal.stats.crossed import TestSet
 
 
@@ -59,7 +61,9 @@ def write_report(
     if note:
         runs = Runs(runs.settings, runs.seeds, (*runs.messages, note))
     patients, sites = _patients(runs, dataset)
-    main = metric_table(runs, column, counts)
+    validation = validation_grades(runs, dataset)
+    kl = {} if dataset is None else dataset.manifest.kl
+    main = metric_table(runs, column, counts, validation)
     last = max(counts) if counts else 0
     test_set = make_test_set(runs, patients)
     comparisons = compare(runs, last, test_set)
@@ -70,7 +74,7 @@ def write_report(
         area_table(runs, column),
         saved_table(runs, column, targets),
         *([comparison_table(comparisons, last), win_matrix(comparisons)] if comparisons else []),
-        mix_table(runs, patients, sites),
+        mix_table(runs, patients, sites, kl),
         overlap_table(runs),
         cost_table(runs),
     ]
@@ -84,14 +88,31 @@ def write_report(
             write_atomic(out / f"{name}.md", table.markdown())
             write_atomic(out / f"{name}.tex", table.latex())
         write_atomic(out / "curves.csv", long_table(runs).to_csv(index=False))
-        figures = draw_figures(runs, column, out)
+        figures = draw_figures(runs, column, out, kl)
     write_atomic(out / "report.md", _markdown(title, main, claims, tables, figures))
     page = make_page(
-        runs, column, counts, title=title, claims=claims, tables=tables, n_thumbnails=n_thumbnails,
+        runs, column, counts, title=title, claims=claims, tables=tables, kl=kl, validation=validation,
+        provenance=_provenance(runs, dataset), n_thumbnails=n_thumbnails,
         thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
     )  # fmt: skip
     write_atomic(out / "report.html", page)
     return main
+
+
+def _provenance(runs: Runs, dataset: PreparedDataset | None) -> dict[str, str]:
+    """What a report is made of, by name."""
+    every = [run for s in runs.settings for run in s.runs.values()]
+    shared = {k: v for k, v in every[0].config.items() if all(run.config.get(k) == v for run in every)}
+    found = {
+        "data set": every[0].dataset or "unknown",
+        "made from": "" if dataset is None else str(dataset.info.get("source", "")),
+        "settings that all runs share": ", ".join(f"{key}={value}" for key, value in sorted(shared.items())),
+    }
+    for s in runs.settings:
+        found[s.label] = "; ".join(
+            f"seed {seed}: {run.path.name}, {count(len(run.rounds), 'round')}" for seed, run in s.runs.items()
+        )
+    return {name: text for name, text in found.items() if text}
 
 
 def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:

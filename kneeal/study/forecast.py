@@ -8,7 +8,7 @@ from pathlib import Path
 from kneeal.config import identity
 from kneeal.errors import UserError
 from kneeal.report.cost import measure, project, shape_of
-from kneeal.report.runs import read_runs
+from kneeal.report.reading import read_runs
 from kneeal.report.text import TextTable
 from kneeal.study.grid import Study
 

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
-import pandas as pd
+from pathlib import Path
+from typing import Any
 
-from kneeal.report.one_run import rounds_table
+import pandas as pd
+import pytest
+from helpers.fake_runs import write_run, write_study
+from matplotlib.figure import Figure
+
+from kneeal.loop.folder import RunFolder
+from kneeal.report.drawing import LEAST_SPAN
+from kneeal.report.one_run import draw_run_figures, rounds_table
 
 
 def test_the_table_is_aligned_and_fits_a_screen() -> None:
@@ -24,3 +32,41 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
     lines = rounds_table(rows.to_dict("records")).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
     assert lines[2].split() == ["15", "800", "800", "56.4", "56.4", "0.777", "0.510", "0.050", "1.100", "2000.0", "-"]
+
+
+def drawn(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures by name, as they are saved."""
+    found: dict[str, Figure] = {}
+
+    def keep(self: Figure, path: Path, **options: Any) -> None:
+        found[path.stem] = self
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    draw_run_figures(run, out)
+    return found
+
+
+def test_the_curve_of_a_run_says_whose_it_is_and_what_chance_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"ENT": ("entropy", False, 0.21), "Random": ("random", False, 0.2)}
+    study = write_study(tmp_path / "study", seeds=2, settings=settings)
+    figures = drawn(study / "entropy-naive-seed1", tmp_path / "out", monkeypatch)
+    (ax,) = figures["learning_curve"].axes
+    assert ax.get_title() == "entropy, seed 1, 120 test knees"
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+    assert list(lines) == ["test", "validation, best epoch", "random, same seed", "chance"]
+    assert list(lines["chance"]) == [20, 20]
+    assert (
+        lines["random, same seed"][-1]
+        == 100 * RunFolder(study / "random-naive-seed1").rounds()[-1]["test_balanced_accuracy"]
+    )
+    low, high = ax.get_ylim()
+    assert high - low >= LEAST_SPAN, "curves that end within a point of chance"
+    assert len(figures["uncertainty"].axes) == 4
+
+
+def test_a_run_alone_has_no_random_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = drawn(write_run(tmp_path / "run", "entropy", False, 0), tmp_path / "out", monkeypatch)
+    assert [line.get_label() for line in figures["learning_curve"].axes[0].lines][-1] == "chance"
+    assert "random, same seed" not in [line.get_label() for line in figures["learning_curve"].axes[0].lines]

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from helpers.fake_runs import knee_ids, write_study
 
-from kneeal.data.prepared import write_prepared
+from kneeal.data.prepared import PreparedDataset, write_prepared
+from kneeal.data.splits import make_splits
+from kneeal.report.colors import DARK, GREY, color
 from kneeal.report.write import write_report
 
 SETTINGS = {
@@ -38,13 +40,53 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "out" / "report.html"
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many strategies, and no data set at hand."""
+    path = tmp_path_factory.mktemp("large")
+    settings = {f"S{k}": (f"strategy{k}", False, 0.3 + 0.02 * k) for k in range(9)}
+    settings |= {"Random": ("random", False, 0.3), "Random + CR": ("random", True, 0.3)}
+    write_study(path / "study", seeds=1, settings=settings, n_query=10, n_test=40, n_pool=100)
+    write_report([path / "study"], path / "out")
+    return path / "out" / "report.html"
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S).group(1))  # type: ignore[union-attr]
+    return found
+
+
 def test_it_holds_everything_itself(page: Path) -> None:
     text = page.read_text()
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text)
     assert "@import" not in text and "fetch(" not in text and "XMLHttp" not in text
-    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S).group(1))  # type: ignore[union-attr]
-    assert len(data["sprites"]["places"]) == 30
+    assert len(data_of(page)["sprites"]["places"]) == 30
     assert "{{" not in text
+
+
+def test_what_a_file_says_is_escaped(page: Path) -> None:
+    text = page.read_text()
+    assert "Random </script>" not in text and "Random &lt;/script&gt;" in text
+
+
+def test_no_color_repeats_and_few_lines_are_on_at_first(large: Path) -> None:
+    data = data_of(large)
+    colors = {s["label"]: s["color"] for s in data["settings"]}
+    assert len({colors[f"S{k}"] for k in range(9)} | {colors["Random"]}) == 10
+    assert len({color(k) for k in range(60)} | {GREY, DARK}) == 62
+    on = [data["settings"][k]["label"] for k in data["first"]]
+    assert on[-3:] == ["Random", "Random + CR", "Full training set"] and len(on) == 8
+
+
+def test_validation_grades_stand_beside_the_labels(page: Path, large: Path) -> None:
+    splits = make_splits(PreparedDataset.open(page.parents[1] / "data").manifest, test_site="E", seed=0)
+    shown = {s["validation"] for s in data_of(page)["settings"]}
+    assert all(str(len(splits.val)) in text.split(" to ") for text in shown)
+    assert {s["validation"] for s in data_of(large)["settings"]} == {None}, "without the data set they are not known"
+
+
+def test_shares_of_the_pool_are_those_of_the_data_set(page: Path) -> None:
+    assert data_of(page)["grades"]["pool"] == pytest.approx([0.2] * 5, abs=0.06)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +121,7 @@ def find(browser: Any, css: str) -> list[Any]:
 
 
 def test_it_loads_without_an_error_and_fits_wide_and_narrow_windows(opened: Any) -> None:
-    for width in (1400, 800, 500):
+    for width in (1400, 800, 500, 390):
         opened.set_window_size(width, 900)
         inner, needed = opened.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
         assert needed <= inner
@@ -90,9 +132,9 @@ def test_it_loads_without_an_error_and_fits_wide_and_narrow_windows(opened: Any)
 def test_the_metric_switches(opened: Any) -> None:
     from selenium.webdriver.support.ui import Select
 
-    before = find(opened, "#table tbody td")[0].text
+    before = find(opened, "#table tbody td")[1].text
     Select(find(opened, "#metric")[0]).select_by_visible_text("mean absolute error (grades)")
-    assert find(opened, "#table tbody td")[0].text != before
+    assert find(opened, "#table tbody td")[1].text != before
     assert find(opened, "#curves .axis-title")[1].text == "mean absolute error (grades)"
     assert opened.get_log("browser") == []
 
@@ -134,7 +176,7 @@ def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
     from selenium.webdriver.support.ui import Select
 
     assert len(find(opened, "#knees figure")) == 10
-    assert "at random" in find(opened, "#q-title")[0].text
+    assert find(opened, "#q-title")[0].text == "first query: 10 knees"
     assert "url(" in find(opened, "#knees .picture")[0].value_of_css_property("background-image")
     find(opened, "#q-next")[0].click()
     assert find(opened, "#q-title")[0].text == "round 0: 10 knees"
@@ -147,4 +189,34 @@ def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
     find(opened, "#q-next")[0].click()
     find(opened, "#q-next")[0].click()
     assert not find(opened, "#q-next")[0].is_enabled()
+    assert opened.get_log("browser") == []
+
+
+def test_without_pictures_there_are_no_boxes_for_them(browser: Any, large: Path) -> None:
+    browser.get(large.as_uri())
+    assert len(find(browser, "#knees figure")) == 10 and find(browser, "#knees .picture") == []
+    assert len(find(browser, "#curves .curve")) == 8
+    assert browser.get_log("browser") == []
+
+
+def test_the_axis_does_not_zoom_into_a_point(browser: Any, large: Path) -> None:
+    browser.get(large.as_uri())
+    find(browser, "#none")[0].click()
+    find(browser, "#legend button")[0].click()
+    ticks = [float(t.text) for t in find(browser, "#curves text") if re.fullmatch(r"[\d.]+", t.text)]
+    shown = [t for t in ticks if t < 50]  # the others are label counts
+    assert find(browser, "#curves .chance") and max(shown) - min(shown) >= 15
+
+
+def test_errors_and_calibration_of_a_setting(opened: Any) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(find(opened, "#e-setting")[0]).select_by_visible_text("ENT-MCD + CR")
+    rows = [
+        [cell.text for cell in row.find_elements("css selector", "td")] for row in find(opened, "#confusion tbody tr")
+    ]
+    knees = [int(row[-1]) for row in rows]
+    assert sum(knees) == 80 and len(rows) == 5  # two seeds of 40 test knees
+    assert all(95 <= sum(map(int, row[:-1])) <= 105 for row in rows)
+    assert "ECE" in find(opened, "#calibration")[0].text
     assert opened.get_log("browser") == []

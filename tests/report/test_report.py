@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.fake_runs import write_run, write_study
+from helpers.fake_runs import put, write_run, write_study
 
 from kneeal.errors import UserError
+from kneeal.pool import PoolState
 from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import cells, compare, comparison_table, decide
 from kneeal.report.cost import device_hours, measure, project
 from kneeal.report.figures import learning_curves
-from kneeal.report.queries import asked, overlap
-from kneeal.report.runs import Runs, read_runs
+from kneeal.report.queries import overlap, overlap_table, queried
+from kneeal.report.reading import read_runs
+from kneeal.report.runs import Runs
 from kneeal.report.tables import metric_table, paper_numbers, paper_table, saved_table
 from kneeal.report.text import TextTable, show
 from kneeal.report.write import make_test_set, write_report
@@ -292,10 +294,18 @@ def test_overlap_counts_what_networks_asked_for(study: Path) -> None:
     a, b = settings["ENT"], settings["LC"]
     shares = []
     for seed in range(3):
-        left, right = set(asked(a.runs[seed])), set(asked(b.runs[seed]))
+        left, right = set(queried(a.runs[seed])), set(queried(b.runs[seed]))
         shares.append(len(left & right) / 150)
     assert overlap(a, b) == pytest.approx(np.mean(shares))
     assert overlap(a, a) == 1.0
+
+
+def test_overlap_stands_beside_what_chance_gives(tmp_path: Path) -> None:
+    path = write_study(tmp_path, seeds=1, settings=TWO)
+    assert "by chance" not in overlap_table(read_runs([path])).title, "the runs do not say how large their pool was"
+    for run in path.glob("*-naive-seed0"):
+        put(run / "rounds/000/state.json", json.dumps(PoolState({"a": 0}, tuple(map(str, range(350)))).to_dict()))
+    assert f"by chance {100 * 150 / 350:.0f} %" in overlap_table(read_runs([path])).title
 
 
 def test_cost_is_the_sum_of_the_seconds(tmp_path: Path) -> None:
@@ -329,10 +339,16 @@ def test_variants_of_a_setting_have_panels_of_their_own(tmp_path: Path) -> None:
     write_study(tmp_path, seeds=1, settings={**names, "ENT-MCD + CR, pretrained": ("entropy_mcd", True, 0.7)})
     figure = learning_curves(read_runs([tmp_path]), "test_balanced_accuracy")
     assert figure is not None
-    panels = {ax.get_title(): [line.get_label() for line in ax.lines[:-1]] for ax in figure.axes if ax.get_title()}
+    panels = {ax.get_title(): [line.get_label() for line in ax.lines[:-2]] for ax in figure.axes if ax.get_title()}
     assert panels == {
         "ENT": ["naive", "consistency", "Random"],
         "ENT-MCD, pretrained": ["consistency", "Random"],
     }
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.texts] == ["naive", "consistency", "Random", "Full training set"]
+    assert [text.get_text() for text in legend.texts] == [
+        "naive",
+        "consistency",
+        "Random",
+        "Full training set",
+        "chance",
+    ]

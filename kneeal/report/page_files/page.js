@@ -3,8 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const NS = "http://www.w3.org/2000/svg";
-  const GRADES = ["#9ecae9", "#b7d99b", "#f3d57c", "#f0a878", "#e58aa0"];
-  const shown = new Set(data.settings.map((_, k) => k));
+  const GRADES = data.grades.colors;
+  const shown = new Set(data.first);
   let metric = data.metric;
   let cursor = null;
 
@@ -21,7 +21,9 @@
     return element;
   };
   const meta = () => data.metrics[metric];
-  const number = (value) => (meta().factor * value).toFixed(meta().digits);
+  const fixed = (value, digits) => (+value.toFixed(digits) + 0 || 0).toFixed(digits); // never -0.0
+  const number = (value) => fixed(meta().factor * value, meta().digits);
+  const knees = (n) => `${n} ${n === 1 ? "knee" : "knees"}`;
   const cell = (point) => {
     if (!point) return "–";
     const error = point.error === null ? "" : ` ± ${number(point.error)}`;
@@ -32,7 +34,8 @@
   const at = (k, n) => points(k).find((point) => point.labels === n);
 
   // -- learning curves --------------------------------------------------------------------------------------------
-  const W = 860, H = 470, L = 62, R = 14, T = 14, B = 48;
+  const L = 62, R = 14, T = 14, B = 48;
+  let W = 860, H = 470;
   const ticks = (low, high, n) => {
     const rough = (high - low) / n || 1, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
@@ -43,13 +46,20 @@
   let scale = null;
 
   function drawCurves() {
+    // As many units as pixels, so that text has its size on a phone too.
+    W = Math.max(300, Math.min(860, $("chart").clientWidth || 860));
+    H = W < 600 ? 330 : 470;
     const curves = data.settings.map((_, k) => k).filter((k) => shown.has(k));
     const every = data.settings.flatMap((_, k) => points(k));
     const visible = curves.flatMap((k) => points(k));
     const pool = visible.length ? visible : every;
     const lows = pool.map((p) => p.mean - (p.error || 0)), highs = pool.map((p) => p.mean + (p.error || 0));
-    let low = Math.min(...lows) * meta().factor, high = Math.max(...highs) * meta().factor;
-    const margin = (high - low || 1) * 0.06;
+    const { factor, chance } = meta();
+    let low = Math.min(...lows, chance ?? Infinity) * factor, high = Math.max(...highs) * factor;
+    // A difference of a point must not look like the whole range.
+    const least = factor === 100 ? 20 : Math.max(Math.abs(low), Math.abs(high)) * 0.2 || 1;
+    high = Math.max(high, low + least);
+    const margin = (high - low) * 0.06;
     low -= margin; high += margin;
     const xs = data.counts, x0 = Math.min(...xs), x1 = Math.max(...xs);
     const x = (n) => L + ((n - x0) / (x1 - x0 || 1)) * (W - L - R);
@@ -64,27 +74,32 @@
       root.append(svg("line", { class: "grid", x1: L, x2: W - R, y1: py, y2: py }));
       root.append(svg("text", { x: L - 8, y: py + 4, "text-anchor": "end" }, String(+v.toFixed(4))));
     }
-    for (const n of ticks(x0, x1, 8)) root.append(svg("text", { x: x(n), y: H - B + 20, "text-anchor": "middle" }, String(n)));
+    for (const n of ticks(x0, x1, W < 600 ? 4 : 8)) root.append(svg("text", { x: x(n), y: H - B + 20, "text-anchor": "middle" }, String(n)));
     root.append(svg("text", { class: "axis-title", x: (L + W - R) / 2, y: H - 8, "text-anchor": "middle" }, "labeled knees"));
     root.append(svg("text", { class: "axis-title", transform: `translate(15 ${(T + H - B) / 2}) rotate(-90)`, "text-anchor": "middle" }, meta().name));
 
+    if (chance !== null) {
+      const py = y(chance);
+      root.append(svg("line", { class: "chance", x1: L, x2: W - R, y1: py, y2: py }));
+      root.append(svg("text", { x: W - R, y: py - 5, "text-anchor": "end" }, "chance"));
+    }
     for (const k of curves) {
       const setting = data.settings[k], found = points(k);
       const group = svg("g", { class: "curve", "data-setting": setting.label });
       if (setting.baseline) {
         if (found.length) {
           const py = y(found[0].mean);
-          group.append(svg("line", { x1: L, x2: W - R, y1: py, y2: py, stroke: setting.colour, "stroke-width": 1.6, "stroke-dasharray": "7 5" }));
+          group.append(svg("line", { x1: L, x2: W - R, y1: py, y2: py, stroke: setting.color, "stroke-width": 1.6, "stroke-dasharray": "7 5" }));
         }
       } else if (found.length) {
         if ($("bands").checked) {
           const up = found.map((p) => `${x(p.labels)},${y(p.mean + (p.error || 0))}`);
           const down = found.map((p) => `${x(p.labels)},${y(p.mean - (p.error || 0))}`).reverse();
-          group.append(svg("polygon", { points: [...up, ...down].join(" "), fill: setting.colour, opacity: 0.13, class: "band" }));
+          group.append(svg("polygon", { points: [...up, ...down].join(" "), fill: setting.color, opacity: 0.13, class: "band" }));
         }
         const dash = setting.consistency ? {} : { "stroke-dasharray": "5 3" };
-        group.append(svg("polyline", { points: found.map((p) => `${x(p.labels)},${y(p.mean)}`).join(" "), fill: "none", stroke: setting.colour, "stroke-width": 2.2, ...dash }));
-        for (const p of found) group.append(svg("circle", { cx: x(p.labels), cy: y(p.mean), r: 3, fill: setting.colour }));
+        group.append(svg("polyline", { points: found.map((p) => `${x(p.labels)},${y(p.mean)}`).join(" "), fill: "none", stroke: setting.color, "stroke-width": 2.2, ...dash }));
+        for (const p of found) group.append(svg("circle", { cx: x(p.labels), cy: y(p.mean), r: 3, fill: setting.color }));
       }
       root.append(group);
     }
@@ -130,12 +145,12 @@
     for (const [k, p] of rows) {
       const row = html("tr", k === near ? { class: "near" } : {});
       const name = html("td", {}, data.settings[k].label);
-      name.style.borderLeft = `4px solid ${data.settings[k].colour}`;
+      name.style.borderLeft = `4px solid ${data.settings[k].color}`;
       name.style.paddingLeft = "6px";
       row.append(name, html("td", {}, cell(p)));
       table.append(row);
     }
-    tip.replaceChildren(html("strong", {}, `${n} labels`), table);
+    tip.replaceChildren(html("strong", {}, `${n} ${n === 1 ? "label" : "labels"}`), table);
     tip.hidden = false;
     const box = root.getBoundingClientRect(), left = (scale.x(n) / W) * box.width;
     tip.style.top = "14px";
@@ -158,7 +173,7 @@
     $("legend").replaceChildren(...data.settings.map((setting, k) => {
       const dash = setting.baseline ? "7 5" : setting.consistency ? "" : "5 3";
       const line = svg("svg", { width: 30, height: 12, "aria-hidden": "true" },
-        svg("line", { x1: 1, x2: 29, y1: 6, y2: 6, stroke: setting.colour, "stroke-width": 2.6, "stroke-dasharray": dash }));
+        svg("line", { x1: 1, x2: 29, y1: 6, y2: 6, stroke: setting.color, "stroke-width": 2.6, "stroke-dasharray": dash }));
       const button = html("button", { type: "button", "aria-pressed": String(shown.has(k)), "data-setting": setting.label }, line, setting.label);
       button.addEventListener("click", () => {
         shown.has(k) ? shown.delete(k) : shown.add(k);
@@ -173,13 +188,16 @@
   // -- table ------------------------------------------------------------------------------------------------------
   function drawTable() {
     const counts = data.tableCounts, baseline = data.settings.some((s) => s.baseline);
-    const head = html("tr", {}, ...["setting", ...counts.map((n) => `${n} labels`), ...(baseline ? ["all labels"] : [])].map((t) => html("th", { scope: "col" }, t)));
+    const validation = data.settings.some((s) => s.validation);
+    const names = ["setting", ...(validation ? ["validation grades"] : []), ...counts.map((n) => `${n} ${n === 1 ? "label" : "labels"}`), ...(baseline ? ["all labels"] : [])];
+    const head = html("tr", {}, ...names.map((t) => html("th", { scope: "col" }, t)));
     const best = counts.map((n) => {
       const means = data.settings.map((s, k) => (s.baseline || !shown.has(k) ? null : at(k, n))).filter(Boolean).map((p) => p.mean);
       return means.length ? (meta().lower ? Math.min(...means) : Math.max(...means)) : null;
     });
     const rows = data.settings.map((setting, k) => {
       const row = html("tr", shown.has(k) ? {} : { class: "hidden-setting" }, html("th", { scope: "row" }, setting.label));
+      if (validation) row.append(html("td", {}, setting.validation ? `+ ${setting.validation}` : "–"));
       counts.forEach((n, column) => {
         const p = setting.baseline ? null : at(k, n);
         const bold = p && shown.has(k) && p.mean === best[column];
@@ -192,13 +210,61 @@
   }
 
   // -- queries ----------------------------------------------------------------------------------------------------
-  const asking = data.settings.map((s, k) => [s, k]).filter(([s]) => !s.baseline && Object.keys(s.queries).length);
+  const querying = data.settings.map((s, k) => [s, k]).filter(([s]) => !s.baseline && Object.keys(s.queries).length);
 
   function fillSeeds() {
     const kept = $("q-seed").value, setting = data.settings[+$("q-setting").value];
     const seeds = Object.keys(setting.queries);
     $("q-seed").replaceChildren(...seeds.map((seed) => html("option", { value: seed }, seed)));
     if (seeds.includes(kept)) $("q-seed").value = kept;
+  }
+
+  const paint = (element, grade) => {
+    element.style.background = grade === null ? "#ccc" : GRADES[grade];
+    if (data.grades.dark.includes(grade)) element.style.color = "#fff";
+  };
+
+  function drawSplit(element, shares, name) {
+    element.setAttribute("aria-label", shares.map((_, g) => name(g)).join(", "));
+    element.replaceChildren(...shares.map((share, grade) => {
+      const text = share > 0.16 ? `KL ${grade}: ${fixed(100 * share, 0)} %` : share > 0.04 ? grade : "";
+      const part = html("span", { title: name(grade) }, String(text));
+      part.style.width = `${100 * share}%`;
+      paint(part, grade);
+      return part;
+    }));
+  }
+
+  // -- errors and calibration -------------------------------------------------------------------------------------
+  function drawErrors() {
+    const setting = data.settings[+$("e-setting").value];
+    const head = html("tr", {}, html("th", {}, "true \\ given"), ...GRADES.map((_, g) => html("th", { scope: "col" }, `KL ${g}`)), html("th", { scope: "col" }, "knees"));
+    const rows = setting.confusion.map((row, g) => {
+      const total = row.reduce((a, b) => a + b, 0);
+      const cells = row.map((n) => {
+        const share = total ? n / total : 0, cell = html("td", {}, total ? fixed(100 * share, 0) : "–");
+        cell.style.background = `color-mix(in srgb, var(--accent) ${Math.round(90 * share)}%, transparent)`;
+        if (share > 0.55) cell.style.color = "var(--paper)";
+        return cell;
+      });
+      return html("tr", {}, html("th", { scope: "row" }, `KL ${g}`), ...cells, html("td", { class: "soft" }, String(total)));
+    });
+    $("confusion").replaceChildren(html("caption", { class: "visually-hidden" }, "confusion"), html("thead", {}, head), html("tbody", {}, ...rows));
+    const at = (v) => 36 + 210 * v, up = (v) => 224 - 210 * v;
+    const points = setting.calibration.filter(([, , n]) => n >= 10);
+    const marks = [0, 0.5, 1].flatMap((v) => [
+      svg("text", { x: at(v), y: 240, "text-anchor": "middle" }, String(v)),
+      svg("text", { x: 30, y: up(v) + 4, "text-anchor": "end" }, String(v)),
+    ]);
+    $("calibration").replaceChildren(
+      svg("title", {}, `calibration of ${setting.label}: expected calibration error ${setting.ece}`),
+      svg("rect", { x: at(0), y: up(1), width: 210, height: 210, class: "frame" }),
+      svg("line", { x1: at(0), y1: up(0), x2: at(1), y2: up(1), class: "chance" }), ...marks,
+      svg("text", { x: at(0.5), y: 256, "text-anchor": "middle", class: "axis-title" }, "confidence"),
+      svg("text", { transform: `translate(9 ${up(0.5)}) rotate(-90)`, "text-anchor": "middle", class: "axis-title" }, "accuracy"),
+      svg("polyline", { points: points.map(([c, a]) => `${at(c)},${up(a)}`).join(" "), fill: "none", stroke: setting.color, "stroke-width": 2 }),
+      ...points.map(([c, a, n]) => svg("circle", { cx: at(c), cy: up(a), r: 3.5, fill: setting.color }, svg("title", {}, `${knees(n)}: confidence ${c}, accuracy ${a}`))),
+      svg("text", { x: at(0) + 8, y: up(1) + 18 }, `ECE ${fixed(setting.ece, 3)}`));
   }
 
   function drawKnees() {
@@ -209,21 +275,16 @@
     $("q-back").disabled = place === 0;
     $("q-next").disabled = place === queries.length - 1;
     const grades = query.knees.map((knee) => data.knees.grades[knee]);
-    $("q-title").textContent = query.round < 0 ? `first query, at random: ${grades.length} knees` : `round ${query.round}: ${grades.length} knees`;
+    $("q-title").textContent = `${query.round < 0 ? "first query" : `round ${query.round}`}: ${knees(grades.length)}`;
+    const known = grades.filter((grade) => grade !== null).length || 1;
     const counts = GRADES.map((_, g) => grades.filter((grade) => grade === g).length);
-    $("q-split").setAttribute("aria-label", counts.map((c, g) => `grade ${g}: ${c}`).join(", "));
-    $("q-split").replaceChildren(...counts.map((count, grade) => {
-      const part = html("span", { title: `KL ${grade}: ${count} knees` }, count ? `KL ${grade}: ${count}` : "");
-      part.style.width = `${(100 * count) / (grades.length || 1)}%`;
-      part.style.background = GRADES[grade];
-      return part;
-    }));
+    drawSplit($("q-split"), counts.map((c) => c / known), (g) => `KL ${g}: ${knees(counts[g])}`);
+    $("knees").className = data.sprites ? "knees" : "knees bare";
     $("knees").replaceChildren(...query.knees.map((knee, k) => {
       const id = data.knees.ids[knee], grade = data.knees.grades[knee], score = query.scores[k];
       const picture = html("div", { class: "picture", role: "img", "aria-label": `knee ${id}` });
-      const sprite = data.sprites.places[knee];
-      if (sprite === undefined) picture.textContent = data.sprites.sheets.length ? "no picture kept" : "";
-      else {
+      const sprite = data.sprites && data.sprites.places[knee];
+      if (sprite) {
         const { columns, rows } = data.sprites, [sheet, n] = sprite;
         picture.style.backgroundImage = `url(${data.sprites.sheets[sheet]})`;
         picture.style.backgroundSize = `${columns * 100}% ${rows[sheet] * 100}%`;
@@ -232,21 +293,17 @@
         picture.style.backgroundPosition = `${part(column, columns)}% ${part(row, rows[sheet])}%`;
       }
       const badge = html("span", { class: "grade" }, grade === null ? "KL ?" : `KL ${grade}`);
-      badge.style.background = grade === null ? "#ccc" : GRADES[grade];
+      paint(badge, grade);
       const caption = html("figcaption", {}, html("span", { title: score === null ? "" : `score ${score}` }, id), badge);
-      return html("figure", { class: "knee", title: score === null ? id : `${id}, score ${score}` }, picture, caption);
+      return html("figure", { class: "knee", title: score === null ? id : `${id}, score ${score}` }, ...(sprite ? [picture] : []), caption);
     }));
   }
 
   // -- start ------------------------------------------------------------------------------------------------------
-  $("summary").textContent = data.summary;
-  if (data.messages.length) {
-    $("notes").hidden = false;
-    $("notes").firstElementChild.replaceChildren(...data.messages.map((text) => html("li", {}, text)));
-  }
   $("metric").replaceChildren(...Object.entries(data.metrics).map(([key, m]) => html("option", { value: key }, m.name)));
   $("metric").value = metric;
   $("metric").addEventListener("change", () => { metric = $("metric").value; drawCurves(); drawTable(); });
+  window.addEventListener("resize", drawCurves);
   $("bands").addEventListener("change", drawCurves);
   for (const [id, some] of [["all", true], ["none", false]])
     $(id).addEventListener("click", () => {
@@ -256,8 +313,8 @@
   drawLegend();
   drawCurves();
   drawTable();
-  if (asking.length) {
-    $("q-setting").replaceChildren(...asking.map(([s, k]) => html("option", { value: k }, s.label)));
+  if (querying.length) {
+    $("q-setting").replaceChildren(...querying.map(([s, k]) => html("option", { value: k }, s.label)));
     const step = (by) => { $("q-round").value = +$("q-round").value + by; drawKnees(); };
     $("q-setting").addEventListener("change", () => { fillSeeds(); drawKnees(); });
     $("q-seed").addEventListener("change", drawKnees);
@@ -266,5 +323,11 @@
     $("q-next").addEventListener("click", () => step(1));
     fillSeeds();
     drawKnees();
-  } else document.querySelector('[aria-labelledby="h-knees"]').hidden = true;
+    for (const id of ["q-pool", "q-pool-name"]) $(id).hidden = !data.grades.pool;
+    if (data.grades.pool) drawSplit($("q-pool"), data.grades.pool, (g) => `KL ${g}: ${fixed(100 * data.grades.pool[g], 1)} %`);
+  }
+  $("e-setting").replaceChildren(...data.settings.map((s, k) => html("option", { value: k }, s.label)));
+  $("e-setting").value = String(data.first[0] ?? 0);
+  $("e-setting").addEventListener("change", drawErrors);
+  drawErrors();
 })();

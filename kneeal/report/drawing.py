@@ -1,0 +1,102 @@
+"""What the figures of one run and of many have in common."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneeal.report.colors import GRADES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: An axis of percentages spans at least so many points, lest a difference of a point look like the whole range.
+LEAST_SPAN = 20.0
+#: Bins of a predictive entropy of five grades, nats.
+_BINS = np.linspace(0, math.log(len(GRADES)), 31)
+
+
+def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels with one scale from bottom to top, in rows of about equal length.
+
+    Args:
+        n: Panels.
+        width: Of one, inches.
+        height: Of one, inches.
+        columns: Panels in a row at most.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(n / columns)
+    columns = math.ceil(n / rows)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel().tolist()
+    for ax in grid:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+        ax.xaxis.label.set_fontsize(8)
+        ax.yaxis.label.set_fontsize(8)
+    for ax in grid[n:]:
+        ax.set_axis_off()
+    return figure, grid[:n]
+
+
+def title(ax: Axes, text: str, *, width: int = 30) -> None:
+    """Head a panel, in as many lines of `width` characters as it takes."""
+    ax.set_title("\n".join(textwrap.wrap(text, width)), fontsize=9)
+
+
+def legend(figure: Figure, axes: Sequence[Axes], *, reverse: bool = False) -> None:
+    """One legend for all panels, beside them: what any of them shows."""
+    shown = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    names = list(shown)[::-1] if reverse else list(shown)
+    figure.legend([shown[n] for n in names], names, loc="outside right center", frameon=False, fontsize=8)
+
+
+def span_at_least(ax: Axes, values: Iterable[float], chance: float | None) -> None:
+    """Let an axis of percentages hold some values and chance, and never zoom into a few points."""
+    known = [v for v in (*values, *([] if chance is None else [chance])) if np.isfinite(v)]
+    if not known:
+        return
+    low, high = min(known), max(known)
+    high = max(high, low + LEAST_SPAN)
+    ax.set_ylim(max(0.0, low - 2), min(102.0, high + 2))
+
+
+def entropy_histogram(ax: Axes, values: Sequence[float], color: str, label: str) -> None:
+    """Share of the knees by predictive entropy."""
+    weights = np.full(len(values), 100 / max(1, len(values)))
+    ax.hist(values, bins=_BINS.tolist(), weights=weights, color=color, alpha=0.55, label=label)
+    ax.set_xlabel("predictive entropy (nats)")
+
+
+def grade_bars(ax: Axes, shares: NDArray[np.float64], names: Sequence[str], pool: Sequence[float] | None) -> None:
+    """Stacked shares of the grades in each query, behind those of the pool where they are known.
+
+    Args:
+        ax: Where to draw.
+        shares: [Q, C] in [0, 1].
+        names: Of the Q queries.
+        pool: [C] in [0, 1].
+    """
+    table = np.concatenate([[pool], shares]) if pool is not None else shares
+    first = -1.6
+    x = np.array([*[first] * (pool is not None), *range(len(shares))], dtype=np.float64)
+    bottom = np.zeros(len(table))
+    for grade, color in enumerate(GRADES):
+        ax.bar(x, 100 * table[:, grade], bottom=bottom, color=color, width=0.9, label=f"KL {grade}")
+        bottom += 100 * table[:, grade]
+    step = max(1, math.ceil(len(names) / 8))
+    ticks = [(float(k), name) for k, name in enumerate(names) if k % step == 0]
+    ticks = [*[(first, "pool")] * (pool is not None), *ticks]
+    ax.set_xticks([k for k, _ in ticks], [name for _, name in ticks])
+    ax.set_ylim(0, 100)
+    ax.set_ylabel("grades (%)")
