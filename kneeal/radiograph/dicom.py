@@ -6,7 +6,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import codestream_size, strip_lossless
 from kneeal.radiograph.decoders import choose_decoder
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
-from kneeal.radiograph.levels import count_levels, look_up, lookup_table
+from kneeal.radiograph.gray import gray_levels
+from kneeal.radiograph.image import Radiograph
+from kneeal.radiograph.levels import count_levels, look_up
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -31,31 +31,17 @@ _TAGS = [
     "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
     "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PixelData",
+    "PixelRepresentation", "PlanarConfiguration", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "PresentationIntentType", "PixelIntensityRelationship", "PixelIntensityRelationshipSign",
+    "PixelSpacingCalibrationType", "ImageLaterality", "Laterality", "PatientOrientation", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth",
+    "VOILUTFunction", "PixelData",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DicomRadiograph:
-    """What is taken from a DICOM file.
-
-    Attributes:
-        gray: uint8 [H, W], bone bright, scaled between the 5th and 99th percentile.
-        mm_per_px: Height and width of a pixel.
-        patient_id: To match with a table; never written out by this package.
-        burned_in: Whether the header says that the pixels hold annotations.
-    """
-
-    gray: NDArray[np.uint8]
-    mm_per_px: tuple[float, float]
-    patient_id: str
-    burned_in: bool
 
 
 def read_dicom(
     path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
-) -> DicomRadiograph:
+) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     try:
         with quiet_pydicom():
@@ -89,38 +75,78 @@ def quiet_pydicom() -> Iterator[None]:
 
 def _read(
     path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
-) -> DicomRadiograph:
-    meta = pydicom.filereader.read_file_meta_info(path) if _has_preamble(path) else None
-    if meta is not None and str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
-        raise RadiographError(
-            "codec",
-            "the whole data set is deflated",
-            "a transfer syntax whose size can be known before it is unpacked",
-            "convert the file, for example with dcmtk's dcmconv",
-        )
-    header = pydicom.dcmread(path, specific_tags=_TAGS, force=meta is None)
+) -> Radiograph:
+    header = read_header(path, _TAGS)
     if "PixelData" not in header:
+        if _breaks_off(path):
+            raise RadiographError(
+                "truncated", "the file ends within its pixel data", "a whole file", "fetch the file again"
+            )
         raise RadiographError(
             "no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)", "remove the file"
         )
     rows, columns = _shape(header, max_pixels)
     spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
     codes, n_levels = _codes(header, rows, columns)
-    values = _values(header, n_levels, apply_voi)
-    table = lookup_table(values, count_levels(codes, n_levels))
-    if table is None:
-        raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
-    return DicomRadiograph(
+    table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=apply_voi)
+    return Radiograph(
         gray=look_up(table, codes),
         mm_per_px=spacing,
-        patient_id=str(header.get("PatientID", "") or "").strip(),
-        burned_in=str(header.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
+        patient_id=_word(header, "PatientID"),
+        burned_in=_word(header, "BurnedInAnnotation").upper() == "YES",
+        laterality=(_word(header, "ImageLaterality") or _word(header, "Laterality")).upper()[:1],
+        # Rows run to the patient's right, so that the left knee is on the left of the picture.
+        flipped=str((header.get("PatientOrientation") or [""])[0]).upper().startswith("R"),
+        notes=notes,
     )
 
 
-def _has_preamble(path: Path) -> bool:
+def read_header(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Any:
+    """Some tags of a DICOM file, as a pydicom data set.
+
+    Raises:
+        RadiographError: The data set is deflated: unpacked, it may have any size.
+    """
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        has_preamble = file.read(132)[128:] == b"DICM"
+    if has_preamble:
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
+            raise RadiographError(
+                "codec",
+                "the whole data set is deflated",
+                "a transfer syntax whose size can be known before it is unpacked",
+                "convert the file, for example with dcmtk's dcmconv",
+            )
+    return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=stop_before_pixels, force=not has_preamble)
+
+
+def read_patient_id(path: Path) -> str:
+    """PatientID of a DICOM file, empty where there is none or the file is something else.
+
+    Raises:
+        RadiographError: The data set is deflated.
+    """
+    try:
+        with quiet_pydicom():
+            return (
+                _word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID") if path.is_file() else ""
+            )
+    except RadiographError:
+        raise
+    except Exception:  # pydicom raises anything on what is not DICOM
+        return ""
+
+
+def _breaks_off(path: Path) -> bool:
+    """Whether a file has the tag of pixel data, which pydicom leaves out where the data are cut off."""
+    with path.open("rb") as file:
+        pydicom.dcmread(file, specific_tags=[], stop_before_pixels=True, force=True)
+        return file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+
+
+def _word(header: Any, name: str) -> str:
+    return str(header.get(name, "") or "").strip()
 
 
 def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
@@ -166,7 +192,8 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
             if stripped is None:
                 raise unreadable("the compressed pixel data are no lossless JPEG stream")
             header.PixelData = encapsulate([stripped])
-    elif len(header.PixelData) not in (expected, expected + expected % 2):
+    # Some systems fill up to a whole block; more than a row is another picture.
+    elif not expected <= len(header.PixelData) < expected + max(2, columns * allocated // 8):
         found = len(header.PixelData)
         raise RadiographError(
             "truncated" if found < expected else "mismatch",
@@ -213,19 +240,3 @@ def _check_compressed(frame: bytes, syntax: Any, rows: int, columns: int, alloca
             f"{columns} x {rows} px with 1 of at most {allocated} bit, as the header says",
             "remove the file",
         )
-
-
-def _values(header: Any, n_levels: int, apply_voi: bool) -> NDArray[np.float64]:
-    """What each code stands for, bone bright: rescale or modality LUT, then VOI LUT or window, then MONOCHROME1."""
-    codes = np.arange(n_levels)
-    signed = int(header.get("PixelRepresentation") or 0) == 1
-    stored: NDArray[Any] = np.where(codes >= n_levels // 2, codes - n_levels, codes) if signed else codes
-    stored = stored.astype(np.int32)
-    values = np.asarray(apply_modality_lut(stored, header))
-    if apply_voi:
-        if header.get("VOILUTSequence") and values.dtype.kind == "f":
-            # A LUT is indexed by whole numbers.
-            values = np.rint(values).astype(np.int32)
-        values = np.asarray(apply_voi_lut(values, header, prefer_lut=True))
-    out = values.astype(np.float64)
-    return -out if str(header.PhotometricInterpretation) == "MONOCHROME1" else out

@@ -1,4 +1,4 @@
-"""A radiograph saved as a picture: PNG, JPEG, TIFF or BMP, 8 or 16 bit."""
+"""A radiograph saved as a picture: PNG, JPEG, TIFF, BMP or WebP, of 8 or 16 bit or of real numbers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
 from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 
 #: Larger pictures are rejected before they are decoded.
 MAX_PIXELS = 60_000_000
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+#: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
+#: this share of the pixels has a color (a frame, a mark).
+_GRAY_LEVELS, _COLORED_SHARE = 24, 0.06
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+_ORIENTATION = 0x0112
 
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -35,7 +39,10 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
 
 
 def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The pixels as they were saved, uint8 or uint16 [H, W]; equal channels are gray, and opacity is ignored.
+    """The pixels as they were saved, turned as EXIF says, uint8 or uint16 [H, W]; opacity is ignored.
+
+    Channels that are equal but for rounding are gray; numbers of other types are scaled to 16 bit from the lowest to
+    the highest.
 
     Raises:
         RadiographError: It cannot be read, is too large, or in color.
@@ -43,7 +50,8 @@ def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
+            # Opened by its name, a TIFF is mapped into memory, which Pillow 13.0 gets wrong for one that is turned.
+            with path.open("rb") as file, Image.open(file, formats=_FORMATS) as picture:
                 return _codes(path, picture, max_pixels)
     except RadiographError:
         raise
@@ -67,6 +75,9 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
         raise RadiographError("frames", "more than one page", "one radiograph a file", "split or remove the file")
     deep = _is_deep(picture)
     picture.load()
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    if orientation != 1:
+        picture, deep = ImageOps.exif_transpose(picture), False
     mode = picture.mode
     if mode in ("L", "1"):
         return np.asarray(picture if mode == "L" else picture.convert("L"), np.uint8)
@@ -74,22 +85,47 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
         return np.asarray(picture, np.uint16)
     pixels: Any
     if mode in ("I", "F"):
-        pixels = np.asarray(picture)
-        if mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
-            return np.asarray(pixels, np.uint16)
-        raise RadiographError("mismatch", "pixels of 32 bit", "8 or 16 bit", "convert the file")
+        return _to_16_bit(np.asarray(picture))
     if mode == "P":
         gray = _by_palette(picture)
         if gray is not None:
             return gray
+    if mode in ("CMYK", "YCbCr"):
+        picture, mode = picture.convert("RGB"), "RGB"
     if mode in ("LA", "RGB", "RGBA"):
         # Pillow found the file whole, but keeps only the upper 8 bits of deep channels; OpenCV keeps all.
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if deep else np.asarray(picture)
-        first = np.ascontiguousarray(pixels[..., 0])
-        colors = 1 if pixels.shape[2] == 2 else 3
-        if all(np.array_equal(first, pixels[..., channel]) for channel in range(1, colors)):
-            return first
+        gray = np.ascontiguousarray(pixels[..., 0]) if pixels.shape[2] == 2 else _gray(pixels[..., :3])
+        if gray is not None:
+            return gray
     raise RadiographError("colour", "the picture is in color", "a gray picture", "convert it, or remove the file")
+
+
+def _to_16_bit(numbers: NDArray[Any]) -> NDArray[np.uint16]:
+    """Whole numbers of 16 bit as they are; others from the lowest to the highest."""
+    if not np.isfinite(numbers).all():
+        raise RadiographError("mismatch", "pixels that are no finite numbers", "finite gray values", "convert the file")
+    low, high = float(numbers.min()), float(numbers.max())
+    if numbers.dtype.kind == "i" and low >= 0 and high <= 65535:
+        return np.asarray(numbers, np.uint16)
+    scale = 65535 / (high - low) if high > low else 0.0
+    return np.asarray(np.rint((numbers.astype(np.float64) - low) * scale), np.uint16)
+
+
+def _gray(pixels: NDArray[Any]) -> NDArray[Any] | None:
+    """One channel of three that agree, their mean where they agree nearly everywhere; None for a picture in color."""
+    first = np.ascontiguousarray(pixels[..., 0])
+    if all(np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
+        return first
+    tolerance = _GRAY_LEVELS * (np.iinfo(pixels.dtype).max // 255)
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    colored = spread > tolerance
+    if colored.mean() > _COLORED_SHARE:
+        return None
+    mean: NDArray[Any] = np.rint(pixels.mean(axis=2, dtype=np.float32)).astype(pixels.dtype)
+    # A frame or a mark is no gray of the radiograph: the median moves no percentile.
+    mean[colored] = np.median(mean[~colored])
+    return mean
 
 
 def _by_palette(picture: Image.Image) -> NDArray[np.uint8] | None:

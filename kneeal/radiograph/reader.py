@@ -6,16 +6,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kneeal.errors import UserError
 from kneeal.radiograph.dicom import read_dicom
 from kneeal.radiograph.errors import RadiographError, unreadable
+from kneeal.radiograph.image import Radiograph
 from kneeal.radiograph.picture import MAX_PIXELS, read_picture
 from kneeal.radiograph.spacing import LARGEST_MM, SMALLEST_MM
 
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM")
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
 #: Data sets without a preamble begin with a tag of group 0002 or 0008.
 _BARE_DICOM = (b"\x02\x00", b"\x08\x00")
 
@@ -52,25 +50,8 @@ class ReadOptions:
             raise UserError(f"--magnification {self.magnification}", "1 or more", "1.05 is common for a knee")
 
 
-@dataclass(frozen=True)
-class Radiograph:
-    """A radiograph as the rest of the package needs it.
-
-    Attributes:
-        gray: uint8 [H, W], bone bright, 0 and 255 at the 5th and 99th percentile of the radiograph.
-        mm_per_px: Height and width of a pixel in the plane of the knee.
-        patient_id: The header's, empty for pictures. To look up the patient, never to be written out.
-        burned_in: Whether the header says that text is burned into the pixels.
-    """
-
-    gray: NDArray[np.uint8]
-    mm_per_px: tuple[float, float]
-    patient_id: str = ""
-    burned_in: bool = False
-
-
 def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:
-    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, TIFF or BMP.
+    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, TIFF, BMP or WebP.
 
     Args:
         path: The file; its content decides what it is, its name does not.
@@ -82,6 +63,8 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             allocated on the way.
     """
     options = options or ReadOptions()
+    if path.exists() and not path.is_file():
+        raise unreadable("a pipe, a device or a folder")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -93,14 +76,13 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.max_bytes / 1e6:.0f} MB", "remove it"
         )
     if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
-        radiograph = read_dicom(
+        return read_dicom(
             path,
             mm_per_px=options.mm_per_px,
             magnification=options.magnification,
             apply_voi=options.apply_voi,
             max_pixels=options.max_pixels,
         )
-        return Radiograph(radiograph.gray, radiograph.mm_per_px, radiograph.patient_id, radiograph.burned_in)
     if not start.startswith(_PICTURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
     gray = read_picture(path, max_pixels=options.max_pixels)

@@ -18,8 +18,9 @@ def pixel_size(
 ) -> tuple[float, float]:
     """Height and width of a pixel in mm.
 
-    PixelSpacing counts as it is. ImagerPixelSpacing and NominalScannedPixelSpacing hold in the plane of the detector
-    or the radiograph: they are divided by the magnification.
+    PixelSpacing counts as it is where PixelSpacingCalibrationType says how it was calibrated, or where it differs from
+    ImagerPixelSpacing; one that merely repeats that holds in the plane of the detector (DICOM PS3.3, 10.7.1.3).
+    ImagerPixelSpacing and NominalScannedPixelSpacing do so too: they are divided by the magnification.
 
     Args:
         header: A pydicom data set.
@@ -31,10 +32,11 @@ def pixel_size(
         RadiographError: There is none, or it is no pixel size.
     """
     plain = _pair(header.get("PixelSpacing"))
-    if plain is not None:
+    detector = [_pair(header.get(name)) for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing")]
+    calibrated = bool(header.get("PixelSpacingCalibrationType")) or plain not in detector
+    if plain is not None and calibrated:
         return _checked(plain, "PixelSpacing")
-    for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        pair = _pair(header.get(name))
+    for name, pair in zip(("ImagerPixelSpacing", "NominalScannedPixelSpacing"), detector, strict=True):
         if pair is not None:
             pair = _checked(pair, name)
             factor = magnification if magnification is not None else _magnification(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from helpers.archive import PLANTED, radiograph_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
@@ -215,3 +217,48 @@ def _seed(folder: Path, kind: str) -> bytes:
                 header.compress(RLELossless)
             header.save_as(path, enforce_file_format=True)
     return path.read_bytes()
+
+
+def test_gray_pictures_saved_in_color_are_gray(tmp_path: Path) -> None:
+    gray = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (90, 120), np.uint8), (7, 7), 0)
+    plain = Image.fromarray(gray)
+    rgb = plain.convert("RGB")
+    framed = np.array(rgb)
+    framed[:2], framed[5:12, 100:115] = (255, 0, 0), (0, 200, 40)  # a frame and a mark
+    forms: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "rounded.jpg": (Image.fromarray(np.dstack([gray, np.maximum(gray, 6) - 6, gray])), {"quality": 90}),
+        "framed.png": (Image.fromarray(framed), {}),
+        "cmyk.jpg": (rgb.convert("CMYK"), {"quality": 95}),
+        "webp under another name.png": (rgb, {"format": "WEBP", "lossless": True}),
+        "float.tif": (Image.fromarray(gray.astype(np.float32) / 255), {}),
+    }
+    for name, (picture, options) in forms.items():
+        picture.save(tmp_path / name, **options)
+        found = read_radiograph(tmp_path / name, ReadOptions(mm_per_px=0.5)).gray.astype(int)
+        expected = scale_intensities(gray).astype(int)
+        assert np.median(np.abs(found - expected)) <= 6, name
+    colors = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(colors).save(tmp_path / "colors.png")
+    with pytest.raises(RadiographError, match="color"):
+        read_radiograph(tmp_path / "colors.png", ReadOptions(mm_per_px=0.5))
+
+
+def test_a_picture_is_turned_as_exif_says_and_trailing_bytes_are_no_matter(tmp_path: Path) -> None:
+    gray = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (90, 120), np.uint8), (7, 7), 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    for suffix in ("png", "jpg", "tif"):
+        Image.fromarray(np.rot90(gray)).save(tmp_path / f"turned.{suffix}", exif=exif)
+        found = read_radiograph(tmp_path / f"turned.{suffix}", ReadOptions(mm_per_px=0.5)).gray
+        assert found.shape == gray.shape
+        assert np.abs(found.astype(int) - scale_intensities(gray)).mean() < 8
+    path = tmp_path / "trailing.png"
+    Image.fromarray(gray).save(path)
+    path.write_bytes(path.read_bytes() + b"\0some more" * 40)
+    assert np.array_equal(read_radiograph(path, ReadOptions(mm_per_px=0.5)).gray, scale_intensities(gray))
+
+
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RadiographError, match="pipe"):
+        read_radiograph(tmp_path / "pipe")

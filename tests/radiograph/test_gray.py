@@ -1,0 +1,103 @@
+"""What headers make of stored values, on a synthetic radiograph whose gray values are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from helpers.archive import radiograph_header
+
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
+
+GRAY = draw_radiograph(1, 1, RadiographOptions(mm_per_px=0.8, texts=0, max_rotation_deg=5, max_shift_mm=10)).gray
+RAW = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationshipSign": 1}
+
+
+def read(folder: Path, gray: np.ndarray = GRAY, options: ReadOptions | None = None, **tags: Any) -> Radiograph:
+    header = radiograph_header(gray, 0.8, patient="p")
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.save_as(folder / "r.dcm", enforce_file_format=True)
+    return read_radiograph(folder / "r.dcm", options)
+
+
+def off(found: Radiograph, expected: Radiograph) -> float:
+    return float(np.abs(found.gray.astype(int) - expected.gray).mean())
+
+
+def test_raw_data_become_attenuation(tmp_path: Path) -> None:
+    plain = read(tmp_path)
+    intensity = np.exp(-3 * GRAY)
+    for sign, picture in ((1, intensity), (-1, intensity.max() - intensity)):
+        tags = {**RAW, "PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": sign}
+        # As it is stored, it is some 60 levels off; the header's window is for presentation and does not count.
+        assert off(read(tmp_path, picture, PhotometricInterpretation="MONOCHROME1"), plain) > 15
+        assert off(read(tmp_path, picture, WindowCenter=-5000, **tags), plain) < 12
+    logarithm = read(tmp_path, 1 - GRAY, PixelIntensityRelationship="LOG", **RAW)
+    assert off(logarithm, plain) < 1
+    for relationship in ("", "DISP"):
+        with pytest.raises(RadiographError) as caught:
+            read(tmp_path, intensity, PixelIntensityRelationship=relationship, **RAW)
+        assert caught.value.reason == "processing"
+
+
+def test_a_window_that_shows_nothing_is_not_applied_and_told(tmp_path: Path) -> None:
+    plain = read(tmp_path)
+    assert plain.notes == ()
+    for center, width in (("-5000", "10"), ("2000", "0"), ("2000", "1"), ("90000", "100")):
+        found = read(tmp_path, WindowCenter=center, WindowWidth=width)
+        assert off(found, plain) < 0.01 and "window" in found.notes[0]
+    item = pydicom.Dataset()
+    item.add_new(0x00283002, "US", [3, 0, 16])
+    item.add_new(0x00283006, "US", [7, 7, 7])
+    for lut, told in ((item, 1), (pydicom.Dataset(), 0)):
+        found = read(tmp_path, VOILUTSequence=pydicom.Sequence([lut]), WindowCenter=None, WindowWidth=None)
+        assert off(found, plain) < 0.01 and len(found.notes) == told
+    # One that shows half of it is applied.
+    assert read(tmp_path, WindowCenter="1800", WindowWidth="900").notes == ()
+
+
+def test_padding_is_no_part_of_the_radiograph(tmp_path: Path) -> None:
+    plain, header = read(tmp_path), radiograph_header(GRAY, 0.8, patient="p")
+    stored = np.frombuffer(header.PixelData, "<u2").reshape(GRAY.shape).copy()
+    stored[:, :36] = 4095
+    assert off(read(tmp_path, PixelData=stored.tobytes()), plain) > 20
+    padded = read(tmp_path, PixelData=stored.tobytes(), PixelPaddingValue=4095)
+    assert np.abs(padded.gray[:, 36:].astype(int) - plain.gray[:, 36:]).mean() < 2 and padded.gray[:, :36].max() == 0
+    stored[:, :36] = np.arange(4000, 4036)
+    ranged = read(tmp_path, PixelData=stored.tobytes(), PixelPaddingValue=4095, PixelPaddingRangeLimit=4000)
+    assert np.array_equal(ranged.gray, padded.gray)
+
+
+def test_a_spacing_that_repeats_the_detectors_is_divided_by_the_magnification(tmp_path: Path) -> None:
+    equal = {"ImagerPixelSpacing": [0.8, 0.8], "EstimatedRadiographicMagnificationFactor": 1.25}
+    assert read(tmp_path, **equal).mm_per_px == pytest.approx((0.64, 0.64))
+    assert read(tmp_path, options=ReadOptions(magnification=1.1), **equal).mm_per_px[0] == pytest.approx(0.8 / 1.1)
+    calibrated = {**equal, "PixelSpacingCalibrationType": "FIDUCIAL"}
+    assert read(tmp_path, **calibrated).mm_per_px == (0.8, 0.8)
+    assert read(tmp_path, **{**equal, "ImagerPixelSpacing": [0.9, 0.9]}).mm_per_px == (0.8, 0.8)
+    assert read(tmp_path, EstimatedRadiographicMagnificationFactor=1.25).mm_per_px == (0.8, 0.8)
+
+
+def test_the_header_tells_side_and_flip(tmp_path: Path) -> None:
+    found = read(tmp_path, ImageLaterality="R", PatientOrientation=["R", "F"])
+    assert (found.laterality, found.flipped) == ("R", True)
+    found = read(tmp_path, Laterality="L", PatientOrientation=["L", "F"])
+    assert (found.laterality, found.flipped) == ("L", False)
+    assert (read(tmp_path).laterality, read(tmp_path).flipped) == ("", False)
+
+
+def test_a_block_that_is_filled_up_is_read_and_a_cut_one_is_truncated(tmp_path: Path) -> None:
+    header = radiograph_header(GRAY, 0.8, patient="p")
+    assert off(read(tmp_path, PixelData=header.PixelData + bytes(100)), read(tmp_path)) == 0
+    header.compress(pydicom.uid.RLELossless)
+    header.save_as(tmp_path / "whole.dcm", enforce_file_format=True)
+    whole = (tmp_path / "whole.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(tmp_path / "cut.dcm")
+    assert caught.value.reason == "truncated"
