@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +130,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, places, "a side of L or R")
     _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, places, grades)
     _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, places, "a split of train, val or test, or nothing")
+    refuse_two_names(frame["patient_id"].unique(), where)
     given = frame[frame["split"] != ""]
     n_splits = given.groupby("patient_id")["split"].nunique()
     torn = list(n_splits.index[n_splits > 1])
@@ -137,6 +141,26 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
             "correct the column split",
         )
     return Manifest(frame)
+
+
+def refuse_two_names(patients: Iterable[str], where: str) -> None:
+    """Refuse ids that differ in case, leading zeros, a trailing .0 or the form of their characters alone.
+
+    Raises:
+        UserError: There are such; they are named.
+    """
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for patient in patients:
+        plain = unicodedata.normalize("NFKC", patient).casefold()
+        plain = re.sub(r"^(\d+)\.0$", r"\1", plain)
+        names[plain.lstrip("0") if plain.isdecimal() else plain].add(patient)
+    twice = [" = ".join(sorted(same)) for same in names.values() if len(same) > 1]
+    if twice:
+        raise UserError(
+            f"{where} has patients under two names: {some(twice)}",
+            "one patient_id for each patient, or knees of one person get into two splits",
+            "write the ids alike, or make them differ by more than case, zeros or the form of a character",
+        )
 
 
 def _refuse(

@@ -124,3 +124,20 @@ def test_a_manifest_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) 
 def test_some_names_and_a_count() -> None:
     assert some("abc") == "a, b, c"
     assert some("abcdefg", most=2) == "a, b and 5 more"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("9001695", "09001695"), ("9001695", "9001695.0"), ("Pat-7", "PAT-7"), ("7", "\uff17"), ("\u00e9va", "e\u0301va"),
+     ("0", "00")],
+)  # fmt: skip
+def test_one_patient_under_two_names_is_refused(tmp_path: Path, one: str, other: str) -> None:
+    rows = (f"{one}_L,{one},L,,1,,train", f"{other}_R,{other},R,,2,,test")
+    with pytest.raises(UserError, match="two names") as caught:
+        read_manifest(write(tmp_path, *rows))
+    assert one in caught.value.found and other in caught.value.found
+
+
+def test_ids_that_differ_otherwise_are_different_patients(tmp_path: Path) -> None:
+    names = ("1", "10", "1.5", "A1", "A01", "1-0")
+    assert len(read_manifest(write(tmp_path, *(f"{name}_L,{name},L,,1,," for name in names)))) == 6
