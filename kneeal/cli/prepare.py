@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kneeal.cli import prepare_archive
+from kneeal.cli.options import with_option_groups
+from kneeal.cli.prepare_archive import KneeArguments, Out
+
+if TYPE_CHECKING:
+    from kneeal.prepare.pictures import FolderOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +22,7 @@ def register(app: typer.Typer) -> None:
         help="Turn radiographs and tables into a prepared data set.", no_args_is_help=True, rich_markup_mode=None
     )
     family.command("seal")(seal)
-    family.command("folder")(from_folder)
+    family.command("folder")(with_option_groups(from_folder))
     prepare_archive.register(family)
     app.add_typer(family, name="prepare")
     app.command("demo-data")(demo_data)
@@ -37,28 +43,55 @@ def demo_data(
 
 
 def seal(data: Annotated[Path, typer.Argument(help="A prepared data set.", metavar="DATA")]) -> None:
-    """Vouch for a manifest.csv that was edited on purpose."""
+    """Renew the checksums of a manifest.csv that was edited on purpose."""
     from kneeal.data.prepared import reseal
 
     changed = reseal(data)
     print(f"{data}: {'columns changed: ' + ', '.join(changed) if changed else 'nothing had changed'}; sealed")
 
 
-def from_folder(
-    source: Annotated[Path, typer.Argument(help="<split>/<grade>/<patient><L|R>.png", metavar="SRC")],
-    out: Annotated[Path, typer.Option(help="Where to write the prepared data set.")],
-    roi_mm: Annotated[float, typer.Option(help="Width of the pictures in mm.")] = 101.0,
+@dataclass(frozen=True)
+class PictureArguments:
+    """How pictures of single knees are read."""
+
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="What paths say: a regular expression with the groups split, grade, patient, side."),
+    ] = None
+    roi_mm: Annotated[float | None, typer.Option(help="Width of the pictures in mm; 101 for square ones.")] = None
+    mm_per_px: Annotated[float | None, typer.Option(help="Size of their pixels in mm, instead.")] = None
     joint_offset_mm: Annotated[
         float, typer.Option(help="How far the joint line lies below its place in the published pipeline, in mm.")
-    ] = 3.0,
-    test_split: Annotated[str | None, typer.Option(help="Split folder that is the test set.")] = None,
+    ] = 3.0
+    test_split: Annotated[str | None, typer.Option(help="Split that is the test set.")] = None
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Of identical pictures keep one, none where grades differ.")
+    ] = False
+
+
+def from_folder(
+    source: Annotated[Path, typer.Argument(help="Folder of pictures of single knees.", metavar="SRC")],
+    out: Out,
+    knees: KneeArguments,
+    pictures: PictureArguments,
 ) -> None:
-    """Prepare pictures of single knees that lie in folders by split and grade."""
+    """Prepare pictures of single knees: <split>/<grade>/<patient><L|R>.png, any --pattern, or any --table."""
     from kneeal.loggers.console import count_progress
-    from kneeal.prepare import folder
+    from kneeal.prepare.folder import prepare_folder
 
     with count_progress(None, "knees") as progress:
-        summary = folder.prepare_folder(
-            source, out, roi_mm=roi_mm, joint_offset_mm=joint_offset_mm, test_split=test_split, progress=progress
-        )
+        summary = prepare_folder(source, out, _options(knees, pictures), progress=progress)
     print(summary)
+
+
+def _options(knees: KneeArguments, pictures: PictureArguments) -> FolderOptions:
+    from kneeal.prepare.pictures import FolderOptions
+
+    return FolderOptions(
+        **vars(pictures),
+        table=knees.table,
+        columns=knees.columns,
+        grades=knees.names,
+        side=knees.known_side,
+        ungraded=knees.ungraded,
+    )

@@ -12,11 +12,49 @@ import typer
 from kneeal.cli.options import with_option_groups
 
 if TYPE_CHECKING:
+    from kneeal.prepare.knee_table import Columns
     from kneeal.prepare.tasks import Plan
 
 Out = Annotated[Path, typer.Option(help="Where to write the prepared data set.")]
 Tables = Annotated[Path | None, typer.Option(help="Folder of the tables, where it is another.")]
 Ungraded = Annotated[bool, typer.Option("--ungraded", help="Keep knees without a grade.")]
+
+
+@dataclass(frozen=True)
+class KneeArguments:
+    """What is known of knees, by a table or for all of them."""
+
+    table: Annotated[Path | None, typer.Option(help="Table with one row per knee: CSV, XLSX or SAS.")] = None
+    patient_column: Annotated[str | None, typer.Option(help="Its columns; by default patient,")] = None
+    side_column: Annotated[str | None, typer.Option(help="side,")] = None
+    grade_column: Annotated[str | None, typer.Option(help="grade,")] = None
+    split_column: Annotated[str | None, typer.Option(help="split,")] = None
+    site_column: Annotated[str | None, typer.Option(help="site,")] = None
+    path_column: Annotated[str | None, typer.Option(help="and path (below SRC).")] = None
+    grades: Annotated[str, typer.Option(help='Names of grades: "Normal=0,Doubtful=1".')] = ""
+    side: Annotated[str, typer.Option(help="Side of knees whose side nothing says: R, L, or unknown.")] = ""
+    ungraded: Ungraded = False
+
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns."""
+        from kneeal.prepare.knee_table import FIELDS, Columns
+
+        return Columns(**{field: getattr(self, f"{field}_column") for field in FIELDS})
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The names of grades."""
+        from kneeal.prepare.notation import grade_names
+
+        return grade_names(self.grades)
+
+    @property
+    def known_side(self) -> str:
+        """R, L, unknown or nothing."""
+        from kneeal.prepare.layout import side_option
+
+        return side_option(self.side)
 
 
 @dataclass(frozen=True)
@@ -28,10 +66,12 @@ class ArchiveArguments:
     ] = None
     corrections: Annotated[Path | None, typer.Option(help="CSV: knee_id, x_mm, y_mm, angle_deg, reject.")] = None
     pseudonymize: Annotated[Path | None, typer.Option(help="File with a key: patient ids become keyed hashes.")] = None
-    markers: Annotated[str, typer.Option(help="Side markers: require, check or ignore.")] = "require"
+    markers: Annotated[
+        str, typer.Option(help="Side markers: require, check or ignore; or other letters than R/L, such as D/E.")
+    ] = "check"
     min_score: Annotated[
         float, typer.Option("--least-score", help="Knees below this score are rejected.", min=0, max=1)
-    ] = 0.5
+    ] = 0.7
     keep_other: Annotated[bool, typer.Option("--keep-other", help="Keep the other knee where one cannot be used.")] = (
         False
     )
@@ -84,25 +124,18 @@ def from_dicom(
     source: Annotated[Path, typer.Argument(help="A folder of radiographs, or a text file of paths.", metavar="SRC")],
     out: Out,
     archive: ArchiveArguments,
-    table: Annotated[Path | None, typer.Option(help="Table of grades, one row per knee.")] = None,
-    patient_column: Annotated[str, typer.Option()] = "patient",
-    side_column: Annotated[str, typer.Option()] = "side",
-    grade_column: Annotated[str, typer.Option()] = "grade",
-    site_column: Annotated[str, typer.Option()] = "site",
-    path_column: Annotated[str | None, typer.Option(help="Column with paths below SRC; else by PatientID.")] = None,
-    ungraded: Ungraded = False,
+    knees: KneeArguments,
 ) -> None:
-    """Prepare any folder or list of bilateral radiographs with any table of grades."""
-    from kneeal.prepare.dicom_folder import Columns, plan_dicom
+    """Prepare any folder or list of radiographs of one or two knees, with any table of grades."""
+    from kneeal.prepare.dicom_folder import plan_dicom
 
-    columns = Columns(patient_column, side_column, grade_column, site_column, path_column)
-    _prepare(plan_dicom(source, table=table, columns=columns, ungraded=ungraded), out, archive)
+    plan = plan_dicom(source, table=knees.table, columns=knees.columns, grades=knees.names, ungraded=knees.ungraded)
+    _prepare(plan, out, archive, knees.known_side)
 
 
-def _prepare(plan: Plan, out: Path, archive: ArchiveArguments) -> None:
-    from kneeal.errors import UserError
+def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -> None:
     from kneeal.localizer.landmarks import LandmarkSource
-    from kneeal.localizer.quality import MARKER_RULES
+    from kneeal.localizer.quality import SelectionRules, marker_rule
     from kneeal.loggers.console import count_progress
     from kneeal.prepare.corrections import read_corrections
     from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
@@ -110,14 +143,10 @@ def _prepare(plan: Plan, out: Path, archive: ArchiveArguments) -> None:
     from kneeal.prepare.work import PrepareOptions
     from kneeal.radiograph import ReadOptions
 
-    if archive.markers not in MARKER_RULES:
-        raise UserError(f"--markers {archive.markers}", ", ".join(MARKER_RULES), "choose one of them")
     options = ArchiveOptions(
         PrepareOptions(
             read=ReadOptions(archive.mm_per_px, archive.magnification, archive.voi),
-            markers=archive.markers,
-            min_score=archive.min_score,
-            keep_other=archive.keep_other,
+            select=SelectionRules(marker_rule(archive.markers), archive.min_score, archive.keep_other, side),
         ),
         workers=(os.cpu_count() or 1) if archive.workers is None else archive.workers,
         work=archive.work,

@@ -22,6 +22,8 @@ from kneeal.errors import UserError
 from kneeal.files import cannot_write, disk_errors, sync, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
+#: What a preparation leaves that gave no knee.
+LEFTOVERS = ("rejected.csv", "sheet.html")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,8 @@ def write_prepared(
             sync(path)
         work.chmod(0o755)
         if out.is_dir():
+            for name in LEFTOVERS:
+                (out / name).unlink(missing_ok=True)
             out.rmdir()
         work.replace(out)
         sync(out.parent)
@@ -166,14 +170,31 @@ def refuse_occupied(out: Path) -> None:
     """Refuse to write over something.
 
     Raises:
-        UserError: `out` is a file, or a folder that is not empty or cannot be read.
+        UserError: `out` is a file, or a folder that holds more than `LEFTOVERS` or cannot be read.
     """
     try:
-        occupied = out.is_file() or (out.is_dir() and any(out.iterdir()))
+        occupied = out.is_file() or (out.is_dir() and any(path.name not in LEFTOVERS for path in out.iterdir()))
     except OSError as error:
         raise cannot_write(out, error) from error
     if occupied:
         raise UserError(f"{out} is there already", "a new folder", "give another --out, or remove it first")
+
+
+def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
+    """Write the reports of a preparation that gave no knee; the next one may replace them.
+
+    Args:
+        out: Where the data set would have been.
+        write: Called with the folder.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write(out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
 
 
 def file_checksum(path: Path) -> str:

@@ -16,7 +16,7 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture, patch_boxes, read_picture, side_by_side
 from kneeal.localizer.pose import KneePose, cut_region
-from kneeal.prepare.folder import JOINT_OFFSET_MM, ROI_MM
+from kneeal.prepare.pictures import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph.reader import ReadOptions, read_radiograph
 
 #: Columns of the manifest that say where on its film a knee is; `kneeal.prepare` writes them.
@@ -77,9 +77,9 @@ class Pictures:
         if pose is not None:
             return self._from_film(path, pose)
         pixels = read_picture(path)
-        if self._dataset.info.get("source") != "folder" or pixels.shape[0] != pixels.shape[1]:
+        if self._dataset.info.get("source") != "folder":
             return KneePicture(pixels, None, None, None, full=True)
-        mm_per_px = float(self._options.get("roi_mm", ROI_MM)) / pixels.shape[1]
+        mm_per_px = float(self._options.get("mm_per_px") or self._options.get("roi_mm", ROI_MM) / pixels.shape[1])
         offset = float(self._options.get("joint_offset_mm", JOINT_OFFSET_MM))
         boxes = patch_boxes(pixels.shape, mm_per_px, self.side(knee_id), joint_offset_mm=offset)
         return KneePicture(pixels, *boxes, mm_per_px, full=True)

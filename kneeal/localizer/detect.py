@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,11 @@ from kneeal.localizer.networks import (
 )
 from kneeal.localizer.weights import load_networks
 from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
+
+#: A second look, where the first does not find two knees for sure but the map of knees has a peak of this height: at
+#: the square root of the gray and as if pixels were larger, which helps with dark pictures of small knees.
+_SECOND_LOOK_PEAK, _LARGER, _SURE = 0.1, 1.2, 0.7
+_BRIGHTER = np.rint(255 * np.sqrt(np.arange(256) / 255)).astype(np.uint8)
 
 Points = NDArray[np.float64]
 
@@ -58,19 +64,32 @@ class Localizer:
             radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
             mm_per_px: Height and width of its pixels.
         """
+        found, peak = self._look(radiograph, mm_per_px)
+        if peak < _SECOND_LOOK_PEAK or _n_sure(found) == 2:
+            return found
+        larger = (mm_per_px[0] * _LARGER, mm_per_px[1] * _LARGER)
+        again, _ = self._look(_BRIGHTER[radiograph], larger)
+        if _n_sure(again) <= _n_sure(found):
+            return found
+        knees = (replace(k, center_mm=(k.center_mm[0] / _LARGER, k.center_mm[1] / _LARGER)) for k in again.knees)
+        return Localization(tuple(knees), found.markers)
+
+    def _look(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> tuple[Localization, float]:
+        """What is on a radiograph, and the highest value of the map of knees."""
         half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
         small, small_mm = shrink(half, half_mm, COARSE_MM)
         most = round(_LARGEST_MM / COARSE_MM)
         small = small[:most, :most]
         if min(small.shape) < 16:
-            return Localization((), ())
+            return Localization((), ()), 0.0
         canvas = _batch(small.astype(np.float32)[None, None] / np.float32(255))
         maps = self.coarse(canvas).sigmoid()[0].numpy()
         spots = [_peaks(maps[KNEE_MAP], small_mm, _KNEE_PEAK, _KNEES_APART_MM),
                  _peaks(maps[MARKER_MAP], small_mm, _MARKER_PEAK, _MARKERS_APART_MM)]  # fmt: skip
         knees = self._look_at_knees(half, half_mm, spots[0])
         markers = self._read_markers(half, half_mm, spots[1])
-        return Localization(tuple(sorted(knees, key=lambda k: k.center_mm)), tuple(markers))
+        found = Localization(tuple(sorted(knees, key=lambda k: k.center_mm)), tuple(markers))
+        return found, float(maps[KNEE_MAP].max())
 
     def _look_at_knees(
         self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
@@ -135,6 +154,11 @@ class Localizer:
             if MARKER_CLASSES[kind]
         ]
         return sorted(found, key=lambda marker: marker.center_mm)
+
+
+def _n_sure(found: Localization) -> int:
+    """How many knees are found for sure, natural or replaced."""
+    return sum(knee.score >= _SURE or knee.replaced >= _SURE for knee in found.knees)
 
 
 def _batch(pictures: NDArray[np.float32]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kneeal.errors import UserError
 from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.pose import KneePose
 
@@ -12,26 +13,68 @@ from kneeal.localizer.pose import KneePose
 #: `ignore` does not look at them.
 MARKER_RULES = ("require", "check", "ignore")
 _SURE = 0.5
-_LETTER = 0.6
-#: Two markers that agree, or one of this probability, make a radiograph swapped or mirrored.
-_AGREE, _CERTAIN = 2, 0.9
-#: How many times as much must speak for a proper radiograph as against it.
+#: A letter below the first probability is not read; below the second it is not read where it lies on the knee itself.
+_LETTER, _LETTER_ON_BONE = 0.8, 0.95
+_BONE_MM = (48.0, 60.0)
+#: Two markers that agree, or one of this probability, outweigh nothing read.
+_CERTAIN = 0.9
+#: How many times as much must speak for an answer as against it.
 _MAJORITY = 1.5
-#: Knees whose plateaus differ in height by more than this are no pair.
-_LEVEL_MM = 120.0
+#: Plateaus of a pair: distance across the radiograph in mm, difference in height in mm and as a share of it, in angle.
+_APART_MM, _HEIGHT_MM, _HEIGHT_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.0
+#: Smallest score of a knee that is alone on its radiograph, where no second one confirms it.
+SINGLE_SCORE = 0.7
+#: A knee further than this from the middle of a radiograph that is wider than this may be one of two.
+_OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 
 #: What the codes in rejected.csv say.
 REASONS = {
     "no_knee": "no knee was found",
-    "one_knee": "one knee was found where two were expected",
+    "one_knee": "one knee was found, and nothing says of which side it is",
     "too_many": "more than two places look like a knee",
+    "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
+    "side_conflict": "what is said of the side of this knee contradicts itself",
     "replacement": "a knee replacement",
     "marker_missing": "no side marker could be read for sure",
     "marker_swapped": "a side marker lies beside the other knee",
-    "marker_mirrored": "a side marker is mirrored: the radiograph is flipped",
+    "marker_mirrored": "the radiograph is flipped: a side marker is mirrored, or the header says so",
     "low_score": "the localizer is not sure of the knee",
     "off_film": "the knee region leaves the radiograph",
 }
+
+
+@dataclass(frozen=True)
+class SelectionRules:
+    """Which knees count.
+
+    Attributes:
+        markers: One of `MARKER_RULES`.
+        min_score: Knees below it are rejected; a single one below `SINGLE_SCORE` as well.
+        keep_other: Whether a radiograph with one unusable knee (replacement, low score) keeps its other knee;
+            otherwise the whole radiograph is rejected.
+        side: Side of a knee that is alone and of which nothing else says it: "R", "L", "unknown" (it is found on the
+            picture later) or empty.
+    """
+
+    markers: str = "check"
+    min_score: float = 0.7
+    keep_other: bool = False
+    side: str = ""
+
+
+@dataclass(frozen=True)
+class SideEvidence:
+    """What is known of the sides of a radiograph beside its pixels.
+
+    Attributes:
+        told: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
+        flipped: Whether the header says that the patient's right is on the right of the picture.
+        width_mm: Width of the radiograph.
+    """
+
+    told: tuple[str, ...] = ()
+    flipped: bool = False
+    width_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,55 +82,86 @@ class Selection:
     """What becomes of a radiograph.
 
     Attributes:
-        poses: The knees to use.
-        rejected: Side ("L", "R", or "" for the whole radiograph) and reason code, for what is rejected.
-        seen: Every place that was taken for a knee, used or not; the side is empty where there are not two.
+        poses: The knees to use; the side of a single one is "unknown" where it is to be found on the picture.
+        rejected: Side ("L", "R", or "" for the whole radiograph) and reason code.
+        seen: Every place that was taken for a knee, used or not; the side is empty where it is not known.
+        single: Whether the radiograph is of one knee.
     """
 
     poses: tuple[KneePose, ...]
     rejected: tuple[tuple[str, str], ...]
     seen: tuple[KneePose, ...] = ()
+    single: bool = False
+
+
+def marker_rule(text: str) -> str:
+    """The rule that `--markers` gives: one of `MARKER_RULES`, or two letters that stand for right and left, D/E.
+
+    Only R and L can be read. With other letters, what looks like an R or L is none, so that the rule is `ignore`.
+
+    Raises:
+        UserError: It is neither.
+    """
+    text = text.strip()
+    if text.lower() in MARKER_RULES:
+        return text.lower()
+    letters = [part.strip().upper() for part in text.split("/")]
+    if len(letters) != 2 or not all(part.isalpha() for part in letters) or letters[0] == letters[1]:
+        raise UserError(
+            f"--markers {text}", f"{', '.join(MARKER_RULES)}, or two letters such as D/E", "choose one of them"
+        )
+    return "check" if set(letters) == {"R", "L"} else "ignore"
 
 
 def select_knees(
-    localization: Localization, *, markers: str = "require", min_score: float = 0.5, keep_other: bool = False
+    localization: Localization, rules: SelectionRules | None = None, evidence: SideEvidence | None = None
 ) -> Selection:
-    """Decide which knees of a bilateral radiograph are used.
+    """Decide which knees of a radiograph are used.
 
     On a radiograph as it is read, the patient's right knee is on the left.
 
     Args:
         localization: What the localizer saw.
-        markers: One of `MARKER_RULES`.
-        min_score: Knees below it are rejected.
-        keep_other: Whether a radiograph with one unusable knee (replacement, low score) keeps its other knee; otherwise
-            the whole radiograph is rejected.
+        rules: Which knees count.
+        evidence: What else is known of the sides.
 
     Returns:
         Poses and reasons; a radiograph without usable knees has a reason for each side or for the whole.
     """
+    rules, evidence = rules or SelectionRules(), evidence or SideEvidence()
     knees = [knee for knee in localization.knees if knee.nothing < _SURE]
     if len(knees) > 2:
         knees = _likeliest_pair(knees)
+    if len(knees) == 1:
+        return _single(knees[0], localization.markers, rules, evidence)
     sides = "RL" if len(knees) == 2 else [""] * len(knees)
-    seen = tuple(KneePose(s, knee.center_mm, knee.angle_deg, knee.score) for s, knee in zip(sides, knees, strict=True))
+    seen = tuple(_pose(side, knee) for side, knee in zip(sides, knees, strict=True))
     if len(knees) != 2:
-        return Selection((), (("", {0: "no_knee", 1: "one_knee"}.get(len(knees), "too_many")),), seen)
-    if markers != "ignore":
-        reason = _contradiction(knees, localization.markers, required=markers == "require")
-        if reason:
-            return Selection((), (("", reason),), seen)
+        return Selection((), (("", "too_many" if knees else "no_knee"),), seen)
+    reason = "" if _is_pair(knees[0], knees[1]) else "no_pair"
+    if not reason:
+        between = (knees[0].center_mm[0] + knees[1].center_mm[0]) / 2
+        reason = _contradiction(_letters(knees, localization.markers, rules), between, rules, evidence.flipped)
+    if reason:
+        return Selection((), (("", reason),), seen)
     poses, rejected = [], []
     for pose, knee in zip(seen, knees, strict=True):
-        if knee.replaced >= _SURE:
-            rejected.append((pose.side, "replacement"))
-        elif knee.score < min_score:
-            rejected.append((pose.side, "low_score"))
+        fault = _fault(knee, rules.min_score)
+        if fault:
+            rejected.append((pose.side, fault))
         else:
             poses.append(pose)
-    if rejected and not keep_other:
+    if rejected and not rules.keep_other:
         return Selection((), (("", rejected[0][1]),), seen)
     return Selection(tuple(poses), tuple(rejected), seen)
+
+
+def _pose(side: str, knee: LocalizedKnee) -> KneePose:
+    return KneePose(side, knee.center_mm, knee.angle_deg, knee.score)
+
+
+def _fault(knee: LocalizedKnee, min_score: float) -> str:
+    return "replacement" if knee.replaced >= _SURE else "low_score" if knee.score < min_score else ""
 
 
 def _likeliest_pair(knees: Sequence[LocalizedKnee]) -> list[LocalizedKnee]:
@@ -98,28 +172,76 @@ def _likeliest_pair(knees: Sequence[LocalizedKnee]) -> list[LocalizedKnee]:
     return list(knees)
 
 
-def _contradiction(knees: Sequence[LocalizedKnee], markers: Sequence[LocalizedMarker], *, required: bool) -> str:
-    """Why the markers speak against the radiograph, empty where they do not.
+def _is_pair(left: LocalizedKnee, right: LocalizedKnee) -> bool:
+    apart = right.center_mm[0] - left.center_mm[0]
+    height = abs(right.center_mm[1] - left.center_mm[1])
+    return (
+        _APART_MM[0] <= apart <= _APART_MM[1]
+        and height <= min(_HEIGHT_MM, _HEIGHT_SHARE * apart)
+        and abs(right.angle_deg - left.angle_deg) <= _ANGLE_DEG
+    )
+
+
+def _letters(
+    knees: Sequence[LocalizedKnee], markers: Sequence[LocalizedMarker], rules: SelectionRules
+) -> list[LocalizedMarker]:
+    """The markers that count: none that is doubtful, least of all on bone, where anything may look like a letter."""
+    if rules.markers == "ignore":
+        return []
+
+    def on_bone(marker: LocalizedMarker) -> bool:
+        return any(
+            all(abs(a - b) < reach for a, b, reach in zip(marker.center_mm, knee.center_mm, _BONE_MM, strict=True))
+            for knee in knees
+        )
+
+    return [m for m in markers if m.probability >= (_LETTER_ON_BONE if on_bone(m) else _LETTER)]
+
+
+def _contradiction(letters: Sequence[LocalizedMarker], between: float, rules: SelectionRules, flipped: bool) -> str:
+    """Why the sides of a pair are in doubt, empty where they are not.
 
     The markers vote, each with its probability: for a radiograph as it should be, for swapped sides, for a mirrored
-    radiograph. A radiograph is swapped or mirrored only where nothing read speaks for another answer, and two markers
-    agree or the one is nearly certain: any other text on the radiograph may look like a letter. It is proper where
-    that has a clear majority. Everything else counts as not read.
+    one; a header that says that it is flipped votes for the latter. A doubt that outweighs the rest rejects the
+    radiograph whatever the rule; what is undecided counts as not read.
     """
-    between = (knees[0].center_mm[0] + knees[1].center_mm[0]) / 2
-    votes: dict[str, list[float]] = {"": [], "marker_swapped": [], "marker_mirrored": []}
-    for marker in markers:
-        if marker.probability >= _LETTER:
-            proper = (marker.letter == "R") == (marker.center_mm[0] < between)
-            answer = "marker_mirrored" if marker.letter == "mirrored" else "" if proper else "marker_swapped"
-            votes[answer].append(marker.probability)
-    doubts = sum(votes["marker_swapped"]) + sum(votes["marker_mirrored"])
-    if votes[""] and sum(votes[""]) >= _MAJORITY * doubts:
+    votes: dict[str, list[float]] = {"": [], "marker_swapped": [], "marker_mirrored": [1.0] if flipped else []}
+    for marker in letters:
+        proper = (marker.letter == "R") == (marker.center_mm[0] < between)
+        answer = "marker_mirrored" if marker.letter == "mirrored" else "" if proper else "marker_swapped"
+        votes[answer].append(marker.probability)
+    total = sum(map(sum, votes.values()))
+    doubt = max(("marker_swapped", "marker_mirrored"), key=lambda answer: sum(votes[answer]))
+    if votes[""] and sum(votes[""]) >= _MAJORITY * (total - sum(votes[""])):
         return ""
-    for answer in ("marker_swapped", "marker_mirrored"):
-        # Alone: what was read for any other answer makes it unsure.
-        if sum(map(len, votes.values())) == len(votes[answer]) and (
-            len(votes[answer]) >= _AGREE or max(votes[answer], default=0.0) >= _CERTAIN
-        ):
-            return answer
-    return "marker_missing" if required else ""
+    weighty = len(votes[doubt]) > 1 or max(votes[doubt], default=0.0) >= _CERTAIN
+    if weighty and sum(votes[doubt]) >= _MAJORITY * (total - sum(votes[doubt])):
+        return doubt
+    return "marker_missing" if rules.markers == "require" else ""
+
+
+def _single(
+    knee: LocalizedKnee, markers: Sequence[LocalizedMarker], rules: SelectionRules, evidence: SideEvidence
+) -> Selection:
+    """A radiograph on which one knee was found: used where its side is told or shown by a marker."""
+    off_center = knee.center_mm[0] - evidence.width_mm / 2
+    one_of_two = evidence.width_mm > _BILATERAL_MM and abs(off_center) > _OFF_CENTER_MM
+    told = {side for side in evidence.told if side in ("R", "L")}
+    letters = {m.letter for m in _letters([knee], markers, rules) if m.probability >= _CERTAIN}
+    if one_of_two and not told:
+        # Its own marker, or that of a second knee that was not found? Only the side on which it lies can tell.
+        letters &= {"R" if off_center < 0 else "L", "mirrored"}
+    sides = told | letters
+    if len(told) > 1 or "mirrored" in letters or (told and letters and len(sides) > 1):
+        reason = "marker_mirrored" if "mirrored" in letters else "side_conflict"
+    elif len(sides) != 1 and (one_of_two or "B" in evidence.told or not rules.side):
+        reason = "one_knee"
+    else:
+        reason = _fault(knee, max(rules.min_score, SINGLE_SCORE))
+        if not reason and rules.markers == "require" and not letters and not told:
+            reason = "marker_missing"
+    side = sides.pop() if len(sides) == 1 else rules.side
+    pose = _pose(side, knee)
+    if reason:
+        return Selection((), (("", reason),), (_pose(side if side != "unknown" else "", knee),), single=True)
+    return Selection((pose,), (), (pose,), single=True)

@@ -1,8 +1,8 @@
-"""Which radiograph of a patient is used: the first that gives a knee, whatever the number of processes and restarts.
+"""Which radiographs of a patient are used: the first that gives a knee, whatever the number of processes and restarts.
 
 A source lists the radiographs of a patient in its order. All first radiographs are worked on; where one is damaged or
-rejected, its patient's next radiograph is, and so on. Which radiograph that is depends on the results alone, never on
-who finished first.
+rejected, or is of one knee while the other is wanted too, its patient's next one is, and so on. Which one that is
+depends on the results alone, never on who finished first.
 """
 
 from __future__ import annotations
@@ -23,21 +23,18 @@ class Attempt:
     Attributes:
         work: The radiograph.
         key: Where its result lies in the store.
-        n_knees: Knees that it gave.
+        sides: Sides of the knees that it gave.
+        single: Whether it is of one knee, so that another may be of the other.
         readable: Whether there was a picture to look at.
         lost: Why there is no result, None where there is one.
     """
 
     work: Work
     key: str
-    n_knees: int = 0
+    sides: tuple[str, ...] = ()
+    single: bool = False
     readable: bool = False
     lost: Lost | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether no other radiograph need be tried."""
-        return bool(self.n_knees or not self.work.task.alternatives)
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,42 @@ class PatientAttempts:
 
     Attributes:
         attempts: Those that were worked on, in order.
-        used: Which of them stands for the patient's knees, whether or not it gave any.
+        used: Which of them stand for the patient's knees; one that gave none where none of them did.
     """
 
     attempts: tuple[Attempt, ...]
-    used: int
+    used: tuple[int, ...]
 
     @property
-    def chosen(self) -> Attempt:
-        """The radiograph that stands for the patient's knees."""
-        return self.attempts[self.used]
+    def task(self) -> RadiographTask:
+        """The first radiograph."""
+        return self.attempts[0].work.task
+
+    @property
+    def found(self) -> bool:
+        """Whether any of them gave a knee."""
+        return any(attempt.sides for attempt in self.attempts)
 
     @property
     def untried(self) -> tuple[RadiographTask, ...]:
         """Radiographs that were not needed."""
         return self.attempts[-1].work.task.alternatives
+
+    def new_sides(self, position: int) -> tuple[str, ...]:
+        """The sides that a radiograph gave and none before it."""
+        before = {side for k in self.used if k < position for side in self.attempts[k].sides}
+        return tuple(side for side in self.attempts[position].sides if side not in before)
+
+
+def settled(attempts: Sequence[Attempt]) -> bool:
+    """Whether no other radiograph of the patient need be tried."""
+    last = attempts[-1]
+    if not last.work.task.alternatives:
+        return True
+    wanted = set(last.work.task.grades)
+    given = {side for attempt in attempts for side in attempt.sides}
+    # A radiograph of both knees stands for both, even where one of them was rejected; one without a side for itself.
+    return bool(last.sides) and (not last.single or wanted <= given)
 
 
 def try_radiographs(
@@ -88,26 +106,34 @@ def try_radiographs(
         following: dict[int, Work] = {}
         for k, done in zip(current, attempt(list(current.values())), strict=True):
             attempts[k].append(done)
-            if not done.settled:
+            if not settled(attempts[k]):
                 first, *rest = done.work.task.alternatives
                 following[k] = Work(replace(first, alternatives=tuple(rest)))
         current = following
-    tried = [PatientAttempts(tuple(radiographs), _choose(radiographs)) for radiographs in attempts]
+    tried = [PatientAttempts(tuple(done), _choose(done)) for done in attempts]
     again = {
-        k: Work(tried[k].chosen.work.task, dict(said))
-        for k, said in enumerate(corrections)
-        if said and not tried[k].chosen.work.corrections
+        (k, used): Work(patient.attempts[used].work.task, _said(corrections[k], patient, used))
+        for k, patient in enumerate(tried)
+        for used in patient.used
+        if _said(corrections[k], patient, used) and not patient.attempts[used].work.corrections
     }
-    for k, done in zip(again, attempt(list(again.values())) if again else [], strict=True):
-        radiographs, used = list(tried[k].attempts), tried[k].used
-        radiographs[used] = done
-        tried[k] = PatientAttempts(tuple(radiographs), used)
+    for (k, used), done in zip(again, attempt(list(again.values())) if again else [], strict=True):
+        redone = list(tried[k].attempts)
+        redone[used] = done
+        tried[k] = replace(tried[k], attempts=tuple(redone))
     return tried
 
 
-def _choose(radiographs: Sequence[Attempt]) -> int:
-    """The one that gave a knee, else the first that could be looked at, else the first."""
-    last = len(radiographs) - 1
-    if radiographs[last].n_knees:
-        return last
-    return next((k for k, radiograph in enumerate(radiographs) if radiograph.readable), 0)
+def _choose(attempts: Sequence[Attempt]) -> tuple[int, ...]:
+    """Those that gave knees, each side once; else the first that could be looked at, else the first."""
+    everyone = PatientAttempts(tuple(attempts), tuple(k for k, attempt in enumerate(attempts) if attempt.sides))
+    used = tuple(k for k in everyone.used if everyone.new_sides(k))
+    return used or (next((k for k, attempt in enumerate(attempts) if attempt.readable), 0),)
+
+
+def _said(corrections: Mapping[str, Correction], patient: PatientAttempts, used: int) -> dict[str, Correction]:
+    """The corrections that are meant for a radiograph: of one of several that are used, those of its own knees."""
+    if len(patient.used) == 1:
+        return dict(corrections)
+    own = patient.new_sides(used)
+    return {side: correction for side, correction in corrections.items() if side in own}

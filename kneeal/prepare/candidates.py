@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from kneeal.prepare.paths import is_file, path_inside
+from kneeal.prepare.paths import NamedFiles
 from kneeal.prepare.tasks import RadiographTask, Rejection
+
+#: What the reasons of `kneeal.prepare.paths.NamedFiles` say of a name in a table.
+_NOT_FOUND = {"outside": "the table names a path outside the folder", "missing": "the file is not there"}
 
 
 def find_radiographs(root: Path, named: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
@@ -16,15 +20,14 @@ def find_radiographs(root: Path, named: Mapping[str, Sequence[str]]) -> tuple[di
         root: Folder that the names are below.
         named: Names of radiographs by patient, the one to use first.
     """
+    files = NamedFiles(root)
     radiographs: dict[str, list[str]] = {}
     rejected: list[Rejection] = []
     for patient, names in named.items():
         for name in dict.fromkeys(names):
-            path = path_inside(root, name)
+            path, reason = files.find(name)
             if path is None:
-                rejected.append(Rejection(name, patient, "", "outside", "the table names a path outside the folder"))
-            elif not is_file(path):
-                rejected.append(Rejection(name, patient, "", "missing", "the file is not there"))
+                rejected.append(Rejection(name, patient, "", reason, _NOT_FOUND[reason]))
             elif (plain := path.relative_to(root).as_posix()) not in radiographs.setdefault(patient, []):
                 radiographs[patient].append(plain)
     return radiographs, rejected
@@ -37,28 +40,42 @@ def radiograph_tasks(
     sites: Mapping[str, str],
     *,
     ungraded: bool,
+    sides: Mapping[str, str] | None = None,
+    own: Mapping[str, int | None] | None = None,
 ) -> tuple[list[RadiographTask], list[Rejection]]:
     """One task per patient, sorted by patient, the first radiograph with the others as alternatives; and rejections.
 
     Args:
         root: Folder that the names are below.
         radiographs: Names by patient, none of them empty; see `find_radiographs`.
-        grades: Grades by patient and side.
+        grades: Grades by patient and side; the side is empty for the one knee of a radiograph, whichever it is.
         sites: Sites by patient.
         ungraded: Whether knees without a grade are kept.
+        sides: Side of the one knee of a radiograph, by name.
+        own: Grade of the one knee of a radiograph, whichever it is, by name.
     """
     tasks: list[RadiographTask] = []
     rejected: list[Rejection] = []
     for patient, names in sorted(radiographs.items()):
         known = grades.get(patient, {})
-        wanted = {side: known.get(side) for side in "RL" if ungraded or known.get(side) is not None}
+        asked = [] if own is not None and set(names) <= set(own) else [""] if "" in known else ["R", "L"]
+        wanted = {side: known.get(side) for side in asked if ungraded or known.get(side) is not None}
         rejected += [
             Rejection(names[0], patient, side, "no_grade", "the tables hold no grade from 0 to 4 of this knee")
-            for side in "RL"
+            for side in asked
             if side not in wanted
         ]
-        if wanted:
-            site = sites.get(patient, "")
-            first, *others = [RadiographTask(root / name, name, patient, wanted, site) for name in names]
-            tasks.append(RadiographTask(first.path, first.name, patient, wanted, site, alternatives=tuple(others)))
+        tasks_of_patient = []
+        for name in names:
+            asked_here = wanted
+            if own is not None and name in own:
+                asked_here = {"": own[name]} if ungraded or own[name] is not None else {}
+            if asked_here:
+                side = (sides or {}).get(name, "")
+                tasks_of_patient.append(
+                    RadiographTask(root / name, name, patient, asked_here, sites.get(patient, ""), side)
+                )
+        if tasks_of_patient:
+            first, *others = tasks_of_patient
+            tasks.append(replace(first, alternatives=tuple(others)))
     return tasks, rejected

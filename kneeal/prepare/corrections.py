@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.data.manifest import some
 from kneeal.errors import UserError
 from kneeal.prepare.tables import read_table
+from kneeal.tables import some
 
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 
@@ -40,14 +40,13 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     frame = read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject"))
     corrections: dict[str, Correction] = {}
     odd = []
-    for row, (knee, x, y, angle, reject) in enumerate(
-        zip(*(frame[name] for name in ("KNEE_ID", "X_MM", "Y_MM", "ANGLE_DEG", "REJECT")), strict=True)
-    ):
+    columns = frame[["KNEE_ID", "X_MM", "Y_MM", "ANGLE_DEG", "REJECT"]]
+    for row, knee, x, y, angle, reject in columns.itertuples(name=None):
         numbers = [_number(text) for text in (x, y, angle)]
-        place = (x != "", y != "")
+        given = (x != "", y != "")
         wrong = any(text != "" and value is None for text, value in zip((x, y, angle), numbers, strict=True))
-        if not knee or knee in corrections or wrong or place[0] != place[1] or reject.lower() not in (*_YES, *_NO):
-            odd.append(f"row {row + 2}")
+        if not knee or knee in corrections or wrong or given[0] != given[1] or reject.lower() not in (*_YES, *_NO):
+            odd.append(row)
             continue
         center = None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
         corrections[knee] = Correction(reject.lower() in _YES, center, numbers[2])

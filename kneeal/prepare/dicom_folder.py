@@ -2,74 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-import pydicom
-
-from kneeal.data.manifest import some
 from kneeal.errors import UserError
 from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
-from kneeal.prepare.paths import is_file, path_inside, walk_files
-from kneeal.prepare.tables import grade, identifier, read_table
+from kneeal.prepare.knee_table import Columns, KneeRow, read_knee_table
+from kneeal.prepare.paths import NamedFiles, walk_files
+from kneeal.prepare.tables import identifier
 from kneeal.prepare.tasks import Plan, Rejection
-from kneeal.radiograph.dicom import quiet_pydicom
-
-_SIDES = {"l": "L", "left": "L", "2": "L", "r": "R", "right": "R", "1": "R"}
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of the table of grades.
-
-    Attributes:
-        patient: Patient id, as in the radiographs' headers.
-        side: L or R, left or right, or 1 (right) and 2 (left).
-        grade: KL grade, 0 to 4; may be missing.
-        site: Acquisition site; may be missing.
-        path: The radiograph's path below the folder; without it, radiographs are found by the patient id of their
-            headers.
-    """
-
-    patient: str = "patient"
-    side: str = "side"
-    grade: str = "grade"
-    site: str = "site"
-    path: str | None = None
+from kneeal.radiograph import RadiographError
+from kneeal.radiograph.dicom import read_patient_id
+from kneeal.tables import some
 
 
 def plan_dicom(
-    source: Path, *, table: Path | None = None, columns: Columns | None = None, ungraded: bool = False
+    source: Path,
+    *,
+    table: Path | None = None,
+    columns: Columns | None = None,
+    grades: Mapping[str, int] | None = None,
+    ungraded: bool = False,
 ) -> Plan:
     """Find radiographs in a folder, or in a text file that lists them, and their grades in a table.
+
+    Radiographs that the table names by path are those of its patient, else of their header's, else each is a patient's
+    of its own. Where it names none, they are found by the patient id of their headers.
 
     Args:
         source: A folder, or a text file with one path a line, relative to that file.
         table: One row per knee; without it, all knees of all radiographs are kept without a grade.
         columns: Its columns.
+        grades: Names of grades.
         ungraded: Whether knees that the table does not grade are kept.
 
     Raises:
         UserError: There is no radiograph, the table lacks a column, or the ids have nothing in common.
     """
-    columns = columns or Columns()
+    ungraded = ungraded or table is None
     root, paths, rejected = _paths(source)
-    wanted, sites, named = ({}, {}, {}) if table is None else _read(table, columns)
-    if not named:
-        named, more = _by_header(root, paths)
-        rejected += more
-        if table is not None and not set(named) & set(wanted):
+    rows: Sequence[KneeRow] = ()
+    if table is not None:
+        rows = read_knee_table(
+            table, columns, needed=("patient or path", *(() if ungraded else ("grade",))), grades=grades
+        )
+    by_path = any(row.path for row in rows)
+    if by_path:
+        rows, more = _named_rows(root, rows)
+        found: dict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            found[row.patient].append(row.path)
+    else:
+        found, more = _by_header(root, paths)
+        if table is not None and not set(found) & {row.patient for row in rows}:
+            graded = some(sorted({row.patient for row in rows}), 3)
             raise UserError(
-                f"none of the patient ids {some(sorted(named), 3)} is in {table.name} ({some(sorted(wanted), 3)})",
+                f"none of the patient ids {some(sorted(found), 3)} is in {table.name} ({graded})",
                 "the same ids in the headers and the table",
-                "name the radiographs in the table and give --path-column",
+                "name the radiographs in the table and give --path-column, or the ids with --patient-column",
             )
-    radiographs, more = find_radiographs(root, named)
-    tasks, ungraded_knees = radiograph_tasks(root, radiographs, wanted, sites, ungraded=ungraded or table is None)
-    rejected += [*more, *ungraded_knees]
-    lonely = len(set(wanted) - set(radiographs))
-    return Plan("dicom", tasks, rejected, [f"{lonely} patients of the table have no radiograph"] if lonely else [])
+    radiographs, missing = find_radiographs(root, found)
+    tasks, without_grade = radiograph_tasks(
+        root, radiographs, _grades(rows, str(table)), {row.patient: row.site for row in rows},
+        ungraded=ungraded, sides=_single_sides(rows) if by_path else {},
+        own={row.path: row.grade for row in rows if row.path and not row.side},
+    )  # fmt: skip
+    lonely = len({row.patient for row in rows} - set(radiographs))
+    notes = [f"{lonely} patients of the table have no radiograph"] if lonely else []
+    return Plan("dicom", tasks, [*rejected, *more, *missing, *without_grade], notes)
 
 
 def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
@@ -78,17 +81,15 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
         names = [path.relative_to(source).as_posix() for path in walk_files(source)]
         root = source
     elif source.is_file():
-        root, names = source.parent, []
-        for line in source.read_text(encoding="utf-8-sig").splitlines():
-            name = line.strip()
-            if not name:
-                continue
-            path = path_inside(root, name)
-            if path is None or not is_file(path):
-                reason = "outside" if path is None else "missing"
-                rejected.append(Rejection(name, "", "", reason, "the list names a file that is not below its folder"))
-            else:
-                names.append(name)
+        listed = [name.strip() for name in source.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
+        root, files = source.parent, NamedFiles(source.parent)
+        found = [(name, *files.find(name)) for name in listed]
+        names = [path.relative_to(root).as_posix() for _, path, _ in found if path is not None]
+        rejected = [
+            Rejection(name, "", "", reason, "the list names a file that is not below its folder")
+            for name, path, reason in found
+            if path is None
+        ]
     else:
         raise UserError(f"no {source}", "a folder of radiographs, or a list of them", "check the path")
     if not names and not rejected:
@@ -96,53 +97,67 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
     return root, names, rejected
 
 
-def _read(
-    table: Path, columns: Columns
-) -> tuple[dict[str, dict[str, int | None]], dict[str, str], dict[str, list[str]]]:
-    needed = [columns.patient, columns.side, columns.grade, *([columns.path] if columns.path else [])]
-    frame = read_table(table, needed)
-    wanted: dict[str, dict[str, int | None]] = defaultdict(dict)
-    sites: dict[str, str] = {}
-    named: dict[str, list[str]] = defaultdict(list)
-    odd = []
-    for row in range(len(frame)):
-        cells = frame.iloc[row]
-        patient = identifier(cells[columns.patient.upper()])
-        side = _SIDES.get(cells[columns.side.upper()].split(":")[0].strip().lower())
-        kl = grade(cells[columns.grade.upper()])
-        if not patient or side is None or wanted[patient].get(side, kl) != kl:
-            odd.append(f"row {row + 2}")
+def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], list[Rejection]]:
+    """The rows with the patient of each, where a row names none; and those of which no file is there."""
+    files = NamedFiles(root)
+    named, rejected = [], []
+    for row in rows:
+        path, reason = files.find(row.path)
+        if path is None:
+            # Which of the reasons it is, is told where all names are looked up.
+            named.append(row) if row.patient else rejected.append(
+                Rejection(row.path, "", "", reason, f"the table names no file below the folder ({row.where})")
+            )
             continue
-        wanted[patient][side] = kl
-        if columns.site.upper() in frame.columns:
-            sites[patient] = cells[columns.site.upper()]
-        if columns.path and cells[columns.path.upper()] not in named[patient]:
-            named[patient].append(cells[columns.path.upper()])
-    if odd:
+        plain = path.relative_to(root).as_posix()
+        patient = row.patient
+        if not patient:
+            with contextlib.suppress(RadiographError):  # told when it is read
+                patient = identifier(read_patient_id(path))
+        patient = patient or PurePosixPath(plain).with_suffix("").as_posix().replace("/", "-")
+        named.append(replace(row, path=plain, patient=patient))
+    return named, rejected
+
+
+def _grades(rows: Sequence[KneeRow], table: str) -> dict[str, dict[str, int | None]]:
+    """Grades by patient and side."""
+    grades: dict[str, dict[str, int | None]] = defaultdict(dict)
+    odd = []
+    for row in rows:
+        if row.path and row.patient and not row.side:
+            continue  # the grade is of the knee on that radiograph
+        if not row.patient or grades[row.patient].get(row.side, row.grade) != row.grade:
+            odd.append(row.where)
+        grades[row.patient].setdefault(row.side, row.grade)
+    mixed = [patient for patient, sides in grades.items() if "" in sides and len(sides) > 1]
+    if odd or mixed:
         raise UserError(
-            f"{table}: {some(odd)} without a patient or a side, or with a second grade of the same knee",
+            f"{table}: {some(odd or mixed)} without a patient or a side, or with a second grade of the same knee",
             "one row per knee, sides L and R",
             "correct these rows",
         )
-    return dict(wanted), sites, dict(named)
+    return dict(grades)
+
+
+def _single_sides(rows: Sequence[KneeRow]) -> dict[str, str]:
+    """The side of each radiograph of which the table names one knee alone."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        sides[row.path].add(row.side)
+    return {path: next(iter(named)) for path, named in sides.items() if len(named) == 1}
 
 
 def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Rejection]]:
     radiographs: dict[str, list[str]] = {}
     rejected = []
     for name in names:
-        patient = _patient(root / name)
+        try:
+            patient = identifier(read_patient_id(root / name))
+        except RadiographError as error:
+            rejected.append(Rejection(name, "", "", error.reason, f"{error.found}; {error.cure}"))
+            continue
         if patient:
             radiographs.setdefault(patient, []).append(name)
         else:
             rejected.append(Rejection(name, "", "", "no_patient", "no patient id in a DICOM header"))
     return radiographs, rejected
-
-
-def _patient(path: Path) -> str:
-    try:
-        with quiet_pydicom():
-            header = pydicom.dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True)
-            return str(header.get("PatientID", "") or "").strip()
-    except Exception:  # pydicom raises anything on what is not DICOM
-        return ""

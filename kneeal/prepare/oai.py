@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from kneeal.data.manifest import some
 from kneeal.errors import UserError
 from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
 from kneeal.prepare.tasks import Plan
+from kneeal.tables import some
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
 VISITS = ("00", "01", "03", "05", "06", "08", "10")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,82 +14,126 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare.attempts import Attempt, PatientAttempts
+from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.contact_sheet import ContactSheetEntry
 from kneeal.prepare.pool import Lost
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, nothing
+from kneeal.tables import some
 
 _REPLACED = "; another radiograph of the patient is used"
+_NOT_NEEDED = "another radiograph of the same patient is used"
+#: Cells that begin so are formulas to a spreadsheet.
+_FORMULA = ("=", "@", "+", "-", "\t", "\r")
 _UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this radiograph"}
 
 
 def collect(
-    radiographs: Sequence[PatientAttempts], store: ResultStore, public: Mapping[str, str], *, hide: bool
-) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry]]:
-    """Rows of the manifest, what was rejected, and the radiographs of the sheet, in the order of the plan."""
+    patients: Sequence[PatientAttempts], store: ResultStore, published_ids: Mapping[str, str], *, hide: bool
+) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry], list[str]]:
+    """What comes of the radiographs, in the order of the plan.
+
+    Args:
+        patients: The radiographs that were worked on.
+        store: Where their results are.
+        published_ids: What each patient is called in the outputs.
+        hide: Whether paths are left out.
+
+    Returns:
+        Rows of the manifest, what was rejected, the entries of the contact sheet, and what the user should know.
+    """
     rows: list[dict[str, Any]] = []
     rejections: list[Rejection] = []
     sheet: list[ContactSheetEntry] = []
-    for tried in radiographs:
-        patient = public[tried.chosen.work.task.patient]
-        for done in tried.attempts:
-            task, used = done.work.task, done is tried.chosen
+    seen: dict[str, dict[str, str]] = {}
+    notes = Counter[str]()
+    for tried in patients:
+        patient = published_ids[tried.task.patient]
+        for position, done in enumerate(tried.attempts):
+            task, used = done.work.task, position in tried.used
             name = "" if hide else task.name
-            load = partial(_loaded, store, done, "" if used or not tried.chosen.n_knees else _REPLACED)
+            title = patient if hide else f"{patient} ({task.name})"
+            load = partial(_loaded, store, tried, position)
             result = load()
             rejections += [Rejection(name, patient, side, reason, text) for side, reason, text in result.rejected]
             rows += [_row(patient, task, name, pose) for pose in result.poses]
+            notes.update(result.notes)
+            if result.checksum:
+                seen.setdefault(result.checksum, {}).setdefault(patient, title)
             score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
             sheet.append(
                 ContactSheetEntry(
-                    title=patient if hide else f"{patient} ({task.name})",
-                    # Corrections go to the radiograph that is used, so that no other carries its knees' ids.
+                    title=title,
+                    # Corrections go to the radiographs that are used, so that no other carries its knees' ids.
                     knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
-                    grades=dict(task.grades),
+                    grades={pose.side: _grade(task, pose.side) for pose in result.poses},
                     score=score,
                     load=load,
                 )
             )
         rejections += [
-            Rejection(
-                "" if hide else task.name, patient, "", "duplicate", "another radiograph of the same patient is used"
-            )
-            for task in tried.untried
+            Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
-    return rows, rejections, sheet
+    told = [f"{n} radiographs: {note}" for note, n in notes.most_common()]
+    alike = [" = ".join(titles.values()) for titles in seen.values() if len(titles) > 1]
+    if alike:
+        told.append(f"{len(alike)} pictures are the radiographs of several patients: {some(alike, 3)}")
+    return rows, rejections, sheet, told
+
+
+def _grade(task: RadiographTask, side: str) -> int | None:
+    return task.grades.get(side, task.grades.get(""))
 
 
 def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[str, Any]:
-    kl = task.grades[pose.side]
+    kl = _grade(task, pose.side)
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": name, "split": "", "x_mm": f"{pose.center_mm[0]:.2f}",
-        "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}", "score": f"{pose.score:.3f}",
+        "kl": "" if kl is None else kl, "path": f"./{name}" if name.startswith(_FORMULA) else name, "split": "",
+        "x_mm": f"{pose.center_mm[0]:.2f}", "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}",
+        "score": f"{pose.score:.3f}",
     }  # fmt: skip
 
 
-def _loaded(store: ResultStore, done: Attempt, remark: str) -> RadiographResult:
+def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> RadiographResult:
+    """The result of a radiograph, with the knees that another one gave already among those that are not used."""
+    done = tried.attempts[position]
     lost = done.lost
     result = store.get(done.key) if lost is None else None
     if result is None:
         lost = lost or Lost("failed", "its result is gone from the work folder")
         result = nothing(lost.reason, lost.detail)
-    return replace(result, rejected=tuple((side, reason, text + remark) for side, reason, text in result.rejected))
+    remark = _REPLACED if position not in tried.used and tried.found else ""
+    kept = tried.new_sides(position) if position in tried.used else ()
+    chosen = [k for k, pose in enumerate(result.poses) if pose.side in kept]
+    twice = [pose for pose in result.poses if pose.side not in kept]
+    return replace(
+        result,
+        poses=tuple(result.poses[k] for k in chosen),
+        patches=result.patches[chosen],
+        strips=tuple(result.strips[k] for k in chosen),
+        unused=(*result.unused, *twice),
+        rejected=(
+            *((side, reason, text + remark) for side, reason, text in result.rejected),
+            *((pose.side, "duplicate", _NOT_NEEDED) for pose in twice),
+        ),
+    )
 
 
-def patch_pairs(radiographs: Sequence[PatientAttempts], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
+def patch_pairs(patients: Sequence[PatientAttempts], store: ResultStore) -> Iterator[NDArray[np.uint8]]:
     """The patch pairs, uint8 [2, 128, 128] each, in the order of the rows that `collect` gives."""
-    for tried in radiographs:
-        # The others gave no knee.
-        yield from _loaded(store, tried.chosen, "").patches
+    for tried in patients:
+        for position in tried.used:
+            yield from _loaded(store, tried, position).patches
 
 
 def rejected_table(rejections: Sequence[Rejection]) -> str:
-    """The text of rejected.csv."""
+    """The text of rejected.csv; cells that a spreadsheet would take for a formula begin with an apostrophe."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["patient_id", "side", "path", "reason", "detail"])
-    table.writerows([r.patient, r.side, r.name, r.reason, r.detail] for r in rejections)
+    for r in rejections:
+        cells = (r.patient, r.side, r.name, r.reason, r.detail)
+        table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
     return text.getvalue()

@@ -1,30 +1,80 @@
-"""Paths that a table names inside an archive."""
+"""Files below a folder: all of them, and those that a table names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 
-def path_inside(root: Path, name: str) -> Path | None:
-    """The path of a name below a folder; None where the name leaves it (`../`, an absolute path, a drive)."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0] or "\0" in name:
-        return None
-    return root.joinpath(*parts)
+class NamedFiles:
+    """Finds the files that a table names below a folder.
+
+    A name may differ from the file's in the case of letters and the form of accents, may be an absolute path below the
+    folder, and without a folder may be the name or the stem of one file anywhere below it.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, name: str) -> tuple[Path | None, str]:
+        """The file and "", or None and why: "outside" or "missing"."""
+        parts = self._inside(name)
+        if parts is None:
+            return None, "outside"
+        path = self._root.joinpath(*parts)
+        if is_file(path):
+            return path, ""
+        alike = self._index[_key("/".join(parts))]
+        return (alike[0], "") if len(alike) == 1 else (None, "missing")
+
+    def _inside(self, name: str) -> tuple[str, ...] | None:
+        """The parts of a name below the folder; None where it leaves it."""
+        if "\0" in name:
+            return None
+        for root in (self._root.absolute(), self._root.resolve()):
+            if Path(name).is_relative_to(root):
+                name = Path(name).relative_to(root).as_posix()
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        leaves = not parts or ".." in parts or parts[0] == "/" or PureWindowsPath(name).drive
+        return None if leaves else parts
+
+    @cached_property
+    def _index(self) -> defaultdict[str, list[Path]]:
+        """Files by their paths, names and stems, without case."""
+        index: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in filter(is_file, walk_files(self._root)):
+            below = path.relative_to(self._root)
+            for key in {_key(below.as_posix()), _key(below.name), _key(below.stem)}:
+                index[key].append(path)
+        return index
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; a loop of links is not."""
+    """Whether a regular file is there: no folder, pipe or device, no loop of links."""
     try:
         return path.is_file()
     except OSError:
         return False
 
 
-def walk_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in a fixed order, without hidden ones; links to folders are not followed."""
-    for parent, folders, files in os.walk(folder):
+def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """All files below a folder in a fixed order, without hidden ones; links to folders are not followed.
+
+    Args:
+        folder: Where to look.
+        on_error: Called where a folder cannot be read, which is passed over by default.
+    """
+    for parent, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))

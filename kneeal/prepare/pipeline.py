@@ -13,21 +13,23 @@ from typing import Any
 
 import pandas as pd
 
-from kneeal.data.manifest import some
-from kneeal.data.prepared import file_checksum, refuse_occupied, write_prepared
+from kneeal.data.manifest import refuse_two_names
+from kneeal.data.prepared import file_checksum, refuse_occupied, write_leftovers, write_prepared
 from kneeal.errors import UserError
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
-from kneeal.prepare.attempts import Attempt, try_radiographs
+from kneeal.prepare.attempts import Attempt, settled, try_radiographs
 from kneeal.prepare.contact_sheet import write_contact_sheet
 from kneeal.prepare.corrections import Correction
+from kneeal.prepare.cures import nothing_usable
 from kneeal.prepare.outputs import collect, patch_pairs, rejected_table
-from kneeal.prepare.pool import Lost, run_tasks
+from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.summary import ArchiveSummary
 from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker
+from kneeal.tables import some
 
 REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
@@ -83,46 +85,40 @@ def prepare_archive(
     refuse_occupied(out)
     plan = _without_bad_ids(_with_landmarks(plan, landmarks), pseudonyms)
     published_ids = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
+    refuse_two_names(published_ids.values(), f"the source {plan.source}")
     said = [_of_patient(corrections or {}, published_ids[task.patient]) for task in plan.tasks]
     _check_knee_ids(corrections or {}, published_ids.values())
     folder = options.work or out.parent / f".{out.name}.work"
     store = ResultStore(folder, options.radiograph, _weights_checksum(options.radiograph.weights))
-    attempt = partial(_process, store=store, options=options, needs_localizer=landmarks is None, progress=progress)
-    radiographs = try_radiographs(plan.tasks, said, attempt)
-    rows, rejections, sheet = collect(radiographs, store, published_ids, hide=pseudonyms is not None)
+    with WorkerPool(
+        make_worker, (options.radiograph, landmarks is None), workers=options.workers, timeout_s=options.timeout_s
+    ) as pool:
+        patients = try_radiographs(plan.tasks, said, partial(_process, store=store, pool=pool, progress=progress))
+    rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=pseudonyms is not None)
     rejections = [*_published(plan.rejected, pseudonyms), *rejections]
     summary = ArchiveSummary(
         plan.source,
         Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
         Counter(rejection.reason for rejection in rejections),
-        sum(len(radiograph.attempts) for radiograph in radiographs),
-        tuple(plan.notes),
+        sum(len(tried.attempts) for tried in patients),
+        (*plan.notes, *notes),
     )
+
+    def write_reports(target: Path) -> None:
+        (target / REJECTED).write_text(rejected_table(rejections), encoding="utf-8", newline="")
+        heading = f"{out.name}: knees found ({plan.source})"
+        write_contact_sheet(target / SHEET, sheet, max_entries=options.max_sheet_entries, heading=heading)
+
     if not rows:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(summary.rejected).most_common()) or "no radiograph"
-        details = [f"{r.name or r.patient}: {r.detail}" for r in rejections]
-        raise UserError(
-            f"no knee could be used of {summary.n_radiographs} radiographs ({reasons}); {some(details, 3)}",
-            "at least one knee",
-            "see the reasons; --markers check accepts radiographs without markers, --mm-per-px those without a scale",
-        )
-
-    def more(work: Path) -> None:
-        (work / REJECTED).write_text(rejected_table(rejections), encoding="utf-8", newline="")
-        write_contact_sheet(
-            work / SHEET,
-            sheet,
-            max_entries=options.max_sheet_entries,
-            heading=f"{out.name}: knees found ({plan.source})",
-        )
-
+        write_leftovers(out, write_reports)
+        raise nothing_usable(summary, rejections, options.radiograph, out=out, kept=folder)
     write_prepared(
         out,
         pd.DataFrame(rows),
-        patch_pairs(radiographs, store),
+        patch_pairs(patients, store),
         source=plan.source,
         options=_recorded(options, landmarks, corrections, pseudonyms),
-        more=more,
+        more=write_reports,
     )
     if options.work is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,8 +129,7 @@ def _process(
     radiographs: Sequence[Work],
     *,
     store: ResultStore,
-    options: ArchiveOptions,
-    needs_localizer: bool,
+    pool: WorkerPool[Work, RadiographResult],
     progress: Callable[[int], None] | None,
 ) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
@@ -145,10 +140,11 @@ def _process(
         if isinstance(result, Lost):
             done = Attempt(radiographs[k], key, lost=result)
         else:
-            done = Attempt(radiographs[k], key, n_knees=len(result.poses), readable=result.readable)
+            sides = tuple(pose.side for pose in result.poses)
+            done = Attempt(radiographs[k], key, sides, single=result.single, readable=result.readable)
         attempts[k] = done
         # A patient counts once, however many radiographs it takes, and not again for what a person says of its knees.
-        if progress is not None and done.settled and not (done.work.corrections and done.work.task.alternatives):
+        if progress is not None and settled([done]) and not (done.work.corrections and done.work.task.alternatives):
             progress(1)
 
     keys = [store.key(radiograph) for radiograph in radiographs]
@@ -158,12 +154,8 @@ def _process(
             todo.append(k)
         else:
             finish(k, key, kept)
-    results = run_tasks(
-        make_worker, (options.radiograph, needs_localizer), [replace(radiographs[k], task=replace(radiographs[k].task,
-                                                   alternatives=())) for k in todo],
-        workers=options.workers, timeout_s=options.timeout_s,
-    )  # fmt: skip
-    for position, result in results:
+    for position, result in pool.run([replace(radiographs[k], task=replace(radiographs[k].task, alternatives=()))
+                                      for k in todo]):  # fmt: skip
         k = todo[position]
         if not isinstance(result, Lost):
             store.put(keys[k], result)
@@ -198,10 +190,20 @@ def _without_bad_ids(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
         return plan
 
     def safe(patient: str) -> bool:
-        return patient.isprintable() and patient == patient.strip() != "" and not set(patient) & set(',"/\\')
+        return (
+            patient.isprintable()
+            and patient == patient.strip() != ""
+            and not (set(patient) & set(',"/\\') or patient[0] in "=@")
+        )
 
     bad = [
-        Rejection(task.name, task.patient, "", "bad_id", 'the patient id holds , " / \\ or what cannot be printed')
+        Rejection(
+            task.name,
+            task.patient,
+            "",
+            "bad_id",
+            'the patient id begins with = or @, or holds , " / \\ or what cannot be printed',
+        )
         for task in plan.tasks
         if not safe(task.patient)
     ]
@@ -245,9 +247,10 @@ def _recorded(
         "mm_per_px": radiograph.read.mm_per_px,
         "magnification": radiograph.read.magnification,
         "apply_voi": radiograph.read.apply_voi,
-        "markers": radiograph.markers,
-        "min_score": radiograph.min_score,
-        "keep_other": radiograph.keep_other,
+        "markers": radiograph.select.markers,
+        "least_score": radiograph.select.min_score,
+        "keep_other": radiograph.select.keep_other,
+        "side": radiograph.select.side,
         "localizer": "landmarks" if landmarks is not None else _weights_checksum(radiograph.weights),
         "corrections": len(corrections or {}),
         "pseudonymized": pseudonyms is not None,

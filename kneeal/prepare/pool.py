@@ -45,80 +45,90 @@ class _Worker(Generic[T]):
     ready: bool = False
 
 
-def run_tasks(
-    make: Callable[..., Callable[[T], R]],
-    arguments: tuple[Any, ...],
-    tasks: Sequence[T],
-    *,
-    workers: int,
-    timeout_s: float,
-) -> Iterator[tuple[int, R | Lost]]:
-    """Work on tasks in processes.
+class WorkerPool(Generic[T, R]):
+    """Processes that work on tasks; started with the first tasks, and kept for further ones.
 
     Args:
         make: Called once in each process with `arguments`; gives the function to call with each task. Importable.
         arguments: For `make`.
-        tasks: What to do; at most `workers` are in flight, so a long list needs no memory beyond its own.
         workers: Processes; 0 works in this one, without a time limit.
         timeout_s: A process that needs longer for one task is killed.
-
-    Yields:
-        Position of the task and its result, in the order of finishing.
     """
-    if workers == 0:
-        work = make(*arguments)
-        for position, task in enumerate(tasks):
-            yield position, _attempt(work, task)
-        return
-    waiting = iter(range(len(tasks)))
-    crew: list[_Worker[T]] = [_start(make, arguments) for _ in range(min(workers, len(tasks)))]
-    unfinished = len(tasks)
-    try:
+
+    def __init__(
+        self, make: Callable[..., Callable[[T], R]], arguments: tuple[Any, ...], *, workers: int, timeout_s: float
+    ) -> None:
+        self._make, self._arguments = make, arguments
+        self._n, self._timeout_s = workers, timeout_s
+        self._crew: list[_Worker[T]] = []
+        self._work: Callable[[T], R] | None = None
+
+    def __enter__(self) -> WorkerPool[T, R]:
+        """The pool itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        for worker in self._crew:
+            _stop(worker)
+        self._crew = []
+
+    def run(self, tasks: Sequence[T]) -> Iterator[tuple[int, R | Lost]]:
+        """Work on tasks; at most one per process is in flight, so a long list needs no memory beyond its own.
+
+        Yields:
+            Position of the task and its result, in the order of finishing.
+        """
+        if self._n == 0:
+            for position, task in enumerate(tasks):
+                self._work = self._work or self._make(*self._arguments)
+                yield position, _attempt(self._work, task)
+            return
+        waiting = iter(range(len(tasks)))
+        self._crew += [self._start() for _ in range(min(self._n, len(tasks)) - len(self._crew))]
+        unfinished = len(tasks)
         while unfinished:
-            for position, result in _collect(crew, timeout_s, make, arguments):
-                unfinished -= 1
-                yield position, result
-            for worker in crew:
+            for worker in self._crew:
                 if worker.ready and worker.task is None and (following := next(waiting, None)) is not None:
                     worker.task, worker.since = following, time.monotonic()
                     # One that died while it was idle is noticed when its result is collected.
                     with contextlib.suppress(OSError):
                         worker.pipe.send(tasks[following])
-    finally:
-        for worker in crew:
-            _stop(worker)
+            for position, result in self._collect():
+                unfinished -= 1
+                yield position, result
 
+    def _start(self) -> _Worker[T]:
+        return _start(self._make, self._arguments)
 
-def _collect(
-    crew: list[_Worker[T]], timeout_s: float, make: Callable[..., Any], arguments: tuple[Any, ...]
-) -> list[tuple[int, Any]]:
-    results: list[tuple[int, Any]] = []
-    readable = connection.wait([worker.pipe for worker in crew], timeout=_POLL_S)
-    for place, worker in enumerate(crew):
-        lost = None
-        if worker.pipe in readable:
-            try:
-                message = worker.pipe.recv()
-            except (EOFError, OSError):
-                lost = Lost("crashed", "the process that read it died")
-            else:
+    def _collect(self) -> list[tuple[int, Any]]:
+        results: list[tuple[int, Any]] = []
+        readable = connection.wait([worker.pipe for worker in self._crew], timeout=_POLL_S)
+        for place, worker in enumerate(self._crew):
+            lost = None
+            if worker.pipe in readable:
+                try:
+                    message = worker.pipe.recv()
+                except (EOFError, OSError):
+                    lost = Lost("crashed", "the process that read it died")
+                else:
+                    if not worker.ready:
+                        if isinstance(message, BaseException):
+                            raise message
+                        worker.ready = True
+                    elif worker.task is not None:
+                        results.append((worker.task, message))
+                        worker.task = None
+            elif worker.task is not None and time.monotonic() - worker.since > self._timeout_s:
+                lost = Lost("hung", f"it took longer than {self._timeout_s:g} s")
+            if lost is not None:
                 if not worker.ready:
-                    if isinstance(message, BaseException):
-                        raise message
-                    worker.ready = True
-                elif worker.task is not None:
-                    results.append((worker.task, message))
-                    worker.task = None
-        elif worker.task is not None and time.monotonic() - worker.since > timeout_s:
-            lost = Lost("hung", f"it took longer than {timeout_s:g} s")
-        if lost is not None:
-            if not worker.ready:
-                raise RuntimeError("a worker process died before its first task; its message is above")
-            if worker.task is not None:
-                results.append((worker.task, lost))
-            _stop(worker)
-            crew[place] = _start(make, arguments)
-    return results
+                    raise RuntimeError("a worker process died before its first task; its message is above")
+                if worker.task is not None:
+                    results.append((worker.task, lost))
+                _stop(worker)
+                self._crew[place] = self._start()
+        return results
 
 
 def _start(make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Worker[Any]:

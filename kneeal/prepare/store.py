@@ -48,7 +48,7 @@ class ResultStore:
         marked = None if work.task.marked is None else [asdict(knee) for knee in work.task.marked]
         corrections = {side: asdict(value) for side, value in sorted(work.corrections.items())}
         wanted = sorted(work.task.grades)
-        text = json.dumps([self._common, work.task.name, state, marked, corrections, wanted])
+        text = json.dumps([self._common, work.task.name, work.task.side, state, marked, corrections, wanted])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> RadiographResult | None:
@@ -64,6 +64,9 @@ class ResultStore:
                     strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
                     readable=meta["readable"],
                     unused=_poses(meta["unused"]),
+                    single=meta["single"],
+                    checksum=meta["checksum"],
+                    notes=tuple(meta["notes"]),
                 )  # fmt: skip
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -75,6 +78,9 @@ class ResultStore:
             "rejected": result.rejected,
             "readable": result.readable,
             "unused": [asdict(pose) for pose in result.unused],
+            "single": result.single,
+            "checksum": result.checksum,
+            "notes": result.notes,
         }
         arrays: dict[str, Any] = {
             "meta": _bytes(json.dumps(meta).encode()),

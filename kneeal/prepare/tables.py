@@ -1,21 +1,19 @@
-"""Tables of archives: text with any common separator, or SAS7BDAT; every value as text."""
+"""Tables of archives: what `kneeal.tables` reads, or SAS7BDAT; every value as text."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from kneeal.data.manifest import some
+from kneeal import tables
 from kneeal.errors import UserError
 
-SUFFIXES = (".txt", ".csv", ".tsv", ".sas7bdat")
-_SEPARATORS = "|\t;,"
+SUFFIXES = (".txt", ".csv", ".tsv", ".sas7bdat", ".xlsx")
 _NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?::.*)?", re.DOTALL)
 _DEPTH = 5
 
@@ -24,28 +22,29 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table; its columns in capitals, its values as text, missing ones empty.
 
     Args:
-        path: `.sas7bdat`, or text separated by `|`, tab, `;` or `,` (the header's most frequent one).
+        path: `.sas7bdat`, or what `kneeal.tables.read_table` reads.
         needed: Columns that must be there.
 
+    Returns:
+        The table; its index names each row for messages, for example "line 3".
+
     Raises:
-        UserError: It cannot be read, or a column is missing.
+        UserError: It cannot be read, or a column is missing or there twice.
     """
-    try:
-        frame = _read_sas(path) if path.suffix.lower() == ".sas7bdat" else _read_text(path)
-    except (OSError, ValueError, csv.Error, EOFError, KeyError, IndexError) as error:
-        raise UserError(
-            f"{path} cannot be read as a table ({error})", "text with a header, or SAS7BDAT", "fetch the file again"
-        ) from error
-    frame.columns = pd.Index([str(name).strip().upper() for name in frame.columns])
-    missing = [name for name in needed if name.upper() not in frame.columns]
-    if missing:
-        raise UserError(
-            f"{path} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{some(map(str, frame.columns), 12)}",
-            f"the columns {', '.join(needed)}",
-            "check that this is the right table",
-        )
-    return frame.loc[:, ~frame.columns.duplicated()]
+    if path.suffix.lower() == ".sas7bdat":
+        frame = _read_sas(path)
+        tables.check_header(str(path), list(map(str, frame.columns)), needed)
+    else:
+        table = tables.read_table(path, needed)
+        index = [f"{table.unit} {number}" for number in table.numbers]
+        frame = pd.DataFrame(table.rows, columns=list(table.header), index=index, dtype=object)
+    frame.columns = pd.Index([plain_name(str(name)) for name in frame.columns])
+    return frame
+
+
+def plain_name(name: str) -> str:
+    """A column's name as `read_table` gives it: in capitals, without blanks around it, accents composed."""
+    return unicodedata.normalize("NFC", name).strip().upper()
 
 
 def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -81,36 +80,23 @@ def grade(text: str) -> int | None:
 
 
 def identifier(text: str) -> str:
-    """A patient id as text: SAS holds whole numbers as 9000099.0."""
-    text = text.strip()
+    """A patient id as text, accents composed and digits plain; SAS holds whole numbers as 9000099.0."""
+    text = unicodedata.normalize("NFKC", text).strip()
     return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
 
 
 def _read_sas(path: Path) -> pd.DataFrame:
-    frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
-    return frame.astype(object).where(frame.notna(), "").map(_plain)
-
-
-def _plain(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    data = path.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    header = text.split("\n", 1)[0]
-    separator = max(_SEPARATORS, key=header.count)
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise ValueError("it is empty")
-    width = len(rows[0])
-    ragged = [n + 2 for n, row in enumerate(rows[1:]) if len(row) != width]
-    if ragged:
-        raise ValueError(f"row {some(map(str, ragged))} has not {width} cells as the header")
-    return pd.DataFrame([[cell.strip() for cell in row] for row in rows[1:]], columns=rows[0], dtype=object)
+        frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
+    # The parser raises whatever a damaged file leads it to.
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({error})", "a whole SAS7BDAT file", "fetch it again") from error
+    frame.index = pd.Index([f"row {number}" for number in range(1, len(frame) + 1)])
+    return frame.astype(object).where(frame.notna(), "").map(_text)
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -18,7 +18,9 @@ class RadiographTask:
         name: How it is called in the archive: its path there, with `/`.
         patient: Patient id of the tables. Becomes a pseudonym before anything is written, where that is asked for.
         grades: Side ("L", "R") to KL grade of the knees wanted from this radiograph; None where it is not known.
+            The side is empty for the one knee of this radiograph, whichever it is.
         site: Acquisition site, empty where there is none.
+        side: Side of the knee, where the tables say that the radiograph is of one.
         marked: Where the knees are, from a landmark or box file; None: the localizer looks.
         alternatives: Other radiographs of the same knees, in the order in which they are tried where this one gives
             no knee.
@@ -29,6 +31,7 @@ class RadiographTask:
     patient: str
     grades: Mapping[str, int | None]
     site: str = ""
+    side: str = ""
     marked: tuple[MarkedKnee, ...] | None = None
     alternatives: tuple[RadiographTask, ...] = ()
 

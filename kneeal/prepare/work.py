@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.localizer.pose import KneePose, cut_patches, leaves_radiograph
-from kneeal.localizer.quality import REASONS, Selection, select_knees
+from kneeal.localizer.quality import REASONS, Selection, SelectionRules, SideEvidence, select_knees
+from kneeal.localizer.side import find_side
 from kneeal.localizer.windows import reduce_whole
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.tasks import RadiographTask
@@ -19,7 +21,12 @@ from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_rad
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88
 _GREEN, _RED = (80, 220, 80), (60, 60, 240)
-_WORDS = REASONS | {"by_hand": "rejected by hand", "not_marked": "the landmark file does not mark this knee"}
+_WORDS = REASONS | {
+    "by_hand": "rejected by hand",
+    "not_marked": "the landmark file does not mark this knee",
+    "side_unknown": "two knees were found, and the table does not say of which its grade is",
+    "other_side": "the radiograph is of the other knee",
+}
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,12 @@ class PrepareOptions:
 
     Attributes:
         read: How files are read.
-        markers: How side markers count; see ``kneeal.localizer.quality.MARKER_RULES``.
-        min_score: Knees below it are rejected.
-        keep_other: Whether the other knee of a radiograph with one unusable knee is kept.
+        select: Which knees count.
         weights: Other weights for the localizer.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
-    markers: str = "require"
-    min_score: float = 0.5
-    keep_other: bool = False
+    select: SelectionRules = field(default_factory=SelectionRules)
     weights: Path | None = None
 
 
@@ -54,6 +57,9 @@ class RadiographResult:
         strips: JPEG of the patches of each pose.
         readable: Whether there was a picture to look at.
         unused: Knees that were seen and not used; the side is empty where it is not known.
+        single: Whether the radiograph is of one knee.
+        checksum: Of its gray values; empty where it could not be read.
+        notes: What was done otherwise than the header asks, and how a side was found.
     """
 
     poses: tuple[KneePose, ...]
@@ -63,6 +69,9 @@ class RadiographResult:
     strips: tuple[bytes, ...] = ()
     readable: bool = True
     unused: tuple[KneePose, ...] = ()
+    single: bool = False
+    checksum: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,29 +100,44 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
             radiograph = read_radiograph(item.task.path, options.read)
         except RadiographError as error:
             return nothing(error.reason, f"{error.found} (expected: {error.expected}); {error.cure}")
-        selection = _select(item, radiograph)
-        return _cut(item.task, radiograph, selection)
+        selection, notes = _find_side(radiograph, _select(item.task, radiograph))
+        return _cut(item.task, radiograph, _correct(selection, item.corrections), (*radiograph.notes, *notes))
 
-    def _select(item: Work, radiograph: Radiograph) -> Selection:
-        if item.task.marked is not None:
+    def _select(task: RadiographTask, radiograph: Radiograph) -> Selection:
+        if task.marked is not None:
             shape = (radiograph.gray.shape[0], radiograph.gray.shape[1])
-            poses = tuple(knee.pose(shape, radiograph.mm_per_px) for knee in item.task.marked)
+            poses = tuple(knee.pose(shape, radiograph.mm_per_px) for knee in task.marked)
             marked = {pose.side for pose in poses}
-            selection = Selection(poses, tuple((side, "not_marked") for side in "RL" if side not in marked), poses)
-        elif localizer is None:
+            return Selection(poses, tuple((side, "not_marked") for side in "RL" if side not in marked), poses)
+        if localizer is None:
             raise ValueError("a radiograph without poses needs the localizer.")
-        else:
-            selection = select_knees(
-                localizer.find(radiograph.gray, radiograph.mm_per_px),
-                markers=options.markers, min_score=options.min_score, keep_other=options.keep_other,
-            )  # fmt: skip
-        return _correct(selection, item.corrections)
+        evidence = SideEvidence(
+            told=(task.side, radiograph.laterality),
+            flipped=radiograph.flipped,
+            width_mm=radiograph.gray.shape[1] * radiograph.mm_per_px[1],
+        )
+        return select_knees(localizer.find(radiograph.gray, radiograph.mm_per_px), options.select, evidence)
 
     return work
 
 
+def _find_side(radiograph: Radiograph, selection: Selection) -> tuple[Selection, tuple[str, ...]]:
+    """The selection with the side of its one knee found on the picture, where nothing else told it."""
+    if not any(pose.side == "unknown" for pose in selection.poses):
+        return selection, ()
+    pose = selection.poses[0]
+    side, _ = find_side(cut_patches(radiograph.gray, radiograph.mm_per_px, replace(pose, side="R")))
+    sided = (replace(pose, side=side),)
+    note = "nothing tells the side of the knee: it was found on the picture, which is not always right"
+    return replace(selection, poses=sided, seen=sided), (note,)
+
+
 def _correct(selection: Selection, corrections: dict[str, Correction]) -> Selection:
     """What a person says goes before what the localizer says."""
+    if selection.single and corrections and selection.seen and not selection.seen[0].side:
+        # A person who writes the id of a knee says by it of which side the one on the radiograph is.
+        side = next(iter(corrections))
+        selection = replace(selection, seen=(replace(selection.seen[0], side=side),))
     poses, seen = ({pose.side: pose for pose in part} for part in (selection.poses, selection.seen))
     rejected = list(selection.rejected)
     for side, correction in corrections.items():
@@ -132,22 +156,22 @@ def _correct(selection: Selection, corrections: dict[str, Correction]) -> Select
             rejected.append((side, "no_knee"))
     if rejected and poses:
         # The whole radiograph was rejected, but a person answered for one of its knees: the reason holds for the other.
-        rejected = [
-            (other, reason)
-            for side, reason in rejected
-            for other in ([side] if side else [s for s in "RL" if s not in poses and s not in dict(rejected)])
-        ]
+        others = [] if selection.single else [s for s in "RL" if s not in poses and s not in dict(rejected)]
+        rejected = [(other, reason) for side, reason in rejected for other in ([side] if side else others)]
     ordered = tuple(poses[side] for side in "RL" if side in poses)
-    return Selection(ordered, tuple(rejected), selection.seen)
+    return replace(selection, poses=ordered, rejected=tuple(rejected))
 
 
-def _cut(task: RadiographTask, radiograph: Radiograph, selection: Selection) -> RadiographResult:
-    rejected = [
-        (side, reason, _WORDS[reason]) for side, reason in selection.rejected if side == "" or side in task.grades
-    ]  # fmt: skip
+def _cut(
+    task: RadiographTask, radiograph: Radiograph, selection: Selection, notes: tuple[str, ...]
+) -> RadiographResult:
+    def asked(side: str) -> bool:
+        return side in task.grades or ("" in task.grades and (selection.single or not side))
+
+    rejected = [(side, reason, _WORDS[reason]) for side, reason in selection.rejected if not side or asked(side)]
     poses, patches, unused = [], [], []
     for pose in selection.poses:
-        if pose.side not in task.grades:
+        if not asked(pose.side):
             continue
         if leaves_radiograph(radiograph.gray.shape, radiograph.mm_per_px, pose):
             rejected.append((pose.side, "off_film", _WORDS["off_film"]))
@@ -155,9 +179,12 @@ def _cut(task: RadiographTask, radiograph: Radiograph, selection: Selection) -> 
             continue
         poses.append(pose)
         patches.append(cut_patches(radiograph.gray, radiograph.mm_per_px, pose))
-    answered = {pose.side for pose in selection.poses}
+    if selection.poses and not poses and not rejected:
+        reason = "side_unknown" if "" in task.grades else "other_side"
+        rejected.append(("", reason, _WORDS[reason]))
+    answered = {pose.side for pose in poses} | {pose.side for pose in unused}
     # What was seen and not used is shown as well: whoever corrects the radiograph must know where that was.
-    unused += [pose for pose in selection.seen if pose.side not in answered and pose.side in ("", *task.grades)]
+    unused += [pose for pose in selection.seen if pose.side not in answered and (not pose.side or asked(pose.side))]
     return RadiographResult(
         poses=tuple(poses),
         patches=np.array(patches, np.uint8).reshape(-1, 2, 128, 128),
@@ -165,6 +192,9 @@ def _cut(task: RadiographTask, radiograph: Radiograph, selection: Selection) -> 
         thumbnail=b"" if radiograph.burned_in else _thumbnail(radiograph, poses, unused),
         strips=tuple(_jpeg(np.hstack([_small(patch) for patch in pair])) for pair in patches),
         unused=tuple(unused),
+        single=selection.single,
+        checksum=hashlib.sha256(radiograph.gray.tobytes()).hexdigest(),
+        notes=notes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from kneeal.localizer.detect import Localizer
 from kneeal.localizer.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
 from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.pose import KneePose, cut_patches, leaves_radiograph
-from kneeal.localizer.quality import select_knees
+from kneeal.localizer.quality import SelectionRules, SideEvidence, marker_rule, select_knees
 from kneeal.localizer.windows import cut_window, to_radiograph, to_window
 
 RIGHT, LEFT = LocalizedKnee((120, 150), 2.0, 0.9, 0.0, 0.0), LocalizedKnee((280, 150), -2.0, 0.9, 0.0, 0.0)
@@ -50,9 +51,9 @@ def test_a_turned_knee_gives_the_patches_of_a_level_one() -> None:
     ("localization", "reason"),
     [
         (Localization((), ()), "no_knee"),
-        (Localization((RIGHT,), MARKS), "one_knee"),
+        (Localization((RIGHT,), ()), "one_knee"),
         (Localization((RIGHT, LEFT, replace(LEFT, center_mm=(400, 150))), MARKS), "too_many"),
-        (Localization((RIGHT, replace(LEFT, nothing=0.9)), MARKS), "one_knee"),
+        (Localization((RIGHT, replace(LEFT, nothing=0.9)), ()), "one_knee"),
         (Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), "replacement"),
         (Localization((RIGHT, replace(LEFT, score=0.2)), MARKS), "low_score"),
         (Localization((RIGHT, LEFT), ()), "marker_missing"),
@@ -68,8 +69,8 @@ def test_a_turned_knee_gives_the_patches_of_a_level_one() -> None:
         (Localization((RIGHT, LEFT), (*MARKS, LocalizedMarker("mirrored", (340, 90), 0.99))), "marker_missing"),
     ],
 )
-def test_radiographs_are_set_aside_with_their_reason(localization: Localization, reason: str) -> None:
-    selection = select_knees(localization)
+def test_radiographs_are_rejected_with_their_reason(localization: Localization, reason: str) -> None:
+    selection = select_knees(localization, SelectionRules("require"))
     assert selection.poses == () and selection.rejected == (("", reason),)
 
 
@@ -87,13 +88,99 @@ def test_what_was_seen_is_told_whether_or_not_it_is_used() -> None:
 
 def test_a_good_radiograph_gives_both_knees_and_an_option_keeps_one() -> None:
     assert [pose.side for pose in select_knees(Localization((RIGHT, LEFT), MARKS)).poses] == ["R", "L"]
-    other = select_knees(Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), keep_other=True)
+    other = select_knees(Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), SelectionRules(keep_other=True))
     assert [pose.side for pose in other.poses] == ["R"] and other.rejected == (("L", "replacement"),)
-    assert select_knees(Localization((RIGHT, LEFT), ()), markers="check").poses
+    assert select_knees(Localization((RIGHT, LEFT), ())).poses
     # Proper markers on both sides outvote a text that looks like a letter; in doubt, `check` goes on.
     both = (*MARKS, LocalizedMarker("L", (340, 90), 0.99))
     assert select_knees(Localization((RIGHT, LEFT), (*both, LocalizedMarker("mirrored", (200, 20), 0.99)))).poses
-    assert select_knees(Localization((RIGHT, LEFT), (LocalizedMarker("L", (60, 90), 0.8),)), markers="check").poses
+    assert select_knees(Localization((RIGHT, LEFT), (LocalizedMarker("L", (60, 90), 0.8),))).poses
+
+
+#: A radiograph that is no wider than one knee needs.
+SMALL = SideEvidence(width_mm=240)
+
+
+def chosen(localization: Localization, rules: SelectionRules | None = None, **known: Any) -> str:
+    """The sides of the knees that are used, or the reason."""
+    evidence = replace(SMALL, **known)
+    selection = select_knees(localization, rules, evidence)
+    assert selection.single and len(selection.seen) == 1
+    return "".join(pose.side for pose in selection.poses) or selection.rejected[0][1]
+
+
+@pytest.mark.parametrize(
+    ("known", "side"),
+    [
+        ({"told": ("L", "")}, "L"),
+        ({"told": ("", "R")}, "R"),
+        ({"told": ("R", "L")}, "side_conflict"),
+        ({"told": ("", "B")}, "one_knee"),
+        ({}, "one_knee"),
+    ],
+)
+def test_one_knee_is_used_where_its_side_is_told(known: dict[str, Any], side: str) -> None:
+    assert chosen(Localization((RIGHT,), ()), **known) == side
+
+
+def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
+    def marker(letter: str, probability: float, *at: float) -> Localization:
+        return Localization((RIGHT,), (LocalizedMarker(letter, (at[0], at[1]), probability),))
+
+    assert chosen(marker("L", 0.99, 60, 30)) == "L" and chosen(marker("mirrored", 0.99, 60, 30)) == "marker_mirrored"
+    assert chosen(marker("L", 0.85, 60, 30)) == "one_knee"
+    # On bone anything may look like a letter.
+    assert chosen(marker("L", 0.93, 130, 160)) == "one_knee"
+    assert chosen(marker("L", 0.99, 60, 30), told=("R", "")) == "side_conflict"
+    for side in ("R", "L", "unknown"):
+        assert chosen(Localization((RIGHT,), ()), SelectionRules(side=side)) == side
+    # A second knee may have been missed on a wide radiograph: only a marker on the right half of it tells the side.
+    assert chosen(Localization((RIGHT,), ()), SelectionRules(side="R"), width_mm=400) == "one_knee"
+    assert chosen(marker("L", 0.99, 330, 30), width_mm=400) == "one_knee"
+    assert chosen(marker("R", 0.99, 60, 30), width_mm=400) == "R"
+    # Alone, it must be surer than beside a second one.
+    doubtful = replace(RIGHT, score=0.6)
+    assert chosen(Localization((doubtful,), ()), SelectionRules(min_score=0.5), told=("R", "")) == "low_score"
+    assert chosen(Localization((replace(RIGHT, replaced=0.8),), ()), told=("R", "")) == "replacement"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"center_mm": (144.0, 150.0)},  # 24 mm apart
+        {"center_mm": (280.0, 290.0)},  # far below
+        {"center_mm": (220.0, 215.0)},  # nearer to above each other than to beside
+        {"angle_deg": 45.0},
+        {"center_mm": (520.0, 150.0)},
+    ],
+)
+def test_two_places_that_are_no_pair_are_rejected(other: dict[str, Any]) -> None:
+    selection = select_knees(Localization((RIGHT, replace(LEFT, **other)), MARKS), SelectionRules("ignore"))
+    assert selection.rejected == (("", "no_pair"),) and len(selection.seen) == 2
+
+
+def test_a_doubt_that_outweighs_the_vote_rejects_whatever_the_rule() -> None:
+    swapped = Localization((RIGHT, LEFT), (LocalizedMarker("L", (60, 90), 0.97), LocalizedMarker("R", (200, 20), 0.7)))
+    header = SideEvidence(flipped=True)
+    for rule in ("check", "require"):
+        # One letter of 0.7 does not save it.
+        assert select_knees(swapped, SelectionRules(rule)).rejected == (("", "marker_swapped"),)
+        found = select_knees(Localization((RIGHT, LEFT), ()), SelectionRules(rule), header)
+        assert found.rejected == (("", "marker_mirrored"),)
+    # Markers of a kind that cannot be read are no doubt.
+    assert select_knees(Localization((RIGHT, LEFT), ())).poses
+    # A good marker beside a header that says otherwise leaves it open.
+    assert select_knees(Localization((RIGHT, LEFT), MARKS), None, header).poses
+    assert select_knees(Localization((RIGHT, LEFT), (LocalizedMarker("L", (60, 90), 0.75),))).poses
+
+
+def test_marker_letters_choose_the_rule() -> None:
+    assert [marker_rule(text) for text in ("Check", "D/E", "g/d", "DX/SX", "re/li", "R/L", "L/R")] == [
+        "check", "ignore", "ignore", "ignore", "ignore", "check", "check",
+    ]  # fmt: skip
+    for text in ("some", "D", "D/D", "1/2", ""):
+        with pytest.raises(UserError, match="--markers"):
+            marker_rule(text)
 
 
 def test_kneels_table(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from helpers.archive import radiograph_header, write_test_archive
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 from kneeal.localizer.landmarks import LandmarkSource
+from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.attempts import Attempt, try_radiographs
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.dicom_folder import plan_dicom
@@ -24,12 +25,13 @@ from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import RadiographTask
 from kneeal.prepare.work import PrepareOptions, Work
 
-OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
+OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
 SAID = {"R": Correction(True)}
 
 
-def chain(*names: str) -> RadiographTask:
-    first, *others = [RadiographTask(Path(name), name, names[0][0], {"R": 1}) for name in names]
+def chain(*names: str, **grades: int) -> RadiographTask:
+    wanted = grades or {"R": 1}
+    first, *others = [RadiographTask(Path(name), name, names[0][0], wanted) for name in names]
     return replace(first, alternatives=tuple(others))
 
 
@@ -47,8 +49,10 @@ class Script:
         outcome = self.outcomes[radiograph.task.name]
         if outcome == "lost":
             return Attempt(radiograph, "", lost=Lost("crashed", ""))
+        if outcome in ("R", "L"):
+            return Attempt(radiograph, "", (str(outcome),), single=True, readable=True)
         knees = outcome if isinstance(outcome, int) and not radiograph.corrections else 0
-        return Attempt(radiograph, "", n_knees=knees, readable=outcome != "broken")
+        return Attempt(radiograph, "", ("R", "L")[:knees], readable=outcome != "broken")
 
 
 def run(script: Script, *tasks: RadiographTask, said: Mapping[int, Any] | None = None) -> list[tuple[str, str, str]]:
@@ -57,7 +61,7 @@ def run(script: Script, *tasks: RadiographTask, said: Mapping[int, Any] | None =
     return [
         (
             " ".join(done.work.task.name for done in radiograph.attempts),
-            radiograph.chosen.work.task.name,
+            " ".join(radiograph.attempts[k].work.task.name for k in radiograph.used),
             " ".join(task.name for task in radiograph.untried),
         )
         for radiograph in tried
@@ -81,6 +85,19 @@ def test_where_none_gives_a_knee_the_first_that_can_be_looked_at_stands_for_it()
     assert run(script, chain("a1", "a2", "a3"), chain("b1", "b2")) == [("a1 a2 a3", "a2", ""), ("b1 b2", "b1", "")]
 
 
+def test_radiographs_of_one_knee_each_give_both_knees() -> None:
+    script = Script(a1="R", a2="R", a3="L", a4="R", b1="R", b2="L", c1="L", c2=2, c3=2)
+    both = {"R": 1, "L": 2}
+    assert run(script, chain("a1", "a2", "a3", "a4", **both), chain("b1", "b2"), chain("c1", "c2", "c3", **both)) == [
+        ("a1 a2 a3", "a1 a3", "a4"), ("b1", "b1", "b2"), ("c1 c2", "c1 c2", "c3"),
+    ]  # fmt: skip
+    said = {0: {"L": Correction(True)}}
+    script = Script(a1="R", a2="L")
+    assert run(script, chain("a1", "a2", R=1, L=2), said=said) == [("a1 a2", "a1 a2", "")]
+    # What is said of the left knee reaches the radiograph of the left knee alone.
+    assert script.rounds == [[("a1", False)], [("a2", False)], [("a2", True)]]
+
+
 def test_what_a_person_says_holds_for_the_radiograph_in_use_and_brings_no_other_in() -> None:
     script = Script(a1="bad", a2=2, a3=2, b1=2, c1="bad", c2="bad")
     said = {0: SAID, 1: SAID, 2: SAID}
@@ -95,7 +112,7 @@ def test_what_a_person_says_holds_for_the_radiograph_in_use_and_brings_no_other_
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Patient p: one radiograph cut off, one of a single knee, two good ones; q: a good one; r: a broken one."""
+    """Patient p: one radiograph cut off, one of a single knee of unknown side, two good ones; q: good; r: broken."""
     radiographs = tmp_path_factory.mktemp("archive") / "radiographs"
     radiographs.mkdir()
     look = RadiographOptions(mm_per_px=0.6)

@@ -141,8 +141,8 @@ def test_pictures_of_a_table_are_read_or_refused(radiographs: Path, tmp_path: Pa
 def test_wrong_tables_are_one_message(radiographs: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     for text, said in (
-        ("patient,side\na,R\n", "grade"), ("patient,side,grade\nnobody,R,2\n", "nobody"), ("", "empty"),
-        ("patient,side,grade\nnobody,up,2\n", "row 2"), ("\x00\x01\x02", "grade"),
+        ("patient,side\na,R\n", "grade"), ("patient,side,grade\nnobody,R,2\n", "nobody"), ("", "grade"),
+        ("patient,side,grade\nnobody,up,2\n", "line 2"), ("\x00\x01\x02", "not text"),
     ):  # fmt: skip
         table.write_text(text)
         refused(kneeal("prepare", "dicom", radiographs, "--out", tmp_path / "out", "--table", table), said)

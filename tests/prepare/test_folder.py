@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import zlib
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -11,8 +15,12 @@ from PIL import Image
 
 from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
+from kneeal.data.synthetic import draw_synthetic
 from kneeal.errors import UserError
 from kneeal.prepare.folder import FolderSummary, prepare_folder, read_gray
+from kneeal.prepare.knee_table import Columns
+from kneeal.prepare.notation import grade_names
+from kneeal.prepare.pictures import FolderOptions
 
 MM = 101.0
 
@@ -23,7 +31,7 @@ def picture(seed: int = 0, shape: tuple[int, ...] = (224, 224)) -> np.ndarray:
 
 def save(path: Path, image: np.ndarray | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, picture(sum(map(ord, path.stem))) if image is None else image)
+    done, data = cv2.imencode(path.suffix, picture(zlib.crc32(path.stem.encode())) if image is None else image)
     assert done
     path.write_bytes(data.tobytes())
     return path
@@ -83,16 +91,16 @@ def test_with_a_test_folder_val_stays_val(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_test_set_can_be_chosen(source: Path, tmp_path: Path) -> None:
-    prepare_folder(source, tmp_path / "out", test_split="train")
+    prepare_folder(source, tmp_path / "out", FolderOptions(test_split="train"))
     assert PreparedDataset.open(tmp_path / "out").manifest.given_splits["001_L"] == "test"
 
 
-@pytest.mark.parametrize(("name", "words"), [("dev", "train, val"), ("val", "beside a folder test")])
+@pytest.mark.parametrize(("name", "words"), [("dev", "train, val"), ("val", "beside a split test")])
 def test_a_test_set_that_cannot_be_is_refused(source: Path, tmp_path: Path, name: str, words: str) -> None:
     if name == "val":
         save(source / "test/1/009L.png")
     with pytest.raises(UserError, match=words):
-        prepare_folder(source, tmp_path / "out", test_split=name)
+        prepare_folder(source, tmp_path / "out", FolderOptions(test_split=name))
 
 
 def test_grade_folders_alone_leave_the_split_open(tmp_path: Path) -> None:
@@ -160,19 +168,19 @@ def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tm
 
 def test_a_scale_that_leaves_no_room_for_the_patches_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"5 of 5[^$]*50 mm[^$]*--roi-mm"):
-        prepare_folder(source, tmp_path / "out", roi_mm=50.0)
+        prepare_folder(source, tmp_path / "out", FolderOptions(roi_mm=50.0))
     assert left(tmp_path) == ["knees"]
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_an_impossible_scale_is_refused(source: Path, tmp_path: Path, value: float) -> None:
     with pytest.raises(UserError, match="--roi-mm"):
-        prepare_folder(source, tmp_path / "out", roi_mm=value)
+        prepare_folder(source, tmp_path / "out", FolderOptions(roi_mm=value))
 
 
 def test_an_impossible_offset_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--joint-offset-mm"):
-        prepare_folder(source, tmp_path / "out", joint_offset_mm=float("nan"))
+        prepare_folder(source, tmp_path / "out", FolderOptions(joint_offset_mm=float("nan")))
 
 
 def test_a_patient_in_two_splits_is_refused(source: Path, tmp_path: Path) -> None:
@@ -250,9 +258,14 @@ def test_a_damaged_or_colored_picture_is_refused_by_name(tmp_path: Path) -> None
         read_gray(tmp_path / "colors.png")
 
 
-def test_a_picture_of_real_numbers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="8 or 16 bit"):
-        read_gray(save(tmp_path / "a.tif", picture().astype(np.float32)))
+def test_a_picture_of_real_numbers_is_read_where_they_are_finite(tmp_path: Path) -> None:
+    numbers = picture().astype(np.float32) / 1000
+    read = read_gray(save(tmp_path / "a.tif", numbers))
+    scaled = (numbers - numbers.min()) / (numbers.max() - numbers.min()) * 65535
+    assert read.dtype == np.uint16 and np.abs(read - scaled).max() <= 0.51
+    numbers[3, 4] = np.nan
+    with pytest.raises(UserError, match="finite"):
+        read_gray(save(tmp_path / "b.tif", numbers))
 
 
 def test_a_summary_is_a_table() -> None:
@@ -282,3 +295,89 @@ def test_the_real_knees(shared_data: Path, tmp_path: Path) -> None:
         assert abs(int(np.argmin((rows - trend)[30:98])) + 30 - 64) <= 12
     # Beyond the margin of the joint, on the left in both patches, there is soft tissue.
     assert (patches[..., :10].mean((0, 2, 3)) < patches[..., 60:].mean((0, 2, 3)) - 30).all()
+
+
+def test_a_pattern_takes_any_layout_and_what_it_leaves_out_is_told(tmp_path: Path) -> None:
+    for name in ("x/Train/KL 0/7_left", "x/Train/KL III/8_right", "x/Valid/KL 4/9_left", "more/notes"):
+        save(tmp_path / f"in/{name}.jpg")
+    pattern = r"(?P<split>\w+)/KL (?P<grade>\w+)/(?P<patient>\d)_(?P<side>\w+)\."
+    summary = prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(pattern=pattern))
+    manifest = PreparedDataset.open(tmp_path / "out").manifest
+    assert manifest.kl == {"7_L": 0, "8_R": 3, "9_L": 4}
+    assert manifest.given_splits == {"7_L": "train", "8_R": "train", "9_L": "test"}
+    assert summary.notes[0] == "1 pictures do not match --pattern and are left out: more/notes.jpg"
+
+
+def test_a_refused_layout_is_answered_with_options_that_take_it(tmp_path: Path) -> None:
+    for k in range(12):
+        save(tmp_path / f"in/{('Normal', 'Severe')[k % 2]}/{k // 2}-{'LR'[k % 2]}.png")
+    with pytest.raises(UserError) as caught:
+        prepare_folder(tmp_path / "in", tmp_path / "out")
+    words = shlex.split(caught.value.cure)
+    options = dict(pairwise(words))
+    given = FolderOptions(pattern=options["--pattern"], grades=grade_names(options["--grades"]))
+    prepare_folder(tmp_path / "in", tmp_path / "out", given)
+    assert set(PreparedDataset.open(tmp_path / "out").manifest.kl.values()) == {0, 4}
+
+
+def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
+    for k, name in enumerate(("a.png", "b.png", "sub/C.png", "d.png")):
+        save(tmp_path / "in" / name, picture(k, (260, 300)))
+    table = tmp_path / "t.csv"
+    table.write_text("file,who,knee,kl,set\nA.PNG,p,R,2,train\nb,p,links,n/a,train\nsub/c.png,q,,1,test\nd.png,,L,0,\n")
+    columns = Columns(path="file", patient="who", side="knee", grade="kl", split="set")
+    options = FolderOptions(table=table, columns=columns, side="R", mm_per_px=0.4)
+    summary = prepare_folder(tmp_path / "in", tmp_path / "out", options)
+    data = PreparedDataset.open(tmp_path / "out")
+    frame = data.manifest.frame
+    assert list(frame["knee_id"] + " " + frame["path"] + " " + frame["kl"] + " " + frame["split"]) == [
+        "p_R a.png 2 train", "q_R sub/C.png 1 test", "d_L d.png 0 ",
+    ]  # fmt: skip
+    assert any("1 knees without a grade" in note for note in summary.notes)
+    assert any("no patient is known" in note for note in summary.notes)
+    expected = cut_patch_pair(scale_intensities(picture(3, (260, 300))), 0.4, "L", joint_offset_mm=3.0)
+    np.testing.assert_array_equal(data.patches[2], expected)
+    assert data.info["options"]["mm_per_px"] == 0.4
+    prepare_folder(tmp_path / "in", tmp_path / "all", replace(options, ungraded=True, roi_mm=120, mm_per_px=None))
+    assert len(PreparedDataset.open(tmp_path / "all").manifest) == 4
+    for wrong, said in (
+        ({"side": ""}, "no side for 1 of 3"), ({"mm_per_px": None}, "not square"),
+        ({"table": tmp_path / "gone.csv"}, "no file"), ({"roi_mm": 90.0}, "--roi-mm and --mm-per-px"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            prepare_folder(tmp_path / "in", tmp_path / "new", replace(options, **wrong))
+    table.write_text("path,grade,side\nb.png,1,L\n\nnone.png,2,R\n")
+    with pytest.raises(UserError, match=r"1 of 2 pictures are not below .*'none.png' in line 4"):
+        prepare_folder(tmp_path / "in", tmp_path / "new", FolderOptions(table=table, mm_per_px=0.4))
+
+
+def test_unknown_sides_are_found_on_the_pictures(tmp_path: Path) -> None:
+    for k in range(6):
+        knee = draw_synthetic(k, "RL"[k % 2], 5)
+        save(tmp_path / f"in/{k % 3}/picture {k}.png", knee.radiograph[41:-41, 41:-41])
+    options = FolderOptions(pattern=r"(?P<grade>\d)/", side="unknown", roi_mm=110.0, joint_offset_mm=0.0)
+    summary = prepare_folder(tmp_path / "in", tmp_path / "out", options)
+    sides = {Path(path).stem[-1]: side for path, side in PreparedDataset.open(tmp_path / "out").manifest.frame[
+        ["path", "side"]].itertuples(index=False)}  # fmt: skip
+    # They are drawn, not real, so that the rule for real ones may miss one.
+    assert len(sides) == 6 and sum(sides[str(k)] == "RL"[k % 2] for k in range(6)) >= 5
+    assert any("side of 6 knees was found" in note for note in summary.notes)
+
+
+def test_identical_pictures_are_told_or_refused(source: Path, tmp_path: Path) -> None:
+    copy = picture(5)
+    for name in ("train/1/010L", "train/1/011R"):
+        save(source / f"{name}.png", copy)
+    summary = prepare_folder(source, tmp_path / "out")
+    note = next(note for note in summary.notes if "more than once" in note)
+    assert "2 files hold 1 pictures" in note and "train/1/010L.png = train/1/011R.png" in note
+    # In two splits, or under two grades, they are no matter of taste.
+    for name, told in (("val/1/012L", "1 of them in two splits"), ("train/4/013R", "1 under two grades")):
+        path = save(source / f"{name}.png", copy)
+        with pytest.raises(UserError, match=f"{told}.*{name}") as caught:
+            prepare_folder(source, tmp_path / "new")
+        assert "--drop-duplicates" in caught.value.cure
+        prepare_folder(source, tmp_path / name.replace("/", "-"), FolderOptions(drop_duplicates=True))
+        kept = PreparedDataset.open(tmp_path / name.replace("/", "-")).manifest.ids
+        assert len(kept) == 5 + (name == "val/1/012L") and ("012_L" in kept) == (name == "val/1/012L")
+        path.unlink()

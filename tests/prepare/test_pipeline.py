@@ -13,14 +13,15 @@ from helpers.archive import PLANTED, Made, write_test_archive
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
+from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.corrections import read_corrections
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
-from kneeal.prepare.pool import Lost, run_tasks
+from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.work import PrepareOptions
 
-OPTIONS = ArchiveOptions(PrepareOptions(markers="ignore"), workers=0)
+OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
 KEY = b"0123456789abcdef0123"
 
 
@@ -143,7 +144,9 @@ def make_fragile() -> Any:
 
 
 def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
-    results = dict(run_tasks(make_fragile, (), [0, 1, 2, 3, 4], workers=2, timeout_s=5))
+    with WorkerPool(make_fragile, (), workers=2, timeout_s=5) as pool:
+        results = dict(pool.run([0, 1, 2, 3, 4]))
+        assert dict(pool.run([5])) == {0: 5}
     assert results[0] == 0 and results[4] == 4
     reasons = {k: value.reason for k, value in results.items() if isinstance(value, Lost)}
     assert reasons == {1: "crashed", 2: "failed", 3: "hung"}

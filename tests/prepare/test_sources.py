@@ -56,7 +56,7 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
         radiograph(radiographs / name, patient)
     (radiographs / "notes.txt").write_text("no radiograph")
     table.write_text("Who;Knee;KL;Clinic\np1;left;3;Ost\np1;R;0;Ost\np2;2;4;West\np5;R;1;West\n")
-    columns = Columns("who", "knee", "kl", "clinic")
+    columns = Columns(patient="who", side="knee", grade="kl", site="clinic")
     plan = plan_dicom(radiographs, table=table, columns=columns)
     assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
         ("a", "p1", {"R": 0, "L": 3}, "Ost"), ("b/c", "p2", {"L": 4}, "West"),
@@ -69,11 +69,14 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert plan.notes == ["1 patients of the table have no radiograph"]
     assert [t.patient for t in plan_dicom(radiographs).tasks] == ["p1", "p2", "p9"]
-    table.write_text("who,knee,kl\nnobody,R,1\n")
+    with pytest.raises(UserError, match="without the column clinic"):
+        table.write_text("who,knee,kl\nnobody,R,1\n")
+        plan_dicom(radiographs, table=table, columns=columns)
+    columns = Columns(patient="who", side="knee", grade="kl")
     with pytest.raises(UserError, match="nobody"):
         plan_dicom(radiographs, table=table, columns=columns)
     table.write_text("who,knee,kl\np1,R,1\np1,R,2\np1,up,2\n")
-    with pytest.raises(UserError, match="row 3, row 4"):
+    with pytest.raises(UserError, match="'up' in line 4"):
         plan_dicom(radiographs, table=table, columns=columns)
 
 
@@ -101,7 +104,7 @@ def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) ->
         assert read_table(path, ("ID",)).to_dict("records") == [{"ID": "7", "KÄSE": "é"}]
     (tmp_path / "ragged.csv").write_text("a,b\n1\n")
     (tmp_path / "broken.sas7bdat").write_bytes(b"SAS")
-    for name, said in (("ragged.csv", "row 2"), ("broken.sas7bdat", "cannot be read"), ("gone.csv", "cannot be read")):
+    for name, said in (("ragged.csv", "line 2"), ("broken.sas7bdat", "cannot be read"), ("gone.csv", "no file")):
         with pytest.raises(UserError, match=said):
             read_table(tmp_path / name)
     assert find_table(tmp_path, ("none", "T1"), "x").name == "t1.txt"
@@ -118,7 +121,7 @@ def test_corrections_are_read_or_their_rows_named(tmp_path: Path) -> None:
     }  # fmt: skip
     for row in ("a,1,,,", "a,one,2,,", "a,nan,2,,", "a,,,,perhaps", ",1,2,3,", "ok,,,,\nok,,,,"):
         path.write_text(head + row + "\n")
-        with pytest.raises(UserError, match=f"row {row.count(chr(10)) + 2}"):
+        with pytest.raises(UserError, match=f"line {row.count(chr(10)) + 2}"):
             read_corrections(path)
 
 

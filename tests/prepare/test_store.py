@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeal.localizer.pose import KneePose
+from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask
@@ -16,6 +17,7 @@ from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 RESULT = RadiographResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
     (("L", "low_score", "not sure"),), b"radiograph", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
+    True, "checksum", ("a note",),
 )  # fmt: skip
 
 
@@ -29,13 +31,14 @@ def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> No
     keys = {
         same,
         ResultStore(tmp_path / "w", options, "other weights").key(work),
-        ResultStore(tmp_path / "w", replace(options, markers="check"), "weights").key(work),
+        ResultStore(tmp_path / "w", replace(options, select=SelectionRules("ignore")), "weights").key(work),
         ResultStore(tmp_path / "w", options, "weights").key(Work(work.task, {"R": Correction(True)})),
         ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 1, "L": 2}))),
+        ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, side="R"))),
     }
     path.write_bytes(b"22")
     keys.add(ResultStore(tmp_path / "w", options, "weights").key(work))
-    assert len(keys) == 6
+    assert len(keys) == 7
     # A grade that the table corrects is no reason to read the radiograph again.
     assert ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 4}))) in keys
 
@@ -50,6 +53,7 @@ def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
         RESULT.poses, RESULT.rejected, b"radiograph", (b"strip",),
     )  # fmt: skip
     assert (found.readable, found.unused) == (False, RESULT.unused)
+    assert (found.single, found.checksum, found.notes) == (True, "checksum", ("a note",))
     file = next(tmp_path.rglob("*.npz"))
     whole = file.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"\0" * 50 + whole[250:]):

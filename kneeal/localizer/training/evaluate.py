@@ -29,7 +29,7 @@ from kneeal.data.synthetic.radiographs import (
 from kneeal.data.synthetic.radiographs.bilateral import SIZES_MM
 from kneeal.localizer.detect import Localizer
 from kneeal.localizer.localization import Localization
-from kneeal.localizer.quality import select_knees
+from kneeal.localizer.quality import SelectionRules, SideEvidence, select_knees
 from kneeal.localizer.training.samples import read_leg, real_pictures
 from kneeal.localizer.training.train import mark_pictures
 
@@ -79,7 +79,7 @@ def _good(localizer: Localizer, radiographs: int, seed: int, pictures: list[Path
             outcomes["no reference"] += 1
             continue
         localization = _find(localizer, radiograph)
-        rejected = select_knees(localization).rejected
+        rejected = select_knees(localization, evidence=_evidence(radiograph)).rejected
         outcomes[rejected[0][1] if rejected else "used"] += 1
         errors += [_error(localization, knee) for knee in radiograph.knees]
     center, angle = np.array(errors).T
@@ -106,7 +106,7 @@ def _faulty(localizer: Localizer, fault: str, named: tuple[str, ...], radiograph
         )
         # Whatever is wrong with a knee must be seen for itself, not for a marker that was not read.
         rule = "require" if look.marker != "right" else "ignore"
-        rejected = select_knees(_find(localizer, radiograph), markers=rule).rejected
+        rejected = select_knees(_find(localizer, radiograph), SelectionRules(rule), _evidence(radiograph)).rejected
         outcomes[rejected[0][1] if rejected else "used"] += 1
     aside = radiographs - outcomes["used"]
     right = sum(outcomes[reason] for reason in named)
@@ -115,6 +115,10 @@ def _faulty(localizer: Localizer, fault: str, named: tuple[str, ...], radiograph
 
 def _find(localizer: Localizer, radiograph: SyntheticRadiograph) -> Localization:
     return localizer.find(scale_intensities(radiograph.gray), (radiograph.mm_per_px, radiograph.mm_per_px))
+
+
+def _evidence(radiograph: SyntheticRadiograph) -> SideEvidence:
+    return SideEvidence(width_mm=radiograph.gray.shape[1] * radiograph.mm_per_px)
 
 
 def _error(localization: Localization, knee: KneeOnRadiograph) -> tuple[float, float]:

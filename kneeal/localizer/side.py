@@ -1,0 +1,43 @@
+"""Which side a knee is, from its patches: the fibula and the shape of the condyles tell lateral from medial.
+
+A linear rule on the difference of both patches, so that exchanging them exchanges the answer. Its 256 weights were
+fitted by ``python -m kneeal.localizer.training.fit_side``; how often it is right is in docs/prepare.md.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+#: File with the weights that ship with the package, float16 [16, 16].
+WEIGHTS = "side.npy"
+SIZE_PX = 16
+
+
+def find_side(pair: NDArray[np.uint8]) -> tuple[str, float]:
+    """The side of a knee.
+
+    Args:
+        pair: uint8 [2, 128, 128], its patches as ``kneeal.data.patches.cut_patch_pair`` cuts them of a right knee.
+
+    Returns:
+        "R" or "L", and the log-odds of that answer, 0 or more.
+    """
+    odds = float((_weights() * contrast(pair)).sum())
+    return ("R" if odds >= 0 else "L"), abs(odds)
+
+
+def contrast(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The second patch minus the first, float32 [16, 16] within -1 .. 1."""
+    first, second = (cv2.resize(patch, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA) for patch in pair)
+    return np.asarray((second.astype(np.float32) - first.astype(np.float32)) / 255, np.float32)
+
+
+@cache
+def _weights() -> NDArray[np.float32]:
+    with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as path:
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)

@@ -1,0 +1,63 @@
+"""What would help where no knee could be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from kneeal.errors import UserError
+from kneeal.prepare.summary import ArchiveSummary
+from kneeal.prepare.tasks import Rejection
+from kneeal.prepare.work import PrepareOptions
+from kneeal.tables import some
+
+
+def nothing_usable(
+    summary: ArchiveSummary, rejections: Sequence[Rejection], options: PrepareOptions, *, out: Path, kept: Path
+) -> UserError:
+    """The error for a preparation without a single knee.
+
+    Args:
+        summary: What was seen.
+        rejections: Why nothing could be used.
+        options: How it was prepared; what was given is not proposed again.
+        out: Where rejected.csv and sheet.html are.
+        kept: Where finished radiographs are kept.
+    """
+    reasons = Counter(rejection.reason for rejection in rejections)
+    named = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) or "no radiograph"
+    details = some((f"{r.name or r.patient}: {r.detail}" for r in rejections), 3)
+    cures = [cure for reason, cure in _cures(options) if reason in reasons]
+    shown = {"one_knee", "too_many", "no_pair", "replacement", "low_score", "marker_missing", "marker_swapped",
+             "marker_mirrored", "side_conflict"}  # fmt: skip
+    if shown & set(reasons):
+        cures.append(f"correct or accept knees with --corrections, by their ids on {out / 'sheet.html'}")
+    return UserError(
+        f"no knee could be used of {summary.n_radiographs} radiographs ({named}); {details}",
+        "at least one knee",
+        "; ".join(cures or [f"see the reasons in {out / 'rejected.csv'}"])
+        + f". All reasons are in {out}; finished radiographs are kept in {kept} for the next start",
+    )
+
+
+def _cures(options: PrepareOptions) -> list[tuple[str, str]]:
+    """Reasons with what helps, without options that were given already."""
+    rules = options.select
+    cures = [
+        ("no_grade", "--ungraded keeps knees without a grade"),
+        ("codec", "see which decoder or conversion is named"),
+    ]
+    if rules.markers == "require":
+        cures.append(("marker_missing", "--markers check accepts radiographs without side markers"))
+    if rules.markers != "ignore":
+        cures += [(reason, "--markers ignore does not read side markers") for reason in ("marker_swapped",)]
+    if options.read.mm_per_px is None:
+        cures.append(("spacing", "--mm-per-px gives the pixel size of files without one"))
+    if not rules.side:
+        cures.append(("one_knee", "--side R, L or unknown gives the side of radiographs of one knee"))
+    if rules.min_score > 0:
+        cures.append(("low_score", f"--least-score below {rules.min_score:g} accepts knees that are less sure"))
+    if not rules.keep_other:
+        cures.append(("replacement", "--keep-other keeps the good knee beside one that cannot be used"))
+    return cures

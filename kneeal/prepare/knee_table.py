@@ -1,0 +1,167 @@
+"""Rows that say of a knee what is known: picture, patient, side, grade, split and site; from a table or from paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from kneeal.errors import UserError
+from kneeal.prepare.notation import UnreadableError, read_grade, read_side, read_split
+from kneeal.prepare.tables import identifier, plain_name, read_table
+from kneeal.tables import some
+
+T = TypeVar("T")
+
+#: What a row may say.
+FIELDS = ("path", "patient", "side", "grade", "split", "site")
+_WIDE = re.compile(r"(.*?)[\s_.-]*(R|L|RIGHT|LEFT|RE|LI)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table of knees; None: the field's own name, where the table has it.
+
+    Attributes:
+        path: The picture, below the folder of pictures or from it.
+        patient: Patient id, as in the headers of radiographs.
+        side: Side of the knee.
+        grade: KL grade.
+        split: train, val or test.
+        site: Acquisition site.
+    """
+
+    path: str | None = None
+    patient: str | None = None
+    side: str | None = None
+    grade: str | None = None
+    split: str | None = None
+    site: str | None = None
+
+
+@dataclass(frozen=True)
+class KneeRow:
+    """What is known of a knee.
+
+    Attributes:
+        where: What to call the row in a message.
+        path: The picture; empty where it is found by the patient.
+        patient: Patient id; empty where it is not known.
+        side: "L", "R", or empty where it is not known.
+        grade: KL grade; None where there is none.
+        split: "train", "val", "test" or empty.
+        site: Acquisition site or empty.
+    """
+
+    where: str
+    path: str = ""
+    patient: str = ""
+    side: str = ""
+    grade: int | None = None
+    split: str = ""
+    site: str = ""
+
+
+def read_knee_table(
+    path: Path, columns: Columns | None = None, *, needed: Sequence[str] = (), grades: Mapping[str, int] | None = None
+) -> list[KneeRow]:
+    """Read a table with one row per knee, or per patient with a column of grades for each side (KL_R, KL_L).
+
+    Args:
+        path: See `kneeal.prepare.tables.read_table`.
+        columns: Its columns.
+        needed: Fields that must be there, such as "grade" or "patient or path".
+        grades: Names of grades; see `kneeal.prepare.notation.grade_names`.
+
+    Raises:
+        UserError: A column is missing, or cells say something else; they are named with their rows.
+    """
+    columns = columns or Columns()
+    frame = read_table(path, [name for name in vars(columns).values() if name is not None])
+    names = {field: plain_name(getattr(columns, field) or field) for field in FIELDS}
+    frame, names = _long(frame, names)
+    there = {field: name for field, name in names.items() if name in frame.columns}
+    missing = [fields for fields in needed if not set(fields.split(" or ")) & set(there)]
+    if missing:
+        raise UserError(
+            f"{path} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
+            f"{some(map(str, frame.columns), 12)}",
+            f"columns for {', '.join(needed)}",
+            "name it with " + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing),
+        )
+    texts = [
+        (str(where), {field: row[name] for field, name in there.items()})
+        for where, row in zip(frame.index, frame.to_dict("records"), strict=True)
+    ]
+    return make_rows(texts, str(path), grades)
+
+
+def make_rows(
+    texts: Iterable[tuple[str, Mapping[str, str]]], source: str, grades: Mapping[str, int] | None = None
+) -> list[KneeRow]:
+    """Rows from what is written.
+
+    Args:
+        texts: What to call each row, and the text of its fields.
+        source: What to call them all.
+        grades: Names of grades.
+
+    Raises:
+        UserError: A grade, side or split is none; all are named.
+    """
+    bad: dict[str, list[str]] = {}
+
+    def read(field: str, text: str, where: str, reader: Callable[[str], T], missing: T) -> T:
+        try:
+            return reader(text)
+        except UnreadableError:
+            bad.setdefault(field, []).append(f"{text!r} in {where}")
+            return missing
+
+    rows = [
+        KneeRow(
+            where,
+            path=text.get("path", "").strip(),
+            patient=identifier(text.get("patient", "")),
+            side=read("side", text.get("side", ""), where, read_side, ""),
+            grade=read("grade", text.get("grade", ""), where, lambda cell: read_grade(cell, grades), None),
+            split=read("split", text.get("split", ""), where, read_split, ""),
+            site=text.get("site", "").strip(),
+        )
+        for where, text in texts
+    ]
+    if bad:
+        cures = {
+            "grade": "a grade from 0 to 4, or x, n/a, TKR or nothing where there is none; name others with --grades",
+            "side": "R or L, right or left, 1 or 2",
+            "split": "train, val or test",
+        }
+        raise UserError(
+            f"{source}: " + "; ".join(f"{field} {some(cells)}" for field, cells in bad.items()),
+            "; ".join(cures[field] for field in bad),
+            "correct these cells",
+        )
+    return rows
+
+
+def _long(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row per knee, where a table has a column of grades for each side; else the table as it is."""
+    if names["grade"] in frame.columns or names["side"] in frame.columns:
+        return frame, names
+    wide: dict[str, dict[str, str]] = {}
+    for column in map(str, frame.columns):
+        match = _WIDE.fullmatch(column)
+        if match and match[1] and column not in names.values():
+            wide.setdefault(match[1], {})[read_side(match[2])] = column
+    pairs = [sides for sides in wide.values() if set(sides) == {"R", "L"}]
+    if len(pairs) != 1:
+        return frame, names
+    rest = frame.drop(columns=list(pairs[0].values()))
+    parts = [rest.assign(SIDE=side, GRADE=frame[pairs[0][side]]) for side in "RL"]
+    order = {where: position for position, where in enumerate(frame.index)}
+    long = pd.concat(parts).sort_index(key=lambda index: index.map(order), kind="stable")
+    return long, {**names, "side": "SIDE", "grade": "GRADE"}

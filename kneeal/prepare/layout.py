@@ -1,0 +1,113 @@
+"""What the paths of pictures say of their knees, by a pattern; and the pattern that would fit a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+from kneeal.errors import UserError
+from kneeal.prepare.knee_table import FIELDS, KneeRow, make_rows
+from kneeal.prepare.notation import UnreadableError, read_side
+
+#: The layout of most public copies of OAI's knees.
+DEFAULT = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
+#: Share of the pictures that a pattern must take to be suggested.
+_FITS = 0.9
+_NAMED = {"normal": 0, "healthy": 0, "none": 0, "doubtful": 1, "minimal": 2, "mild": 2, "moderate": 3, "severe": 4}
+_SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
+_DEEPER = r"/(?:[^/]+/)*"
+_FILES = (
+    r"(?P<patient>[^/]+?)[ _-]?(?P<side>[LR])\.[^./]+$",
+    r"(?P<patient>[^/]+?)[ _-](?P<side>(?i:left|right))\.[^./]+$",
+    r"(?P<side>(?i:left|right|l|r))[ _-](?P<patient>[^/]+?)\.[^./]+$",
+    r"(?P<patient>\d{4,})[ _-]?(?P<side>[LR])[^/A-Za-z0-9][^/]*$",
+    r"[^/]+$",
+)
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """The pattern of `--pattern`.
+
+    Raises:
+        UserError: It is no regular expression, or has other groups than a row's fields.
+    """
+    expected = "a regular expression with the groups split, grade, patient, side, for example (?P<grade>[0-4])"
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UserError(f"--pattern {text!r}: {error}", expected, "correct it") from None
+    others = sorted(set(pattern.groupindex) - set(FIELDS))
+    if others or not pattern.groupindex:
+        raise UserError(
+            f"--pattern {text!r} with the groups {', '.join(others) or '(none)'}", expected, "rename or add groups"
+        )
+    return pattern
+
+
+def rows_by_pattern(
+    names: Sequence[str], pattern: re.Pattern[str], source: str, grades: Mapping[str, int] | None = None
+) -> tuple[list[KneeRow], list[str]]:
+    """The rows that the paths say, and the paths that do not match.
+
+    Args:
+        names: Paths below the folder, with `/`. The pattern may match anywhere in them.
+        pattern: See `compile_pattern`.
+        source: What to call the folder in a message.
+        grades: Names of grades.
+
+    Raises:
+        UserError: What matches a group is no grade, side or split.
+    """
+    matches = {name: match for name in names if (match := pattern.search(name))}
+    texts = (
+        (name, {"path": name, **{field: text for field, text in match.groupdict().items() if text is not None}})
+        for name, match in matches.items()
+    )
+    return make_rows(texts, source, grades), [name for name in names if name not in matches]
+
+
+def suggest(names: Sequence[str]) -> str:
+    """Options of `kneeal prepare folder` that would take nearly all of these paths; empty where nothing fits."""
+    for pattern, options in _candidates(names):
+        found = [match for name in names if (match := re.search(pattern, name))]
+        knees = {(match["patient"], match["side"]) for match in found if "patient" in match.groupdict()}
+        if len(found) >= _FITS * len(names) and (not knees or len(knees) == len(found)):
+            return " ".join([f"--pattern '{pattern}'", *options])
+    return ""
+
+
+def _candidates(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    folders = {part for name in names for part in name.split("/")[:-1]}
+    named = sorted({folder for folder in folders if folder.lower() in _NAMED}, key=lambda name: _NAMED[name.lower()])
+    grades: list[tuple[str, list[str]]] = [
+        (r"(?P<grade>[0-4])", []),
+        (r"(?P<grade>(?i:kl|klg|grade|g)[ _-]*[0-4])", []),
+        (r"(?P<grade>[0-4])[^/0-9][^/]*", []),
+    ]
+    if named:
+        mapping = ",".join(f"{name}={_NAMED[name.lower()]}" for name in named)
+        grades.append((f"(?P<grade>{'|'.join(map(re.escape, named))})", [f'--grades "{mapping}"']))
+    for file in _FILES:
+        side = [] if "<side>" in file else ["--side unknown"]
+        for (grade, options), nested in product(grades, (True, False)):
+            for parts in ((_SPLIT, grade), (grade, _SPLIT)) if nested else ((grade,),):
+                yield r"(?:^|/)" + _DEEPER.join(parts) + _DEEPER + file, [*options, *side]
+        for split in (_SPLIT + _DEEPER, ""):
+            if side:
+                yield rf"(?:^|/){split}[^/]*?(?i:kl|grade)[ _-]*(?P<grade>[0-4])[^/0-9][^/]*$", side
+            yield rf"(?:^|/){split}{file}", [*side, "--ungraded"]
+
+
+def side_option(text: str) -> str:
+    """What `--side` says: "R", "L" or "unknown"; empty where it says nothing.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    if text.strip().lower() == "unknown":
+        return "unknown"
+    try:
+        return read_side(text)
+    except UnreadableError:
+        raise UserError(f"--side {text}", "R, L or unknown", "choose one of them") from None

@@ -1,0 +1,161 @@
+"""The pictures of a folder, and what a table, a pattern or the layout says of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kneeal.errors import UserError
+from kneeal.prepare.knee_table import Columns, KneeRow, read_knee_table
+from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
+from kneeal.prepare.paths import NamedFiles, walk_files
+from kneeal.tables import some
+
+#: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
+ROI_MM = 101.0
+#: In the mean picture of 500 knees of the public set the joint line is 8 mm below the center, 3 mm lower than in the
+#: published pipeline.
+JOINT_OFFSET_MM = 3.0
+_SPLITS = ("train", "val", "test")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """What the pictures are and what is said of them.
+
+    Attributes:
+        roi_mm: Width of the pictures in mm; None: 101 mm, for square pictures alone.
+        mm_per_px: Size of their pixels, instead.
+        joint_offset_mm: How far the joint line lies below its place in the published pipeline.
+        test_split: Split that becomes the test set; by default test, else val.
+        table: Table with a row per picture.
+        columns: Its columns.
+        pattern: What the paths say; see `kneeal.prepare.layout`.
+        grades: Names of grades.
+        side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
+        ungraded: Whether knees without a grade are kept.
+        drop_duplicates: Whether of identical pictures one is kept; otherwise they are refused.
+    """
+
+    roi_mm: float | None = None
+    mm_per_px: float | None = None
+    joint_offset_mm: float = JOINT_OFFSET_MM
+    test_split: str | None = None
+    table: Path | None = None
+    columns: Columns = field(default_factory=Columns)
+    pattern: str | None = None
+    grades: Mapping[str, int] = field(default_factory=dict)
+    side: str = ""
+    ungraded: bool = False
+    drop_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: A size is impossible, or two options contradict each other.
+        """
+        for name, value in (("--roi-mm", self.roi_mm), ("--mm-per-px", self.mm_per_px)):
+            if value is not None and not (value > 0 and np.isfinite(value)):
+                raise UserError(
+                    f"{name} {value}", "a size in mm, above 0", "measure it; --roi-mm is 101 in OAI's copies"
+                )
+        if not np.isfinite(self.joint_offset_mm):
+            raise UserError(
+                f"--joint-offset-mm {self.joint_offset_mm}", "an offset in mm", "measure it; 3 in the public set"
+            )
+        for one, other in (("roi_mm", "mm_per_px"), ("table", "pattern")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                names = f"--{one} and --{other}".replace("_", "-")
+                raise UserError(names, "one of them", "leave one out")
+
+
+def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
+    """What is known of each picture that is to be used, and what to tell.
+
+    Raises:
+        UserError: There are no pictures, some follow no layout, or none has a grade.
+    """
+    rows, notes = _known(source, options)
+    graded = [row for row in rows if row.grade is not None]
+    if options.ungraded or len(graded) == len(rows):
+        return rows, notes
+    if not graded:
+        raise UserError(f"no grade for any of {len(rows)} knees", "a KL grade from 0 to 4", "--ungraded keeps them")
+    return graded, [*notes, f"{len(rows) - len(graded)} knees without a grade are left out; --ungraded keeps them"]
+
+
+def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
+    if options.table is not None:
+        rows = read_knee_table(options.table, options.columns, needed=("path",), grades=options.grades)
+        return rows, []
+    names = _pictures(source)
+    if options.pattern is not None:
+        rows, others = rows_by_pattern(names, compile_pattern(options.pattern), str(source), options.grades)
+        notes = [f"{len(others)} pictures do not match --pattern and are left out: {some(others)}"] if others else []
+    else:
+        names, notes = _of_splits(source, names)
+        rows, others = rows_by_pattern(names, compile_pattern(DEFAULT), str(source))
+    if others and (options.pattern is None or not rows):
+        fits = suggest(names)
+        raise UserError(
+            f"pictures in {source} that do not follow the {'layout' if options.pattern is None else 'pattern'}: "
+            f"{some(others)}",
+            _LAYOUT,
+            f"nearly all would be taken with {fits}" if fits else "move or rename them, or give a --table",
+        )
+    if not rows:
+        raise UserError(f"no picture in {source}", _LAYOUT, "check the path and the layout")
+    return rows, notes
+
+
+def _pictures(source: Path) -> list[str]:
+    """Names of the pictures below a folder."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(
+            f"cannot read the folder {error.filename}: {error.strerror}",
+            "folders that can be read",
+            "correct the permissions",
+        ) from error
+
+    found = [path for path in walk_files(source, fail) if path.suffix.lower() in _SUFFIXES]
+    return [path.relative_to(source).as_posix() for path in found]
+
+
+def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
+    """The pictures in the folders train, val and test, where there are such, and what is left out beside them."""
+    tops = {child.name for child in source.iterdir() if child.is_dir()}
+    splits = [split for split in _SPLITS if split in tops]
+    folders = [source / split for split in splits] or [source]
+    links = [path for folder in folders for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
+    notes = [f"{link.relative_to(source).as_posix()} is left out: a link to a folder" for link in links]
+    if not splits:
+        return names, notes
+    others = Counter(name.split("/", 1)[0] for name in names if "/" in name and name.split("/", 1)[0] not in splits)
+    notes = [f"{name} is left out: {n} pictures" for name, n in sorted(others.items())] + notes
+    return [name for name in names if name.split("/", 1)[0] in splits], notes
+
+
+def find_files(source: Path, rows: Sequence[KneeRow]) -> list[Path]:
+    """The pictures of the rows.
+
+    Raises:
+        UserError: Some are not there.
+    """
+    named = NamedFiles(source)
+    found = [named.find(row.path) for row in rows]
+    bad = [f"{row.path!r} in {row.where}" for row, (path, _) in zip(rows, found, strict=True) if path is None]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(rows)} pictures are not below {source}: {some(bad)}",
+            "paths below SRC, or names that occur once there",
+            "check SRC and --path-column, or remove these rows",
+        )
+    return [path for path, _ in found if path is not None]

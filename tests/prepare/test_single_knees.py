@@ -1,0 +1,123 @@
+"""Hospital radiographs of one knee each, by the command line; and what is written where nothing can be used."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from helpers.archive import radiograph_header
+from helpers.commands import done, kneeal, refused
+
+from kneeal.data.prepared import PreparedDataset
+from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+
+LOOK = RadiographOptions(mm_per_px=0.5, texts=0, marker="missing", max_rotation_deg=5, max_shift_mm=5)
+BOTH = draw_radiograph(3, 3, LOOK)
+HALF = BOTH.gray.shape[1] // 2
+RIGHT, LEFT = BOTH.gray[:, :HALF], BOTH.gray[:, HALF:]
+
+
+def write(path: Path, gray: np.ndarray, patient: str, **tags: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = radiograph_header(np.ascontiguousarray(gray), 0.5, patient=patient)
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.save_as(path, enforce_file_format=True)
+
+
+def rows(out: Path) -> dict[str, tuple[str, str]]:
+    frame = PreparedDataset.open(out, verify=True).manifest.frame
+    return {knee: (path, kl) for knee, path, kl in zip(frame["knee_id"], frame["path"], frame["kl"], strict=True)}
+
+
+def reasons(out: Path) -> list[tuple[str, str]]:
+    with (out / "rejected.csv").open(encoding="utf-8") as file:
+        return sorted((row["path"], row["reason"]) for row in csv.DictReader(file))
+
+
+def test_two_radiographs_of_a_patient_are_two_knees_by_their_headers(tmp_path: Path) -> None:
+    write(tmp_path / "in/1", RIGHT, "a", ImageLaterality="R")
+    write(tmp_path / "in/2", LEFT, "a", Laterality="L")
+    write(tmp_path / "in/3", RIGHT, "b")
+    table = tmp_path / "t.csv"
+    table.write_text("patient,KL_R,KL_L\na,II,3\nb,1,1\n")
+    said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--table", table, "--workers", "0")
+    assert "2 knees from 3 radiographs" in said
+    assert rows(tmp_path / "out") == {"a_R": ("1", "2"), "a_L": ("2", "3")}
+    assert reasons(tmp_path / "out") == [("3", "one_knee")]
+
+
+def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> None:
+    write(tmp_path / "in/x.dcm", RIGHT, "a")
+    write(tmp_path / "in/y.dcm", LEFT, "a")
+    write(tmp_path / "in/z.dcm", LEFT, "a", ImageLaterality="R")
+    table = tmp_path / "t.csv"
+    table.write_text("path,side,grade\nX.DCM,right,1\ny.dcm,left,4\n")
+    out = tmp_path / "out"
+    done("prepare", "dicom", tmp_path / "in", "--out", out, "--table", table, "--workers", "0")
+    assert rows(out) == {"a_R": ("x.dcm", "1"), "a_L": ("y.dcm", "4")}
+    table.write_text("path,side,grade\nz.dcm,left,4\ny.dcm,left,4\n")
+    done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "p", "--table", table, "--workers", "0")
+    assert reasons(tmp_path / "p") == [("z.dcm", "no_grade"), ("z.dcm", "side_conflict")]
+    # A grade without a side is that of the one knee on the radiograph, which is found to be a right one.
+    table.write_text("path,grade\nx.dcm,3\ny.dcm,2\n")
+    said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "q", "--table", table, "--workers", "0",
+                "--side", "unknown")  # fmt: skip
+    assert rows(tmp_path / "q") == {"a_R": ("x.dcm", "3"), "a_L": ("y.dcm", "2")}
+    assert "2 radiographs: nothing tells the side of the knee" in said
+
+
+def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tmp_path: Path) -> None:
+    write(tmp_path / "in/1", RIGHT, "a")
+    write(tmp_path / "in/2", LEFT, "b", PixelSpacing=None)
+    out = tmp_path / "out"
+    command = ("prepare", "dicom", tmp_path / "in", "--out", out, "--workers", "0")
+    result = kneeal(*command)
+    refused(result, "no knee could be used", "--side R, L or unknown", "--mm-per-px", "sheet.html", ".out.work")
+    assert sorted(path.name for path in out.iterdir()) == ["rejected.csv", "sheet.html"]
+    assert (
+        reasons(out) == [("1", "one_knee"), ("2", "spacing")]
+        and "a_R or a_L was seen" in (out / "sheet.html").read_text()
+    )
+    # What was given is not proposed again.
+    again = kneeal(*command, "--mm-per-px", "0.5")
+    refused(again, "--side R")
+    assert "--mm-per-px gives" not in again.stderr
+    corrections = tmp_path / "c.csv"
+    corrections.write_text("knee_id,x_mm,y_mm,angle_deg,reject\na_R,,,,\n")
+    assert "1 knees from 2" in done(*command, "--corrections", corrections)
+    assert rows(out) == {"a_R": ("1", "")} and not (tmp_path / ".out.work").exists()
+
+
+def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
+    for name, patient, gray, side in (
+        ("1", "a", RIGHT, "R"), ("2", "b", RIGHT, "R"), ("3", "e\u0301", LEFT, "L"), ("4", "\u00e9", LEFT, "L"),
+    ):  # fmt: skip
+        write(tmp_path / "in" / name, gray, patient, ImageLaterality=side, SpecificCharacterSet="ISO_IR 192")
+    said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
+    assert "1 pictures are the radiographs of several patients: a (1) = b (2)" in said
+    # One person, whose name is written with other accents: one knee.
+    assert sorted(rows(tmp_path / "out")) == ["a_R", "b_R", "\u00e9_L"]
+
+
+def test_a_deflated_file_is_not_unpacked_and_formulas_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "in/1", RIGHT, "a", ImageLaterality="R")
+    header = pydicom.dcmread(tmp_path / "in/1")
+    header.PatientID = "=cmd()"
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.save_as(tmp_path / "in/=2", enforce_file_format=True)
+    write(tmp_path / "in/3", RIGHT, "@x")
+    read = pydicom.dcmread
+
+    def watched(path: Any, **options: Any) -> Any:
+        assert Path(getattr(path, "name", path)).name != "=2"
+        return read(path, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", watched)
+    done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
+    assert reasons(tmp_path / "out") == [("'=2", "codec"), ("3", "bad_id")]
+    assert "\n@x" not in (tmp_path / "out/rejected.csv").read_text()
