@@ -70,7 +70,7 @@ class PreparedDataset:
         if changed:
             raise UserError(
                 f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
-                "the manifest that dataset.json vouches for",
+                "the manifest whose checksums dataset.json holds",
                 f"if the change is meant, seal it with `kneeal prepare seal {path}`; else restore the file",
             )
         if verify and file_checksum(path / PATCHES) != checksums.get(PATCHES):
@@ -138,7 +138,7 @@ def write_prepared(
 
 
 def reseal(path: Path) -> list[str]:
-    """Vouch for a manifest that was edited on purpose.
+    """Renew the checksums of a manifest that was edited on purpose.
 
     The knee ids, their order and their sides are what ties the manifest to patches.npy, so they must be as they
     were. The checksum of the patches stays: an edited manifest says nothing about them.
@@ -190,11 +190,9 @@ def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
     Raises:
         UserError: The folder cannot be written.
     """
-    try:
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
 
 
 def file_checksum(path: Path) -> str:
