@@ -77,6 +77,9 @@ class ModelConfig(_Section):
     pooling: Literal["hv", "vh", "gap"] = Field(
         "hv", description="horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
     )
+    head: Literal["softmax", "corn", "cumulative"] = Field(
+        "softmax", description="the paper's, or for ordered grades: conditional probabilities or binary problems"
+    )
 
 
 class LossConfig(_Section):
@@ -84,6 +87,9 @@ class LossConfig(_Section):
 
     consistency: bool = Field(
         True, description="the second term of equation (1); by default off where no score chooses the pseudo pool"
+    )
+    balance: Literal["none", "weights", "batches"] = Field(
+        "none", description="give all grades the same say, by weights in the loss or by how often a knee is drawn"
     )
     method: str = Field(
         "consistency",

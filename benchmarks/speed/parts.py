@@ -80,7 +80,7 @@ class Setting:
         """The runner of `kneeal fit`."""
         return LightningRunner(
             make_network=self.network,
-            make_learner=self.learner,
+            make_learner=lambda network, grades: self.learner(network),
             patches=self.stored,
             val={name: k % 5 for k, name in enumerate(self.ids[:32])},
             test={},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from kneeal.build.dataset import Cohort
@@ -16,6 +18,7 @@ from kneeal.data.views import Views, resize
 from kneeal.errors import UserError
 from kneeal.loop.events import FitProgress
 from kneeal.nn import ssl
+from kneeal.nn.heads import HEADS
 from kneeal.seeds import derive_seed
 from kneeal.training import posteriors
 from kneeal.training.learner import Learner
@@ -47,7 +50,11 @@ def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None 
         return runner
 
     posterior = posteriors.get(config.posterior.method)
-    return posterior(posteriors.Ingredients(make, cohort.splits.test, config.posterior.members, config.seed))
+    return posterior(
+        posteriors.Ingredients(
+            make, cohort.splits.test, HEADS[config.model.head](N_GRADES), config.posterior.members, config.seed
+        )
+    )
 
 
 def plain_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
@@ -63,16 +70,19 @@ def plain_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
             "a batch size (it counts the knees of all devices) that the number of devices divides",
             "set training.batch_size to a multiple of --devices",
         )
+    head = HEADS[config.model.head](N_GRADES)
     learner = {
         **keywords(Learner, training, loss),
+        "head": head,
         "method": _method(config),
         "n_grades": N_GRADES,
         "compile_mode": None if config.compute.compile == "none" else config.compute.compile,
     }
     views = DeviceViews if config.views.where == "device" else Views
 
-    def make_learner(network: nn.Module) -> Learner:
-        return Learner(network, **learner)
+    def make_learner(network: nn.Module, grades: Sequence[int]) -> Learner:
+        counts = [grades.count(grade) for grade in range(N_GRADES)]
+        return Learner(network, class_weights=head.balance(counts) if loss.balance == "weights" else None, **learner)
 
     return LightningRunner(
         make_network=lambda: make_network(config),

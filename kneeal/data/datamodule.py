@@ -107,6 +107,7 @@ class KneeDataModule(pl.LightningDataModule):
         val: Validation knees and their grades.
         predict: Knees to predict.
         n_views: Views of each knee in training.
+        balanced: Whether every grade of the labeled knees is drawn equally often.
         seed: Seed of the order and the views.
     """
 
@@ -121,6 +122,7 @@ class KneeDataModule(pl.LightningDataModule):
         val: Mapping[str, int] | None = None,
         predict: Sequence[str] = (),
         n_views: int = 1,
+        balanced: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -134,6 +136,7 @@ class KneeDataModule(pl.LightningDataModule):
         self.val = val or {}
         self.predict = predict
         self.n_views = n_views
+        self.balanced = balanced
         self.seed = seed
 
     def train_dataloader(self) -> dict[str, Loader]:
@@ -174,6 +177,7 @@ class KneeDataModule(pl.LightningDataModule):
             seed=self.seed if name == "labeled" else self.seed + 1,
             rank=rank,
             world_size=world_size,
+            grades=[kl[i] for i in ids] if kl is not None and self.balanced else None,
         )
         if not isinstance(self.knees, Patches):
             return ViewBatches(self.knees, ids, batches, n_views=self.n_views, kl=kl, device=device)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from kneeal.errors import UserError
@@ -24,14 +25,21 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         seed: Seed of the order and of the views.
         rank: This device, in [0, world_size).
         world_size: Number of devices.
-        repeat: Passes over the samples per epoch.
+        grades: Of the samples: each grade that occurs is then drawn equally often, in every batch as far as that goes.
 
     Raises:
         UserError: There are no samples, or the batch cannot be divided among the devices.
     """
 
     def __init__(
-        self, n: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, repeat: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        grades: Sequence[int] | None = None,
     ) -> None:
         if n < 1:
             raise UserError("an empty training set", "at least one labeled knee", "label some knees first")
@@ -46,17 +54,18 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.repeat = repeat
+        self.grades = grades
         self.epoch = 0
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
-        return -(-self.n * self.repeat // self.batch_size)
+        return -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The batches of the next epoch."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.cat([torch.randperm(self.n, generator=generator) for _ in range(self.repeat)]).tolist()
+        shuffled = torch.randperm(self.n, generator=generator)
+        order = (shuffled if self.grades is None else _balanced(shuffled, self.grades, generator)).tolist()
         seeds = torch.randint(2**31, (len(order),), generator=generator).tolist()
         self.epoch += 1
         draws = list(zip(order, seeds, strict=True))
@@ -65,6 +74,16 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
             missing = -len(batch) % self.world_size
             batch += [batch[i % len(batch)] for i in range(missing)]
             yield batch[self.rank :: self.world_size]
+
+
+def _balanced(shuffled: Tensor, grades: Sequence[int], generator: torch.Generator) -> Tensor:
+    """As many positions, in rounds of one of each grade; the knees of a rare grade come again, in turn."""
+    grade = torch.tensor(grades)[shuffled]
+    members = [shuffled[grade == g] for g in sorted(set(grades))]
+    n_rounds = -(-len(shuffled) // len(members))
+    rounds = torch.stack([m.repeat(-(-n_rounds // len(m)))[:n_rounds] for m in members], dim=1)
+    mixed = torch.rand(rounds.shape, generator=generator).argsort(dim=1)
+    return rounds.gather(1, mixed).flatten()[: len(shuffled)]
 
 
 class Share(Sampler[int]):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kneeal.nn.backbones import OWN, Backbone
 from kneeal.nn.dropout import QuickDropout
 from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut
+from kneeal.nn.heads import HEADS
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
@@ -26,7 +27,7 @@ class Output(NamedTuple):
     """The network's output for N knees.
 
     Attributes:
-        logits: [N, C], one score per grade.
+        logits: [N, C], whose softmax are the probabilities of the grades, whatever the head.
         features: [N, 2 F], the medial and the lateral feature vector side by side.
     """
 
@@ -47,6 +48,7 @@ class SiameseKneeNet(nn.Module):
             network in its place, with its own initial weights and dropout; `width`, `dropout` and `pooling` are then
             ignored.
         freeze: "none", "all" or the name of a stage of the backbone: what `freeze` is called with at once.
+        head: "softmax" (the paper's), "corn" or "cumulative", see `kneeal.nn.heads`.
         n_grades: Number of classes C.
 
     Attributes:
@@ -67,6 +69,7 @@ class SiameseKneeNet(nn.Module):
         pooling: str = "hv",
         backbone: str = OWN,
         freeze: str = NONE,
+        head: str = "softmax",
         n_grades: int = 5,
     ) -> None:
         super().__init__()
@@ -84,7 +87,8 @@ class SiameseKneeNet(nn.Module):
             self.branch = Backbone(backbone)
             n_features, self._step = self.branch.n_features, 1
         self.classifier_dropout = QuickDropout(classifier_dropout)
-        self.classifier = nn.Linear(2 * n_features, n_grades, bias=False)
+        self.head = HEADS[head](n_grades)
+        self.classifier = nn.Linear(2 * n_features, self.head.n_outputs, bias=self.head.bias)
         # A network of torchvision has its own initialization.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
         self.encoder: FrozenEncoder | None = None
@@ -156,8 +160,7 @@ class SiameseKneeNet(nn.Module):
     def _grade(self, vectors: Tensor) -> Output:
         """From the feature vectors [2 N, F] of both patches of each knee, knee by knee."""
         features = self.standardize(vectors.reshape(-1, self.classifier.in_features))
-        logits: Tensor = self.classifier(self.classifier_dropout(features))
-        return Output(logits, features)
+        return Output(self.head.logits(self.classifier(self.classifier_dropout(features))), features)
 
     def _one_channel(self, patches: Tensor) -> Tensor:
         """[N, 2, H, H] to [2 N, 1, H, H]."""
@@ -192,7 +195,9 @@ def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequent
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02), as the authors do."""
+    """Draw weights from N(0, 0.02), as the authors do; a bias starts at 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         with torch.no_grad():
             module.weight.normal_(0.0, 0.02)
+            if module.bias is not None:
+                module.bias.zero_()

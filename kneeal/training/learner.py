@@ -8,11 +8,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
 from kneeal.nn.compiled import Mode, compiled
+from kneeal.nn.heads import Head, Softmax
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
 from kneeal.nn.ssl import Method, Step, ramp_up
@@ -23,10 +23,12 @@ MONITOR = "val/balanced_accuracy"
 
 
 class Learner(pl.LightningModule):
-    """Cross-entropy on labeled knees plus a semi-supervised term on labeled knees and the pseudo pool: equation (1).
+    """The loss of the head on labeled knees plus a semi-supervised term on them and the pseudo pool: equation (1).
 
     Args:
         network: Gives an `Output` for patches [N, 2, H, H].
+        head: Gives the loss on labeled knees; the softmax head's cross-entropy if None.
+        class_weights: Weights of `head.balance` for that loss.
         method: The semi-supervised term; None leaves it out.
         weight: Weight of that term.
         ramp_up_epochs: Epochs over which the weight rises to its value.
@@ -39,10 +41,14 @@ class Learner(pl.LightningModule):
         compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None leaves it uncompiled.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         network: nn.Module,
         *,
+        head: Head | None = None,
+        class_weights: Tensor | None = None,
         method: Method | None = None,
         weight: float = 1.0,
         ramp_up_epochs: int = 0,
@@ -57,6 +63,8 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.network = network
         self._compiled = compiled(network, compile_mode) if compile_mode else None
+        self.head = head or Softmax(n_grades)
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.method = method
         self.weight = weight
         self.ramp_up_epochs = ramp_up_epochs
@@ -85,7 +93,8 @@ class Learner(pl.LightningModule):
         output = (self._compiled or self.network)(knees.transpose(0, 1).flatten(0, 1))
         views = [Output(*(part[v * n_knees : (v + 1) * n_knees] for part in output)) for v in range(n_views)]
         kl = labeled["kl"]
-        loss = torch.stack([F.cross_entropy(view.logits[: len(kl)], kl) for view in views]).mean()
+        losses = [self.head.loss(view.logits[: len(kl)], kl, self.class_weights) for view in views]
+        loss = torch.stack(losses).mean()
         if self.method is not None:
             weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
             loss = loss + weight * self.method(Step(self.network, knees, views[0], views[1], kl))

@@ -51,7 +51,7 @@ class LightningRunner:
 
     Args:
         make_network: A new network with random weights.
-        make_learner: Wraps a network with loss and optimizer.
+        make_learner: Wraps a network with loss and optimizer, given the grades that it trains on.
         patches: Patch pairs by knee id.
         val: Validation knees and grades.
         test: Test knees and grades.
@@ -61,6 +61,7 @@ class LightningRunner:
         epochs: Epochs of a fit.
         validate_every: Epochs from one validation to the next.
         consistency: Whether training sees two views and the pseudo pool.
+        balance: "batches" draws every grade of the labeled knees equally often.
         seed: Seed of the run.
         progress: Told about epochs and predicted knees.
     """
@@ -69,7 +70,7 @@ class LightningRunner:
         self,
         *,
         make_network: Callable[[], nn.Module],
-        make_learner: Callable[[nn.Module], Learner],
+        make_learner: Callable[[nn.Module, Sequence[int]], Learner],
         patches: Patches,
         val: Mapping[str, int],
         test: Mapping[str, int],
@@ -79,6 +80,7 @@ class LightningRunner:
         epochs: int,
         validate_every: int = 1,
         consistency: bool = True,
+        balance: str = "none",
         seed: int = 0,
         progress: FitProgress | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class LightningRunner:
         self.epochs = epochs
         self.validate_every = min(validate_every, epochs)
         self.consistency = consistency
+        self.balance = balance
         self.seed = seed
         self.progress = progress
 
@@ -105,7 +108,7 @@ class LightningRunner:
         network = self.make_network()
         if previous is not None:
             load_network(network, previous)
-        learner = self.make_learner(network)
+        learner = self.make_learner(network, tuple(state.labeled.values()))
         folder = checkpoint.parent / "fit"
         best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="max", save_weights_only=True)
         trainer = self._trainer(
@@ -121,6 +124,7 @@ class LightningRunner:
             pseudo=state.pseudo if self.consistency else (),
             val=self.val,
             n_views=2 if self.consistency else 1,
+            balanced=self.balance == "batches",
             seed=derive_seed(self.seed, "views", state.round),
         )
         with disk_errors(folder):

@@ -57,3 +57,15 @@ def test_shares_cover_every_position_exactly_once(n: int, world_size: int) -> No
     shares = [Share(n, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert sorted(position for share in shares for position in share) == list(range(n))
     assert sum(map(len, shares)) == n
+
+
+def test_balanced_batches_hold_every_grade_that_occurs_equally_often() -> None:
+    grades = [0] * 30 + [1] * 2 + [4] * 8
+    batches = ShuffledBatches(40, 12, seed=3, grades=grades)
+    epochs = [list(batches) for _ in range(20)]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[12, 12, 12, 4]] * 20
+    for epoch in epochs:
+        for batch in epoch[:3]:
+            assert Counter(grades[position] for position, _ in batch) == {0: 4, 1: 4, 4: 4}
+    assert {position for epoch in epochs for batch in epoch for position, _ in batch} == set(range(40))
+    assert list(ShuffledBatches(40, 12, seed=3, grades=grades)) == epochs[0]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.loop.runner import Evaluation, Runner
+from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
 from kneeal.registry import Registry
 from kneeal.training.evaluation import evaluate_test
@@ -48,12 +49,14 @@ class Ingredients:
     Attributes:
         make: Makes plain runners.
         test: Test knees and grades.
+        head: The head of the network.
         members: Networks of an ensemble.
         seed: Seed of the run.
     """
 
     make: MakeRunner
     test: Mapping[str, int]
+    head: Head
     members: int
     seed: int
 

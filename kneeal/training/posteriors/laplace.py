@@ -12,38 +12,42 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
 from kneeal.files import atomic_file
 from kneeal.loop.runner import Runner
+from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, features_by, log_probs_of, register
 
 #: Draws of the last layer that are kept with a round.
 DRAWS = 200
-_WEIGHT = "network.classifier.weight"
+_LAYER = "network.classifier."
 
 
 class LaplaceRunner(PosteriorRunner):
     """One network, whose last layer is drawn from a Gaussian around its weights.
 
-    The Gaussian is that of the labeled knees without views, with a Kronecker-factored Hessian; the precision of the
-    prior maximizes the marginal likelihood. Draws are made once a round and kept beside the checkpoint, since the
-    labels are known then alone.
+    The Gaussian is that of the labeled knees without views and without weights, with a Kronecker-factored Hessian; the
+    precision of the prior maximizes the marginal likelihood. An ordered head has one Gaussian per output, since its
+    outputs are trained on problems of their own. Draws are made once per round, the only time when the labels are at
+    hand, and kept beside the checkpoint.
 
     Args:
         runner: Trains and gives features.
         test: Test knees and grades.
+        head: The head of the network.
         seed: Of the draws.
 
     Raises:
         UserError: laplace-torch is not installed.
     """
 
-    def __init__(self, runner: Runner, test: Mapping[str, int], *, seed: int) -> None:
+    def __init__(self, runner: Runner, test: Mapping[str, int], *, head: Head, seed: int) -> None:
         super().__init__(test)
         try:
             import laplace  # noqa: F401
@@ -54,16 +58,16 @@ class LaplaceRunner(PosteriorRunner):
                 "install it: pip install 'kneeal[laplace]'",
             ) from error
         self.runner = runner
+        self.head = head
         self.seed = seed
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train the network, then draw last layers around its own."""
         metrics = self.runner.fit(state, checkpoint, previous)
-        features = features_by(self.runner, checkpoint, state.round, tuple(state.labeled))
+        features = self._inputs(checkpoint, state.round, tuple(state.labeled))
         kl = torch.tensor(list(state.labeled.values()))
-        draws = draw_last_layers(
-            last_layer(checkpoint), features, kl, DRAWS, seed=derive_seed(self.seed, "laplace", state.round)
-        )
+        seed = derive_seed(self.seed, "laplace", state.round)
+        draws = draw_outputs(self.head, last_layer(checkpoint), features, kl, DRAWS, seed=seed)
         with atomic_file(self.place(checkpoint)) as temporary:
             torch.save(draws, temporary)
         return metrics
@@ -78,9 +82,9 @@ class LaplaceRunner(PosteriorRunner):
             raise UserError(
                 f"n_samples = {n_samples} with posterior.method=laplace", f"at most {DRAWS}", "lower n_samples"
             )
-        draws: Tensor = torch.load(self.place(checkpoint), weights_only=True)[:n_samples]  # [K, C, F]
-        features = features_by(self.runner, checkpoint, round, ids)
-        return torch.einsum("nf,kcf->nkc", features, draws).log_softmax(dim=-1)
+        draws: Tensor = torch.load(self.place(checkpoint), weights_only=True)[:n_samples]  # [K, H, F]
+        outputs = torch.einsum("nf,khf->nkh", self._inputs(checkpoint, round, ids), draws)
+        return self.head.logits(outputs).log_softmax(dim=-1)
 
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Those of the network."""
@@ -89,6 +93,11 @@ class LaplaceRunner(PosteriorRunner):
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """The prediction of the network itself."""
         return log_probs_of(self.runner, checkpoint, round, ids, Needs(Posterior.POINT))[:, 0]
+
+    def _inputs(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """Features, with a 1 for the bias where the head has one."""
+        features = self.features(checkpoint, round, ids)
+        return F.pad(features, (0, 1), value=1.0) if self.head.bias else features
 
     @staticmethod
     def place(checkpoint: Path) -> Path:
@@ -99,13 +108,43 @@ class LaplaceRunner(PosteriorRunner):
 @register("laplace")
 def laplace_posterior(given: Ingredients) -> LaplaceRunner:
     """A Gaussian over the last layer."""
-    return LaplaceRunner(given.make(), given.test, seed=given.seed)
+    return LaplaceRunner(given.make(), given.test, head=given.head, seed=given.seed)
 
 
 def last_layer(checkpoint: Path) -> Tensor:
-    """The weights [C, F] of the classifier in a checkpoint."""
-    weight: Tensor = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"][_WEIGHT]
-    return weight
+    """The weights [H, F] of the classifier in a checkpoint, its bias as a last column where it has one."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    columns = [state[f"{_LAYER}weight"], *(state[name][:, None] for name in (f"{_LAYER}bias",) if name in state)]
+    return torch.cat(columns, dim=1)
+
+
+def draw_outputs(head: Head, weight: Tensor, features: Tensor, kl: Tensor, n: int, *, seed: int) -> Tensor:
+    """Draws of the last layer of a head.
+
+    Args:
+        head: The head.
+        weight: [H, F], where it is at its best for the data.
+        features: [M, F] of the labeled knees.
+        kl: int64 [M], their grades.
+        n: Draws.
+        seed: Of the draws.
+
+    Returns:
+        [n, H, F].
+    """
+    problems = head.problems(kl)
+    if len(problems) == 1:
+        (part, label), *_ = problems
+        return draw_last_layers(weight, features[part], label[part], n, seed=seed)
+    draws = []
+    for k, (part, label) in enumerate(problems):
+        # Log-odds w f are a softmax of two classes with the weights -w/2 and w/2. Without a knee there is no Gaussian.
+        both = torch.stack([-weight[k] / 2, weight[k] / 2])
+        drawn = both.expand(n, -1, -1)
+        if part.any():
+            drawn = draw_last_layers(both, features[part], label[part], n, seed=derive_seed(seed, "output", k))
+        draws.append(drawn[:, 1] - drawn[:, 0])
+    return torch.stack(draws, dim=1)
 
 
 def draw_last_layers(weight: Tensor, features: Tensor, kl: Tensor, n: int, *, seed: int) -> Tensor:

@@ -16,11 +16,12 @@ from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
 from kneeal.loop.runner import Runner
 from kneeal.loop.writer import RunWriter
+from kneeal.nn.heads import HEADS
 from kneeal.pool import PoolState
 from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
 from kneeal.training.posteriors.base import share_out
 from kneeal.training.posteriors.ensemble import EnsembleRunner
-from kneeal.training.posteriors.laplace import draw_last_layers
+from kneeal.training.posteriors.laplace import draw_last_layers, draw_outputs
 
 TEST = {"t1": 0, "t2": 3, "t3": 1}
 IDS = POOL[:6]
@@ -182,3 +183,19 @@ def test_laplace_draws_around_the_weights_and_nearer_with_more_data() -> None:
     assert spread(few) > 2 * spread(many)
     torch.testing.assert_close(draw_last_layers(weight, x, kl, 400, seed=1), many)
     assert not torch.allclose(draw_last_layers(weight, x, kl, 400, seed=2), many)
+
+
+@pytest.mark.parametrize("name", ["corn", "cumulative"])
+def test_laplace_draws_each_output_of_an_ordered_head_around_its_weights(name: str) -> None:
+    pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install 'kneeal[laplace]')")
+    head = HEADS[name](4)
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(3, 4, generator=generator), torch.randn(2000, 4, generator=generator)
+    kl = torch.multinomial(head.logits(x @ weight.T).softmax(-1), 1, generator=generator)[:, 0]
+    draws = draw_outputs(head, weight, x, kl, 400, seed=1)
+    assert draws.shape == (400, 3, 4)
+    assert float((draws.mean(dim=0) - weight).abs().max()) < 5 * float(draws.std(dim=0).max()) / 20
+    assert float(draws.std(dim=0).min()) > 0.01
+    # Only grades 0 and 1: the outputs for higher grades have no problem, or one of a single class.
+    few = draw_outputs(head, weight, x[kl < 2], kl[kl < 2], 5, seed=1)
+    assert bool(torch.isfinite(few).all())
