@@ -263,9 +263,10 @@ class ActiveLearningLoop:
             raise RuntimeError("no query to advance from")
         in_order = {i: self._answers[i] for i in query.ids if i in self._answers}
         had_labels = bool(self.state.labeled)
+        n_labeled = len(self.state.labeled) + sum(kl is not None for kl in in_order.values())
         state = self.state.advance(
             {i: kl for i, kl in in_order.items() if kl is not None},
-            query.pseudo,
+            query.pseudo[:n_labeled],  # the least uncertain first: U is never larger than D_L
             unreadable=[i for i, kl in in_order.items() if kl is None],
             asked=[i for i in query.ids if i not in in_order],
         )

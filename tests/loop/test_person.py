@@ -31,6 +31,21 @@ def test_an_unreadable_knee_leaves_the_pool_without_a_label(tmp_path: Path) -> N
     assert all(bad not in ids for ids in queries(tmp_path)[1:])
 
 
+def test_the_pseudo_pool_is_never_larger_than_the_labels(tmp_path: Path) -> None:
+    run = loop(tmp_path)
+    first = run.ask()
+    assert first is not None
+    run.tell({i: GRADES[i] for i in first.ids})
+    query = run.ask()
+    assert query is not None and len(query.pseudo) == 18
+    state = run.tell({i: None if n < 5 else GRADES[i] for n, i in enumerate(query.ids)})
+    assert len(state.labeled) == 13 and state.pseudo == query.pseudo[:13]
+    query = run.ask()
+    assert query is not None
+    run.tell({query.ids[0]: GRADES[query.ids[0]]})
+    assert len(run.close().pseudo) == 14
+
+
 def test_a_first_query_of_unreadable_knees_is_asked_anew(tmp_path: Path) -> None:
     run = loop(tmp_path)
     first = run.ask()
