@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +41,25 @@ def atomic_file(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: gives a new one to fill, which becomes `path`, missing or empty until then."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield work
+            for inside in (*work.rglob("*"), work):
+                sync(inside)
+            work.chmod(0o755)
+            if path.is_dir():
+                path.rmdir()
+            work.replace(path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def move_whole(source: Path, target: Path) -> None:

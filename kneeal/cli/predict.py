@@ -32,6 +32,10 @@ def export(
         f"{100 * (1 - flag.share):.0f} % of the knees that are not flagged "
         f"(total uncertainty up to {flag.uncertainty:.3f} nat)"
     )
+    if card.members > 1:
+        print(f"the file holds {card.members} networks, whose mean is the prediction")
+    elif card.n_samples == 0:
+        print("the network has no dropout: total uncertainty is that of one prediction, epistemic uncertainty is 0")
 
 
 def predict(
@@ -46,26 +50,16 @@ def predict(
     ] = False,
 ) -> None:
     """Grade knees: grade, five probabilities, total and epistemic uncertainty, and a flag for review."""
-    from kneeal.exchange.pictures import Pictures
+    from kneeal.data.prepared import refuse_occupied
     from kneeal.predict.predicting import predict_dataset
 
+    if dicom:
+        refuse_occupied(out / "dicom")  # objects of another prediction would stand beside these
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)
     print(f"wrote {out / 'predictions.csv'}: {len(grading.ids)} knees")
     if dicom:
-        from kneeal.predict.dicom import read_reference, secondary_capture, structured_report, write_dicom
+        from kneeal.predict.dicom import write_dicom
 
-        pictures, n_reports = Pictures(dataset, images), 0
-        for row, i in enumerate(grading.ids):
-            source = pictures.source(i)
-            reference = None
-            if source is not None and source.suffix.lower() in (".dcm", ".dicom", ""):
-                reference = read_reference(source)
-            if reference is not None:
-                written = structured_report(reference, pictures.side(i), grading, row, card)
-                n_reports += 1
-            else:
-                patient = dataset.manifest.patients[i]
-                written = secondary_capture(pictures[i], patient, pictures.side(i), grading, row, card)
-            write_dicom(out / "dicom" / f"{row + 1:05d}.dcm", written)
+        n_reports = write_dicom(out / "dicom", grading, card, dataset, images)
         n_captures = len(grading.ids) - n_reports
         print(f"wrote {n_reports} structured reports and {n_captures} secondary captures to {out / 'dicom'}")

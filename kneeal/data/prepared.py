@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
 from kneeal.errors import UserError
-from kneeal.files import cannot_write, disk_errors, sync, write_atomic
+from kneeal.files import atomic_folder, cannot_write, disk_errors, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 #: What a preparation leaves that gave no knee.
@@ -109,10 +107,7 @@ def write_prepared(
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
     manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]], "the new manifest")
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with atomic_folder(out) as work:
         _write_patches(work / PATCHES, patches, len(manifest), patch_px, progress)
         manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
         info = {
@@ -122,19 +117,8 @@ def write_prepared(
         _seal(work, manifest.frame, info, file_checksum(work / PATCHES))
         if more is not None:
             more(work)
-        for path in (*work.iterdir(), work):
-            sync(path)
-        work.chmod(0o755)
-        if out.is_dir():
-            for name in LEFTOVERS:
-                (out / name).unlink(missing_ok=True)
-            out.rmdir()
-        work.replace(out)
-        sync(out.parent)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for name in LEFTOVERS:
+            (out / name).unlink(missing_ok=True)
 
 
 def reseal(path: Path) -> list[str]:

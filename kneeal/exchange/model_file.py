@@ -52,7 +52,8 @@ class Card:
         run: Strategy, round and settings of the run.
         test: Metrics on the test set.
         threshold: When a knee is flagged.
-        n_samples: Monte-Carlo dropout samples of a prediction.
+        n_samples: Monte-Carlo dropout samples of a prediction over all members; 0 where none are drawn.
+        members: Networks in the file, whose mean is the prediction.
         use: What it may be used for.
     """
 
@@ -65,6 +66,7 @@ class Card:
     test: Mapping[str, float]
     threshold: Threshold
     n_samples: int
+    members: int = 1
     use: str = "Research. Not a medical device: no output of it may decide on a patient without a physician."
 
 

@@ -195,6 +195,11 @@ class MonteCarloDropout:
         return max(1, min(size, self.n_samples, self._largest_pass or self.n_samples))
 
 
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a network has a dropout module with a probability above 0."""
+    return any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
+
+
 def dropout_modules(network: nn.Module) -> list[_DropoutNd]:
     """The dropout modules with a probability above 0.
 

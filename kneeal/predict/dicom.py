@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from kneeal import __version__
 from kneeal.data.grades import N_GRADES
+from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture
 from kneeal.exchange.model_file import Card
-from kneeal.files import atomic_file
+from kneeal.exchange.pictures import Pictures
+from kneeal.files import atomic_folder
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom
 
@@ -160,10 +162,35 @@ def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Gr
     )  # fmt: skip
 
 
-def write_dicom(path: Path, dataset: Any) -> None:
-    """Write a DICOM file, whole or not at all."""
-    with atomic_file(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDataset, images: Path | None) -> int:
+    """Write one DICOM object per knee, numbered as the rows of predictions.csv: all of them or none.
+
+    Args:
+        folder: A new or empty folder.
+        grading: The predictions.
+        card: Of the model.
+        dataset: The data set of the knees.
+        images: Folder that it was prepared from.
+
+    Returns:
+        How many of them are structured reports; the others are secondary captures.
+
+    Raises:
+        UserError: highdicom is missing, a source cannot be read, or the folder cannot be written.
+    """
+    pictures, n_reports = Pictures(dataset, images), 0
+    with atomic_folder(folder) as work:
+        for row, i in enumerate(grading.ids):
+            source, side = pictures.source(i), pictures.side(i)
+            is_dicom = source is not None and source.suffix.lower() in (".dcm", ".dicom", "")
+            reference = read_reference(source) if source is not None and is_dicom else None
+            if reference is not None:
+                written = structured_report(reference, side, grading, row, card)
+                n_reports += 1
+            else:
+                written = secondary_capture(pictures[i], dataset.manifest.patients[i], side, grading, row, card)
+            written.save_as(work / f"{row + 1:05d}.dcm", enforce_file_format=True)
+    return n_reports
 
 
 def _with_text(pixels: NDArray[np.uint8], side: str, grading: Grading, row: int, card: Card) -> NDArray[np.uint8]:

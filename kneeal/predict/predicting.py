@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,12 @@ from kneeal.exchange.model_file import (
 )
 from kneeal.files import write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.threshold import choose_threshold
 from kneeal.training.lightning_runner import load_network
+from kneeal.training.metrics import evaluate
+from kneeal.training.posteriors.ensemble import EnsembleRunner
 
 BATCH = 64
 
@@ -45,8 +48,8 @@ class Grading:
 
     Attributes:
         ids: The knees.
-        probs: [N, C] probabilities of the deterministic pass, which the grade rests on.
-        total: [N] total uncertainty, entropy of the mean over the dropout samples, in nats.
+        probs: [N, C] probabilities of the deterministic pass, which the grade rests on; the members' mean.
+        total: [N] total uncertainty, entropy of the mean over the posterior samples, in nats.
         epistemic: [N] epistemic uncertainty, mutual information of grade and weights, in nats.
     """
 
@@ -75,31 +78,39 @@ HEADER = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total",
 
 @torch.inference_mode()
 def grade(
-    network: nn.Module, patches: Callable[[str], NDArray[np.uint8]], ids: Sequence[str], *, size: int, n_samples: int
+    networks: Sequence[nn.Module],
+    patches: Callable[[str], NDArray[np.uint8]],
+    ids: Sequence[str],
+    *,
+    size: int,
+    n_samples: int,
 ) -> Grading:
     """Grade knees.
 
     Args:
-        network: A trained network.
+        networks: The trained members of an ensemble, or one network.
         patches: Gives the patch pair uint8 [2, H, H] of a knee.
         ids: The knees.
         size: Side in px that the network sees.
-        n_samples: Monte-Carlo dropout samples.
+        n_samples: Monte-Carlo dropout samples; with 0 the members themselves are the posterior samples.
     """
-    network.eval()
-    sampler = MonteCarloDropout(network, n_samples, output=lambda output: output.logits)
+    each = math.ceil(n_samples / len(networks))
+    samplers = [
+        MonteCarloDropout(n, each, seed=k, output=lambda output: output.logits) for k, n in enumerate(networks) if each
+    ]
     probs, total, epistemic = [], [], []
     for start in range(0, len(ids), BATCH):
         batch = torch.from_numpy(np.stack([normalize(resize(patches(i), size)) for i in ids[start : start + BATCH]]))
-        probs.append(network(batch).logits.float().softmax(dim=-1))
-        log_probs = sampler(batch).float().log_softmax(dim=-1)
+        point = torch.stack([network(batch).logits.float().log_softmax(dim=-1) for network in networks], dim=1)
+        probs.append(point.exp().mean(dim=1))
+        log_probs = torch.cat([s(batch).float().log_softmax(dim=-1) for s in samplers], dim=1) if samplers else point
         total.append(measures.entropy(log_probs))
         epistemic.append(measures.mutual_information(log_probs))
     return Grading(tuple(ids), torch.cat(probs), torch.cat(total), torch.cat(epistemic))
 
 
 def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_samples: int) -> Card:
-    """Write the network of a run's last fit as a model file.
+    """Write the networks of a run's last fit as a model file, with a card that measures what is in the file.
 
     Args:
         run: The run folder.
@@ -121,18 +132,26 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         raise UserError(f"no finished fit in {run}", "a run with at least one", "go on with the run first")
     labeled, row = folder.state(done[-1]).labeled, folder.metrics(done[-1])["row"]
     # Neither model.weights nor training.init: the checkpoint has all weights, and those files may be gone.
-    network = bare_network(opened.config)
-    load_network(network, folder.checkpoint(done[-1]))
-    dataset, val = opened.cohort.dataset, opened.cohort.splits.val
-    size = opened.config.data.patch_size
-    grading = grade(network, lambda i: dataset.patches[dataset.row[i]], tuple(val), size=size, n_samples=n_samples)
-    kl = torch.tensor(list(val.values()))
+    config, dataset, splits = opened.config, opened.cohort.dataset, opened.cohort.splits
+    networks: list[nn.Module] = []
+    while (checkpoint := EnsembleRunner.place(folder.checkpoint(done[-1]), len(networks))).is_file():
+        networks.append(bare_network(config).eval())
+        load_network(networks[-1], checkpoint)
+    if not has_dropout(networks[0]) or config.posterior.method in ("ensemble", "snapshot"):
+        n_samples = 0
+
+    def grade_knees(knees: Mapping[str, int], n_samples: int) -> tuple[Grading, Tensor]:
+        size, ids = config.data.patch_size, tuple(knees)
+        found = grade(networks, lambda i: dataset.patches[dataset.row[i]], ids, size=size, n_samples=n_samples)
+        return found, torch.tensor(list(knees.values()))
+
+    grading, kl = grade_knees(splits.val, n_samples)
     threshold = choose_threshold(grading.probs, grading.total, kl, flag_share=flag_share)
-    config = opened.config
+    tested, kl = grade_knees(splits.test, 0)
     card = Card(
         kneeal=__version__,
         network=arguments(config),
-        patch_size=size,
+        patch_size=config.data.patch_size,
         preparation=preparation_of(dataset.info),
         trained_on={
             "dataset": fingerprint(dataset.info),
@@ -140,7 +159,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
             "patients": len({dataset.manifest.patients[i] for i in labeled}),
             "grades": {str(grade): n for grade, n in sorted(Counter(labeled.values()).items())},
             "pseudo_pool": row["n_pseudo"],
-            "validation_knees": len(val),
+            "validation_knees": len(splits.val),
         },
         run={
             "strategy": config.active.strategy,
@@ -148,31 +167,42 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
             "round": row["round"],
             "epochs": config.training.epochs,
         },
-        test={key.removeprefix("test_"): float(row[key]) for key in row if key.startswith("test_")},
+        test=evaluate(tested.probs.log(), kl)[0],
         threshold=threshold,
         n_samples=n_samples,
+        members=len(networks),
     )
-    write_model(out, network.state_dict(), card)
+    weights = {_prefix(k) + name: w for k, network in enumerate(networks) for name, w in network.state_dict().items()}
+    write_model(out, weights, card)
     return card
 
 
-def open_model(path: Path) -> tuple[nn.Module, Card]:
-    """The network of a model file, with its card.
+def _prefix(member: int) -> str:
+    """What the names of a member's weights begin with; the first member is found as a file of one network is."""
+    return f"member.{member}." if member else ""
+
+
+def open_model(path: Path) -> tuple[list[nn.Module], Card]:
+    """The networks of a model file, with its card.
 
     Raises:
         UserError: The file is no model, or its weights do not fit its card.
     """
     weights, card = read_model(path)
     try:
-        network = SiameseKneeNet(**card.network)
-        network.load_state_dict(weights)
+        networks: list[nn.Module] = []
+        for member in range(card.members):
+            prefix = _prefix(member)
+            networks.append(SiameseKneeNet(**card.network).eval())
+            own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+            networks[-1].load_state_dict({n: w for n, w in own.items() if not n.startswith("member.")})
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"the weights in {path} do not fit its card ({str(error).splitlines()[0]})",
             "a model file as written by `kneeal export`",
             "export the model again",
         ) from error
-    return network.eval(), card
+    return networks, card
 
 
 def predict_dataset(
@@ -190,7 +220,7 @@ def predict_dataset(
     Raises:
         UserError: The model or the data set is wrong, or was prepared differently.
     """
-    network, card = open_model(model)
+    networks, card = open_model(model)
     dataset = PreparedDataset.open(data)
     if not allow_preparation:
         refuse_other_preparation(card, dataset.info)
@@ -199,7 +229,7 @@ def predict_dataset(
         raise UserError(f"no knee {unknown[0]} in {data}", "knees of the data set", "correct --knee")
     ids = tuple(only or dataset.manifest.ids)
     grading = grade(
-        network, lambda i: dataset.patches[dataset.row[i]], ids, size=card.patch_size, n_samples=card.n_samples
+        networks, lambda i: dataset.patches[dataset.row[i]], ids, size=card.patch_size, n_samples=card.n_samples
     )  # fmt: skip
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

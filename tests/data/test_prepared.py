@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneeal.data import prepared
 from kneeal.data.prepared import PreparedDataset, file_checksum, refuse_occupied, reseal, write_prepared
 from kneeal.errors import UserError
 
@@ -243,14 +242,16 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("function", ["_write_patches", "_seal", "sync"])
+@pytest.mark.parametrize(
+    "function", ["kneeal.data.prepared._write_patches", "kneeal.data.prepared._seal", "kneeal.files.sync"]
+)
 def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(prepared, function, full)
+    monkeypatch.setattr(function, full)
     with pytest.raises(UserError, match="No space left"):
         write(tmp_path / "out")
     assert left(tmp_path) == []

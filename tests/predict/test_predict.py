@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import pickle
 from dataclasses import asdict, replace
@@ -20,7 +21,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import Card, Threshold, read_model, write_model
-from kneeal.predict.dicom import read_reference, structured_report, write_dicom
+from kneeal.predict.dicom import read_reference, structured_report
 from kneeal.predict.predicting import Grading, open_model
 from kneeal.predict.threshold import choose_threshold
 
@@ -58,6 +59,37 @@ def test_the_model_predicts_as_the_run_did(place: Path, tmp_path: Path) -> None:
         assert probs[int(row["kl"])] == pytest.approx(max(probs), abs=1e-5) and sum(probs) == pytest.approx(1, abs=1e-4)
         assert float(row["total"]) >= float(row["epistemic"]) >= 0
         assert row["flag"] == str(int(float(row["total"]) > threshold)) or abs(float(row["total"]) - threshold) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["ensemble", "snapshot", "mcd_ensemble", "tta"])
+def test_the_file_holds_what_its_card_measures(place: Path, tmp_path: Path, method: str) -> None:
+    run, model = tmp_path / "run", tmp_path / "m"
+    posterior = ("--set", f"posterior.method={method}", "--set", "posterior.members=2")
+    done("fit", "--data", place / "data", "--out", run, "--strategy", "mi_mcd", *QUICK, *LARGER, *posterior)
+    said = done("export", run, "--out", model, "--samples", "4")
+    card = read_model(model)[1]
+    assert card.members == (1 if method == "tta" else 2) and ("2 networks" in said) == (card.members == 2)
+    assert card.n_samples == (0 if method in ("ensemble", "snapshot") else 4)
+    done("predict", model, "--data", place / "data", "--out", tmp_path)
+    rows = {row["knee_id"]: row for row in csv.DictReader((tmp_path / "predictions.csv").open())}
+    measured = list(csv.DictReader(sorted(run.glob("rounds/*/test_predictions.csv"))[-1].open()))
+    if method != "tta":  # whose views are no part of a file
+        for row in measured:
+            own = [float(rows[row["knee_id"]][f"p{grade}"]) for grade in range(5)]
+            assert own == pytest.approx([float(row[f"p{grade}"]) for grade in range(5)], abs=1e-4)
+    mae = np.mean([abs(int(rows[row["knee_id"]]["kl"]) - int(row["kl"])) for row in measured])
+    assert card.test["mae"] == pytest.approx(mae)
+    if method == "ensemble":
+        assert any(float(row["epistemic"]) > 1e-5 for row in rows.values())
+
+
+def test_a_network_without_dropout_is_exported(place: Path, tmp_path: Path) -> None:
+    bare = ("--set", "model.dropout=0", "--set", "model.classifier_dropout=0", "--set", "active.options={}")
+    done("fit", "--data", place / "data", "--out", tmp_path / "run", "--strategy", "entropy", *QUICK, *LARGER, *bare)
+    assert "no dropout" in done("export", tmp_path / "run", "--out", tmp_path / "m")
+    done("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert all(float(row["epistemic"]) == 0 and 0 < float(row["total"]) <= np.log(5) + 1e-6 for row in rows)
 
 
 def test_the_card_says_what_the_model_is(place: Path) -> None:
@@ -194,6 +226,26 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
     assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"
 
 
+def test_dicom_objects_are_written_all_or_none(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
+    out, save, count = tmp_path / "out", pydicom.Dataset.save_as, 0
+    command = ("predict", place / "m.safetensors", "--data", place / "data", "--out", out, "--dicom")
+
+    def full(self: pydicom.Dataset, path: Path, **options: Any) -> None:
+        nonlocal count
+        count += 1
+        save(self, path, **options)
+        if count > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pydicom.Dataset, "save_as", full)
+        refused(kneeal(*command), "cannot write", "No space left")
+    assert [path.name for path in out.iterdir()] == ["predictions.csv"]
+    done(*command)
+    refused(kneeal(*command, "--knee", "9000000_L"), "dicom is there already")
+
+
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID"])
 def test_a_film_that_names_no_study_cannot_be_referred_to(tmp_path: Path, name: str) -> None:
     pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
@@ -218,7 +270,8 @@ def test_a_report_of_an_anonymous_film(tmp_path: Path) -> None:
     film.save_as(tmp_path / "a.dcm")
     card = Card("0", {}, 8, {}, {}, {}, {}, Threshold(1.0, 0.2, 0.5, 0.6, 0.6, 9), 4)
     grading = Grading(("a_L",), torch.eye(5)[[3]], torch.tensor([1.5]), torch.tensor([0.5]))
-    write_dicom(tmp_path / "r.dcm", structured_report(read_reference(tmp_path / "a.dcm"), "L", grading, 0, card))
+    report = structured_report(read_reference(tmp_path / "a.dcm"), "L", grading, 0, card)
+    report.save_as(tmp_path / "r.dcm", enforce_file_format=True)
     report = pydicom.dcmread(tmp_path / "r.dcm")
     assert report.StudyInstanceUID == film.StudyInstanceUID and report.PatientID in ("", None)
     assert "Kellgren-Lawrence grade 3" in str(report)
