@@ -1,7 +1,9 @@
-"""What the Trainer does beside training: seed each device, and report how far it is."""
+"""What the Trainer does besides training: seed each device, keep the best weights, and report progress."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from kneeal.loop.events import FitProgress
 from kneeal.seeds import derive_seed
-from kneeal.training.learner import Learner
+from kneeal.training.learner import ACCURACY, LOSS, Learner
 
 
 class DeviceSeed(Callback):
@@ -23,6 +25,33 @@ class DeviceSeed(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed this device."""
         torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
+
+
+class BestEpoch(Callback):
+    """Keeps the weights of the best validated epoch.
+
+    The best has the highest balanced accuracy; of equal ones, the lowest validation loss; of equal ones again, the
+    latest. Early epochs often share the accuracy of chance, where the loss tells which has learned more.
+
+    Args:
+        path: Where the weights go.
+
+    Attributes:
+        accuracy: Balanced accuracy of that epoch; None before the first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.accuracy: float | None = None
+        self._best = (-math.inf, -math.inf)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the weights if they are the best so far."""
+        accuracy, loss = (float(trainer.callback_metrics[name]) for name in (ACCURACY, LOSS))
+        found = (accuracy, -math.inf if math.isnan(loss) else -loss)
+        if found >= self._best:
+            self._best, self.accuracy = found, accuracy
+            trainer.save_checkpoint(self.path, weights_only=True)
 
 
 class EpochReports(Callback):

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
@@ -18,8 +19,8 @@ from kneeal.nn.network import Output
 from kneeal.nn.ssl import Method, Step, ramp_up
 from kneeal.stats.metrics import balanced_accuracy
 
-#: The name under which the metric that chooses the best epoch is logged.
-MONITOR = "val/balanced_accuracy"
+#: The names under which the metrics that choose the best epoch are logged.
+ACCURACY, LOSS = "val/balanced_accuracy", "val/loss"
 
 
 class Learner(pl.LightningModule):
@@ -74,6 +75,7 @@ class Learner(pl.LightningModule):
         self.milestones = tuple(milestones)
         self.factor = factor
         self.val_confusion = MulticlassConfusionMatrix(n_grades)
+        self.val_loss = MeanMetric()
         self.epoch_loss = _Mean()
 
     def configure_optimizers(self) -> Any:
@@ -112,14 +114,17 @@ class Learner(pl.LightningModule):
             self.method.stepped(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Update the confusion matrix."""
-        self.val_confusion.update(self.network(batch["patches"]).logits.argmax(dim=1), batch["kl"])
+        """Update the confusion matrix and the mean loss."""
+        logits, kl = self.network(batch["patches"]).logits, batch["kl"]
+        self.val_confusion.update(logits.argmax(dim=1), kl)
+        self.val_loss.update(self.head.loss(logits, kl, self.class_weights), len(kl))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the balanced accuracy over all devices."""
+        """Log the balanced accuracy and the loss over all devices."""
         accuracy = balanced_accuracy(self.val_confusion.compute().cpu().numpy())
+        self.log_dict({ACCURACY: accuracy, LOSS: self.val_loss.compute()}, rank_zero_only=False)
         self.val_confusion.reset()
-        self.log(MONITOR, accuracy, rank_zero_only=False)
+        self.val_loss.reset()
 
     def on_train_epoch_start(self) -> None:
         """Reset the mean of the loss."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
@@ -26,9 +26,9 @@ from kneeal.loop.events import FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.callbacks import DeviceSeed, EpochReports, PredictionReports, PredictionTable
+from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionReports, PredictionTable
 from kneeal.training.evaluation import evaluate_test
-from kneeal.training.learner import MONITOR, Learner, Predictor
+from kneeal.training.learner import Learner, Predictor
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class LightningRunner:
             load_network(network, previous)
         learner = self.make_learner(network, tuple(state.labeled.values()))
         folder = checkpoint.parent / "fit"
-        best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="max", save_weights_only=True)
+        best = BestEpoch(folder / "best.ckpt")
         trainer = self._trainer(
             callbacks=[best, DeviceSeed(seed), *([EpochReports(self.progress)] if self.progress else [])],
-            enable_checkpointing=True,
+            enable_checkpointing=False,
             max_epochs=self.epochs,
             check_val_every_n_epoch=self.validate_every,
         )
@@ -131,12 +131,12 @@ class LightningRunner:
             trainer.fit(learner, data)
             _check_progress(trainer)
             if trainer.is_global_zero:
-                move_whole(Path(best.best_model_path), checkpoint)
+                move_whole(best.path, checkpoint)
                 shutil.rmtree(folder, ignore_errors=True)
             trainer.strategy.barrier()
-        if best.best_model_score is None:
+        if best.accuracy is None:
             raise RuntimeError("training ended without a validated epoch")
-        return {"balanced_accuracy": float(best.best_model_score)}
+        return {"balanced_accuracy": best.accuracy}
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Evaluate on the test set: metrics by the deterministic pass, uncertainty by the strategy's posterior."""
