@@ -24,15 +24,16 @@ def write(path: Path, **keys: Any) -> Path:
 
 def test_table_2_is_the_papers() -> None:
     study = read_study(TABLE2)
-    assert len(study.cells) == 50
+    assert len(study.cells) == 55
     settings = {c.setting: (c.config.active.strategy, c.config.loss.consistency) for c in study.cells}
-    assert len(settings) == 10
+    assert len(settings) == 11
     for paper, strategy in {
         "ENT-MCD": "entropy_mcd", "MI-MCD": "mi_mcd", "LC": "least_confidence", "ENT": "entropy"
     }.items():  # fmt: skip
         assert settings[paper] == (strategy, False)
         assert settings[f"{paper} + CR"] == (strategy, True)
     assert settings["Random"] == ("random", False)
+    assert settings["Random + CR"] == ("random", True), "the control of every strategy with consistency"
     for cell in study.cells:
         active = cell.config.active
         expected = ("all", "all") if cell.setting == "Full training set" else (50, 800)
