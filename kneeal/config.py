@@ -108,12 +108,16 @@ class LossConfig(_Section):
 class TrainingConfig(_Section):
     """One fit."""
 
-    epochs: Positive = Field(500, description="of a fit")
+    epochs: Positive = Field(500, description="length of a fit")
+    steps: Positive | None = Field(
+        None, description="length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
+    )
     batch_size: Positive = Field(32, description="knees over all devices")
     eval_batch_size: Positive = Field(128, description="knees a device without gradients")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="of Adam")
     betas: tuple[Share, Share] = Field((0.9, 0.99), description="of Adam")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="of Adam")
+    schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
     milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")
     validate_every: Positive = Field(1, description="epochs")

@@ -9,7 +9,7 @@ from torch import nn
 from kneeal.build.dataset import Cohort
 from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
-from kneeal.config import RunConfig, TrainingConfig
+from kneeal.config import RunConfig
 from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.grades import N_GRADES
@@ -35,9 +35,8 @@ def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None 
     """
 
     def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
-        training = config.training if cycles == 1 else _cycle(config.training, cycles)
-        changed = {"seed": config.seed if seed is None else seed, "training": training}
-        runner = plain_runner(config.model_copy(update=changed), cohort, progress)
+        changed = {"seed": config.seed if seed is None else seed}
+        runner = plain_runner(_length(config, cycles).model_copy(update=changed), cohort, progress)
         if view is not None:
             size = config.data.patch_size
             views = Views(size, **keywords(Views, config.views))
@@ -110,8 +109,29 @@ def _method(config: RunConfig) -> ssl.Method | None:
     return ssl.get(loss.method, **{**options, **loss.options})
 
 
-def _cycle(training: TrainingConfig, cycles: int) -> TrainingConfig:
-    """One of several equal parts of a fit, with the milestones where they are in the whole."""
+def _length(config: RunConfig, cycles: int) -> RunConfig:
+    """The settings of one of several equal parts of a fit, with at least a step in each epoch.
+
+    What is given in epochs keeps its place in the whole.
+    """
+    training = config.training
+    steps = training.steps and max(1, training.steps // cycles)
     epochs = max(1, training.epochs // cycles)
-    milestones = tuple(max(1, round(m * epochs / training.epochs)) for m in training.milestones)
-    return training.model_copy(update={"epochs": epochs, "milestones": milestones})
+    part = min(epochs, steps or epochs)
+
+    def place(epoch: int, whole: int) -> int:
+        return max(1, round(epoch * part / whole))
+
+    changed = {
+        "epochs": part,
+        "steps": steps,
+        "milestones": tuple(place(m, training.epochs) for m in training.milestones),
+        "validate_every": place(training.validate_every, epochs),
+    }
+    ramp_up = config.loss.ramp_up_epochs and place(config.loss.ramp_up_epochs, epochs)
+    return config.model_copy(
+        update={
+            "training": training.model_copy(update=changed),
+            "loss": config.loss.model_copy(update={"ramp_up_epochs": ramp_up}),
+        }
+    )

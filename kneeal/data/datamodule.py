@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -108,6 +109,9 @@ class KneeDataModule(pl.LightningDataModule):
         predict: Knees to predict.
         n_views: Views of each knee in training.
         balanced: Whether every grade of the labeled knees is drawn equally often.
+        epochs: Epochs that `steps` are spread over.
+        steps: Training batches of the whole fit, for a trainer that reloads the loaders in each epoch; None makes
+            each epoch a pass over the knees.
         seed: Seed of the order and the views.
     """
 
@@ -123,6 +127,8 @@ class KneeDataModule(pl.LightningDataModule):
         predict: Sequence[str] = (),
         n_views: int = 1,
         balanced: bool = False,
+        epochs: int = 1,
+        steps: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -137,10 +143,22 @@ class KneeDataModule(pl.LightningDataModule):
         self.predict = predict
         self.n_views = n_views
         self.balanced = balanced
+        self.epochs = epochs
+        self.steps = steps
+        self._batches: list[ShuffledBatches] = []
         self.seed = seed
 
     def train_dataloader(self) -> dict[str, Loader]:
         """`labeled` and, with a pseudo pool, `pseudo`: the same number of batches per epoch."""
+        loaders = self._training_loaders
+        if self.steps is not None:
+            epoch = self.trainer.current_epoch if self.trainer else 0
+            for batches in self._batches:
+                batches.length = (epoch + 1) * self.steps // self.epochs - epoch * self.steps // self.epochs
+        return loaders
+
+    @cached_property
+    def _training_loaders(self) -> dict[str, Loader]:
         loaders = {"labeled": self._training_loader("labeled", tuple(self.labeled), self.labeled)}
         if self.pseudo:
             loaders["pseudo"] = self._training_loader("pseudo", self.pseudo, None)
@@ -179,6 +197,7 @@ class KneeDataModule(pl.LightningDataModule):
             world_size=world_size,
             grades=[kl[i] for i in ids] if kl is not None and self.balanced else None,
         )
+        self._batches.append(batches)
         if not isinstance(self.knees, Patches):
             return ViewBatches(self.knees, ids, batches, n_views=self.n_views, kl=kl, device=device)
         return DataLoader(

@@ -15,6 +15,8 @@ from kneeal.seeds import derive_seed
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """Shuffled batches of (position, view seed) for one device of several.
 
+    One pass over the samples after another. An epoch is a pass, or `length` batches where that is set.
+
     The batches are drawn for the whole group of devices and then dealt out, so `batch_size` is global and
     a batch holds the same knees on two devices as on one. The last batch of an epoch is smaller, never
     dropped; where it cannot be dealt out evenly, its first knees are repeated.
@@ -55,25 +57,35 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         self.rank = rank
         self.world_size = world_size
         self.grades = grades
-        self.epoch = 0
+        self._per_pass = -(-n // batch_size)
+        #: Batches of the next epoch.
+        self.length = self._per_pass
+        self._given = 0
 
     def __len__(self) -> int:
-        """Number of batches per epoch."""
-        return -(-self.n // self.batch_size)
+        """Number of batches of an epoch."""
+        return self.length
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The batches of the next epoch."""
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        shuffled = torch.randperm(self.n, generator=generator)
-        order = (shuffled if self.grades is None else _balanced(shuffled, self.grades, generator)).tolist()
-        seeds = torch.randint(2**31, (len(order),), generator=generator).tolist()
-        self.epoch += 1
-        draws = list(zip(order, seeds, strict=True))
-        for start in range(0, len(draws), self.batch_size):
+        numbers = range(self._given, self._given + self.length)
+        self._given += self.length
+        draws: list[tuple[int, int]] = []
+        for number in numbers:
+            start = number % self._per_pass * self.batch_size
+            if not start or not draws:
+                draws = self._pass(number // self._per_pass)
             batch = draws[start : start + self.batch_size]
             missing = -len(batch) % self.world_size
             batch += [batch[i % len(batch)] for i in range(missing)]
             yield batch[self.rank :: self.world_size]
+
+    def _pass(self, number: int) -> list[tuple[int, int]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
+        shuffled = torch.randperm(self.n, generator=generator)
+        order = (shuffled if self.grades is None else _balanced(shuffled, self.grades, generator)).tolist()
+        seeds = torch.randint(2**31, (len(order),), generator=generator).tolist()
+        return list(zip(order, seeds, strict=True))
 
 
 def _balanced(shuffled: Tensor, grades: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -38,6 +38,8 @@ class Learner(pl.LightningModule):
         weight_decay: Adam's weight decay.
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
+        schedule: "milestones", or "cosine": the learning rate falls to 0 in every step, and `milestones` are ignored.
+        steps: Steps of the fit, where they are known beforehand.
         n_grades: Number of classes.
         compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None leaves it uncompiled.
     """
@@ -58,6 +60,8 @@ class Learner(pl.LightningModule):
         weight_decay: float = 0.0,
         milestones: Sequence[int] = (),
         factor: float = 0.1,
+        schedule: str = "milestones",
+        steps: int | None = None,
         n_grades: int = 5,
         compile_mode: Mode | None = None,
     ) -> None:
@@ -74,15 +78,21 @@ class Learner(pl.LightningModule):
         self.weight_decay = weight_decay
         self.milestones = tuple(milestones)
         self.factor = factor
+        self.schedule = schedule
+        self.steps = steps
         self.val_confusion = MulticlassConfusionMatrix(n_grades)
         self.val_loss = MeanMetric()
         self.epoch_loss = _Mean()
 
     def configure_optimizers(self) -> Any:
-        """Adam with steps in the learning rate."""
+        """Adam with its learning-rate schedule."""
         optimizer = torch.optim.Adam(
             self.network.parameters(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
         )
+        if self.schedule == "cosine":
+            steps = self.steps or int(self.trainer.estimated_stepping_batches)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            return [optimizer], [{"scheduler": cosine, "interval": "step"}]
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.milestones), self.factor)]
 
     def training_step(self, batch: dict[str, dict[str, Tensor]], batch_idx: int) -> Tensor:

@@ -59,6 +59,7 @@ class LightningRunner:
         loading: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
+        steps: Steps of a fit, spread over its epochs; None makes each epoch a pass over the knees.
         validate_every: Epochs from one validation to the next.
         consistency: Whether training sees two views and the pseudo pool.
         balance: "batches" draws every grade of the labeled knees equally often.
@@ -78,6 +79,7 @@ class LightningRunner:
         loading: LoaderOptions,
         devices: Devices,
         epochs: int,
+        steps: int | None = None,
         validate_every: int = 1,
         consistency: bool = True,
         balance: str = "none",
@@ -95,6 +97,7 @@ class LightningRunner:
         self.loading = loading
         self.devices = devices
         self.epochs = epochs
+        self.steps = steps
         self.validate_every = min(validate_every, epochs)
         self.consistency = consistency
         self.balance = balance
@@ -116,6 +119,7 @@ class LightningRunner:
             enable_checkpointing=False,
             max_epochs=self.epochs,
             check_val_every_n_epoch=self.validate_every,
+            reload_dataloaders_every_n_epochs=0 if self.steps is None else 1,
         )
         data = KneeDataModule(
             *self._knees(),
@@ -125,6 +129,8 @@ class LightningRunner:
             val=self.val,
             n_views=2 if self.consistency else 1,
             balanced=self.balance == "batches",
+            epochs=self.epochs,
+            steps=self.steps,
             seed=derive_seed(self.seed, "views", state.round),
         )
         with disk_errors(folder):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,3 +85,20 @@ def test_views_do_not_depend_on_the_number_of_workers() -> None:
         return torch.cat([batch["views"] for batch in data.train_dataloader()["labeled"]])
 
     assert torch.equal(first(0), first(2))
+
+
+@pytest.mark.parametrize("kind", [Views, DeviceViews])
+def test_steps_are_spread_over_the_epochs(kind: type) -> None:
+    data = module(kind)
+    data.epochs, data.steps = 3, 7
+    seen = []
+    for epoch in range(3):
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            current_epoch=epoch, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+        )
+        loaders = data.train_dataloader()
+        assert len(loaders["labeled"]) == len(loaders["pseudo"]) == [2, 2, 3][epoch]
+        seen.append([n for batch in loaders["labeled"] for n in knee_number(batch["views"][:, 0])])
+    # Passes of two batches, with 2 and 1 of the 3 knees, go on over the end of an epoch.
+    assert [sorted(part) for part in (seen[0], seen[1], seen[2][:3])] == [[1, 3, 7]] * 3
+    assert len(seen[2]) == 5
