@@ -175,7 +175,9 @@ class ComputeConfig(_Section):
     """Where it runs."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
-    devices: Positive = Field(1, description="how many")
+    devices: Positive = Field(
+        1, description="how many; part of a run's identity, since each draws its own dropout masks"
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="of numbers")
     compile: Literal["none", "default", "reduce-overhead"] = Field(
         "none", description="training by torch.compile, in its mode of that name; needs a C++ compiler"
@@ -226,7 +228,6 @@ EXECUTION_KEYS = (
     "data.workers",
     "tracking",
     "compute.accelerator",
-    "compute.devices",
     "compute.compile",
     "training.eval_batch_size",
 )

@@ -48,3 +48,12 @@ def test_a_run_without_a_new_setting_resumes_with_its_default(tmp_path: Path, co
     other = config.model_copy(update={"training": config.training.model_copy(update={"validate_every": 2})})
     with pytest.raises(UserError, match="validate_every"):
         open_run_folder(tmp_path, other, cohort, resume=True)
+
+
+def test_a_resume_with_another_number_of_devices_is_refused(tmp_path: Path, cohort: Cohort) -> None:
+    config = validate({"data": {"dir": str(cohort.dataset.path)}})
+    open_run_folder(tmp_path, config, cohort, resume=False)
+    (tmp_path / "start").mkdir()
+    two = validate({"data": {"dir": str(cohort.dataset.path)}, "compute": {"devices": 2}})
+    with pytest.raises(UserError, match=r"compute\.devices \(1 there, 2 now\)"):
+        open_run_folder(tmp_path, two, cohort, resume=True)

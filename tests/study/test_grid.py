@@ -86,7 +86,7 @@ def test_the_name_is_what_the_cell_computes(tmp_path: Path) -> None:
     (c,) = read_study(write(tmp_path, settings={"one": {"model.width": 9}})).cells
     assert a.name == b.name != c.name
     assert a.name.startswith("mi_mcd-cr-seed0-")
-    execution = RunConfig.model_validate({"compute": {"devices": 2}, "tracking": {"mode": "none"}})
+    execution = RunConfig.model_validate({"compute": {"accelerator": "cpu"}, "tracking": {"mode": "none"}})
     assert run_name(RunConfig()) == run_name(execution)
 
 
