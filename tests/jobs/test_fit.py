@@ -212,6 +212,10 @@ def test_two_processes_make_the_run_of_three_rounds(data: Path, tmp_path: Path) 
     alone = tmp_path / "alone"
     shutil.copytree(run, alone, ignore=shutil.ignore_patterns("001", "002", "figures", "rounds.csv"))
     short = [*SMALL, "--set", "training.batch_size=8"]
+    refused = kneeal("fit", "--data", data, "--out", alone, "--resume", *short)
+    assert refused.returncode == 2 and "compute.devices (2 there, 1 now)" in refused.stderr
+    text = (alone / "config.yaml").read_text()
+    (alone / "config.yaml").write_text(text.replace("devices: 2", "devices: 1"))
     again = kneeal("fit", "--data", data, "--out", alone, "--resume", *short)
     assert again.returncode == 0, again.stderr
     one = json.loads((alone / "rounds/000/query.json").read_text())
