@@ -1,6 +1,6 @@
 """How often a report of equal strategies shows a win, and how often its intervals hold what is true.
 
-python benchmarks/false_wins.py [--reports 1000]
+python benchmarks/false_wins.py [--reports 1000] [--seeds-are normal|uniform|two-valued]
 
 Every strategy has the same expected recall of each grade, over training seeds and over patients. What differs by
 chance: the accuracy of a seed's network (the training SD), how well a strategy does with a patient, whatever the seed,
@@ -18,6 +18,7 @@ import platform
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,18 @@ GRADES = (0.39, 0.18, 0.25, 0.14, 0.04)
 RECALL = np.array([0.7, 0.3, 0.5, 0.6, 0.5])
 #: SD, on the probit scale, of a patient's difficulty and of how well one strategy does with a patient.
 DIFFICULTY, STRATEGY_AND_PATIENT = 1.0, 0.3
+#: How the accuracies of a strategy's seeds lie around its own, with a standard deviation of 1.
+SEEDS_ARE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "uniform": lambda rng, shape: rng.uniform(-(3**0.5), 3**0.5, shape),
+    "two-valued": lambda rng, shape: rng.choice([-1.0, 1.0], shape),
+}
 COUNTS = ("win", "claim of a win over random", "claim of steadiness")
 INTERVALS = ("difference", "mean", "ratio of SDs", "one run")
 
 
 def draw(
-    rng: np.random.Generator, n_strategies: int, n_seeds: int, sd: float, n_patients: int = N_PATIENTS
+    rng: np.random.Generator, n_strategies: int, n_seeds: int, sd: float, seeds_are: str = "normal"
 ) -> tuple[TestSet, list[Accuracies]]:
     """The measured accuracies of equal strategies on one test set.
 
@@ -52,23 +59,25 @@ def draw(
         n_strategies: Strategies.
         n_seeds: Seeds of each.
         sd: Standard deviation of a trained network's accuracy, in points.
-        n_patients: Test patients.
+        seeds_are: How they lie.
     """
-    patient = np.repeat(np.arange(n_patients), rng.integers(1, 3, n_patients))
+    patient = np.repeat(np.arange(N_PATIENTS), rng.integers(1, 3, N_PATIENTS))
     kl = rng.choice(5, len(patient), p=GRADES)
     kl[:10] = np.arange(10) // 2
     test_set = TestSet.of(kl.tolist(), [f"{p:04d}" for p in patient])
-    training = rng.normal(0, sd / 100, (n_strategies, n_seeds, 1))
+    training = sd / 100 * SEEDS_ARE[seeds_are](rng, (n_strategies, n_seeds, 1))
     expected = ndtri(np.clip(RECALL[kl] + training, 0.01, 0.99))
     total = np.sqrt(1 + DIFFICULTY**2 + STRATEGY_AND_PATIENT**2)
-    ease = DIFFICULTY * rng.normal(size=n_patients)
-    ease = ease + STRATEGY_AND_PATIENT * rng.normal(size=(n_strategies, 1, n_patients))
+    ease = DIFFICULTY * rng.normal(size=N_PATIENTS)
+    ease = ease + STRATEGY_AND_PATIENT * rng.normal(size=(n_strategies, 1, N_PATIENTS))
     chance = ndtr(total * expected + ease[:, :, patient])
     correct = rng.random(chance.shape, dtype=np.float32) < chance
     return test_set, [test_set.balanced_accuracy(c) for c in correct]
 
 
-def simulate(n_strategies: int, n_seeds: int, sd: float, n_reports: int) -> tuple[dict[str, float], dict[str, float]]:
+def simulate(
+    n_strategies: int, n_seeds: int, sd: float, n_reports: int, seeds_are: str = "normal"
+) -> tuple[dict[str, float], dict[str, float]]:
     """Shares of reports with a false win, by rule, and shares of intervals that hold what is true.
 
     Args:
@@ -76,6 +85,7 @@ def simulate(n_strategies: int, n_seeds: int, sd: float, n_reports: int) -> tupl
         n_seeds: Seeds of each.
         sd: Training SD, points.
         n_reports: Simulated reports.
+        seeds_are: How the seeds' accuracies lie.
     """
     rng = np.random.default_rng([n_strategies, n_seeds, int(100 * sd)])
     false, covered, intervals = Counter(dict.fromkeys(COUNTS, 0)), Counter(), Counter()
@@ -86,7 +96,7 @@ def simulate(n_strategies: int, n_seeds: int, sd: float, n_reports: int) -> tupl
         covered[name] += low <= truth[name] <= high
 
     for _ in range(n_reports):
-        _, strategies = draw(rng, n_strategies, n_seeds, sd)
+        _, strategies = draw(rng, n_strategies, n_seeds, sd, seeds_are)
         names = [str(k) for k in range(n_strategies)]
         measured = dict(zip(names, strategies, strict=True))
         compared = decide({(a, b): measured[a] - measured[b] for a, b in itertools.combinations(names, 2)})
@@ -119,11 +129,12 @@ def main() -> None:
     parser.add_argument("--strategies", type=int, nargs="+", default=[9, 28])
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10, 20])
     parser.add_argument("--sd", type=float, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds-are", choices=SEEDS_ARE, default="normal")
     parser.add_argument("--print-only", action="store_true")
     options = parser.parse_args()
     start, lines = time.perf_counter(), []
     for n_strategies, n_seeds, sd in itertools.product(options.strategies, options.seeds, options.sd):
-        false, held = simulate(n_strategies, n_seeds, sd, options.reports)
+        false, held = simulate(n_strategies, n_seeds, sd, options.reports, options.seeds_are)
         shown = [f"{100 * false[name]:.1f}" for name in COUNTS]
         shown += [f"{100 * held[name]:.1f}" if name in held else "" for name in INTERVALS]
         lines.append(f"| {n_strategies} | {n_seeds} | {sd:g} | {' | '.join(shown)} |")
@@ -133,10 +144,11 @@ def main() -> None:
     if not options.print_only:
         put(
             PAGE,
-            "false wins",
+            "false wins" if options.seeds_are == "normal" else f"false wins, {options.seeds_are} seeds",
             "\n".join([*head, *lines])
-            + f"\n\nShares in percent of {options.reports:,} simulated reports: the three columns after the training "
-            "SD with at least one false win, the last four of 95 % intervals that hold what is true. "
+            + f"\n\nShares in percent of {options.reports:,} simulated reports, seeds {options.seeds_are}: the three "
+            "columns after the training SD with at least one false win, the last four of 95 % intervals that hold what "
+            "is true. "
             f"{(time.perf_counter() - start) / 60:.0f} minutes on {os.cpu_count()} cores ({platform.machine()}), "
             f"load {os.getloadavg()[0]:.1f}, numpy {np.__version__}; written by `make bench-false-wins`.",
             by="benchmarks/false_wins.py",
