@@ -162,13 +162,14 @@ class TrackingConfig(_Section):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "none"] = Field(
-        "auto", description="auto is online where a key is at hand, else offline"
+        "auto", description="auto is WANDB_MODE, else online where a key is at hand, else offline"
     )
     project: str = Field("kneeal", description="W&B project")
     entity: str | None = Field(None, description="W&B user or team")
     group: str | None = Field(None, description="runs shown as one line; strategy and consistency if empty")
     job_type: str = Field("fit", description="W&B job type")
     tags: tuple[str, ...] = Field((), description="W&B tags")
+    knees: bool = Field(False, description="also log ids and pictures of queried knees and paths of this machine")
 
 
 class ComputeConfig(_Section):

@@ -72,6 +72,7 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
                 tags=config.tracking.tags,
                 run_id=run_id(config, cohort),
                 thumbnail=cohort.thumbnail,
+                knees=config.tracking.knees,
             )
         )
     loop = plan.loop(folder, listeners)

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import netrc
 import os
+import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.files import write_atomic
 from kneeal.loop.events import RoundReport
 
 Mode = Literal["auto", "online", "offline"]
 #: The x-axis of everything that is logged once a round.
 STEP = "al/n_labeled"
-_MARK = "wandb.json"
+#: Settings that name places on this machine.
+_PATHS = ("data.dir", "model.weights", "training.init")
 
 
 class WandbTracker:
-    """Logs every finished round; never asks for anything, never ends a run that goes well.
+    """Logs every finished round; never asks for anything, and never ends a run: an error of W&B ends the logging alone.
+
+    Ids and pictures of knees and paths of this machine are logged only with `knees`.
 
     What a round logs has the x-axis `al/n_labeled`: metrics (`val/*`, `test/*`, `al/*`), the grades queried, a
-    histogram of the test set's uncertainty, the confusion matrix, and a table of the queried knees with thumbnails.
+    histogram of the test set's uncertainty, and the confusion matrix; with `knees` also a table of the queried knees.
 
     Args:
         run_folder: The run; W&B's own files go into its folder `wandb`.
-        mode: "auto" is online where a key for W&B is at hand and offline elsewhere; `wandb sync` uploads later.
+        mode: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else
+            offline; `wandb sync` uploads later.
         project: W&B project.
         entity: W&B user or team.
         group: Runs to be compared as one line, for example the strategy.
@@ -40,6 +45,7 @@ class WandbTracker:
         run_id: Identifies the run, so that it goes on in the same dashboard after a resume. In a W&B sweep the agent's
             own id counts.
         thumbnail: Knee id to a picture, uint8 [H, W].
+        knees: Whether ids and pictures of knees and paths of this machine are logged.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class WandbTracker:
         tags: Sequence[str] = (),
         run_id: str,
         thumbnail: Callable[[str], NDArray[np.uint8]],
+        knees: bool = False,
     ) -> None:
         self.run_folder = run_folder
         self.mode = mode
@@ -64,26 +71,31 @@ class WandbTracker:
         self.tags = tuple(tags)
         self.run_id = run_id
         self.thumbnail = thumbnail
+        self.knees = knees
         self._run: Any = None
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
-        """Open the dashboard run, and log rounds that an earlier process finished but did not log."""
-        self._run = self._open(config)
-        for pattern in ("al/*", "val/*", "test/*"):
-            self._run.define_metric(pattern, step_metric=STEP)
-        for report in finished:
-            self.round_finished(report)
+        """Open the dashboard run and log the finished rounds that it does not have."""
+        with self._told_not_raised():
+            self._run = self._open({k: v for k, v in config.items() if self.knees or k not in _PATHS})
+            for pattern in ("al/*", "val/*", "test/*"):
+                self._run.define_metric(pattern, step_metric=STEP)
+            # A run that goes on online knows what it has. An offline segment begins anew, so that the last one holds
+            # every round; so does each run of a sweep's agent.
+            last = self._run.summary.get("al/round", -1)
+            self._say_where()
+            for report in finished:
+                if report.round > last:
+                    self.round_finished(report)
 
     def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
         """Nothing: a round is logged when it is finished."""
 
     def round_finished(self, report: RoundReport) -> None:
-        """Log a round, once."""
-        if self._run is None or report.round in (logged := self._logged()):
-            return
-        self._run.log(self._row(report))
-        mark = {"run": self._run.id, "logged": sorted({*logged, report.round})}
-        write_atomic(self.run_folder / _MARK, json.dumps(mark) + "\n")
+        """Log a round."""
+        with self._told_not_raised():
+            if self._run is not None:
+                self._run.log(self._row(report))
 
     def run_finished(self) -> None:
         """Close the dashboard run."""
@@ -93,11 +105,25 @@ class WandbTracker:
         """Close it and mark it as failed."""
         self._close(1)
 
+    def _close(self, status: int) -> None:
+        with self._told_not_raised():
+            if self._run is not None:
+                self._run.finish(exit_code=status)
+        self._run = None
+
+    @contextmanager
+    def _told_not_raised(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a run of days must not end because of its dashboard
+            self._run = None
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            print(f"W&B stopped ({reason}); the run goes on, and its folder holds every round", file=sys.stderr)
+
     def _open(self, config: Mapping[str, Any]) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        mode = self.mode if self.mode != "auto" else ("online" if has_key() else "offline")
         options: dict[str, Any] = {
             "project": self.project,
             "entity": self.entity,
@@ -111,16 +137,39 @@ class WandbTracker:
             "config": dict(config),
         }
         settings = wandb.Settings(
-            silent=True, console="off", disable_git=True, x_disable_meta=True, x_disable_stats=True
+            silent=True,
+            console="off",
+            disable_git=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+            init_timeout=30,
         )
+        mode = self._mode()
         try:
             return wandb.init(mode=mode, settings=settings, **options)
         except Exception as error:
-            if mode == "offline":
+            if mode != "online":
                 raise
-            # A run of days must not end because a server is away.
-            print(f"W&B is out of reach ({error}); logging offline, `wandb sync` uploads it later", file=sys.stderr)
+            print(f"W&B is out of reach ({' '.join(str(error).split())[:200]}); logging offline", file=sys.stderr)
+            wandb.teardown()  # which still holds the run's id
             return wandb.init(mode="offline", settings=settings, **options)
+
+    def _mode(self) -> Any:
+        if self.mode != "auto":
+            return self.mode
+        if wanted := os.environ.get("WANDB_MODE"):
+            return {"dryrun": "offline", "run": "online"}.get(wanted, wanted)
+        return "online" if has_key() and _answers(_base_url()) else "offline"
+
+    def _say_where(self) -> None:
+        if self._run.disabled:
+            return
+        if not self._run.offline:
+            print(f"W&B: {self._run.url}", file=sys.stderr)
+            return
+        segment = Path(self._run.dir).parent
+        print(f"W&B: offline; upload with `wandb sync {segment}`", file=sys.stderr)
 
     def _row(self, report: RoundReport) -> dict[str, Any]:
         import wandb
@@ -141,6 +190,7 @@ class WandbTracker:
         if report.answers:
             grades = list(report.answers.values())
             row |= {f"al/queried_grade_{grade}": grades.count(grade) for grade in range(len(report.confusion))}
+        if report.answers and self.knees:
             pictures = {
                 i: wandb.Image(
                     self.thumbnail(i),
@@ -156,26 +206,37 @@ class WandbTracker:
             row["al/query_knees"] = list(pictures.values())
         return row
 
-    def _logged(self) -> set[int]:
-        """Rounds that the dashboard run has; a sweep's agent gives each start of a cell a dashboard run of its own."""
-        file = self.run_folder / _MARK
-        if not file.is_file():
-            return set()
-        mark = json.loads(file.read_text(encoding="utf-8"))
-        return set(mark["logged"]) if mark.get("run", self.run_id) == self._run.id else set()
-
-    def _close(self, status: int) -> None:
-        if self._run is not None:
-            self._run.finish(exit_code=status)
-            self._run = None
-
 
 def has_key() -> bool:
     """Whether W&B can sign in without asking."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    server = urlsplit(_base_url())
+    # With and without the port, as versions of W&B differ; its own server stands behind a name of the provider too.
+    machines = {server.netloc, server.hostname or ""}
+    if (server.hostname or "").endswith((".wandb.ai", "forge.coreweave.com")):
+        machines |= {"api.wandb.ai", "api.forge.coreweave.com"}
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC")).hosts
     except (OSError, netrc.NetrcParseError):
         return False
+    return bool(machines & known.keys())
+
+
+def _base_url() -> str:
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def _answers(url: str, timeout: float = 5.0) -> bool:
+    """Whether a server takes connections; W&B itself would try for a minute and a half."""
+    server = urlsplit(url)
+    if getproxies().get(server.scheme):
+        return True  # the proxy knows
+    try:
+        address = (server.hostname or "", server.port or (443 if server.scheme == "https" else 80))
+        socket.create_connection(address, timeout).close()
+    except OSError:
+        return False
+    return True
