@@ -46,7 +46,8 @@ def measure(name: str, n_knees: int) -> dict[str, float]:
         features = None
         if strategy.needs.features:
             features = torch.randn(n, N_FEATURES, generator=generator).add_(clumps[clump])
-        return Predictions(tuple(f"{prefix}{i:07d}" for i in range(n)), log_probs, features)
+        counts = torch.arange(1, N_GRADES + 1) * N_LABELED // 15 if strategy.needs.label_counts else None
+        return Predictions(tuple(f"{prefix}{i:07d}" for i in range(n)), log_probs, features, counts)
 
     pool, labeled = knees(n_knees, "pool"), knees(N_LABELED, "labeled")
     before = resource.getrusage(resource.RUSAGE_SELF)

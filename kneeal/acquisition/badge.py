@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from kneeal.acquisition import measures
@@ -37,11 +37,9 @@ class BADGE(BatchStrategy):
         length: Tensor = (errors.square().sum(dim=1) * features.square().sum(dim=1)).sqrt()
         return length
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The longest gradient first, then knees sampled by squared distance to the nearest gradient chosen so far."""
-        errors, features = _factors(predictions)
+        errors, features = _factors(pool)
         squares = errors.square().sum(1) * features.square().sum(1)
         chosen = [int(squares.argmax())]
         distance = torch.full_like(squares, torch.inf)

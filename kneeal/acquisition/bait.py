@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy
@@ -50,11 +50,9 @@ class BAIT(BatchStrategy):
         """Fisher information tr I(x) = p (1 - p) |h|^2, [N] >= 0."""
         return _roots(predictions).square().sum(dim=1)
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily forward, then greedily backward."""
-        z = _roots(predictions)  # I(x) = z z^T
+        z = _roots(pool)  # I(x) = z z^T
         known = z[:0] if labeled is None else _roots(labeled)
         fisher = _gram(z) + _gram(known)
         start = _gram(known) + self.regularization * torch.eye(z.shape[1], dtype=torch.float64)

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
@@ -47,11 +47,9 @@ class StochasticBALD(SamplingStrategy, BatchStrategy):
     def log_weights(self, scores: Tensor) -> Tensor:
         """Logarithm of the weight of each knee, [N] -> [N] up to a constant; -inf for a weight of 0."""
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The n largest values of log-weight + Gumbel noise."""
-        scores = self.score(predictions).detach().cpu().double()
+        scores = self.score(pool).detach().cpu().double()
         # Knees of weight 0 come last, in the random order of the pool.
         keys = self.log_weights(scores) + gumbel(len(scores), generator)
         return torch.argsort(keys, descending=True, stable=True)[:n].tolist()

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.strategy import Strategy, check_query_size, seeded_order
@@ -22,13 +22,11 @@ class BatchStrategy(Strategy):
     batch_aware = True
 
     @abstractmethod
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Positions of the n knees of the query, best first.
 
         Args:
-            predictions: The pool, in random order.
+            pool: The pool, in random order.
             n: Size of the query, in [1, N].
             labeled: The labeled knees; None if there are none, or if the strategy needs no features.
             generator: Source of all randomness.
@@ -49,7 +47,7 @@ class BatchStrategy(Strategy):
         if labeled is not None:
             labeled = labeled.take(sorted(range(len(labeled)), key=labeled.ids.__getitem__)) if len(labeled) else None
         with torch.no_grad():
-            chosen = self.choose(pool, n, labeled=labeled, generator=torch.Generator().manual_seed(seed))
+            chosen = self.choose(pool, n, labeled, Generator().manual_seed(seed))
         return tuple(pool.ids[position] for position in chosen)
 
 
@@ -64,7 +62,7 @@ class CoverageStrategy(BatchStrategy):
         return torch.zeros(len(predictions))
 
 
-def draw(weights: Tensor, generator: torch.Generator) -> int:
+def draw(weights: Tensor, generator: Generator) -> int:
     """A position drawn with probability proportional to weights [N] >= 0; uniformly if all are 0.
 
     By the inverse of the cumulative sum: torch.multinomial accepts no more than 2^24 categories.
@@ -80,7 +78,7 @@ def draw(weights: Tensor, generator: torch.Generator) -> int:
     return int(torch.nonzero(weights > 0)[-1])  # rounding carried the point past the end
 
 
-def gumbel(n: int, generator: torch.Generator) -> Tensor:
+def gumbel(n: int, generator: Generator) -> Tensor:
     """Standard Gumbel noise, float64 [n].
 
     Added to log-weights, it turns the n largest values into a sample without replacement (the Gumbel trick).

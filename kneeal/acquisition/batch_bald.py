@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy
@@ -51,14 +51,12 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
         """Mutual information of each knee alone, the gain of the first choice: [N] in [0, log C] nats."""
         return measures.mutual_information(predictions.require_samples())
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The knee with the largest gain, n times."""
-        bounds = self.score(predictions).detach().cpu().double()
+        bounds = self.score(pool).detach().cpu().double()
         candidates = torch.argsort(bounds, descending=True, stable=True)[: max(n, self.n_candidates)]
         bounds = bounds[candidates]
-        log_probs = predictions.require_log_probs().detach()[candidates].cpu().double()
+        log_probs = pool.require_log_probs().detach()[candidates].cpu().double()
         expected = measures.expected_entropy(log_probs)
         joint = Configurations(log_probs.shape[1], self.n_configurations, generator)
         chosen: list[int] = []
@@ -99,7 +97,7 @@ class Configurations:
         generator: Source of all randomness.
     """
 
-    def __init__(self, n_samples: int, max_configurations: int, generator: torch.Generator) -> None:
+    def __init__(self, n_samples: int, max_configurations: int, generator: Generator) -> None:
         self.max_configurations = max_configurations
         self.generator = generator
         self.log_p = torch.zeros(1, n_samples, dtype=torch.float64)  # log p_k(y_S) [S, K]

@@ -8,31 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.predictions import Needs, Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size
+from kneeal.acquisition.predictions import Predictions
+from kneeal.acquisition.strategy import Wrapper, check_query_size
 
 
-class Checked(Strategy):
-    """A strategy whose scores and queries are checked, and whose errors say which strategy raised them.
-
-    Args:
-        strategy: Any strategy.
-    """
-
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.source = strategy.source
-        self.name = str(strategy)
-
-    @property
-    def needs(self) -> Needs:
-        """What the strategy needs."""
-        return self.strategy.needs
-
-    @property
-    def scores_uncertainty(self) -> bool:
-        """Whether the strategy scores uncertainty."""
-        return self.strategy.scores_uncertainty
+class Checked(Wrapper):
+    """A strategy whose scores and queries are checked, and whose errors say which strategy raised them."""
 
     def score(self, predictions: Predictions) -> Tensor:
         """The strategy's score.
@@ -41,7 +22,7 @@ class Checked(Strategy):
             ValueError: It is not a finite number per knee.
         """
         with self._named_errors():
-            scores = predictions.once(self.strategy.score)
+            scores = super().score(predictions)
             if not isinstance(scores, Tensor) or scores.shape != (len(predictions),):
                 found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
                 raise ValueError(f"score must return a tensor [N] with N = {len(predictions)}, but returned {found}.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
@@ -53,16 +53,14 @@ class ClassBalanced(BatchStrategy):
         """The uncertainty, [N] >= 0."""
         return _MEASURES[self.measure](predictions.require_log_probs())
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """From the grade with the fewest labels, n times."""
-        scores = self.score(predictions).detach().cpu().double()
+        scores = self.score(pool).detach().cpu().double()
         if self.beta is not None:  # the Gumbel trick
             scores = self.beta * scores.log() + gumbel(len(scores), generator)
         ranked = torch.argsort(scores, descending=True, stable=True)
-        grade = measures.mean_log_probs(predictions.require_log_probs()).argmax(dim=1).cpu()[ranked]
-        counts = predictions.require_label_counts()
+        grade = measures.mean_log_probs(pool.require_log_probs()).argmax(dim=1).cpu()[ranked]
+        counts = pool.require_label_counts()
         # The k-th knee of a grade is its (n_c + k)-th label; ties between grades are broken at random.
         level = torch.empty(len(ranked), dtype=torch.float64)
         for c in range(len(counts)):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition.batch import BatchStrategy
 from kneeal.acquisition.confidence import margins
@@ -43,17 +43,15 @@ class ClusterMargin(BatchStrategy):
         """1 - margin, [N] in [0, 1]."""
         return 1.0 - margins(predictions.require_log_probs())
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Round robin over the clusters, from the smallest to the largest."""
-        scores = self.score(predictions).detach().cpu()
+        scores = self.score(pool).detach().cpu()
         n_candidates = max(n, min(self.oversampling * n, _MAX_CANDIDATES))
         candidates = torch.argsort(scores, descending=True, stable=True)[:n_candidates]
         if len(candidates) > _MAX_CANDIDATES:  # the query is larger than what can be clustered
             return candidates[:n].tolist()
         k = math.ceil(len(candidates) / self.cluster_size)
-        labels = average_linkage(vectors(predictions, None, normalize=False)[0][candidates], k)
+        labels = average_linkage(vectors(pool, None, normalize=False)[0][candidates], k)
         # All candidates are uncertain, so the order within a cluster is random.
         members = [torch.nonzero(labels == cluster)[:, 0] for cluster in range(k)]
         queues = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in members]

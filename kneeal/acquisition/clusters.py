@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition.batch import CoverageStrategy
 from kneeal.acquisition.geometry import blocks, central_rows, k_means, squared_distances, vectors
@@ -43,32 +43,30 @@ class TypiClust(CoverageStrategy):
         self.min_cluster_size = check_int("min_cluster_size", min_cluster_size)
         self.normalize = normalize
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """One knee per cluster, in turn: fewest labeled knees first, of those the largest first."""
-        pool, known = vectors(predictions, labeled, normalize=self.normalize)
-        x = torch.cat([pool, known])
+        free, known = vectors(pool, labeled, normalize=self.normalize)
+        x = torch.cat([free, known])
         k = min(len(known) + n, self.max_clusters, len(x))
         labels = k_means(x, k, generator)[1]
         sizes = torch.bincount(labels, minlength=k)
-        n_labeled = torch.bincount(labels[len(pool) :], minlength=k)
+        n_labeled = torch.bincount(labels[len(free) :], minlength=k)
         # Small clusters are outliers: they come after all others.
         order = sorted(range(k), key=lambda c: (int(n_labeled[c]), -int(sizes[c])))
         large = [c for c in order if sizes[c] > self.min_cluster_size]
         small = [c for c in order if sizes[c] <= self.min_cluster_size]
         chosen: list[int] = []
-        rows = {c: torch.nonzero(labels[: len(pool)] == c)[:, 0] for c in order}
+        rows = {c: torch.nonzero(labels[: len(free)] == c)[:, 0] for c in order}
         for group in (large, small):
             while len(chosen) < n and any(len(rows[c]) for c in group):
                 for c in group:
                     if len(rows[c]) and len(chosen) < n:
-                        best = self._most_typical(pool, rows[c], generator)
+                        best = self._most_typical(free, rows[c], generator)
                         chosen.append(int(rows[c][best]))
                         rows[c] = torch.cat([rows[c][:best], rows[c][best + 1 :]])
         return chosen
 
-    def _most_typical(self, x: Tensor, rows: Tensor, generator: torch.Generator) -> int:
+    def _most_typical(self, x: Tensor, rows: Tensor, generator: Generator) -> int:
         """Which of the rows, the unlabeled knees of a cluster that are not chosen yet, is the most typical of them."""
         some = torch.arange(len(rows))
         if len(rows) > _MAX_CLUSTER:
@@ -110,9 +108,7 @@ class KMeans(CoverageStrategy):
     def __init__(self, *, normalize: bool = True) -> None:
         self.normalize = normalize
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The largest cluster first."""
-        x = vectors(predictions, None, normalize=self.normalize)[0]
+        x = vectors(pool, None, normalize=self.normalize)[0]
         return central_rows(x, n, generator)

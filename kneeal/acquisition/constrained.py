@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from kneeal.acquisition.constraints import Constraint
-from kneeal.acquisition.predictions import Needs, Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size
+from kneeal.acquisition.predictions import Predictions
+from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size
 from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
 
-class Constrained(Strategy):
+class Constrained(Wrapper):
     """A strategy whose queries satisfy constraints.
 
     The knees that the strategy selects are taken in its order as long as every constraint admits them; for the rest of
@@ -27,24 +25,8 @@ class Constrained(Strategy):
     """
 
     def __init__(self, strategy: Strategy, constraints: Sequence[Constraint]) -> None:
-        self.strategy = strategy
+        super().__init__(strategy)
         self.constraints = tuple(constraints)
-        self.source = strategy.source
-        self.name = str(strategy)
-
-    @property
-    def needs(self) -> Needs:
-        """What the strategy needs."""
-        return self.strategy.needs
-
-    @property
-    def scores_uncertainty(self) -> bool:
-        """Whether the strategy scores uncertainty."""
-        return self.strategy.scores_uncertainty
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """The strategy's score, also for knees that may not be queried."""
-        return predictions.once(self.strategy.score)
 
     def check(self, ids: Sequence[str], budget: int) -> None:
         """Refuse a budget that the constraints can never spend.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Generator
 
 from kneeal.acquisition.batch import CoverageStrategy
 from kneeal.acquisition.geometry import nearest, squared_distances, vectors
@@ -18,11 +19,9 @@ class CoreSet(CoverageStrategy):
 
     source = "Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018"
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily; without labeled knees, the first is random."""
-        features, known = vectors(predictions, labeled, normalize=False)
+        features, known = vectors(pool, labeled, normalize=False)
         if labeled is None:
             chosen = [0]
             distance = squared_distances(features, features[:1])[:, 0]

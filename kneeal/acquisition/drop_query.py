@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy
@@ -38,12 +38,10 @@ class DropQuery(SamplingStrategy, BatchStrategy):
         grade = measures.mean_log_probs(log_probs).argmax(dim=1, keepdim=True)
         return (log_probs.argmax(dim=2) != grade).float().mean(dim=1)
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The central knee of each cluster of candidates, largest cluster first."""
-        changes = self.score(predictions).cpu()
+        changes = self.score(pool).cpu()
         order = torch.argsort(changes, descending=True, stable=True)
         candidates = order[: max(n, int((changes > 0.5).sum()))]
-        x = vectors(predictions, None, normalize=False)[0][candidates]
+        x = vectors(pool, None, normalize=False)[0][candidates]
         return candidates[central_rows(x, n, generator)].tolist()

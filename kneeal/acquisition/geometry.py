@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from kneeal.acquisition.batch import draw
@@ -60,7 +60,7 @@ def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return distance, index
 
 
-def k_means(x: Tensor, k: int, generator: torch.Generator, *, n_iter: int = 25) -> tuple[Tensor, Tensor]:
+def k_means(x: Tensor, k: int, generator: Generator, *, n_iter: int = 25) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
     More than `FIT_POINTS` points are subsampled to that many for the fit; then all are assigned.
@@ -93,7 +93,7 @@ def k_means(x: Tensor, k: int, generator: torch.Generator, *, n_iter: int = 25) 
     return centers, nearest(x, centers)[1]
 
 
-def central_rows(x: Tensor, n: int, generator: torch.Generator) -> list[int]:
+def central_rows(x: Tensor, n: int, generator: Generator) -> list[int]:
     """The row of x [N, F] nearest to the center of each of n clusters, largest cluster first.
 
     If two centers share their nearest row, the second takes its next nearest.
@@ -110,7 +110,7 @@ def central_rows(x: Tensor, n: int, generator: torch.Generator) -> list[int]:
     return chosen
 
 
-def _plus_plus(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
+def _plus_plus(x: Tensor, k: int, generator: Generator) -> Tensor:
     chosen = [int(torch.randint(len(x), (1,), generator=generator))]
     distance = squared_distances(x, x[chosen[:1]])[:, 0]
     for _ in range(k - 1):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy
 from kneeal.acquisition.confidence import margins
@@ -43,11 +43,9 @@ class MaxHerding(CoverageStrategy):
         self.length_scale = check_float("length_scale", length_scale, 0.0)
         self.max_knees = check_int("max_knees", max_knees)
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily."""
-        x, known = vectors(predictions, labeled, normalize=True)
+        x, known = vectors(pool, labeled, normalize=True)
         x = x[: max(n, self.max_knees)]  # the pool is in random order
         return greedy_cover(x, known, torch.ones(len(x), dtype=x.dtype), self.length_scale, n)
 
@@ -80,13 +78,11 @@ class UncertaintyHerding(BatchStrategy):
         """The uncertainty u = 1 - margin, [N] in [0, 1]."""
         return 1.0 - margins(predictions.require_log_probs())
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily."""
-        x, known = vectors(predictions, labeled, normalize=True)
+        x, known = vectors(pool, labeled, normalize=True)
         x = x[: max(n, self.max_knees)]  # the pool is in random order
-        uncertainty = self.score(predictions).detach().cpu().to(x.dtype)[: len(x)]
+        uncertainty = self.score(pool).detach().cpu().to(x.dtype)[: len(x)]
         scale = smallest_distance(known, default=1.0) if self.length_scale is None else self.length_scale
         return greedy_cover(x, known, uncertainty, scale, n)
 

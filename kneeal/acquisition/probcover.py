@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from kneeal.acquisition.batch import CoverageStrategy
 from kneeal.acquisition.geometry import blocks, k_means, nearest, squared_distances, vectors
@@ -47,12 +47,10 @@ class ProbCover(CoverageStrategy):
         self.max_knees = check_int("max_knees", max_knees)
         self.normalize = normalize
 
-    def choose(
-        self, predictions: Predictions, n: int, *, labeled: Predictions | None, generator: torch.Generator
-    ) -> Sequence[int]:
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily; once everything is covered, in the random order of the pool."""
         # The pool is in random order, so its head is a random sample.
-        x, known = vectors(predictions, labeled, normalize=self.normalize)
+        x, known = vectors(pool, labeled, normalize=self.normalize)
         x = x[: max(n, self.max_knees)]
         delta = self.delta if self.delta is not None else pure_radius(x, self.n_clusters, self.purity, generator)
         square = delta * delta
@@ -73,7 +71,7 @@ class ProbCover(CoverageStrategy):
         return chosen
 
 
-def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: torch.Generator, max_balls: int = 5000) -> float:
+def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator, max_balls: int = 5000) -> float:
     """The largest radius at which a share `purity` of the balls around points holds points of only one cluster.
 
     A ball is pure up to the distance r to the nearest point of another cluster, so the answer is a quantile of r.

@@ -17,7 +17,7 @@ class Strategy(ABC):
     """Scores the pool and selects the query.
 
     A subclass declares what it needs and implements `score`. Options are keyword arguments of its constructor.
-    A strategy that wraps another one passes on `needs` and `source`, and has nothing else to declare.
+    A strategy around others passes on their `needs`, see `Wrapper`.
 
     Attributes:
         name: As it was asked for in `get`; the class's name otherwise.
@@ -99,6 +99,33 @@ class SamplingStrategy(Strategy):
 
     def __init__(self, *, n_samples: int = 50) -> None:
         self.n_samples = check_int("n_samples", n_samples, 2)
+
+
+class Wrapper(Strategy):
+    """A strategy around another one, which it stands in for.
+
+    Args:
+        strategy: Any strategy.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self.source = strategy.source
+        self.name = str(strategy)
+
+    @property
+    def needs(self) -> Needs:
+        """What the strategy needs."""
+        return self.strategy.needs
+
+    @property
+    def scores_uncertainty(self) -> bool:
+        """Whether the strategy scores uncertainty."""
+        return self.strategy.scores_uncertainty
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """The strategy's score."""
+        return predictions.once(self.strategy.score)
 
 
 def check_query_size(n: int, pool_size: int) -> None:

@@ -56,7 +56,12 @@ def score(strategy: Strategy, predictions: Iterable[Predictions]) -> tuple[list[
         UserError: The strategy needs to see the whole pool at once.
         ValueError: An id is repeated.
     """
-    _check_pointwise(strategy)
+    if not supports(strategy):
+        raise UserError(
+            f"the strategy {strategy} on a stream of predictions",
+            "a strategy that selects the highest scores, without features",
+            "pass the whole pool as one Predictions",
+        )
     ids: list[str] = []
     scores = [torch.zeros(0)]
     for chunk in predictions:
@@ -90,12 +95,3 @@ def select(strategy: Strategy, predictions: Iterable[Predictions], n: int, *, se
 def supports(strategy: Strategy) -> bool:
     """Whether a strategy selects the same query from a stream as from the whole pool."""
     return strategy.pointwise and type(strategy).select is Strategy.select and not strategy.needs.features
-
-
-def _check_pointwise(strategy: Strategy) -> None:
-    if not supports(strategy):
-        raise UserError(
-            f"the strategy {strategy} on a stream of predictions",
-            "a strategy that selects the highest scores, without features",
-            "pass the whole pool as one Predictions",
-        )

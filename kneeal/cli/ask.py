@@ -18,7 +18,7 @@ def ask(
     run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
     data: Annotated[Path | None, typer.Option(help="Prepared data set; needed to begin a run.")] = None,
     config: Annotated[str | None, typer.Option(help="A YAML file, or a name: demo, paper.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Acquisition strategy; see `kneeal strategies`.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="A name from `kneeal strategies`, or file.py:Class.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,

@@ -10,7 +10,8 @@ from helpers.knees import pairs, table
 
 from kneeal.acquisition import get
 from kneeal.build.network import make_network
-from kneeal.build.selection import constrain, first_query
+from kneeal.build.run_folder import run_name
+from kneeal.build.selection import constrain, first_query, make_strategies
 from kneeal.config import validate
 from kneeal.data.manifest import check_manifest
 from kneeal.errors import UserError
@@ -70,6 +71,15 @@ def test_a_first_query_that_cannot_be_made_is_refused() -> None:
         first_query(validate({"active": {"first_query": "badge"}}), COHORT, None, 20)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="without weights"):
         first_query(validate({"active": {"first_query": "kmeans"}}), COHORT, None, 20)  # type: ignore[arg-type]
+
+
+def test_a_strategy_of_a_file_names_the_run_by_its_class(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from kneeal.acquisition.paper import Entropy\n\nclass Mine(Entropy):\n    'Mine.'\n")
+    config = validate({"active": {"strategy": f"{file}:Mine"}})
+    strategy, _ = make_strategies(config)
+    assert type(strategy).__name__ == "Mine"
+    assert run_name(config).startswith("Mine-cr-seed0-")
 
 
 def test_init_gives_the_branch_and_leaves_the_classifier(tmp_path: Path) -> None:
