@@ -43,7 +43,7 @@ def cost_table(runs: Runs) -> TextTable:
             [setting.label, f"{len(hours)}", f"{np.mean(hours):.3f}", f"{sum(hours):.3f}", f"{np.mean(labels):.0f}"]
         )
     rows.append(["together", f"{sum(len(s.runs) for s in runs.settings)}", "", f"{whole:.3f}", ""])
-    return TextTable("cost", ["setting", "runs", "device-hours a run", "device-hours", "labels a run"], rows)
+    return TextTable("cost", ["setting", "runs", "device-hours per run", "device-hours", "labels per run"], rows)
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Rates:
 
     Attributes:
         knee: Seconds to train on one knee of the labeled and pseudo pool in one epoch.
-        epoch: Seconds an epoch takes beside that: validation, start of the loaders.
+        epoch: Seconds that an epoch takes in addition: validation, start of the loaders.
         predict: Seconds to predict one pool knee as the strategy needs it.
         test: Seconds of one evaluation.
         n_pool: Training knees.
         consistency: Whether the runs used the consistency term.
-        samples: Whether the strategy draws posterior samples, seen by the name of its runs.
+        strategy: Its name.
         n_runs: Runs that were measured.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: An axis of percentages spans at least so many points, lest a difference of a point look like the whole range.
+#: An axis of percentages spans at least this many points, so that a difference of one does not fill it.
 LEAST_SPAN = 20.0
 #: Bins of a predictive entropy of five grades, nats.
 _BINS = np.linspace(0, math.log(len(GRADES)), 31)

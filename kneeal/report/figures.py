@@ -33,7 +33,7 @@ def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> l
         runs: The runs.
         metric: For the learning curves.
         out: Where to write; made if need be.
-        kl: Grades by knee; empty where the data set is not at hand.
+        kl: Grades by knee; empty where the data set is not available.
 
     Returns:
         The PNG files.

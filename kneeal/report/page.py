@@ -48,10 +48,10 @@ def make_page(
         title: Heading.
         claims: Evidence for the paper's claims.
         tables: Further tables, folded.
-        kl: Grades by knee; empty where the data set is not at hand.
+        kl: Grades by knee; empty where the data set is not available.
         validation: Validation grades by setting's label; empty where they are not known.
         provenance: What the page is made of, by name.
-        thumbnail: Knee id to a picture; None where the data set is not at hand.
+        thumbnail: Knee id to a picture; None where the data set is not available.
         n_thumbnails: At most so many pictures are kept in the page; those of the first seed and first rounds first.
     """
     queries = {s.label: {seed: run.queries() for seed, run in s.runs.items()} for s in runs.curves}
@@ -166,5 +166,5 @@ def _summary(runs: Runs) -> str:
 
 
 def _plain(value: float, digits: int = 8) -> float:
-    # More digits than any table shows, lest a number be rounded twice and differ from the text's.
+    # More digits than any table shows: a number that is rounded twice may differ from the text's.
     return round(float(value), digits) + 0.0

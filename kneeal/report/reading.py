@@ -81,7 +81,7 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
             found += inside
         else:
             raise UserError(
-                f"{folder} is no run folder" if folder.exists() else f"no folder {folder}",
+                f"{folder} is not a run folder" if folder.exists() else f"no folder {folder}",
                 "a run folder with config.yaml, or a folder of such folders",
                 "check the path",
             )

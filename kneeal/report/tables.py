@@ -26,7 +26,7 @@ def metric_table(
         runs: The runs.
         metric: A column of rounds.csv.
         counts: Label counts, each matched exactly.
-        validation: Validation grades by setting's label, which a run uses beside its labels; None where unknown.
+        validation: Grades that a run uses in addition to its labels, by setting's label; None where unknown.
     """
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
@@ -52,7 +52,7 @@ def metric_table(
         [
             "",
             f"mean±standard error (s / √n) {over}",
-            *["a run uses the validation grades beside its labels, to choose the epoch that is kept"]
+            *["a run uses the validation grades in addition to its labels, to choose the epoch that it keeps"]
             * bool(validation),
             *runs.messages,
         ],

@@ -1,4 +1,4 @@
-"""Grades that a run uses beside its labels: those of the validation knees, which choose the epoch that is kept."""
+"""Grades that a run uses in addition to its labels: those of the validation knees, by which it chooses its epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def validation_grades(runs: Runs, dataset: PreparedDataset | None) -> dict[str, 
         dataset: Their data set.
 
     Returns:
-        By the setting's label; empty where the data set is not at hand or cannot be split as the runs say.
+        By the setting's label; empty where the data set is not available or cannot be split as the runs say.
     """
     if dataset is None:
         return {}

@@ -155,7 +155,7 @@ def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, st
     named = next((run.data_dir for s in runs.settings for run in s.runs.values() if run.data_dir), None)
     if named is None or not Path(named).is_dir():
         where = f" ({named})" if named else ""
-        return None, f"the data set{where} is not at hand, so there are no pictures and no sites; give --data DIR"
+        return None, f"the data set{where} is not available, so there are no pictures and no sites; give --data DIR"
     return PreparedDataset.open(Path(named)), ""
 
 

@@ -149,7 +149,7 @@ def damaged(path: Path) -> list[Path]:
         (other_data, "2 different data sets"),
         (other_test, "2 different test sets"),
         (twice, "the same run twice"),
-        (no_run, "is no run folder"),
+        (no_run, "is not a run folder"),
         (empty, "no run with a finished round"),
         (damaged, "rounds.csv cannot be read"),
         (lambda path: [path / "gone"], "no folder"),
