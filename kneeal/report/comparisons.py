@@ -140,6 +140,8 @@ def comparison_table(comparisons: Sequence[Comparison], n_labeled: int) -> TextT
 def power_note(comparisons: Sequence[Comparison]) -> str:
     """How many seeds would tell a difference that is worth telling, at the spread of these runs."""
     known = [c.estimate for c in comparisons if c.estimate.n_seeds > 1]
+    if not comparisons:
+        return ""
     if not known:
         return "One seed cannot tell strategies apart: how far the seeds of a strategy lie from each other is unknown."
     spread = float(np.median([e.seeds * e.n_seeds for e in known]))

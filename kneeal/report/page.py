@@ -36,6 +36,7 @@ def make_page(
     kl: Mapping[str, int],
     validation: Mapping[str, str],
     provenance: Mapping[str, str],
+    power: str = "",
     thumbnail: Thumbnail | None = None,
     n_thumbnails: int = 2000,
 ) -> str:
@@ -51,6 +52,7 @@ def make_page(
         kl: Grades by knee; empty where the data set is not available.
         validation: Validation grades by setting's label; empty where they are not known.
         provenance: What the page is made of, by name.
+        power: What these runs can tell, in words.
         thumbnail: Knee id to a picture; None where the data set is not available.
         n_thumbnails: At most so many pictures are kept in the page; those of the first seed and first rounds first.
     """
@@ -84,7 +86,7 @@ def make_page(
     )  # fmt: skip
     return environment.get_template("page.html").render(
         title=title, summary=_summary(runs), messages=runs.messages, claims=claims, tables=tables,
-        provenance=provenance, has_queries=bool(every), has_validation=bool(validation),
+        provenance=provenance, power=power, has_queries=bool(every), has_validation=bool(validation),
         css=Markup((files / "page.css").read_text(encoding="utf-8")),
         js=Markup((files / "page.js").read_text(encoding="utf-8")),
         # `</script>` in a label must not end the element.

@@ -12,7 +12,7 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, write_atomic
 from kneeal.report.claims import Claim, check_claims
-from kneeal.report.comparisons import compare, comparison_table, win_matrix
+from kneeal.report.comparisons import compare, comparison_table, power_note, win_matrix
 from kneeal.report.cost import cost_table
 from kneeal.report.figures import draw_figures
 from kneeal.report.page import make_page
@@ -92,7 +92,7 @@ def write_report(
     write_atomic(out / "report.md", _markdown(title, main, claims, tables, figures))
     page = make_page(
         runs, column, counts, title=title, claims=claims, tables=tables, kl=kl, validation=validation,
-        provenance=_provenance(runs, dataset), n_thumbnails=n_thumbnails,
+        provenance=_provenance(runs, dataset), power=power_note(comparisons), n_thumbnails=n_thumbnails,
         thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
     )  # fmt: skip
     write_atomic(out / "report.html", page)

@@ -69,6 +69,12 @@ def test_what_a_file_says_is_escaped(page: Path) -> None:
     assert "Random </script>" not in text and "Random &lt;/script&gt;" in text
 
 
+def test_the_page_says_what_its_seeds_can_tell(page: Path, large: Path) -> None:
+    assert "to find a true difference of 2 points in 4 of 5 studies takes" in page.read_text()
+    assert "One seed cannot tell strategies apart" in large.read_text()
+    assert "The paper&#39;s claims" not in large.read_text() and "paper's claims" not in large.read_text()
+
+
 def test_no_color_repeats_and_few_lines_are_on_at_first(large: Path) -> None:
     data = data_of(large)
     colors = {s["label"]: s["color"] for s in data["settings"]}
