@@ -30,10 +30,10 @@ from kneeal.localizer.networks import (
 from kneeal.localizer.weights import load_networks
 from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
 
-#: A second look, where the first does not find two knees for sure but the map of knees has a peak of this height: at
-#: the square root of the gray and as if pixels were larger, which helps with dark pictures of small knees.
-_SECOND_LOOK_PEAK, _LARGER, _SURE = 0.1, 1.2, 0.7
-_BRIGHTER = np.rint(255 * np.sqrt(np.arange(256) / 255)).astype(np.uint8)
+#: Where the first look does not find two knees for sure but the map of knees has a peak of this height, others follow,
+#: brighter (a power of the gray) and as if pixels were larger, which helps with dark pictures of small knees.
+_SECOND_LOOK_PEAK, _SURE = 0.1, 0.7
+_SECOND_LOOKS = ((0.35, 1.2), (0.7, 1.2), (0.35, 1.0))
 
 Points = NDArray[np.float64]
 
@@ -65,14 +65,18 @@ class Localizer:
             mm_per_px: Height and width of its pixels.
         """
         found, peak = self._look(radiograph, mm_per_px)
-        if peak < _SECOND_LOOK_PEAK or _n_sure(found) == 2:
+        if peak < _SECOND_LOOK_PEAK:
             return found
-        larger = (mm_per_px[0] * _LARGER, mm_per_px[1] * _LARGER)
-        again, _ = self._look(_BRIGHTER[radiograph], larger)
-        if _n_sure(again) <= _n_sure(found):
-            return found
-        knees = (replace(k, center_mm=(k.center_mm[0] / _LARGER, k.center_mm[1] / _LARGER)) for k in again.knees)
-        return Localization(tuple(knees), found.markers)
+        markers = found.markers
+        for gamma, size in _SECOND_LOOKS:
+            if _n_sure(found) == 2:
+                break
+            tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+            again, _ = self._look(tones[radiograph], (mm_per_px[0] * size, mm_per_px[1] * size))
+            if _n_sure(again) > _n_sure(found):
+                knees = (replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in again.knees)
+                found = Localization(tuple(knees), markers)
+        return found
 
     def _look(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> tuple[Localization, float]:
         """What is on a radiograph, and the highest value of the map of knees."""

@@ -40,7 +40,7 @@ class FolderOptions:
         grades: Names of grades.
         side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
         ungraded: Whether knees without a grade are kept.
-        drop_duplicates: Whether of identical pictures one is kept; otherwise they are refused.
+        drop_duplicates: Whether of identical pictures one is kept; otherwise all are, and they are told.
     """
 
     roi_mm: float | None = None

@@ -90,7 +90,9 @@ def _read_sas(path: Path) -> pd.DataFrame:
         frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
     # The parser raises whatever a damaged file leads it to.
     except Exception as error:
-        raise UserError(f"{path} cannot be read ({error})", "a whole SAS7BDAT file", "fetch it again") from error
+        raise UserError(
+            f"{path} cannot be read as a table ({error})", "a whole SAS7BDAT file", "fetch it again"
+        ) from error
     frame.index = pd.Index([f"row {number}" for number in range(1, len(frame) + 1)])
     return frame.astype(object).where(frame.notna(), "").map(_text)
 

@@ -364,19 +364,17 @@ def test_unknown_sides_are_found_on_the_pictures(tmp_path: Path) -> None:
     assert any("side of 6 knees was found" in note for note in summary.notes)
 
 
-def test_identical_pictures_are_told_or_refused(source: Path, tmp_path: Path) -> None:
+def test_identical_pictures_are_told_or_dropped(source: Path, tmp_path: Path) -> None:
     copy = picture(5)
     for name in ("train/1/010L", "train/1/011R"):
         save(source / f"{name}.png", copy)
     summary = prepare_folder(source, tmp_path / "out")
     note = next(note for note in summary.notes if "more than once" in note)
     assert "2 files hold 1 pictures" in note and "train/1/010L.png = train/1/011R.png" in note
-    # In two splits, or under two grades, they are no matter of taste.
     for name, told in (("val/1/012L", "1 of them in two splits"), ("train/4/013R", "1 under two grades")):
         path = save(source / f"{name}.png", copy)
-        with pytest.raises(UserError, match=f"{told}.*{name}") as caught:
-            prepare_folder(source, tmp_path / "new")
-        assert "--drop-duplicates" in caught.value.cure
+        note = prepare_folder(source, tmp_path / f"all {name[-4:]}").notes[0]
+        assert told in note and f"{name}.png" in note and "too good or wrong" in note and "--drop-duplicates" in note
         prepare_folder(source, tmp_path / name.replace("/", "-"), FolderOptions(drop_duplicates=True))
         kept = PreparedDataset.open(tmp_path / name.replace("/", "-")).manifest.ids
         assert len(kept) == 5 + (name == "val/1/012L") and ("012_L" in kept) == (name == "val/1/012L")
