@@ -1,5 +1,14 @@
 """`python -m kneeal`."""
 
+import sys
+from pathlib import Path
+
+import kneeal
+
+# Python puts the working directory before everything else: a folder `gdcm` in it would stand for the decoder.
+if Path(kneeal.__path__[0]).parent != Path.cwd() and sys.path[0] in ("", str(Path.cwd())):
+    del sys.path[0]
+
 from kneeal.cli import main
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kneeal.data.patches import scale_intensities
 from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
@@ -228,3 +229,16 @@ def test_the_finder_finds_knees_that_it_never_saw() -> None:
     assert empty.knees == ()
     with pytest.raises(UserError, match="weights"):
         Localizer(Path("nowhere.npz"))
+
+
+def test_dark_pictures_of_small_knees_get_another_look() -> None:
+    localizer, size = Localizer(), 0.7
+    for patient in (0, 2, 3):
+        radiograph = draw_radiograph(patient, 5, RadiographOptions(mm_per_px=0.6, marker="missing", texts=0))
+        dark = np.rint(255 * (scale_intensities(radiograph.gray) / 255.0) ** 3).astype(np.uint8)
+        with torch.inference_mode():
+            first, _ = localizer._look(dark, (0.6 * size, 0.6 * size))
+        found = localizer.find(dark, (0.6 * size, 0.6 * size))
+        assert not select_knees(first).poses and len(select_knees(found).poses) == 2
+        for knee, pose in zip(radiograph.knees, found.knees, strict=True):
+            assert np.hypot(*np.subtract(pose.center_mm, np.multiply(knee.center_mm, size))) < 3
