@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.errors import UserError
+from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
 OWN = "vgg_like"
@@ -30,7 +31,7 @@ class Backbone(nn.Module):
     """A classification network without its classifier, for gray patches.
 
     Args:
-        name: A network of torchvision, for example "resnet18", or "timm:" and a network of timm.
+        name: A network of torchvision, for example "resnet18", "timm:" and a network of timm, or "knee_encoder".
 
     Attributes:
         name: The same.
@@ -48,14 +49,14 @@ class Backbone(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        library = _timm if name.startswith(TIMM) else _torchvision
+        library = _timm if name.startswith(TIMM) else _ours if name == KNEE_ENCODER else _torchvision
         self.model, self.classifier, self.n_features, mean, std = library(name)
         # Constants, not saved in checkpoints.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def prepare(self, patches: Tensor) -> Tensor:
-        """Patches [N, 1, H, H] in [-1, 1] as the network takes them, [N, 3, H, H]."""
+        """Patches [N, 1, H, H] in [-1, 1] as the network takes them, in three colors for other libraries' networks."""
         # The gray value becomes red, green and blue in the range that published weights were trained on.
         return ((patches + 1) / 2 - self.mean) / self.std
 
@@ -77,13 +78,19 @@ class Backbone(nn.Module):
 _Parts = tuple[nn.Module, tuple[str, ...], int, tuple[float, ...], tuple[float, ...]]
 
 
+def _ours(name: str) -> _Parts:
+    """The encoder that ships, which takes patches as they are."""
+    model = KneeEncoder()
+    return model, (), model.n_features, (0.5,), (0.5,)
+
+
 def _torchvision(name: str) -> _Parts:
     """A network of torchvision without weights and without its classifier."""
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
-        raise _unknown(name, "torchvision", [OWN, *known], "resnet18")
+        raise _unknown(name, "torchvision", [OWN, KNEE_ENCODER, *known], "resnet18")
     model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
     layers = dict(model.named_modules())
     found = [place for place, layer in layers.items() if _n_classes(layer) == _CLASSES]
@@ -137,7 +144,7 @@ def _unknown(name: str, library: str, known: Sequence[str], example: str, prefix
     near = difflib.get_close_matches(name, known, 3, 0.4)
     return UserError(
         f"model.backbone = {prefix + name!r}, which {library} does not have",
-        f"{OWN}, or the name of a classification network of {library}, for example {prefix}{example}",
+        f"{OWN}, {KNEE_ENCODER}, or the name of a classification network of {library}, for example {prefix}{example}",
         f"did you mean {', '.join(prefix + n for n in near)}?" if near else "correct the name",
     )
 
