@@ -60,17 +60,20 @@ class ViewsConfig(_Section):
     gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
     noise_std: tuple[Share, Share] = Field((0.02, 0.08), description="share of the value range")
     noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
+    kept: Positive = Field(8, description="random views of each knee that are encoded once, with model.freeze")
 
 
 class ModelConfig(_Section):
     """The network."""
 
     backbone: str = Field(
-        "vgg_like", description="the paper's branch, or a classification network of torchvision, for example resnet18"
+        "vgg_like",
+        description="the paper's branch, knee_encoder, a network of torchvision (resnet18), or of timm (timm:resnet18)",
     )
     weights: str | None = Field(
-        None, description="file of torchvision's weights for the backbone; random first weights if empty"
+        None, description="file of weights for the backbone, or default for those that its library publishes"
     )
+    freeze: str = Field("none", description="part of the backbone that is not trained: none, all or up to a module")
     width: Positive = Field(32, description="channels of the first group; vgg_like alone")
     dropout: Share = Field(0.35, description="after groups 1 to 3; vgg_like alone")
     classifier_dropout: Share = Field(0.35, description="before the classifier")

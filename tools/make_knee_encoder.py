@@ -52,6 +52,7 @@ def _folded(published: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor,
 
 
 def main() -> None:
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path, help="the published file, where its package is not installed")

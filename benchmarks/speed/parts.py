@@ -16,9 +16,10 @@ from alone import Alone
 from timing import Candidate
 from torch import Tensor, nn
 
+from kneeal.data.batches import PatchSource
 from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import StoredPatches
+from kneeal.data.store import PatchStore, StoredPatches
 from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.nn.ssl.consistency import Consistency
@@ -81,10 +82,10 @@ class Setting:
         return LightningRunner(
             make_network=self.network,
             make_learner=lambda network, grades: self.learner(network),
-            patches=self.stored,
+            knees=PatchSource(PatchStore(self.stored, self.size), DeviceViews(self.size)),
             val={name: k % 5 for k, name in enumerate(self.ids[:32])},
             test={},
-            views=DeviceViews(self.size),
+            views=None,
             loading=LoaderOptions(self.size, batch_size=min(32, self.n_knees), eval_batch_size=self.batch),
             devices=Devices("gpu" if self.bf16 else "cpu", precision="bf16-mixed" if self.bf16 else "32-true"),
             epochs=epochs,

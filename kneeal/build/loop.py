@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kneeal.acquisition import Posterior, Strategy
+from torch import Tensor
+
+from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
 from kneeal.build.network import check_network
-from kneeal.build.runner import make_runner
+from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
@@ -20,6 +22,7 @@ from kneeal.loop.querying import check_uncertainty
 from kneeal.loop.runner import Runner
 from kneeal.loop.stopping import StopRule, stop_rule
 from kneeal.loop.writer import RunWriter
+from kneeal.nn.backbones import check_side
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,13 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
         check_uncertainty(pseudo or strategy)
     schedule = make_schedule(config, len(train))
     schedule.check(len(train))
+    check_side(config.model.backbone, config.data.patch_size)
     runner = make_runner(config, cohort, progress)
+
+    def features(ids: Sequence[str]) -> Tensor | None:
+        needs = Needs(Posterior.NONE, features=True)
+        return plain_runner(config, cohort, progress).predict(None, 0, ids, needs).features
+
     samples = any(s.needs.posterior is Posterior.SAMPLES for s in (strategy, pseudo) if s is not None)
     check_network(config, masks=samples and runner.draws_masks)
     return Plan(
@@ -81,7 +90,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
         constrain(strategy, active.constraints, cohort.dataset.manifest, train, schedule.budget),
         pseudo,
         schedule,
-        first_query(config, cohort, runner, schedule.budget),
+        first_query(config, cohort, features, schedule.budget),
         stop_rule(active.stop_when, active.stop_options),
     )
 

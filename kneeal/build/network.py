@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,20 @@ from kneeal.build.keywords import keywords
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.nn.backbones import OWN, Backbone, check_side, published_weights
+from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
+from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
+from kneeal.nn.freezing import NONE
+from kneeal.nn.knee_encoder import KNEE_ENCODER
 from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.nn.network import SiameseKneeNet
 
 _UNREADABLE = (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+#: Value of `model.weights` for those that the backbone's library publishes.
+DEFAULT = "default"
+#: The weights of the encoder that ships.
+SHIPPED = Path(str(files("kneeal.nn") / "knee_encoder.safetensors"))
+#: Arguments of a network that decide what its head gives.
+_HEAD = ("head", "n_grades")
 #: Keys under which training scripts keep the weights in a file.
 _NESTED = ("state_dict", "model")
 
@@ -27,33 +38,54 @@ def arguments(config: RunConfig) -> dict[str, Any]:
     return {**keywords(SiameseKneeNet, config.model), "n_grades": N_GRADES}
 
 
-def bare_network(config: RunConfig) -> SiameseKneeNet:
-    """The network with random weights, whatever files the configuration names.
-
-    Raises:
-        UserError: There is no such backbone.
-    """
-    return SiameseKneeNet(**arguments(config))
-
-
 def make_network(config: RunConfig) -> SiameseKneeNet:
     """The network as a fit starts from it: random weights, those of `model.weights`, or those of `training.init`.
 
-    Where both files are given, `training.init` is what remains: it holds the whole branch.
+    If both files are given, `training.init` counts: it holds the whole branch.
 
     Raises:
         UserError: There is no such backbone, or a file does not fit it.
     """
-    network = bare_network(config)
-    if config.training.init is not None:
-        load_branch(network, Path(config.training.init))
-    elif config.model.weights is not None:
-        load_backbone(network, Path(config.model.weights))
+    with torch.random.fork_rng(devices=[], enabled=config.model.freeze != NONE):
+        if config.model.freeze != NONE:
+            torch.manual_seed(0)  # a frozen part without a file of weights is the same random one for all runs
+        network = SiameseKneeNet(**{**arguments(config), "freeze": NONE})
+    model, init, head = config.model, config.training.init, dict[str, Tensor]()
+    if init is not None and Path(init).suffix == MODEL_SUFFIX:
+        head = load_model(network, Path(init), config)
+    elif init is not None:
+        load_branch(network, Path(init))
+    elif model.weights == DEFAULT:
+        _backbone(network, DEFAULT).load(fetch_weights(model.backbone))
+    elif model.weights is not None:
+        load_backbone(network, Path(model.weights))
+    elif model.backbone == KNEE_ENCODER:
+        load_backbone(network, SHIPPED)
+    network.freeze(model.freeze)
+    if head:
+        network.load_head(head)
     return network
 
 
+def bare_network(config: RunConfig) -> SiameseKneeNet:
+    """The network for a checkpoint to be loaded into, which brings all weights but those of a frozen encoder.
+
+    Files that the configuration names are read only for a frozen encoder; they may be gone by now.
+
+    Raises:
+        UserError: There is no such backbone, or a file of a frozen encoder does not fit it.
+    """
+    return SiameseKneeNet(**arguments(config)) if config.model.freeze == NONE else make_network(config)
+
+
+def has_weights(config: RunConfig) -> bool:
+    """Whether a fit starts from other weights than random ones."""
+    given = config.training.init is not None or config.model.weights is not None
+    return given or config.model.backbone == KNEE_ENCODER
+
+
 def check_network(config: RunConfig, *, masks: bool) -> None:
-    """Refuse a network that cannot be made or cannot take the patches, before anything is trained or asked.
+    """Refuse a network that cannot be made, before anything is trained or asked.
 
     Args:
         config: The resolved configuration.
@@ -62,11 +94,14 @@ def check_network(config: RunConfig, *, masks: bool) -> None:
     Raises:
         UserError: It cannot, or has no dropout to draw masks for.
     """
-    check_side(config.model.backbone, config.data.patch_size)
-    if masks or config.model.weights is not None or config.training.init is not None:
-        network = make_network(config)
-        if masks:
-            dropout_modules(network)
+    if not masks and not has_weights(config):
+        return
+    network = make_network(config)
+    if masks:
+        dropout_modules(network)
+    init = config.training.init
+    if init is not None and Path(init).suffix == MODEL_SUFFIX and not network.head_loaded:
+        print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)
 
 
 def load_branch(network: SiameseKneeNet, path: Path) -> None:
@@ -82,33 +117,58 @@ def load_branch(network: SiameseKneeNet, path: Path) -> None:
     except _UNREADABLE as error:
         raise UserError(
             f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
-            "a checkpoint that kneeal wrote with the same model.backbone, model.width and model.pooling",
-            "check --init, or set the model settings of the checkpoint",
+            "a checkpoint that kneeal wrote with the same model.backbone, model.width and model.pooling, or a model "
+            "that `kneeal export` wrote",
+            "check --init, or set the model settings of the checkpoint; a run with model.freeze is exported first",
         ) from error
 
 
-def load_backbone(network: SiameseKneeNet, path: Path) -> None:
-    """Load torchvision's weights of a backbone from a file; the file's classifier is left out.
+def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[str, Tensor]:
+    """Load the branch of an exported model.
 
     Args:
-        network: With a backbone of torchvision.
+        network: Nothing of it is frozen yet.
+        path: The model file.
+        config: The settings of the run.
+
+    Returns:
+        The weights of the model's head, or none where it gives other grades or gives them in another way.
+
+    Raises:
+        UserError: The file is no model, or has another branch.
+    """
+    weights, card = read_model(path)
+    branch = {name.removeprefix("branch."): w for name, w in weights.items() if name.startswith("branch.")}
+    try:
+        network.branch.load_state_dict(branch)
+    except RuntimeError as error:
+        theirs = ", ".join(f"model.{key}={card.network.get(key)}" for key in ("backbone", "width", "pooling"))
+        raise UserError(
+            f"training.init = {path} is a model with another branch ({str(error).splitlines()[0]})",
+            f"the settings of that model: {theirs}",
+            "set them, or give another --init",
+        ) from error
+    ours = arguments(config)
+    same = all(card.network.get(key, ours[key]) == ours[key] for key in _HEAD if key in ours)
+    return {name: w for name, w in weights.items() if not name.startswith("branch.")} if same else {}
+
+
+def load_backbone(network: SiameseKneeNet, path: Path) -> None:
+    """Load the weights of a backbone from a file, by its library's names; the file's classifier is left out.
+
+    Args:
+        network: With a backbone of torchvision or timm, or the encoder that ships.
         path: A file of safetensors, or one that torch wrote, which is read without running code from it.
 
     Raises:
         UserError: There is no file, it cannot be read, it does not fit, or the backbone is the paper's.
     """
-    backbone = network.branch
-    if not isinstance(backbone, Backbone):
-        raise UserError(
-            f"model.weights = {path} with model.backbone = {OWN}",
-            "a backbone of torchvision",
-            "set model.backbone, or give a checkpoint of kneeal by training.init (--init)",
-        )
-    published = published_weights(backbone.name)
+    backbone = _backbone(network, str(path))
+    published = published_weights(backbone.name) or f"a file that fits {backbone.name}"
     if not path.is_file():
         raise UserError(
             f"model.weights = {path}, where there is no file",
-            f"torchvision's weights of {backbone.name}; nothing is downloaded by itself",
+            f"weights of {backbone.name}, or {DEFAULT} for its library to download them",
             f"fetch {published} and put it there, or leave model.weights empty for a random start",
         )
     try:
@@ -117,9 +177,19 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
         reason = " ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines())
         raise UserError(
             f"model.weights = {path} holds no weights for {backbone.name} ({reason[:300]})",
-            f"weights by the names of torchvision's {backbone.name}, for example {published}",
+            f"weights by the names of its library, for example {published}",
             "check the file and model.backbone",
         ) from error
+
+
+def _backbone(network: SiameseKneeNet, weights: str) -> Backbone:
+    if not isinstance(network.branch, Backbone):
+        raise UserError(
+            f"model.weights = {weights} with model.backbone = {OWN}",
+            "a backbone of torchvision or timm",
+            "set model.backbone, or give a checkpoint of kneeal by training.init (--init)",
+        )
+    return network.branch
 
 
 def _read(path: Path) -> dict[str, Tensor]:

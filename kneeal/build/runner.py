@@ -8,22 +8,17 @@ from torch import nn
 
 from kneeal.build.dataset import Cohort
 from kneeal.build.keywords import keywords
-from kneeal.build.network import make_network
+from kneeal.build.start import Start, in_one_view, make_start
 from kneeal.config import RunConfig
 from kneeal.data.datamodule import LoaderOptions
-from kneeal.data.device_views import DeviceViews
 from kneeal.data.grades import N_GRADES
-from kneeal.data.store import StoredPatches
-from kneeal.data.views import Views, resize
 from kneeal.errors import UserError
 from kneeal.loop.events import FitProgress
 from kneeal.nn import ssl
 from kneeal.nn.heads import HEADS
-from kneeal.seeds import derive_seed
 from kneeal.training import posteriors
 from kneeal.training.learner import Learner
 from kneeal.training.lightning_runner import Devices, LightningRunner
-from kneeal.training.posteriors.augmented import ViewedPatches
 from kneeal.training.posteriors.base import Sampler
 
 
@@ -33,20 +28,12 @@ def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None 
     Raises:
         UserError: A setting is wrong.
     """
+    start = make_start(config, cohort)
 
     def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
         changed = {"seed": config.seed if seed is None else seed}
-        runner = plain_runner(_length(config, cycles).model_copy(update=changed), cohort, progress)
-        if view is not None:
-            size = config.data.patch_size
-            views = Views(size, **keywords(Views, config.views))
-            view_seed = derive_seed(config.seed, "test view", view)
-            runner.patches = ViewedPatches(
-                StoredPatches(cohort.dataset.patches, cohort.dataset.row),
-                lambda pair, draw: views(resize(pair, size), draw),
-                view_seed,
-            )
-        return runner
+        chosen = start if view is None else in_one_view(start, config, cohort, view)
+        return plain_runner(_length(config, cycles).model_copy(update=changed), cohort, progress, start=chosen)
 
     posterior = posteriors.get(config.posterior.method)
     return posterior(
@@ -56,8 +43,16 @@ def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None 
     )
 
 
-def plain_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> LightningRunner:
+def plain_runner(
+    config: RunConfig, cohort: Cohort, progress: FitProgress | None = None, *, start: Start | None = None
+) -> LightningRunner:
     """The runner that trains one network.
+
+    Args:
+        config: The resolved configuration.
+        cohort: Data set and split.
+        progress: Told about epochs and predicted knees.
+        start: What several runners share; made by the configuration if None.
 
     Raises:
         UserError: A setting is wrong.
@@ -77,19 +72,19 @@ def plain_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None
         "n_grades": N_GRADES,
         "compile_mode": None if config.compute.compile == "none" else config.compute.compile,
     }
-    views = DeviceViews if config.views.where == "device" else Views
+    start = start or make_start(config, cohort)
 
     def make_learner(network: nn.Module, grades: Sequence[int]) -> Learner:
         counts = [grades.count(grade) for grade in range(N_GRADES)]
         return Learner(network, class_weights=head.balance(counts) if loss.balance == "weights" else None, **learner)
 
     return LightningRunner(
-        make_network=lambda: make_network(config),
+        make_network=start.network,
         make_learner=make_learner,
-        patches=StoredPatches(cohort.dataset.patches, cohort.dataset.row),
+        knees=start.knees,
         val=cohort.splits.val,
         test=cohort.splits.test,
-        views=views(config.data.patch_size, **keywords(views, config.views)),
+        views=start.views,
         loading=LoaderOptions(**keywords(LoaderOptions, config.data, training)),
         devices=Devices(**keywords(Devices, config.compute)),
         seed=config.seed,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,19 @@ import torch
 from torch import Tensor
 
 from kneeal import acquisition
-from kneeal.acquisition import Needs, Posterior, Predictions, Strategy
+from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.acquisition.checked import Checked
 from kneeal.acquisition.constrained import Constrained
 from kneeal.acquisition.constraints import Constraint, constraints
 from kneeal.acquisition.mixed import Mixed
 from kneeal.build.dataset import Cohort
+from kneeal.build.network import has_weights
 from kneeal.config import RunConfig
 from kneeal.data.manifest import Manifest
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import resize
 from kneeal.errors import UserError
 from kneeal.loop.query import FirstQuery, Schedule, random_first_query
-from kneeal.loop.runner import Runner
 
 #: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
 PIXELS = 16
@@ -113,13 +112,15 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
         ) from error
 
 
-def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) -> FirstQuery:
+def first_query(
+    config: RunConfig, cohort: Cohort, features: Callable[[Sequence[str]], Tensor | None], budget: int
+) -> FirstQuery:
     """Who makes the first query: the configured strategy, under the configured constraints.
 
     Args:
         config: The resolved configuration.
         cohort: Data set and division, see `kneeal.build.dataset.Cohort`.
-        runner: Computes features with the initial weights.
+        features: Computes features [N, F] with the weights that a fit starts from.
         budget: Labeled knees at the end.
 
     Raises:
@@ -134,12 +135,12 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
             f"a strategy that needs none, since nothing is trained yet: {', '.join(usable)}",
             "choose one of those",
         )
-    init = config.training.init
-    if strategy.needs.features and active.first_features == "init" and init is None:
+    pixels = active.first_features == "pixels"
+    if strategy.needs.features and not pixels and not has_weights(config):
         raise UserError(
             f"active.first_query = {active.first_query!r} without weights to compute features with",
-            "training.init (--init FILE), or active.first_features=pixels",
-            "give a checkpoint that kneeal wrote, or choose pixels",
+            "training.init (--init FILE), model.weights, or active.first_features=pixels",
+            "give a file of weights, or choose pixels",
         )
     limits = [setting for setting in active.constraints if setting.get("name") != "mix"]
     if active.first_query == "random" and not limits:
@@ -148,12 +149,10 @@ def first_query(config: RunConfig, cohort: Cohort, runner: Runner, budget: int) 
     constrained = Checked(constrain(strategy, limits, cohort.dataset.manifest, tuple(pool), budget))
 
     def ask(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
-        features = None
-        if strategy.needs.features and (active.first_features == "pixels" or init is None):
-            features = pixel_features(cohort.dataset, ids)
-        elif strategy.needs.features and init is not None:
-            features = runner.predict(Path(init), 0, ids, Needs(Posterior.NONE, features=True)).features
-        return constrained.select(Predictions(tuple(ids), None, features), n, seed=seed)
+        found = None
+        if strategy.needs.features:
+            found = pixel_features(cohort.dataset, ids) if pixels else features(ids)
+        return constrained.select(Predictions(tuple(ids), None, found), n, seed=seed)
 
     return ask
 

@@ -14,6 +14,8 @@ from kneeal.errors import UserError
 from kneeal.files import write_atomic
 
 FORMAT = 1
+#: How the name of a model file ends.
+MODEL_SUFFIX = ".safetensors"
 #: Options of a data set that choose knees, or say where they lie, and leave the patches as they are.
 _ANY = {"n_knees", "seed", "test_split"}
 

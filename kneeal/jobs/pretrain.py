@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from kneeal.build.dataset import open_cohort
-from kneeal.build.network import make_network
+from kneeal.build.start import device_of, make_start
 from kneeal.config import RunConfig
-from kneeal.data.batches import PatchSource
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import PatchStore, StoredPatches
+from kneeal.data.batches import Source
 from kneeal.errors import UserError
 from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.backbones import check_side
+from kneeal.nn.freezing import ALL, NONE
 from kneeal.seeds import derive_seed
 from kneeal.training.objectives import make_objective
 from kneeal.training.pretrain import pretrain, write_weights
@@ -39,23 +39,29 @@ def run_pretrain(
     """
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
+    if config.model.freeze == ALL:
+        raise UserError(
+            "pretraining with model.freeze = all, which leaves nothing to train",
+            f"{NONE}, or a module of the backbone up to which it is frozen",
+            f"set model.freeze={NONE}",
+        )
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_side(config.model.backbone, config.data.patch_size)
-    network = make_network(config)
-    objective = make_objective(method, network.classifier.in_features)
     cohort = open_cohort(config)
+    # Views are made on the device whatever `views.where` says: there are no loader processes here.
+    views = config.views.model_copy(update={"where": "device"})
+    start = make_start(config.model_copy(update={"views": views}), cohort)
+    network = start.network()
+    objective = make_objective(method, network.classifier.in_features)
     ids = tuple(cohort.splits.train)
-    size, device = config.data.patch_size, _device(config.compute.accelerator)
+    device = device_of(config.compute.accelerator)
     print(f"{method} on {len(ids)} knees without grades, {epochs} epochs, on {device}", file=sys.stderr)
 
     pretrain(
         network,
         objective,
-        PatchSource(
-            PatchStore(StoredPatches(cohort.dataset.patches, cohort.dataset.row), size),
-            DeviceViews(size, **config.views.model_dump(exclude={"where"})),
-        ),
+        cast(Source, start.knees),
         ids,
         epochs=epochs,
         batch_size=batch_size,
@@ -66,12 +72,3 @@ def run_pretrain(
     )
     write_weights(network, out)
     print(f"weights: {out}")
-
-
-def _device(accelerator: str) -> str:
-    has = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if accelerator == "auto":
-        accelerator = next(name for name in ("gpu", "mps", "cpu") if has[name])
-    if not has[accelerator]:
-        raise UserError(f"no {accelerator} on this machine", "an available device", "choose --accelerator cpu")
-    return "cuda" if accelerator == "gpu" else accelerator

@@ -55,7 +55,8 @@ class KneeEncoder(nn.Module):
         spread, mean = patches.std((2, 3), keepdim=True), patches.mean((2, 3), keepdim=True)
         x = self.blocks(self.stem((patches - mean) / (spread + _SPREAD)))
         quarter = x.shape[2] // 4
-        return x[:, :, quarter : x.shape[2] - quarter].mean((2, 3))
+        middle: Tensor = x[:, :, quarter : x.shape[2] - quarter].mean((2, 3))
+        return middle
 
 
 class _SameConv(nn.Conv2d):
@@ -88,5 +89,5 @@ class _Block(nn.Sequential):
         self.shortcut = stride == 1 and n_in == n_out
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = super().forward(x)
+        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return x + y if self.shortcut else y

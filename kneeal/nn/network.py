@@ -7,7 +7,7 @@ Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 #: The branch halves its input three times, once at the start of groups 2 to 4.
 PATCH_STEP = 8
 _LAYERS_PER_GROUP = (3, 2, 2, 2)
+#: Name of the buffer that says which encoder a network with a frozen part goes with.
+_CHECKSUM = "encoder_checksum"
 
 
 class Output(NamedTuple):
@@ -54,6 +56,7 @@ class SiameseKneeNet(nn.Module):
     Attributes:
         encoder: The frozen part of the branch, None where everything is trained.
         branch: The part of the branch that is trained.
+        head_loaded: Whether the classifier has weights of a file, to start from.
 
     Raises:
         ValueError: A setting is out of range.
@@ -92,6 +95,7 @@ class SiameseKneeNet(nn.Module):
         # A network of torchvision has its own initialization.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
         self.encoder: FrozenEncoder | None = None
+        self.head_loaded = False
         self.standardize: nn.Module = nn.Identity()
         self.freeze(freeze)
 
@@ -110,8 +114,25 @@ class SiameseKneeNet(nn.Module):
         if stage == NONE:
             return
         self.encoder, self.branch = cut(self.branch, stage)
+        self.register_buffer(_CHECKSUM, _bytes(self.encoder.checksum()))
+        self.register_load_state_dict_pre_hook(_refuse_other_encoder)  # type: ignore[no-untyped-call]
         if stage == ALL:
             self.standardize = Standardize(self.classifier.in_features)
+
+    def load_head(self, weights: Mapping[str, Tensor]) -> None:
+        """Load the classifier of another network, if it is of the same kind; the branch stays as it is.
+
+        Args:
+            weights: Everything but the branch, as `whole_state` names it.
+        """
+        own = {n: w for n, w in self.state_dict().items() if not n.startswith("branch.") and n != _CHECKSUM}
+        if {n: w.shape for n, w in own.items()} == {n: w.shape for n, w in weights.items()}:
+            self.load_state_dict(weights, strict=False)
+            self.head_loaded = True
+
+    def reset_head(self) -> None:
+        """Give the classifier new random weights."""
+        self.classifier.apply(_init_weights)
 
     def encode(self, patches: Tensor) -> Tensor:
         """The activations [N, 2, ...] of the frozen part for patches [N, 2, H, H]."""
@@ -122,7 +143,8 @@ class SiameseKneeNet(nn.Module):
     def whole_state(self) -> dict[str, Tensor]:
         """Every weight under the name that it has where nothing is frozen."""
         frozen = {} if self.encoder is None else self.encoder.branch.state_dict()
-        return {**{f"branch.{name}": weight for name, weight in frozen.items()}, **self.state_dict()}
+        whole = {**{f"branch.{name}": weight for name, weight in frozen.items()}, **self.state_dict()}
+        return {name: weight for name, weight in whole.items() if name != _CHECKSUM}
 
     def load_whole_state(self, weights: Mapping[str, Tensor]) -> None:
         """Load what `whole_state` gave.
@@ -133,8 +155,11 @@ class SiameseKneeNet(nn.Module):
         if self.encoder is not None:
             branch = {n.removeprefix("branch."): w for n, w in weights.items() if n.startswith("branch.")}
             self.encoder.branch.load_state_dict(branch)
+            checksum = _bytes(self.encoder.checksum())
+            self.get_buffer(_CHECKSUM).copy_(checksum)
             own = self.state_dict()
             weights = {n: w for n, w in weights.items() if n in own or not n.startswith("branch.")}
+            weights = {**weights, _CHECKSUM: checksum}
         self.load_state_dict(weights)
 
     def forward(self, patches: Tensor) -> Output:
@@ -169,6 +194,17 @@ class SiameseKneeNet(nn.Module):
             # faster; with gradients the normalization loses more than that gains.
             return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
         return patches.reshape(-1, 1, *patches.shape[2:])
+
+
+def _bytes(checksum: str) -> Tensor:
+    return torch.frombuffer(bytearray.fromhex(checksum), dtype=torch.uint8)
+
+
+def _refuse_other_encoder(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, *more: Any) -> None:
+    """Refuse weights that were trained behind another frozen encoder: they would load, and grade at random."""
+    theirs = weights.get(prefix + _CHECKSUM)
+    if theirs is not None and not torch.equal(theirs.cpu(), module.get_buffer(_CHECKSUM).cpu()):
+        more[-1].append("they were trained behind another frozen encoder.")
 
 
 def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:

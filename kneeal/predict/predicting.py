@@ -131,9 +131,8 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     if not done:
         raise UserError(f"no finished fit in {run}", "a run with at least one", "go on with the run first")
     labeled, row = folder.state(done[-1]).labeled, folder.metrics(done[-1])["row"]
-    # Neither model.weights nor training.init: the checkpoint has all weights, and those files may be gone.
     config, dataset, splits = opened.config, opened.cohort.dataset, opened.cohort.splits
-    networks: list[nn.Module] = []
+    networks: list[SiameseKneeNet] = []
     while (checkpoint := EnsembleRunner.place(folder.checkpoint(done[-1]), len(networks))).is_file():
         networks.append(bare_network(config).eval())
         load_network(networks[-1], checkpoint)
@@ -172,7 +171,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         n_samples=n_samples,
         members=len(networks),
     )
-    weights = {_prefix(k) + name: w for k, network in enumerate(networks) for name, w in network.state_dict().items()}
+    weights = {_prefix(k) + name: w for k, network in enumerate(networks) for name, w in network.whole_state().items()}
     write_model(out, weights, card)
     return card
 
@@ -182,7 +181,7 @@ def _prefix(member: int) -> str:
     return f"member.{member}." if member else ""
 
 
-def open_model(path: Path) -> tuple[list[nn.Module], Card]:
+def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
     """The networks of a model file, with its card.
 
     Raises:
@@ -190,12 +189,13 @@ def open_model(path: Path) -> tuple[list[nn.Module], Card]:
     """
     weights, card = read_model(path)
     try:
-        networks: list[nn.Module] = []
+        networks: list[SiameseKneeNet] = []
         for member in range(card.members):
             prefix = _prefix(member)
-            networks.append(SiameseKneeNet(**card.network).eval())
+            network = SiameseKneeNet(**card.network).eval()
             own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
-            networks[-1].load_state_dict({n: w for n, w in own.items() if not n.startswith("member.")})
+            network.load_whole_state({n: w for n, w in own.items() if not n.startswith("member.")})
+            networks.append(network)
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"the weights in {path} do not fit its card ({str(error).splitlines()[0]})",

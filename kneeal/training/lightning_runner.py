@@ -15,10 +15,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
-from kneeal.data.batches import PatchSource, Source
+from kneeal.data.batches import Source
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import Patches, PatchStore
+from kneeal.data.store import Patches
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
@@ -52,10 +51,10 @@ class LightningRunner:
     Args:
         make_network: A new network with random weights.
         make_learner: Wraps a network with loss and optimizer, given the grades that it trains on.
-        patches: Patch pairs by knee id.
+        knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
         val: Validation knees and grades.
         test: Test knees and grades.
-        views: Random views: made on the device, or by the loader's workers.
+        views: Random views by the loader's workers; None where `knees` has its own.
         loading: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
@@ -72,10 +71,10 @@ class LightningRunner:
         *,
         make_network: Callable[[], nn.Module],
         make_learner: Callable[[nn.Module, Sequence[int]], Learner],
-        patches: Patches,
+        knees: Source | Patches,
         val: Mapping[str, int],
         test: Mapping[str, int],
-        views: Views | DeviceViews,
+        views: Views | None,
         loading: LoaderOptions,
         devices: Devices,
         epochs: int,
@@ -88,8 +87,7 @@ class LightningRunner:
     ) -> None:
         self.make_network = make_network
         self.make_learner = make_learner
-        # Kept from round to round, so that patches are resampled and brought to the device once a run.
-        self.patches = PatchStore(patches, loading.patch_size) if isinstance(views, DeviceViews) else patches
+        self.knees = knees
         self.val = dict(val)
         self.test_knees = dict(test)
         self.draws_masks = True
@@ -122,7 +120,8 @@ class LightningRunner:
             reload_dataloaders_every_n_epochs=0 if self.steps is None else 1,
         )
         data = KneeDataModule(
-            *self._knees(),
+            self.knees,
+            self.views,
             self.loading,
             labeled=state.labeled,
             pseudo=state.pseudo if self.consistency else (),
@@ -150,13 +149,16 @@ class LightningRunner:
             lambda ids, what: self._predict(checkpoint, round, ids, what, "test"), self.test_knees, needs
         )
 
-    def predict(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
+    def predict(self, checkpoint: Path | None, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
         """Predict knees, in the order of `ids`, whatever the number of devices."""
         return self._predict(checkpoint, round, tuple(ids), needs, "pool")
 
-    def _predict(self, checkpoint: Path, round: int, ids: tuple[str, ...], needs: Needs, what: str) -> Predictions:
+    def _predict(
+        self, checkpoint: Path | None, round: int, ids: tuple[str, ...], needs: Needs, what: str
+    ) -> Predictions:
         network = self.make_network()
-        load_network(network, checkpoint)
+        if checkpoint is not None:
+            load_network(network, checkpoint)
         # Features alone come with a deterministic pass, whose probabilities are dropped again.
         predictor = Predictor(
             network,
@@ -168,7 +170,7 @@ class LightningRunner:
         bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(*self._knees(), self.loading, predict=ids)
+        data = KneeDataModule(self.knees, self.views, self.loading, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]
@@ -179,14 +181,6 @@ class LightningRunner:
             table = {name: column[order] for name, column in table.items()}
         log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"]
         return Predictions(ids, log_probs, table["features"] if needs.features else None)
-
-    def _knees(self) -> tuple[Source | Patches, Views | None]:
-        """What batches are made of, and by which views where the loader's workers make them."""
-        if isinstance(self.views, Views):
-            return self.patches, self.views
-        size = self.loading.patch_size
-        store = self.patches if isinstance(self.patches, PatchStore) else PatchStore(self.patches, size)
-        return PatchSource(store, self.views), None
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         one = self.devices.devices == 1
@@ -221,10 +215,12 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
             {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
         )
     except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{checkpoint} is not a checkpoint of this network ({str(error).splitlines()[0]})",
+            f"{checkpoint} is not a checkpoint of this network ({reason})",
             "a checkpoint that kneeal wrote with the same model settings",
-            "remove the folder of that round and start again with --resume",
+            "restore the weight files that the run was started with, or remove the folder of that round and start "
+            "again with --resume",
         ) from error
 
 

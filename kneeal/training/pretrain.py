@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import nn
 from kneeal.data.batches import Source
 from kneeal.errors import UserError
 from kneeal.files import atomic_file
+from kneeal.nn.network import SiameseKneeNet
 from kneeal.seeds import derive_seed
 
 
@@ -82,7 +82,7 @@ def pretrain(
     return losses
 
 
-def write_weights(network: nn.Module, out: Path) -> None:
+def write_weights(network: SiameseKneeNet, out: Path) -> None:
     """Write the weights, whole or not at all, in the form that `fit --init` and first queries read.
 
     Raises:
@@ -90,6 +90,6 @@ def write_weights(network: nn.Module, out: Path) -> None:
     """
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
-    weights = {f"network.{name}": w for name, w in copy.deepcopy(network).cpu().state_dict().items()}
+    weights = {f"network.{name}": w.cpu() for name, w in network.whole_state().items()}
     with atomic_file(out) as temporary:
         torch.save({"state_dict": weights}, temporary)

@@ -35,11 +35,11 @@ def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytes
 
     counting(acquisition, "get")
     counting(ssl, "get")
-    counting(network, "bare_network")
+    counting(network, "make_network")
     run = tmp_path / "run"
     done("ask", run, "--strategy", "mi_mcd", "--data", data, *QUICK)
     # The network that is checked for dropout; the first query needs none.
-    assert built == {"mi_mcd": 1, "random": 1, "consistency": 1, "bare_network": 1}
+    assert built == {"mi_mcd": 1, "random": 1, "consistency": 1, "make_network": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""What all fits of a run start from: the network with its frozen part, and the knees as patches or activations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kneeal.build.dataset import Cohort
+from kneeal.build.keywords import keywords
+from kneeal.build.network import make_network
+from kneeal.config import RunConfig
+from kneeal.data.activations import FOLDER, Activations, ActivationView
+from kneeal.data.batches import PatchSource, Source
+from kneeal.data.device_views import DeviceViews
+from kneeal.data.prepared import PATCHES
+from kneeal.data.store import Patches, PatchStore, StoredPatches
+from kneeal.data.views import Views, resize
+from kneeal.errors import UserError
+from kneeal.nn.freezing import NONE, Standardize
+from kneeal.nn.network import SiameseKneeNet
+from kneeal.seeds import derive_seed
+from kneeal.training.posteriors.augmented import ViewedPatches
+
+#: Knees of the training pool that the features are standardized by, at most.
+_MEASURED = 5000
+
+
+@dataclass(frozen=True)
+class Start:
+    """What all fits of a run start from.
+
+    Attributes:
+        network: Makes a network as a fit starts from it.
+        knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
+        views: Random views by the workers; None where `knees` has its own.
+    """
+
+    network: Callable[[], SiameseKneeNet]
+    knees: Source | Patches
+    views: Views | None
+
+
+def make_start(config: RunConfig, cohort: Cohort) -> Start:
+    """The start of every fit, by the settings of the run.
+
+    Raises:
+        UserError: A setting is wrong, or a file of weights does not fit.
+    """
+    patches = StoredPatches(cohort.dataset.patches, cohort.dataset.row)
+    size = config.data.patch_size
+    if config.model.freeze == NONE:
+        if config.views.where == "worker":
+            return Start(lambda: make_network(config), patches, Views(size, **keywords(Views, config.views)))
+        return Start(lambda: make_network(config), _patch_source(config, patches), None)
+    if config.views.where == "worker":
+        raise UserError(
+            f"views.where = worker with model.freeze = {config.model.freeze}",
+            "random views that are made on the device, where they are encoded",
+            "set views.where=device",
+        )
+    template = make_network(config)
+    if template.encoder is None:
+        raise RuntimeError("nothing is frozen")
+    checksums = cohort.dataset.info["checksums"]
+    knees = Activations(
+        _patch_source(config, patches),
+        cohort.dataset.row,
+        template.encode,
+        n_views=config.views.kept,
+        folder=cohort.dataset.path / FOLDER,
+        made_of={"encoder": template.encoder.checksum(), PATCHES: checksums[PATCHES], "patch_size": size},
+        views=keywords(DeviceViews, config.views),
+        device=torch.device(device_of(config.compute.accelerator)),
+    )
+    return Start(_Copies(template, lambda: _measured(knees, tuple(cohort.splits.train))), knees, None)
+
+
+def in_one_view(start: Start, config: RunConfig, cohort: Cohort, number: int) -> Start:
+    """The same start, with each knee in one random view of it.
+
+    Raises:
+        UserError: Fewer views of each knee are kept.
+    """
+    if isinstance(start.knees, Activations):
+        return Start(start.network, ActivationView(start.knees, number), None)
+    size = config.data.patch_size
+    views = Views(size, **keywords(Views, config.views))
+    viewed = ViewedPatches(
+        StoredPatches(cohort.dataset.patches, cohort.dataset.row),
+        lambda pair, draw: views(resize(pair, size), draw),
+        derive_seed(config.seed, "test view", number),
+    )
+    return Start(start.network, viewed if start.views else _patch_source(config, viewed), start.views)
+
+
+def device_of(accelerator: str) -> str:
+    """The name that torch gives the device of `compute.accelerator`.
+
+    Raises:
+        UserError: This machine has none of it.
+    """
+    has = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        accelerator = next(name for name in ("gpu", "mps", "cpu") if has[name])
+    if not has[accelerator]:
+        raise UserError(f"no {accelerator} on this machine", "an available device", "choose --accelerator cpu")
+    return "cuda" if accelerator == "gpu" else accelerator
+
+
+def _patch_source(config: RunConfig, patches: Patches) -> PatchSource:
+    size = config.data.patch_size
+    return PatchSource(PatchStore(patches, size), DeviceViews(size, **keywords(DeviceViews, config.views)))
+
+
+class _Copies:
+    """Copies of a network that share its frozen part, each with a new head.
+
+    Args:
+        template: The network.
+        features: Features [M, F] of knees before they are standardized, asked for once.
+    """
+
+    def __init__(self, template: SiameseKneeNet, features: Callable[[], Tensor]) -> None:
+        self._template = template
+        self._features: Callable[[], Tensor] | None = None if template.head_loaded else features
+
+    def __call__(self) -> SiameseKneeNet:
+        if self._features is not None and isinstance(self._template.standardize, Standardize):
+            self._template.standardize.fit(self._features())
+            self._features = None
+        network = copy.deepcopy(self._template)
+        if not network.head_loaded:
+            network.reset_head()
+        return network
+
+
+def _measured(knees: Activations, ids: tuple[str, ...]) -> Tensor:
+    step = -(-len(ids) // _MEASURED)
+    return knees.plain(knees.rows(ids[::step]), torch.device("cpu")).flatten(1)

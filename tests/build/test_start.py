@@ -1,0 +1,159 @@
+"""Runs with a frozen part: the same numbers whether activations are kept or not, and starts from exported models."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import QUICK, done, kneeal, refused
+
+from kneeal.build import start
+from kneeal.build.network import make_network
+from kneeal.config import validate
+
+FROZEN = [*QUICK, "--set", "model.freeze=all", "--set", "views.kept=3", "--seed", "1"]
+STRATEGY = ("--strategy", "entropy_mcd")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "knees"
+    done("demo-data", "--out", path, "--knees", "120")
+    return path
+
+
+class NotKept:
+    """The same finite set of views, encoded for every batch anew."""
+
+    batch_size = 1
+
+    def __init__(self, source: Any, row: dict[str, int], encode: Callable[..., Any], **options: Any) -> None:
+        self.source, self.row, self.encode, self.n_views = source, row, encode, options["n_views"]
+        self.ids = sorted(row, key=row.__getitem__)
+
+    def rows(self, ids: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([self.row[i] for i in ids])
+
+    def row_device(self, device: torch.device) -> torch.device:
+        return device
+
+    def plain(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return self.encode(self.source.plain(self.found(rows), device)).half().float()
+
+    def views(self, rows: torch.Tensor, seeds: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return self.encode(self.source.views(self.found(rows), (rows << 16) + seeds % 3, device)).half().float()
+
+    def found(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.source.rows([self.ids[row] for row in rows.tolist()])
+
+
+def results(run: Path) -> dict[str, np.ndarray]:
+    """Numbers of every score and test prediction, and the queries in their order."""
+    found: dict[str, np.ndarray] = {}
+    for path in sorted(run.glob("rounds/*/*.csv")):
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        numbers = [[float(v) for k, v in row.items() if k not in ("knee_id", "role") and v] for row in rows]
+        found[f"{path.parent.name}/{path.name}"] = np.array(numbers)
+        if "role" in rows[0]:
+            found[f"query of {path.parent.name}"] = np.array(sorted(r["knee_id"] for r in rows if r["role"]))
+    return found
+
+
+@pytest.mark.parametrize("extra", [["--no-ssl"], ["--ssl", "--set", "model.freeze=group2"]])
+def test_kept_activations_change_no_number(
+    data: Path, tmp_path: Path, extra: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kept", "not kept", "kept again"):
+        with monkeypatch.context() as patch:
+            if name == "not kept":
+                patch.setattr(start, "Activations", NotKept)
+            done("fit", *STRATEGY, "--data", data, "--out", tmp_path / name, *FROZEN, *extra)
+    kept, fresh, again = (results(tmp_path / name) for name in ("kept", "not kept", "kept again"))
+    assert kept.keys() == fresh.keys() and len(kept) > 6
+    for name in kept:
+        assert np.array_equal(again[name], kept[name])
+        if kept[name].dtype.kind == "f":
+            np.testing.assert_allclose(fresh[name], kept[name], rtol=1e-4, atol=1e-5)
+        else:
+            assert np.array_equal(fresh[name], kept[name])
+
+
+def test_checkpoints_hold_what_is_trained_and_resume_refuses_another_encoder(data: Path, tmp_path: Path) -> None:
+    weights = make_network(validate({"model": {"width": 1}}))
+    for name in ("a.ckpt", "b.ckpt"):
+        torch.save({"state_dict": {f"network.{n}": w for n, w in weights.state_dict().items()}}, tmp_path / name)
+        with torch.no_grad():
+            for weight in weights.parameters():
+                weight.mul_(2.0)
+    run, init = tmp_path / "run", tmp_path / "init.ckpt"
+    init.write_bytes((tmp_path / "a.ckpt").read_bytes())
+    arguments = ("fit", *STRATEGY, "--no-ssl", "--data", data, "--out", run, *FROZEN, "--init", init)
+    done(*arguments)
+    checkpoint = torch.load(run / "rounds" / "000" / "best.ckpt", weights_only=True)["state_dict"]
+    assert not any(name.startswith("network.branch") for name in checkpoint)
+    (run / "rounds" / "002" / "query.json").unlink()
+    (run / "rounds" / "002" / "metrics.json").unlink()
+    init.write_bytes((tmp_path / "b.ckpt").read_bytes())
+    refused(kneeal("export", run, "--out", tmp_path / "m.safetensors"), "another frozen encoder", "weight files")
+
+
+def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None:
+    first, model = tmp_path / "first", tmp_path / "m.safetensors"
+    done("fit", *STRATEGY, "--no-ssl", "--data", data, "--out", first, *FROZEN)
+    done("export", first, "--out", model)
+    config = {"model": {"width": 1, "freeze": "all"}, "training": {"init": str(model)}}
+    again = make_network(validate(config))
+    trained = torch.load(sorted(first.glob("rounds/*/best.ckpt"))[-1], weights_only=True)["state_dict"]
+    assert again.head_loaded
+    assert torch.equal(again.classifier.weight, trained["network.classifier.weight"])
+    assert torch.equal(again.standardize.mean, trained["network.standardize.mean"])
+    # Another head takes the branch alone, and the run says so.
+    other = make_network(validate({**config, "model": {**config["model"], "head": "corn"}}))
+    assert not other.head_loaded and other.encoder.checksum() == again.encoder.checksum()
+    settings = ["--init", model, "--set", "model.head=corn"]
+    result = kneeal("fit", *STRATEGY, "--no-ssl", "--data", data, "--out", tmp_path / "second", *FROZEN, *settings)
+    assert result.returncode == 0 and "gives the backbone alone" in result.stderr
+    refused(
+        kneeal("fit", "--data", data, "--out", tmp_path / "third", *FROZEN, *settings, "--set", "model.width=2"),
+        "another branch", "model.width=1",
+    )  # fmt: skip
+    done("predict", model, "--data", data, "--out", tmp_path / "predictions")
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [
+        (["views.where=worker"], ["views.where = worker", "set views.where=device"]),
+        (["model.freeze=group9"], ["group9", "group1, group2, group3"]),
+        (["model.weights=default"], ["model.weights = default", "vgg_like"]),
+        (["posterior.method=tta", "active.options.n_samples=4"], ["views.kept = 3", "raise views.kept to 4"]),
+    ],
+)
+def test_settings_that_do_not_go_with_a_frozen_part(
+    data: Path, tmp_path: Path, settings: list[str], messages: list[str]
+) -> None:
+    given = [part for setting in settings for part in ("--set", setting)]
+    result = kneeal("fit", *STRATEGY, "--no-ssl", "--data", data, "--out", tmp_path / "run", *FROZEN, *given)
+    refused(result, *messages)
+
+
+def test_the_first_query_uses_features_of_the_encoder_that_ships(data: Path, tmp_path: Path) -> None:
+    settings = ["model.backbone=knee_encoder", "active.first_query=typiclust"]
+    given = [part for setting in settings for part in ("--set", setting)]
+    done("ask", tmp_path / "run", *STRATEGY, "--no-ssl", "--data", data, *FROZEN, *given)
+    assert len(list((data / "activations").glob("*/plain.f16"))) >= 1
+
+
+def test_pretraining_trains_what_is_not_frozen(data: Path, tmp_path: Path) -> None:
+    small = [*QUICK[:8], "--accelerator", "cpu", "--data", data, "--epochs", "1"]
+    refused(kneeal("pretrain", *small, "--out", tmp_path / "a", "--set", "model.freeze=all"), "nothing to train")
+    pytest.importorskip("lightly")
+    done(
+        "pretrain", *small, "--out", tmp_path / "b.ckpt", "--set", "model.freeze=group1", "--set", "data.patch_size=16"
+    )
+    make_network(validate({"model": {"width": 1}, "training": {"init": str(tmp_path / "b.ckpt")}}))
