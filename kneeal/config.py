@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -238,19 +239,23 @@ EXECUTION_KEYS = (
 
 
 def resolve(
-    source: str | None = None, settings: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    source: str | Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """The configuration of a run: defaults < YAML < `--set` < flags.
 
     Args:
-        source: A YAML file, or the name of a configuration that ships with the package.
+        source: A YAML file, the name of a configuration that ships with the package, or its content.
         settings: `section.key=value`, the value in YAML.
         flags: Dotted key to value; None means that the flag was not given.
 
     Raises:
         UserError: A file, key or value is wrong.
     """
-    tree: dict[str, Any] = read_yaml(find_config(source)) if source else {}
+    tree: dict[str, Any] = (
+        read_yaml(find_config(source)) if isinstance(source, str) else copy.deepcopy(dict(source or {}))
+    )
     if source and not isinstance(tree, dict):
         raise UserError(f"{source} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
     for key, value in parse_settings(settings):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
+from kneeal.build.devices import find_device
 from kneeal.build.network import check_network
 from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
@@ -68,6 +69,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
     Raises:
         UserError: A setting is wrong, alone or with this data set.
     """
+    find_device(config.compute)
     active, train = config.active, cohort.splits.train
     strategy, pseudo = make_strategies(config)
     if config.loss.consistency:

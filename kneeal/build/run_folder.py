@@ -73,7 +73,7 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
             raise UserError(
                 f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
             )
-        _refuse_other_run(folder, config, cohort)
+        refuse_other_run(folder, config, cohort)
     elif occupied:
         raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
     folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
@@ -81,7 +81,12 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
     return folder
 
 
-def _refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> None:
+def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> None:
+    """Refuse a configuration or a data set other than those of a run.
+
+    Raises:
+        UserError: They differ; the keys are named.
+    """
     before, now = identity(validate(folder.config())), identity(config)
     differing = [
         f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]

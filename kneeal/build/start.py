@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kneeal.build.dataset import Cohort
+from kneeal.build.devices import find_device
 from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig
@@ -74,7 +75,7 @@ def make_start(config: RunConfig, cohort: Cohort) -> Start:
         folder=cohort.dataset.path / FOLDER,
         made_of={"encoder": template.encoder.checksum(), PATCHES: checksums[PATCHES], "patch_size": size},
         views=keywords(DeviceViews, config.views),
-        device=torch.device(device_of(config.compute.accelerator)),
+        device=torch.device(find_device(config.compute)),
     )
     return Start(_Copies(template, lambda: _measured(knees, tuple(cohort.splits.train))), knees, None)
 
@@ -95,20 +96,6 @@ def in_one_view(start: Start, config: RunConfig, cohort: Cohort, number: int) ->
         derive_seed(config.seed, "test view", number),
     )
     return Start(start.network, viewed if start.views else _patch_source(config, viewed), start.views)
-
-
-def device_of(accelerator: str) -> str:
-    """The name that torch gives the device of `compute.accelerator`.
-
-    Raises:
-        UserError: This machine has none of it.
-    """
-    has = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if accelerator == "auto":
-        accelerator = next(name for name in ("gpu", "mps", "cpu") if has[name])
-    if not has[accelerator]:
-        raise UserError(f"no {accelerator} on this machine", "an available device", "choose --accelerator cpu")
-    return "cuda" if accelerator == "gpu" else accelerator
 
 
 def _patch_source(config: RunConfig, patches: Patches) -> PatchSource:

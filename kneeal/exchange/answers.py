@@ -138,6 +138,12 @@ def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
         raise UserError(f"{path} cannot be read ({error})", "a whole JSON file", "export it again") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise UserError(f"{path} holds no list of tasks", "an export of Label Studio as JSON", "export it again")
+    if not any(_may_answer(task) for task in tasks):
+        raise UserError(
+            f"{path}: an export of {len(tasks)} tasks in which nothing answers a query",
+            f"tasks with {KNEE} in their data, and choices of a control called {GRADE} (in JSON-MIN: a key {GRADE})",
+            "import the tasks and the labelling interface that `kneeal ask` wrote, and export that project as JSON",
+        )
     for number, task in enumerate(tasks, 1):
         place = f"task {number}"
         data = task.get("data", task)
@@ -145,6 +151,14 @@ def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
         for choice in _choices(path, place, task):
             kind, _, reason = choice.partition(": ")
             yield (place, knee, "", reason or "other") if kind == UNREADABLE else (place, knee, choice, "")
+
+
+def _may_answer(task: dict[str, Any]) -> bool:
+    """Whether a task is one of ours: by its knee, and by who made its annotations, where it has some."""
+    data = task.get("data", task)
+    results = [r for a in task.get("annotations") or () if isinstance(a, dict) for r in a.get("result") or ()]
+    ours = any(isinstance(r, dict) and r.get("from_name") == GRADE for r in results)
+    return isinstance(data, dict) and KNEE in data and (ours or not results)
 
 
 def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:

@@ -123,5 +123,5 @@ def _xlsx(rows: list[list[str]]) -> bytes:
 
 
 def _file_name(knee: str) -> str:
-    """A knee id as a file name that stays in its folder."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in knee)
+    """A knee id as a file name that stays in its folder and that every file system takes."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in knee)[:100]

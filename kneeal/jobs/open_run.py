@@ -9,7 +9,7 @@ from typing import Any
 
 from kneeal.build.dataset import Cohort, open_cohort
 from kneeal.build.loop import Plan, make_plan
-from kneeal.build.run_folder import open_run_folder
+from kneeal.build.run_folder import open_run_folder, refuse_other_run
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
@@ -66,7 +66,7 @@ def begin_run(
     flags: Mapping[str, Any],
     progress: FitProgress | None = None,
 ) -> OpenRun:
-    """Begin a run, or open the one that is there if it has the same settings.
+    """Begin a run, or open the one that is there if it has the settings that are given.
 
     Args:
         run: The run folder.
@@ -78,11 +78,17 @@ def begin_run(
     Raises:
         UserError: The settings or the data set are wrong, or the run there has others.
     """
-    config = resolve(source, settings, flags)
+    there = RunFolder(run)
+    if there.begun and source is None:  # what is not given is as the run has it
+        config = resolve(there.config(), settings, flags)
+    else:
+        config = resolve(source, settings, flags)
     if config.data.dir is not None:
         # A run waits for weeks, and may be taken up from another folder.
         config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
     cohort = open_cohort(config)
+    if there.begun:
+        refuse_other_run(there, config, cohort)
     plan = make_plan(config, cohort, progress)  # refuses wrong settings before anything is written
     return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True), plan)
 

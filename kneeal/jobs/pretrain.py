@@ -9,7 +9,8 @@ from typing import cast
 import torch
 
 from kneeal.build.dataset import open_cohort
-from kneeal.build.start import device_of, make_start
+from kneeal.build.devices import find_device
+from kneeal.build.start import make_start
 from kneeal.config import RunConfig
 from kneeal.data.batches import Source
 from kneeal.errors import UserError
@@ -55,7 +56,7 @@ def run_pretrain(
     network = start.network()
     objective = make_objective(method, network.classifier.in_features)
     ids = tuple(cohort.splits.train)
-    device = device_of(config.compute.accelerator)
+    device = find_device(config.compute)
     print(f"{method} on {len(ids)} knees without grades, {epochs} epochs, on {device}", file=sys.stderr)
 
     pretrain(

@@ -109,10 +109,18 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--set", "data.test_site=Z"], ["no test set", "A, B, C, D, E"]),
         (["--set", "active.options.samples=3"], ["option samples", "n_samples=50"]),
         (["--devices", "2", "--set", "training.batch_size=5"], ["a batch of 5 knees for 2 devices"]),
+        (["--accelerator", "mps"], ["no mps on this machine", "--accelerator cpu"]),
+        (["--accelerator", "gpu"], ["no gpu on this machine", "--accelerator cpu"]),
+        (["--set", "compute.precision=16-mixed"], ["16-mixed on a CPU", "bf16-mixed"]),
+        (["--init", __file__], ["holds no weights for this branch"]),
     ],
 )
-def test_a_wrong_setting(data: Path, tmp_path: Path, arguments: list[str], messages: list[str]) -> None:
+def test_a_wrong_setting(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], messages: list[str]
+) -> None:
     run = tmp_path / "run"
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     refused(kneeal("fit", "--data", data, "--out", run, *TINY, *arguments), *messages)
     assert not list(run.rglob("best.ckpt"))
 

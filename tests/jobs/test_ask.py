@@ -154,6 +154,39 @@ def test_other_settings_are_refused(run: Path, data: Path) -> None:
     refused(kneeal("ask", run, "--data", data, "--strategy", "entropy_mcd", *QUICK), "another configuration")
 
 
+def test_settings_given_for_a_run_that_is_there_are_compared_with_its_own(run: Path) -> None:
+    refused(kneeal("ask", run, "--strategy", "random"), "belongs to another configuration: active.strategy ('mi_mcd'")
+    assert "6 knees are asked for" in done("ask", run, "--strategy", "mi_mcd"), "with the data set of the run"
+
+
+FOREIGN = [
+    [],
+    [{"image": "a.png", "label": "cat"}],
+    [{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]}],
+    [{"data": {"knee_id": "a_L"}, "annotations": [{"result": [{"from_name": "label", "value": {"choices": ["3"]}}]}]}],
+]
+
+
+@pytest.mark.parametrize("tasks", FOREIGN)
+def test_an_export_of_another_project_is_refused_with_what_was_looked_for(
+    run: Path, tmp_path: Path, tasks: list[dict[str, object]]
+) -> None:
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    refused(kneeal("tell", run, tmp_path / "export.json"), "nothing answers a query", "knee_id", "a control called kl")
+
+
+def test_an_export_of_our_tasks_without_an_answer_yet_is_taken(run: Path) -> None:
+    assert "took 0 new answers" in done("tell", run, run / "ask/start/label_studio_tasks.json")
+
+
+def test_a_knee_id_longer_than_a_file_name_is_asked_for(tmp_path: Path) -> None:
+    rows = table(20)
+    rows["knee_id"] = [f"{'p' * 300}{n}_{side}" for n, side in enumerate(rows["side"])]
+    write_prepared(tmp_path / "data", rows, pairs(40, 16), source="test", options={}, patch_px=16)
+    done("ask", tmp_path / "run", "--data", tmp_path / "data", *QUICK)
+    assert len(list((tmp_path / "run/ask/start/pictures").glob("*.png"))) == 6
+
+
 def test_validation_and_test_knees_need_grades(tmp_path: Path) -> None:
     rows = table(20, sites="")
     rows["kl"] = ""
