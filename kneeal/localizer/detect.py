@@ -65,17 +65,15 @@ class Localizer:
             mm_per_px: Height and width of its pixels.
         """
         found, peak = self._look(radiograph, mm_per_px)
-        if peak < _SECOND_LOOK_PEAK:
+        if peak < _SECOND_LOOK_PEAK or _n_sure(found) == 2:
             return found
-        markers = found.markers
         for gamma, size in _SECOND_LOOKS:
-            if _n_sure(found) == 2:
-                break
             tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
             again, _ = self._look(tones[radiograph], (mm_per_px[0] * size, mm_per_px[1] * size))
-            if _n_sure(again) > _n_sure(found):
+            # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
+            if _n_sure(again) == 2:
                 knees = (replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in again.knees)
-                found = Localization(tuple(knees), markers)
+                return Localization(tuple(knees), found.markers)
         return found
 
     def _look(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> tuple[Localization, float]:

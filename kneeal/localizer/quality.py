@@ -23,7 +23,7 @@ _MAJORITY = 1.5
 #: Plateaus of a pair: distance across the radiograph in mm, difference in height in mm and as a share of it, in angle.
 _APART_MM, _HEIGHT_MM, _HEIGHT_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.0
 #: Smallest score of a knee that is alone on its radiograph, where no second one confirms it.
-SINGLE_SCORE = 0.7
+SINGLE_SCORE = 0.85
 #: A knee further than this from the middle of a radiograph that is wider than this may be one of two.
 _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 
@@ -33,6 +33,7 @@ REASONS = {
     "one_knee": "one knee was found, and nothing says of which side it is",
     "too_many": "more than two places look like a knee",
     "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
+    "view": "the header says that it is a lateral view",
     "side_conflict": "what is said of the side of this knee contradicts itself",
     "replacement": "a knee replacement",
     "marker_missing": "no side marker could be read for sure",
@@ -69,11 +70,13 @@ class SideEvidence:
     Attributes:
         told: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
         flipped: Whether the header says that the patient's right is on the right of the picture.
+        lateral: Whether the header says that it is a lateral view.
         width_mm: Width of the radiograph.
     """
 
     told: tuple[str, ...] = ()
     flipped: bool = False
+    lateral: bool = False
     width_mm: float = 0.0
 
 
@@ -129,6 +132,8 @@ def select_knees(
         Poses and reasons; a radiograph without usable knees has a reason for each side or for the whole.
     """
     rules, evidence = rules or SelectionRules(), evidence or SideEvidence()
+    if evidence.lateral:
+        return Selection((), (("", "view"),))
     knees = [knee for knee in localization.knees if knee.nothing < _SURE]
     if len(knees) > 2:
         knees = _likeliest_pair(knees)

@@ -114,6 +114,7 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
         evidence = SideEvidence(
             told=(task.side, radiograph.laterality),
             flipped=radiograph.flipped,
+            lateral=radiograph.lateral,
             width_mm=radiograph.gray.shape[1] * radiograph.mm_per_px[1],
         )
         return select_knees(localizer.find(radiograph.gray, radiograph.mm_per_px), options.select, evidence)

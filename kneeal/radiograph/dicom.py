@@ -97,6 +97,7 @@ def _read(
         laterality=(_word(header, "ImageLaterality") or _word(header, "Laterality")).upper()[:1],
         # Rows run to the patient's right, so that the left knee is on the left of the picture.
         flipped=str((header.get("PatientOrientation") or [""])[0]).upper().startswith("R"),
+        lateral=_word(header, "ViewPosition").upper().startswith(("LAT", "LL", "RL")),
         notes=notes,
     )
 

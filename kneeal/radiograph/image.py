@@ -19,6 +19,7 @@ class Radiograph:
         burned_in: Whether the header says that text is burned into the pixels.
         laterality: "R", "L" or "B" (both) as the header says it, else empty.
         flipped: Whether the header says that the patient's right is on the right of the picture.
+        lateral: Whether the header says that it is a lateral view.
         notes: What was done otherwise than the header asks.
     """
 
@@ -28,4 +29,5 @@ class Radiograph:
     burned_in: bool = False
     laterality: str = ""
     flipped: bool = False
+    lateral: bool = False
     notes: tuple[str, ...] = ()

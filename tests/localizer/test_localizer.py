@@ -168,6 +168,7 @@ def test_a_doubt_that_outweighs_the_vote_rejects_whatever_the_rule() -> None:
         assert select_knees(swapped, SelectionRules(rule)).rejected == (("", "marker_swapped"),)
         found = select_knees(Localization((RIGHT, LEFT), ()), SelectionRules(rule), header)
         assert found.rejected == (("", "marker_mirrored"),)
+    assert select_knees(swapped, evidence=SideEvidence(lateral=True)).rejected == (("", "view"),)
     # Markers of a kind that cannot be read are no doubt.
     assert select_knees(Localization((RIGHT, LEFT), ())).poses
     # A good marker beside a header that says otherwise leaves it open.

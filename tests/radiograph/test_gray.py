@@ -88,7 +88,8 @@ def test_the_header_tells_side_and_flip(tmp_path: Path) -> None:
     assert (found.laterality, found.flipped) == ("R", True)
     found = read(tmp_path, Laterality="L", PatientOrientation=["L", "F"])
     assert (found.laterality, found.flipped) == ("L", False)
-    assert (read(tmp_path).laterality, read(tmp_path).flipped) == ("", False)
+    assert (read(tmp_path).laterality, read(tmp_path).flipped, read(tmp_path).lateral) == ("", False, False)
+    assert read(tmp_path, ViewPosition="LL").lateral and read(tmp_path, ViewPosition="Lateral").lateral
 
 
 def test_a_block_that_is_filled_up_is_read_and_a_cut_one_is_truncated(tmp_path: Path) -> None:
