@@ -1,4 +1,4 @@
-"""Which knees are labeled, which are not, and which only the consistency term sees."""
+"""The state of the pool: labeled, unlabeled and pseudo-pool knees."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ class PoolState:
     """The pool at the start of a round, keyed by stable knee ids and never by position.
 
     Attributes:
-        labeled: D_L, knee id to KL grade, in the order acquired.
-        unlabeled: D_U, the knees that may still be asked for.
-        pseudo: U, the least uncertain knees, a subset of `unlabeled`. They carry no labels.
+        labeled: D_L, knee id to KL grade, in the order of acquisition.
+        unlabeled: D_U, the knees that may still be queried.
+        pseudo: U, the least uncertain knees, a subset of `unlabeled`. They have no labels.
         round: Number of finished rounds. A round is fit + evaluate + query, so the answers to the
             first query, before which nothing was trained, do not end one.
-        unreadable: Knees that nobody could grade. They are out of the pool and carry no label.
-        asked: Knees of earlier queries that were left unanswered, a subset of `unlabeled`. The next query
-            begins with them, so that none is asked for twice and none is forgotten.
+        unreadable: Knees that could not be graded. They are out of the pool and have no label.
+        asked: Unanswered knees of earlier queries, a subset of `unlabeled`. The next query begins with them.
     """
 
     labeled: Mapping[str, int]
@@ -33,7 +32,7 @@ class PoolState:
     asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Freeze the containers and refuse a state that contradicts itself."""
+        """Freeze the containers and refuse an inconsistent state."""
         object.__setattr__(self, "labeled", MappingProxyType(dict(self.labeled)))
         object.__setattr__(self, "unlabeled", tuple(self.unlabeled))
         for name in ("pseudo", "unreadable", "asked"):
@@ -68,17 +67,17 @@ class PoolState:
         """The state after the oracle has answered.
 
         Args:
-            answers: Knee id to KL grade, in the order asked.
-            pseudo: The next pseudo pool, chosen among the knees that stay unlabeled.
-            unreadable: Knees that were asked for and cannot be graded; they leave the pool.
-            asked: Knees that were asked for and are still to be answered.
+            answers: Knee id to KL grade, in the order of the query.
+            pseudo: The next pseudo pool, a subset of the knees that stay unlabeled.
+            unreadable: Queried knees that cannot be graded; they leave the pool.
+            asked: Queried knees that are not answered yet.
 
         Returns:
             A new state; this one is unchanged.
 
         Raises:
-            UserError: An answered knee is unknown or labeled already, there are no answers, or a
-                pseudo-pool knee is not among the remaining unlabeled ones.
+            UserError: An answered knee is unknown or already labeled, there are no answers, or a pseudo-pool
+                knee does not stay unlabeled.
         """
         unreadable = tuple(unreadable)
         if not answers and not unreadable:
@@ -97,7 +96,7 @@ class PoolState:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain JSON types; the order of the labels is kept."""
+        """The state as JSON types, with the labels in their order."""
         return {
             "round": self.round,
             "labeled": [[knee, grade] for knee, grade in self.labeled.items()],
@@ -112,7 +111,7 @@ class PoolState:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: The data does not have the form that `to_dict` writes.
+            UserError: The data is not in the form that `to_dict` writes.
         """
         try:
             return cls(
@@ -148,6 +147,6 @@ def _refuse(offenders: Iterable[str], why: str, expected: str) -> None:
         raise UserError(f"knees {why}: {_some(found)}", expected, "check the knee ids")
 
 
-def _some(ids: list[str], most: int = 5) -> str:
-    more = f" and {len(ids) - most} more" if len(ids) > most else ""
-    return ", ".join(map(repr, ids[:most])) + more
+def _some(ids: list[str], limit: int = 5) -> str:
+    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
+    return ", ".join(map(repr, ids[:limit])) + more
