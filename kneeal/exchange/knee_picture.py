@@ -33,14 +33,14 @@ class KneePicture:
     """What a reader sees of a knee.
 
     Attributes:
-        pixels: uint8 [H, W], not mirrored.
+        pixels: uint8 or uint16 [H, W], not mirrored.
         medial: Where the medial patch lies, None if that is not known.
         lateral: Where the lateral patch lies.
         mm_per_px: Size of a pixel, None if that is not known.
         full: Whether it comes from the source picture, at its resolution; if not, it is both patches side by side.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     medial: Box | None
     lateral: Box | None
     mm_per_px: float | None
@@ -93,31 +93,46 @@ def side_by_side(pair: NDArray[np.uint8], side: str) -> KneePicture:
     return KneePicture(np.ascontiguousarray(picture), *boxes, mm_per_px=PATCH_PX * MM_PER_PX / size, full=False)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a source picture as 8 bit, bone white: a DICOM radiograph at its clipped intensities, others as saved.
+def read_picture(path: Path, bits: int = 8) -> NDArray[Any]:
+    """Read a source picture, bone white: a DICOM radiograph at its clipped intensities, others as saved.
+
+    Args:
+        path: The file.
+        bits: At most so many, 8 or 16.
+
+    Returns:
+        uint8 or uint16 [H, W].
 
     Raises:
         UserError: It cannot be read.
     """
     if path.suffix.lower() in (".dcm", ".dicom", ""):
         # Where the header has no pixel size none is needed: nothing is measured on this picture.
-        return read_radiograph(path, ReadOptions(mm_per_px=1.0)).gray
-    return _to_8_bit(read_gray(path))
+        return read_radiograph(path, ReadOptions(mm_per_px=1.0, bits=bits)).gray
+    return _scale(read_gray(path), bits)
 
 
-def to_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG that holds the pixels and nothing else."""
+def to_png(pixels: NDArray[Any]) -> bytes:
+    """A PNG that holds the pixels and nothing else.
+
+    Browsers show 8 bits of a channel: of 16 bits, red holds the high byte and green the low one.
+    """
+    if pixels.dtype == np.uint16:
+        low, high = (pixels & 255).astype(np.uint8), (pixels >> 8).astype(np.uint8)
+        pixels = cv2.merge([np.zeros_like(low), low, high])  # OpenCV writes blue first
     done, data = cv2.imencode(".png", pixels)
     if not done:
         raise RuntimeError("OpenCV could not encode a picture")
     return bytes(data.tobytes())
 
 
-def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _scale(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
+    """16-bit pixels over the whole range of 8 or 16 bits; 8-bit ones as they are."""
     if pixels.dtype == np.uint8:
         return pixels
     values = pixels.astype(np.float32)
     low, high = float(values.min()), float(np.percentile(values, 99.9))
-    scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-6)), 0, 255)
-    grey: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-    return grey
+    top = 2.0**bits - 1
+    scaled = np.clip((values - low) * (top / max(high - low, 1e-6)), 0, top)
+    gray: NDArray[Any] = np.rint(scaled).astype(np.uint8 if bits == 8 else np.uint16)
+    return gray

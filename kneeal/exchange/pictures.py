@@ -5,8 +5,8 @@ Nothing here decides what the network sees; it says where on the source picture 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,8 @@ from kneeal.localizer.pose import KneePose, cut_region
 from kneeal.prepare.pictures import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph.reader import ReadOptions, read_radiograph
 
-#: Columns of the manifest that say where on its film a knee is; `kneeal.prepare` writes them.
+#: Columns of the manifest that say where on its radiograph a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
-#: Pictures kept: a page asks for the size and then for the pixels, and reading a film takes a good part of a second.
-_KEPT = 16
 
 
 class Pictures:
@@ -31,18 +29,19 @@ class Pictures:
     Args:
         dataset: The data set.
         images: Folder that the column `path` of its manifest is relative to; None shows the patches.
+        bits: Of a radiograph's gray: 8, as the model sees it, or up to 16 for a reader's window and contrast.
     """
 
-    def __init__(self, dataset: PreparedDataset, images: Path | None = None) -> None:
+    def __init__(self, dataset: PreparedDataset, images: Path | None = None, *, bits: int = 8) -> None:
         if images is not None and not images.is_dir():
             raise UserError(f"no folder {images}", "the folder that the pictures were prepared from", "check --images")
         self._dataset = dataset
         self._images = images
+        self._bits = bits
         frame = dataset.manifest.frame
         self._paths = dict(zip(dataset.manifest.ids, frame["path"], strict=True))
         self._sides = dict(zip(dataset.manifest.ids, frame["side"], strict=True))
         self._options: Mapping[str, Any] = dataset.info.get("options", {})
-        self._read = lru_cache(maxsize=_KEPT)(self._from_source)
 
     @property
     def from_sources(self) -> bool:
@@ -54,19 +53,38 @@ class Pictures:
         return str(self._sides[knee_id])
 
     def source(self, knee_id: str) -> Path | None:
-        """The source file of a knee, None where it cannot be found. Never one outside the folder."""
+        """The source file of a knee, None where there is none. Never one outside the folder.
+
+        Raises:
+            OSError: The folder cannot be read, or is empty as where a share is not mounted.
+        """
         if self._images is None or not self._paths[knee_id]:
             return None
-        root = self._images.resolve()
-        path = (root / self._paths[knee_id]).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        try:
+            root = self._images.resolve()
+            path = (root / self._paths[knee_id]).resolve()
+        except RuntimeError as error:  # what Python before 3.13 says of links that lead in a circle
+            raise OSError("links in a circle") from error
+        if not any(root.iterdir()):
+            raise OSError("the folder of pictures is empty")
+        try:
+            there = stat.S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        return path if there and path.is_relative_to(root) else None
 
     def __getitem__(self, knee_id: str) -> KneePicture:
-        """The picture of a knee; its patches where the source picture cannot be found or read."""
+        """The picture of a knee; its patches where there is no source picture, or a damaged one.
+
+        Raises:
+            OSError: The source picture cannot be read at the moment.
+        """
         path = self.source(knee_id)
         if path is not None:
+            with path.open("rb"):
+                pass  # what the system refuses is not damaged
             try:
-                return self._read(knee_id, path)
+                return self._from_source(knee_id, path)
             except UserError:
                 pass  # the patches were cut from it once: they are what is left of it
         pair = self._dataset.patches[self._dataset.row[knee_id]]
@@ -75,8 +93,8 @@ class Pictures:
     def _from_source(self, knee_id: str, path: Path) -> KneePicture:
         pose = self._pose(knee_id)
         if pose is not None:
-            return self._from_film(path, pose)
-        pixels = read_picture(path)
+            return self._from_radiograph(path, pose)
+        pixels = read_picture(path, self._bits)
         if self._dataset.info.get("source") != "folder":
             return KneePicture(pixels, None, None, None, full=True)
         mm_per_px = float(self._options.get("mm_per_px") or self._options.get("roi_mm", ROI_MM) / pixels.shape[1])
@@ -89,12 +107,14 @@ class Pictures:
         x, y, angle = (_number(row.get(column)) for column in POSE_COLUMNS)
         return None if x is None or y is None or angle is None else KneePose(self.side(knee_id), (x, y), angle)
 
-    def _from_film(self, path: Path, pose: KneePose) -> KneePicture:
-        """The region that the patches were cut from: read as it was then, at the film's resolution."""
+    def _from_radiograph(self, path: Path, pose: KneePose) -> KneePicture:
+        """The region that the patches were cut from: read as it was then, at the radiograph's resolution."""
         apply_voi = bool(self._options.get("apply_voi", True))
-        options = ReadOptions(self._options.get("mm_per_px"), self._options.get("magnification"), apply_voi)
-        film = read_radiograph(path, options)
-        region, mm_per_px = cut_region(film.gray, film.mm_per_px, pose)
+        options = ReadOptions(
+            self._options.get("mm_per_px"), self._options.get("magnification"), apply_voi, bits=self._bits
+        )
+        radiograph = read_radiograph(path, options)
+        region, mm_per_px = cut_region(radiograph.gray, radiograph.mm_per_px, pose)
         return KneePicture(region, *patch_boxes(region.shape, mm_per_px, pose.side), mm_per_px, full=True)
 
 

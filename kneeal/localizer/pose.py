@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,18 +65,16 @@ def cut_patches(radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], p
     return cut_patch_pair(region, region_mm_per_px, pose.side)
 
 
-def cut_region(
-    radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose
-) -> tuple[NDArray[np.uint8], float]:
+def cut_region(radiograph: NDArray[Any], mm_per_px: tuple[float, float], pose: KneePose) -> tuple[NDArray[Any], float]:
     """Rotate the knee until it is level and cut its 140 mm region, from which the patches are cut.
 
     Args:
-        radiograph: uint8 [H, W].
+        radiograph: uint8 or uint16 [H, W].
         mm_per_px: Height and width of its pixels.
         pose: The knee.
 
     Returns:
-        uint8 [size, size] and the mm of its pixels.
+        [size, size] of the same type, and the mm of its pixels.
     """
     # The rotated region has the radiograph's own resolution: averaging comes after, when it is brought to 0.367 mm a
     # pixel.

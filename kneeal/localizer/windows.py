@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +12,20 @@ Gray8 = NDArray[np.uint8]
 
 
 def cut_window(
-    radiograph: Gray8,
+    radiograph: NDArray[Any],
     mm_per_px: tuple[float, float],
     center_mm: tuple[float, float],
     angle_deg: float,
     size_px: int,
     window_mm_per_px: float,
-) -> Gray8:
+) -> NDArray[Any]:
     """A square window of a radiograph, turned so that a line at `angle_deg` on the radiograph is level in it.
 
     Pixels beyond the radiograph are black. The radiograph should not be much finer than the window: nothing is
     averaged here.
 
     Args:
-        radiograph: uint8 [H, W].
+        radiograph: uint8 or uint16 [H, W].
         mm_per_px: Height and width of its pixels in mm.
         center_mm: Center of the window, (x, y) mm from the radiograph's upper left corner.
         angle_deg: Clockwise.
@@ -31,7 +33,7 @@ def cut_window(
         window_mm_per_px: Pixel size of the window.
 
     Returns:
-        uint8 [size_px, size_px].
+        [size_px, size_px], of the type of the radiograph.
     """
     turn = np.deg2rad(angle_deg)
     cos, sin = np.cos(turn) * window_mm_per_px, np.sin(turn) * window_mm_per_px
@@ -50,7 +52,7 @@ def cut_window(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
     )
-    return np.asarray(window, np.uint8)
+    return np.asarray(window, radiograph.dtype)
 
 
 def shrink(radiograph: Gray8, mm_per_px: tuple[float, float], wanted: float) -> tuple[Gray8, tuple[float, float]]:

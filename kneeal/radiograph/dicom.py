@@ -40,12 +40,12 @@ _TAGS = [
 
 
 def read_dicom(
-    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
+    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int, bits: int
 ) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     try:
         with quiet_pydicom():
-            return _read(path, mm_per_px, magnification, apply_voi, max_pixels)
+            return _read(path, mm_per_px, magnification, apply_voi, max_pixels, bits)
     except RadiographError:
         raise
     except OSError as error:
@@ -74,7 +74,7 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def _read(
-    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int
+    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int, bits: int
 ) -> Radiograph:
     header = read_header(path, _TAGS)
     if "PixelData" not in header:
@@ -88,7 +88,7 @@ def _read(
     rows, columns = _shape(header, max_pixels)
     spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
     codes, n_levels = _codes(header, rows, columns)
-    table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=apply_voi)
+    table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=apply_voi, bits=bits)
     return Radiograph(
         gray=look_up(table, codes),
         mm_per_px=spacing,

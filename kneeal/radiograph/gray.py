@@ -16,17 +16,19 @@ _MIN_INSIDE = 0.02
 
 
 def gray_levels(
-    header: Any, counts: NDArray[np.int64], *, apply_voi: bool
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    header: Any, counts: NDArray[np.int64], *, apply_voi: bool, bits: int = 8
+) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The gray of each stored value, and what was done otherwise than the header asks.
 
     Args:
         header: A pydicom data set.
         counts: How often each stored value occurs, [n].
         apply_voi: Whether its window or VOI LUT is applied.
+        bits: Of the gray, 8 or 16.
 
     Returns:
-        uint8 [n], bone bright, 0 and 255 at the 5th and 99th percentile of the radiograph without its padding.
+        uint8 or uint16 [n], bone bright, the ends of the range at the 5th and 99th percentile of the radiograph
+        without its padding.
 
     Raises:
         RadiographError: All pixels have one value, or they are raw data of which the header does not say what they
@@ -35,10 +37,10 @@ def gray_levels(
     values = _modality(header, len(counts))
     counts = _without_padding(header, counts)
     if str(header.get("PresentationIntentType", "") or "").upper() == "FOR PROCESSING":
-        table = lookup_table(_raw(header, values), counts)
+        table = lookup_table(_raw(header, values), counts, bits)
         notes: tuple[str, ...] = ()
     else:
-        table, notes = _presented(header, values, counts, apply_voi)
+        table, notes = _presented(header, values, counts, apply_voi, bits)
     if table is None:
         raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
     return table, notes
@@ -79,23 +81,23 @@ def _raw(header: Any, values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _presented(
-    header: Any, values: NDArray[Any], counts: NDArray[np.int64], apply_voi: bool
-) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+    header: Any, values: NDArray[Any], counts: NDArray[np.int64], apply_voi: bool, bits: int
+) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
     sign = -1.0 if str(header.PhotometricInterpretation) == "MONOCHROME1" else 1.0
     plain = sign * values.astype(np.float64)
     if not apply_voi or not (header.get("VOILUTSequence") or header.get("WindowWidth") is not None):
-        return lookup_table(plain, counts), ()
+        return lookup_table(plain, counts, bits), ()
     try:
         if header.get("VOILUTSequence") and values.dtype.kind == "f":
             # A LUT is indexed by whole numbers.
             values = np.rint(values).astype(np.int32)
         windowed = np.asarray(apply_voi_lut(values, header, prefer_lut=True), np.float64)
-        table = lookup_table(sign * windowed, counts) if _shows(windowed, counts) else None
+        table = lookup_table(sign * windowed, counts, bits) if _shows(windowed, counts) else None
     except Exception:  # pydicom raises anything on a window of width 0, an empty LUT, text for a number
         table = None
     if table is not None:
         return table, ()
-    return lookup_table(plain, counts), ("the window or LUT of the header shows nothing and was not applied",)
+    return lookup_table(plain, counts, bits), ("the window or LUT of the header shows nothing and was not applied",)
 
 
 def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:

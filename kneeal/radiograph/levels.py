@@ -6,6 +6,8 @@ value that can be stored, and looked up for each pixel.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +29,17 @@ def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[n
     return counts
 
 
-def look_up(table: NDArray[np.uint8], codes: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+def look_up(table: NDArray[Any], codes: NDArray[np.unsignedinteger]) -> NDArray[Any]:
     """``table[codes]``, in blocks: whole, the codes would be copied as 64-bit indices.
 
     Args:
-        table: The gray of each code, uint8 [n].
+        table: The gray of each code, [n].
         codes: Codes below n, [H, W].
 
     Returns:
-        uint8 [H, W].
+        [H, W], of the type of the table.
     """
-    gray = np.empty(codes.shape, np.uint8)
+    gray = np.empty(codes.shape, table.dtype)
     flat, out = codes.reshape(-1), gray.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         out[start : start + _BLOCK] = table[flat[start : start + _BLOCK]]
@@ -55,16 +57,17 @@ def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], 
     return float(low + (high - low) * (position - below))
 
 
-def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-    """The 8-bit gray of each code.
+def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64], bits: int = 8) -> NDArray[Any] | None:
+    """The gray of each code.
 
     Args:
         values: What each code stands for, bone bright, [n].
         counts: How often it occurs, [n].
+        bits: Of the gray, 8 or 16.
 
     Returns:
-        uint8 [n]: clipped at the 5th and 99th percentile of the radiograph and scaled to 0 .. 255; None where these
-        are equal or a value that occurs is not finite, so that there is no picture.
+        uint8 or uint16 [n]: clipped at the 5th and 99th percentile of the radiograph and scaled to the whole range;
+        None where these are equal or a value that occurs is not finite, so that there is no picture.
     """
     there = counts > 0
     if not np.isfinite(values[there]).all():
@@ -74,5 +77,6 @@ def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
     if not high > low:
         return None
     clipped = np.clip(np.where(there, values, low), low, high)
-    table: NDArray[np.uint8] = np.rint((clipped - low) * (255.0 / (high - low))).astype(np.uint8)
+    top = 2.0**bits - 1
+    table: NDArray[Any] = np.rint((clipped - low) * (top / (high - low))).astype(np.uint8 if bits == 8 else np.uint16)
     return table

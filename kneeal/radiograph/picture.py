@@ -24,15 +24,15 @@ _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION = 0x0112
 
 
-def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """uint8 [H, W], bone bright as it was saved, scaled between the 5th and 99th percentile.
+def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, bits: int = 8) -> NDArray[Any]:
+    """uint8 or uint16 [H, W], bone bright as it was saved, scaled between the 5th and 99th percentile.
 
     Raises:
         RadiographError: It cannot be read, is too large, in color, or flat.
     """
     codes = read_codes(path, max_pixels=max_pixels)
     n_levels = 256 if codes.dtype == np.uint8 else 65536
-    table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels))
+    table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels), bits)
     if table is None:
         raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
     return look_up(table, codes)

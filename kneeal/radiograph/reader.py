@@ -28,6 +28,7 @@ class ReadOptions:
         apply_voi: Whether the VOI LUT or window of a DICOM file is applied.
         max_pixels: Larger pictures are rejected before they are decoded.
         max_bytes: Larger files are rejected before they are opened.
+        bits: Of the gray: 8, as the model sees it, or 16 for a reader's window and contrast.
     """
 
     mm_per_px: float | None = None
@@ -35,6 +36,7 @@ class ReadOptions:
     apply_voi: bool = True
     max_pixels: int = MAX_PIXELS
     max_bytes: int = 500_000_000
+    bits: int = 8
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -82,10 +84,11 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             magnification=options.magnification,
             apply_voi=options.apply_voi,
             max_pixels=options.max_pixels,
+            bits=options.bits,
         )
     if not start.startswith(_PICTURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
-    gray = read_picture(path, max_pixels=options.max_pixels)
+    gray = read_picture(path, max_pixels=options.max_pixels, bits=options.bits)
     if options.mm_per_px is None:
         raise RadiographError(
             "spacing", "a picture has no pixel spacing", "a known physical scale", "give it with --mm-per-px"

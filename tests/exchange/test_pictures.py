@@ -1,9 +1,10 @@
-"""What a reader sees: the source picture, a knee out of a bilateral film, or the patches."""
+"""What a reader sees: the source picture, a knee out of a bilateral radiograph, or the patches."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers.archive import write_test_archive
@@ -45,7 +46,7 @@ def test_the_source_picture_is_shown_where_it_is(dataset: PreparedDataset, tmp_p
 def test_no_file_outside_the_folder_is_shown(tmp_path: Path) -> None:
     rows = table(1)
     rows["path"] = ["../secret.png", "/etc/hostname"]
-    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "others").mkdir(parents=True)
     (tmp_path / "secret.png").write_bytes(to_png(np.arange(16, dtype=np.uint8).reshape(4, 4)))
     write_prepared(tmp_path / "data", rows, pairs(2), source="folder", options={})
     pictures = Pictures(PreparedDataset.open(tmp_path / "data"), tmp_path / "images")
@@ -57,7 +58,7 @@ FINE = 0.2
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, Path]:
-    """Knees of bilateral films, as `kneeal prepare oai` makes them."""
+    """Knees of bilateral radiographs, as `kneeal prepare oai` makes them."""
     folder = tmp_path_factory.mktemp("films")
     made = write_test_archive(folder / "films", patients=3, seed=3, mm_per_px=FINE)
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
@@ -71,28 +72,41 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, 
     return PreparedDataset.open(folder / "data"), folder / "films"
 
 
-def test_a_knee_of_a_bilateral_film_is_shown_as_it_was_cut(archive: tuple[PreparedDataset, Path]) -> None:
-    """Turned level, at the film's resolution; the marked patches are the network's own."""
-    dataset, films = archive
+def test_a_knee_of_a_bilateral_radiograph_is_shown_as_it_was_cut(archive: tuple[PreparedDataset, Path]) -> None:
+    """Turned level, at the radiograph's resolution; the marked patches are the network's own."""
+    dataset, folder = archive
     assert set(POSE_COLUMNS) < set(dataset.manifest.frame.columns)
     assert any(abs(float(angle)) > 0.3 for angle in dataset.manifest.frame["angle_deg"])  # something to turn
-    pictures = Pictures(dataset, films)
+    pictures = Pictures(dataset, folder)
     for knee_id in dataset.manifest.ids:
         shown, side, row = pictures[knee_id], pictures.side(knee_id), dataset.row[knee_id]
         assert shown.full and shown.mm_per_px == pytest.approx(FINE, rel=0.01)
         assert shown.pixels.shape == (round(140 / FINE),) * 2
         cut = cut_patch_pair(shown.pixels, shown.mm_per_px, side)
-        # The manifest has hundredths of a mm and of a degree: a grey value more or less.
+        # The manifest has hundredths of a mm and of a degree: a gray value more or less.
         assert np.abs(cut.astype(int) - dataset.patches[row]).max() <= 3
         assert shown.medial is not None and shown.lateral is not None
         for box in (shown.medial, shown.lateral):
             assert box.width == pytest.approx(PATCH_PX * MM_PER_PX / shown.mm_per_px, rel=0.01)
         assert (shown.medial.x < shown.lateral.x) == (side == "L")
-        assert pictures[knee_id] is shown  # a film is not read again for the same page
 
 
-def test_a_film_that_is_gone_leaves_the_patches(archive: tuple[PreparedDataset, Path], tmp_path: Path) -> None:
+def test_a_reader_gets_more_than_eight_bits_of_the_same_range(archive: tuple[PreparedDataset, Path]) -> None:
+    """The 12 bits of the radiograph between its percentiles, so that a window within them has grays left to show."""
+    dataset, folder = archive
+    knee_id = dataset.manifest.ids[0]
+    usual, deep = Pictures(dataset, folder)[knee_id].pixels, Pictures(dataset, folder, bits=16)[knee_id].pixels
+    assert (usual.dtype, deep.dtype) == (np.uint8, np.uint16)
+    assert np.abs(deep / 257 - usual).max() <= 1
+    assert len(np.unique(deep)) > 4 * len(np.unique(usual))
+    blue, green, red = cv2.split(cv2.imdecode(np.frombuffer(to_png(deep), np.uint8), cv2.IMREAD_UNCHANGED))
+    assert not blue.any()
+    np.testing.assert_array_equal(red.astype(np.uint16) << 8 | green, deep)
+
+
+def test_a_radiograph_that_is_gone_leaves_the_patches(archive: tuple[PreparedDataset, Path], tmp_path: Path) -> None:
     dataset, _ = archive
+    (tmp_path / "others").mkdir()
     shown = Pictures(dataset, tmp_path)[dataset.manifest.ids[0]]
     assert not shown.full and shown.mm_per_px == pytest.approx(MM_PER_PX)
 
