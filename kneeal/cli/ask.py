@@ -51,6 +51,9 @@ def tell(
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Also read grades such as II, KL 2, 2+ and 2,0.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Let answers correct earlier ones.")] = False,
     close: Annotated[
         bool, typer.Option("--close", help="Go on without the rest; the next query begins with it.")
@@ -65,4 +68,4 @@ def tell(
 
     from kneeal.jobs.ask import run_tell
 
-    run_tell(run, answers, data=data, replace=replace, close=close)
+    run_tell(run, answers, data=data, as_written=as_written, replace=replace, close=close)

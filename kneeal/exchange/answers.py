@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a
 #: File of a run with the reasons that were given, by knee.
 REASONS_FILE = "unreadable.csv"
 _GRADES = {form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}
+#: Grades as people also write them: II, KL 2, grade 2, 2+, 2,0.
+_WRITTEN = re.compile(
+    r"(?:(?:kl|k-l)?[\s:-]*(?:grade)?[\s:-]*)(?P<grade>iv|i{1,3}|[0-4])(?:[.,]0)?\s*\+?", re.IGNORECASE
+)
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
 _NO = {"", "0", "no", "false", "n"}
 #: Problems that one message names.
 _MAX_NAMED = 20
@@ -57,12 +63,13 @@ class Answers:
     reasons: dict[str, str]
 
 
-def read_answers(path: Path) -> Answers:
+def read_answers(path: Path, *, as_written: bool = False) -> Answers:
     """Answers from CSV, XLSX or Label Studio JSON; rows without one are left out.
 
     Args:
         path: A sheet with the columns `knee_id`, `kl` and, optionally, `unreadable` (a reason), or an export of
             Label Studio, full or JSON-MIN.
+        as_written: Also read grades such as `II`, `KL 2`, `2+` and `2,0`.
 
     Raises:
         UserError: The file is of another kind or was cut off, or some of its answers cannot be taken: a value that is
@@ -74,6 +81,8 @@ def read_answers(path: Path) -> Answers:
     problems: list[UserError] = []
     answers: dict[str, AnswerRow] = {}
     for place, knee, grade, unreadable in cells:
+        if as_written and (match := _WRITTEN.fullmatch(grade)):
+            grade = str(_ROMAN.get(match["grade"].upper(), match["grade"]))
         try:
             answer = _answer(place, knee, grade, unreadable)
             if answer is not None:
@@ -200,7 +209,8 @@ def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | N
         raise UserError(
             f"grade {grade!r} for knee {knee} in {place}",
             f"a whole grade from 0 to {N_GRADES - 1}",
-            "correct that answer, or empty the cell to leave it open",
+            "correct that answer, empty the cell to leave it open"
+            + (", or give --as-written to `kneeal tell`" if _WRITTEN.fullmatch(grade) else ""),
         )
     return AnswerRow(knee, _GRADES[grade], place)
 

@@ -45,6 +45,8 @@ def write_query(
     Raises:
         UserError: The disk is full or the folder not writable.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # grades and pictures, for nobody else on this machine
     places = {
         knee: folder / "pictures" / f"{number:03d}-{_file_name(knee)}.png" for number, knee in enumerate(query.ids, 1)
     }

@@ -65,13 +65,14 @@ def run_ask(
     print(f"then: kneeal tell {run} {sheet}")
 
 
-def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, close: bool) -> None:
+def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, replace: bool, close: bool) -> None:
     """Check answers and take them.
 
     Args:
         run: The run folder.
         answers: See `read_answers`.
         data: The data set, where it has moved.
+        as_written: See `read_answers`.
         replace: Whether an answer may correct an earlier one of the same round.
         close: Go on without the knees that are not answered; the next query begins with them.
 
@@ -79,7 +80,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, replace: bool, clos
         UserError: Something is wrong with an answer; none of them is taken then.
     """
     set_up_process()
-    given = read_answers(answers)
+    given = read_answers(answers, as_written=as_written)
     opened = open_run(run, data=data)
     with lock_run(run):
         tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)

@@ -72,6 +72,24 @@ def test_all_bad_cells_are_named_at_once(tmp_path: Path) -> None:
     assert named.count("grade '7'") == named.count("the reason 'ok'") == 10
 
 
+@pytest.mark.parametrize(
+    ("written", "kl"),
+    [("II", 2), ("iv", 4), ("KL 2", 2), ("KL3", 3), ("grade 0", 0), ("K-L grade: 1", 1), ("2+", 2), ('"2,0"', 2)],
+)
+def test_grades_as_people_write_them_are_read_on_request(tmp_path: Path, written: str, kl: int) -> None:
+    sheet = write(tmp_path / "a.csv", f"knee_id,kl\na_L,{written}\n")
+    with pytest.raises(UserError) as error:
+        read_answers(sheet)
+    assert "--as-written" in error.value.cure
+    assert read_answers(sheet, as_written=True).grades == {"a_L": kl}
+
+
+@pytest.mark.parametrize("written", ["V", "5", "2-3", "1.5", "TKR", "2 or 3", "IIII"])
+def test_no_grade_is_guessed(tmp_path: Path, written: str) -> None:
+    with pytest.raises(UserError, match="grade"):
+        read_answers(write(tmp_path / "a.csv", f"knee_id,kl\na_L,{written}\n"), as_written=True)
+
+
 @pytest.mark.parametrize("header", ["knee_id,kl,kl", "knee_id,kl,KL", "knee_id, kl ,kl,kl", "knee_id,knee_id,kl"])
 def test_a_doubled_column_is_refused(tmp_path: Path, header: str) -> None:
     rows = "".join(f"k{n}_L,{n % 5},4,4\n" for n in range(5))
