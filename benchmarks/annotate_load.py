@@ -41,6 +41,9 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over:
 
     from kneeal.annotate.accounts import Accounts
     from kneeal.annotate.app import make_app
+    from kneeal.annotate.assignment import ReadingPlan
+    from kneeal.annotate.connections import BoundedProtocol
+    from kneeal.annotate.picture_service import PictureService
     from kneeal.annotate.security import Origin
     from kneeal.annotate.store import Store
     from kneeal.annotate.supervisor import RoundSupervisor
@@ -51,16 +54,15 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over:
     rows = pd.DataFrame({"knee_id": ids, "patient_id": [i[:-2] for i in ids], "side": "L"})
     write_prepared(folder / "data", rows, np.zeros((knees, 2, 128, 128), np.uint8), source="load", options={})
     dataset = PreparedDataset.open(folder / "data")
-    store = Store(folder / "s.sqlite", reads=readers)
+    store = Store(folder / "s.sqlite", ReadingPlan(reads=readers))
     store.sync(ids, {})
     accounts = Accounts(store)
-    links.put([accounts.link(accounts.add(f"reader {k}")) for k in range(readers)])
+    links.put([accounts.link(accounts.put(f"reader {k}", reads=True, adjudicates=False)) for k in range(readers)])
     (folder / "run").mkdir()
     supervisor = RoundSupervisor(folder / "run", store)
     origin = Origin.of("127.0.0.1", port, None)
-    app = Timed(
-        make_app(store, accounts, supervisor, Pictures(dataset), dataset.manifest.patients, origin, folder / "run")
-    )
+    pictures = PictureService(Pictures(dataset), dataset.manifest.patients)
+    app = Timed(make_app(store, accounts, supervisor, pictures, origin, folder / "run"))
     begun = time.process_time()
 
     def report() -> None:
@@ -68,7 +70,7 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over:
         figures.put((time.process_time() - begun, app.seconds))
 
     threading.Thread(target=report, daemon=True).start()
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    uvicorn.run(app, host="127.0.0.1", port=port, http=BoundedProtocol, access_log=False, log_level="warning")
 
 
 def read(port: int, secret: str, answers: int, pause: float, seconds: list[float], sent: list[int]) -> None:
@@ -78,16 +80,19 @@ def read(port: int, secret: str, answers: int, pause: float, seconds: list[float
     def call(method: str, path: str, body: object = None) -> tuple[dict[str, object], http.client.HTTPResponse]:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
-        said = json.loads(response.read())
-        assert response.status == 200, said
-        return said, response
+        data = response.read()
+        assert response.status == 200, data
+        return json.loads(data) if "json" in response.headers["content-type"] else {}, response
 
     _, response = call("POST", "/api/sign-in", {"secret": secret})
     headers["cookie"] = response.headers["set-cookie"].partition(";")[0]
     headers["x-kneeal-csrf"] = str(call("GET", "/api/me")[0]["csrf"])
     task = call("GET", "/api/next")[0]["task"]
     for k in range(answers):
-        body = {"task": task["id"], "seen": task["seen"], "nonce": f"{secret[:20]}{k:08d}", "kl": k % 5, "seconds": 1.0}
+        _, picture = call("GET", f"/api/task/{task['id']}/picture")
+        token = json.loads(picture.headers["x-kneeal-picture"])["token"]
+        nonce = f"{secret[:20]}{k:08d}"
+        body = {"task": task["id"], "picture": token, "nonce": nonce, "kl": k % 5, "seconds": 1.0}
         start = time.perf_counter()
         said, _ = call("POST", "/api/answer", body)
         seconds.append(time.perf_counter() - start)
@@ -149,7 +154,7 @@ def main() -> None:
     text = (
         "# Load of the annotation server\n\n"
         f"{options.readers} readers at once, {len(sent)} answers through HTTP, each on disk before it is acknowledged; "
-        f"{options.pause:g} s between an answer and the next.\n\n"
+        f"{options.pause:g} s and one picture between an answer and the next.\n\n"
         "| answers | lost | doubled | answers a second |\n"
         "| --- | --- | --- | --- |\n"
         f"| {len(sent)} | {len(sent) - distinct} | {stored - distinct} | {len(sent) / wall:.0f} |\n\n"

@@ -19,23 +19,29 @@ import yaml
 from kneeal.errors import UserError
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
     """Write a file so that it is found either whole or as it was before, even after a power cut.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        mode: Its permissions, less what the process masks.
 
     Raises:
         UserError: The disk is full or the folder is not writable. What was there stays.
     """
-    with atomic_file(path) as temporary:
+    with atomic_file(path, mode=mode) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """The same for whatever writes a file by its path: gives a path to write to, which becomes `path` at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch(mode)
             yield temporary
             move_whole(temporary, path)
         finally:

@@ -177,6 +177,7 @@ def readings_table(store: Store) -> str:
         "SELECT answer.id AS answer, knee.knee_id, knee.query, reader.name AS reader, task.kind, answer.kl, "
         "answer.reason, answer.undone, (task.current = answer.id) AS holds, answer.seconds, "
         "strftime('%Y-%m-%dT%H:%M:%fZ', answer.at, 'unixepoch') AS at, answer.replaces, answer.measurements, "
+        "answer.findings, answer.comment, "
         "(task.looked IS NOT NULL) AS saw_prediction, CASE knee.state WHEN 'closed' THEN knee.rule END AS rule, "
         "CASE knee.state WHEN 'closed' THEN knee.kl END AS trained_on "
         "FROM answer JOIN task ON task.id = answer.task JOIN reader ON reader.id = task.reader "
@@ -184,7 +185,7 @@ def readings_table(store: Store) -> str:
     )
     header = [
         "answer", "knee_id", "query", "reader", "kind", "kl", "reason", "undone", "holds", "seconds", "at", "replaces",
-        "measurements", "saw_prediction", "rule", "trained_on",
+        "measurements", "findings", "comment", "saw_prediction", "rule", "trained_on",
     ]  # fmt: skip
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

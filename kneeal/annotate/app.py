@@ -2,45 +2,45 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
 import logging
-import math
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from kneeal.annotate.accounts import SESSION_SECONDS, Accounts, Session
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
-from kneeal.annotate.answers import Answer
+from kneeal.annotate.assignment import ReadingPlan
+from kneeal.annotate.atlas import Atlas
 from kneeal.annotate.consensus import RULE
 from kneeal.annotate.error_handlers import add_error_handlers
-from kneeal.annotate.picture_metadata import Shown
+from kneeal.annotate.picture_service import EncodedPicture, PictureService
 from kneeal.annotate.request_models import AnswerRequest, EmptyRequest, SignInRequest, UndoRequest
-from kneeal.annotate.security import COOKIE, CSRF_HEADER, Guard, Origin, same
+from kneeal.annotate.security import COOKIE, CSRF_HEADER, HEALTH, Guard, Origin, same
 from kneeal.annotate.store import Store
-from kneeal.annotate.supervisor import RoundSupervisor, read_prediction
-from kneeal.annotate.tasks import Progress, RefusedError, Task
+from kneeal.annotate.supervisor import STALE_SECONDS, RoundSupervisor, read_prediction
+from kneeal.annotate.tasks import FINDINGS, Answer, Progress, RefusedError, Task
 from kneeal.exchange.answers import REASONS
-from kneeal.exchange.knee_picture import KneePicture, to_png
-from kneeal.exchange.pictures import Pictures
 
 logger = logging.getLogger("kneeal.annotate")
 STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
 #: Longest time that one knee can have been looked at, in seconds.
 MAX_SECONDS = 86400.0
-_FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "style.css": "text/css"}
+_FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "keys.js": "text/javascript",
+          "style.css": "text/css"}  # fmt: skip
+#: The page asks here who it is, before it knows the secret of its session; links and images cannot send one.
+_WITHOUT_SECRET = ("/api/me", "/api/readings.csv")
 
 
 def make_app(
     store: Store,
     accounts: Accounts,
     supervisor: RoundSupervisor,
-    pictures: Pictures,
-    patients: dict[str, str],
+    pictures: PictureService,
     origin: Origin,
     run: Path,
+    atlas: Atlas | None = None,
 ) -> FastAPI:
     """The application of one run.
 
@@ -49,44 +49,57 @@ def make_app(
         accounts: Who may come in.
         supervisor: The run behind the page.
         pictures: Pictures of its knees.
-        patients: Patient by knee, to find the other knee.
-        origin: The addresses that are ours.
+        origin: The server's own addresses.
         run: The run folder.
+        atlas: The site's own examples of the grades.
     """
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
     add_error_handlers(app)
-    shown = Shown(pictures)
-    others: dict[str, list[str]] = {}
-    for knee_id, patient in patients.items():
-        others.setdefault(patient, []).append(knee_id)
+    examples = atlas or Atlas()
+    cookie = COOKIE + store.id
 
     # Not in a thread, as other handlers are: with many readers, waiting for one's turn twice costs more than the look.
     async def signed_in(request: Request) -> Session:
-        session = accounts.session(request.cookies.get(COOKIE))
+        session = accounts.session(request.cookies.get(cookie))
         if session is None:
             raise RefusedError(401, "nobody is signed in", "a session", "open a one-time link")
-        if request.method != "GET" and not same(request.headers.get(CSRF_HEADER), session.csrf):
-            raise RefusedError(403, "a request from another page", "the page's own secret", "load the page again")
+        # Of every request, so that a page goes no further when another reader signs in in the same browser.
+        free = request.url.path in _WITHOUT_SECRET or request.url.path.startswith("/api/atlas/")
+        if not free and not same(request.headers.get(CSRF_HEADER), session.csrf):
+            raise RefusedError(
+                401, "another reader has signed in in this browser", "the page of who is signed in", "load it again"
+            )
         return session
 
     signed = Annotated[Session, Depends(signed_in)]
 
-    async def adjudicator(session: signed) -> Session:
+    async def informed(session: signed) -> Session:
+        """An adjudicator who is about to see readings of others."""
         if not session.adjudicates:
             raise RefusedError(403, "a page for adjudicators", "an adjudicator", "readers stay blind to each other")
+        if session.reads:
+            if store.counts()["open"]:
+                raise RefusedError(
+                    409, "the readings of others before all are in", "a query that is read", "look again then"
+                )
+            store.inform(session.reader)
         return session
 
-    def say(task: Task | None, progress: Progress) -> dict[str, Any]:
-        said: dict[str, Any] = {**vars(progress), "task": None}
-        if task is not None:
-            said["task"] = _say_task(task, shown)
-        else:
-            said["status"] = supervisor.status()
-        return said
+    deciding = Annotated[Session, Depends(informed)]
 
-    def other_knee(knee_id: str) -> str | None:
-        return next((i for i in others.get(patients.get(knee_id, ""), []) if i != knee_id), None)
+    def status_for(session: Session) -> dict[str, Any]:
+        # Who also reads is told what an adjudicator is only when all readings are in, and hers stand.
+        decides = session.adjudicates and not (session.reads and store.counts()["open"])
+        return supervisor.status(decides=decides)
+
+    def describe(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
+        if task is None:
+            return {**vars(progress), "task": None, "status": status_for(session)}
+        # Whether it is a repeat is not told.
+        shown = {"id": task.id, "adjudication": task.kind == "adjudication", "grades": list(task.grades)}
+        predictions = supervisor.pending.predicted and not (store.plan or ReadingPlan()).repeat
+        return {**vars(progress), "task": shown, "predictions": predictions}
 
     @app.get("/")
     def index() -> Response:
@@ -102,85 +115,96 @@ def make_app(
             return JSONResponse({"error": "no such file"}, 404)
         return FileResponse(STATIC / name, media_type=_FILES[name])
 
+    @app.get(HEALTH)
+    def health() -> Response:
+        store.read("SELECT 1 FROM setting LIMIT 1")
+        alive = supervisor.age < STALE_SECONDS
+        return JSONResponse({"ok": alive}, 200 if alive else 503)
+
     @app.post("/api/sign-in")
-    def enter(body: SignInRequest, response: Response) -> dict[str, Any]:
+    def sign_in(body: SignInRequest, response: Response) -> dict[str, Any]:
         key, session = accounts.sign_in(body.secret)
         response.set_cookie(
-            COOKIE, key, max_age=int(SESSION_SECONDS), httponly=True, samesite="strict", secure=origin.secure, path="/"
+            cookie, key, max_age=int(SESSION_SECONDS), httponly=True, samesite="strict", secure=origin.secure, path="/"
         )
         logger.info("reader %d signed in", session.reader)
         return {"name": session.name}
 
     @app.post("/api/sign-out")
-    def leave(request: Request, response: Response, session: signed, body: EmptyRequest) -> dict[str, Any]:
-        accounts.sign_out(request.cookies.get(COOKIE, ""))
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=origin.secure)
+    def sign_out(request: Request, response: Response, session: signed, body: EmptyRequest) -> dict[str, Any]:
+        accounts.sign_out(request.cookies.get(cookie, ""))
+        response.delete_cookie(cookie, path="/", httponly=True, samesite="strict", secure=origin.secure)
         return {}
 
     @app.get("/api/me")
     def me(session: signed) -> dict[str, Any]:
         return {
             "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates, "reasons": REASONS,
-            "rule": RULE, "status": supervisor.status(),
+            "findings": FINDINGS, "rule": RULE, "atlas": examples.names, "status": status_for(session),
         }  # fmt: skip
+
+    @app.get("/api/atlas/{name}")
+    def atlas_picture(session: signed, name: str) -> Response:
+        return Response(examples.read(name), media_type="image/png")
 
     @app.get("/api/next")
     def next_task(session: signed) -> dict[str, Any]:
-        return say(store.next(session.reader), store.progress(session.reader))
+        return describe(session, store.next(session.reader), store.progress(session.reader))
 
     @app.post("/api/answer")
-    async def answer(session: signed, body: AnswerRequest) -> Response:
-        if not math.isfinite(body.seconds) or body.seconds < 0:
-            raise RefusedError(422, f"{body.seconds} seconds", "a time of 0 or more", "load the page again")
+    async def answer(session: signed, body: AnswerRequest) -> dict[str, Any]:
         given = Answer(
             body.task,
+            body.picture,
             body.nonce,
-            body.seen,
             body.kl,
             body.reason,
             min(float(body.seconds), MAX_SECONDS),
             [measurement.model_dump() for measurement in body.measurements],
+            body.findings,
+            body.comment.strip(),
         )
-        task, progress = await store.write_soon(store.answering(session.reader, given))
-        if task is not None and task.knee_id in shown:
-            return JSONResponse(say(task, progress))
-        return JSONResponse(await run_in_threadpool(say, task, progress))  # a picture has to be read first
+        return describe(session, *await store.write_soon(store.answering(session.reader, given)))
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
-        return say(store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
+        return describe(session, store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
+
+    @app.post("/api/task/{number}/later")
+    def later(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
+        return describe(session, store.put_off(session.reader, number), store.progress(session.reader))
 
     @app.get("/api/task/{number}/picture")
-    def picture(session: signed, number: int) -> Response:
-        return _png(pictures[store.task(session.reader, number).knee_id])
+    async def picture(session: signed, number: int) -> Response:
+        task = store.task(session.reader, number)
+        return _png(await pictures.get(task.knee_id), task=task.id, token=task.picture)
 
     @app.get("/api/task/{number}/other")
-    def other(session: signed, number: int) -> dict[str, Any]:
-        knee_id = other_knee(store.task(session.reader, number).knee_id)
-        return {"other": None if knee_id is None else shown[knee_id]}
-
-    @app.get("/api/task/{number}/other/picture")
-    def other_picture(session: signed, number: int) -> Response:
-        knee_id = other_knee(store.task(session.reader, number).knee_id)
+    async def other_picture(session: signed, number: int) -> Response:
+        task = store.task(session.reader, number)
+        knee_id = pictures.other_knee(task.knee_id)
         if knee_id is None:
             raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "go on without it")
-        return _png(pictures[knee_id])
+        return _png(await pictures.get(knee_id), task=task.id)
 
     @app.post("/api/task/{number}/prediction")
-    def opinion(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
-        return {"probabilities": read_prediction(run, store.mark_prediction_seen(session.reader, number).knee_id)}
+    def prediction(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
+        found = read_prediction(run, store.task(session.reader, number).knee_id)
+        if found is not None:
+            store.mark_prediction_seen(session.reader, number)
+        return {"probabilities": found}
 
     @app.get("/api/status")
     def status(session: signed) -> dict[str, Any]:
-        return supervisor.status()
+        return status_for(session)
 
     @app.post("/api/again")
     def again(session: signed, body: EmptyRequest) -> dict[str, Any]:
         supervisor.again()
-        return supervisor.status()
+        return status_for(session)
 
     @app.get("/api/agreement")
-    def agreement(session: Annotated[Session, Depends(adjudicator)]) -> dict[str, Any]:
+    def agreement(session: deciding) -> dict[str, Any]:
         within, between = within_and_between(store)
         return {
             "within": [vars(row) for row in within], "between": [vars(row) for row in between],
@@ -188,7 +212,7 @@ def make_app(
         }  # fmt: skip
 
     @app.get("/api/readings.csv")
-    def readings(session: Annotated[Session, Depends(adjudicator)]) -> Response:
+    def readings(session: deciding) -> Response:
         return Response(
             readings_table(store),
             media_type="text/csv",
@@ -198,16 +222,5 @@ def make_app(
     return app
 
 
-def _say_task(task: Task, shown: Shown) -> dict[str, Any]:
-    """A task for the page. Whether it is a repeat is not told."""
-    return {
-        "id": task.id,
-        "seen": task.current,
-        "adjudication": task.kind == "adjudication",
-        "grades": list(task.grades),
-        **shown[task.knee_id],
-    }
-
-
-def _png(picture: KneePicture) -> Response:
-    return Response(to_png(picture.pixels), media_type="image/png")
+def _png(picture: EncodedPicture, **more: Any) -> Response:
+    return Response(picture.png, media_type="image/png", headers={"x-kneeal-picture": picture.header(**more)})

@@ -1,86 +1,132 @@
-"""Who reads which knee next: inside a transaction of the store."""
+"""Who reads which knee next, and what its readings amount to: inside a transaction of the store.
+
+Nothing that a reader is given depends on what another has answered, and a silent repeat cannot be told from a first
+reading: it is planned before the reader begins, so that her counter includes it, and mixed with knees she has not seen.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import random
+import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-#: A reading that was begun this long ago and never answered may be given to another reader.
+from kneeal.annotate.consensus import Reading, reach_consensus
+
+#: A reading that was begun this many seconds ago and never answered may be given to another reader.
 ABANDONED = 1800.0
 #: Answers between a first reading and its silent repeat, where the query is long enough.
 REPEAT_AFTER = 20
+#: Neither of her last so many knees is ever given to a reader again.
+_REMEMBERED = 2
+
+#: A task that is open and still needed. Of a knee that others have read meanwhile, no further first reading is.
+NEEDED = """
+task.current IS NULL AND knee.state = CASE task.kind WHEN 'adjudication' THEN 'disagreed' ELSE 'open' END
+AND (task.kind != 'first' OR (SELECT count(*) FROM task AS other WHERE other.knee = knee.id
+  AND other.kind = 'first' AND other.current IS NOT NULL) < :reads)
+"""
+#: A knee of which the reader has begun no first reading.
+UNREAD = """
+knee.state = 'open' AND NOT EXISTS
+(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first')
+"""
+#: A silent repeat that the reader has not begun, of a knee that she has read or can still read.
+UNREPEATED = f"""
+planned.reader = :reader AND knee.state = 'open' AND NOT EXISTS
+(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'repeat')
+AND (planned.due IS NOT NULL OR knee.taken < :reads OR EXISTS
+(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND {NEEDED}))
+"""
+#: Whether a reader may be given adjudications: one who also reads, only when all readings of the query are in.
+RELEASED = """
+(SELECT adjudicates AND NOT (reads AND EXISTS
+  (SELECT 1 FROM knee WHERE state = 'open' AND query = (SELECT max(query) FROM knee)))
+ FROM reader WHERE id = :reader)
+"""
 
 
 @dataclass(frozen=True)
 class ReadingPlan:
-    """How knees are given out.
+    """How knees are given out. It belongs to the run.
 
     Attributes:
         reads: Readers that each knee needs.
         repeat: Share of the knees that a reader is silently given twice, in [0, 1].
-        clock: Seconds since 1970.
     """
 
-    reads: int
-    repeat: float
-    clock: Callable[[], float]
+    reads: int = 1
+    repeat: float = 0.0
 
 
-def claim(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> int | None:
-    """The task that a reader shall do now, inside a transaction: the one she has before her, else the next one.
+def read_plan(db: sqlite3.Connection) -> ReadingPlan:
+    """The plan of the run; the default before one is set."""
+    values = dict(db.execute("SELECT name, value FROM setting").fetchall())
+    return ReadingPlan(int(values.get("reads", 1)), float(values.get("repeat", 0.0)))
+
+
+def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
+    """The task that a reader should do now: the one she has before her, else the next one.
 
     Args:
         db: The connection that writes.
         reader: Who.
-        plan: How knees are given out.
+        now: Seconds since 1970.
 
     Returns:
         Number of the task, None where nothing is left for her.
     """
-    now = plan.clock()
+    plan = read_plan(db)
     done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
-    mine = (
-        "SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader "
-        "AND task.current IS NULL AND knee.state IN ('open', 'disagreed') AND (task.kind != 'first' OR "
-        "(SELECT count(*) FROM task AS other WHERE other.knee = knee.id AND other.kind = 'first' "
-        "AND other.current IS NOT NULL) < :reads) AND (task.kind != 'adjudication' OR knee.state = 'disagreed') "
-    )
     values = {"reader": reader, "reads": plan.reads, "done": done, "stale": now - ABANDONED}
-    begun = db.execute(mine + "AND task.not_before <= :done ORDER BY task.begun DESC LIMIT 1", values).fetchone()
-    if begun is not None:
-        return int(begun["id"])
-    unread = (
-        "SELECT knee.id FROM knee WHERE state = 'open' AND NOT EXISTS "
-        "(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first') "
+
+    def first(query: str) -> Any:
+        row = db.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    mine = f"SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {NEEDED} "
+    task = first(mine + "AND task.later IS NULL ORDER BY task.begun DESC LIMIT 1")
+    if task is not None:
+        return int(task)
+    reads = first("SELECT reads FROM reader WHERE id = :reader")
+    if reads:
+        _plan_repeats(db, reader, plan)
+        free = f"FROM knee WHERE {UNREAD} AND taken < :reads"
+        waiting = f"FROM planned JOIN knee ON knee.id = planned.knee WHERE {UNREPEATED}"
+        n_free, n_waiting = first(f"SELECT count(*) {free}"), first(f"SELECT count(*) {waiting}")
+        repeat = first(f"SELECT knee.id {waiting} AND planned.due <= :done ORDER BY planned.due LIMIT 1")
+        # In proportion to what is left of both, so that repeats are spread over the query and do not end it.
+        if repeat is not None and random.random() * (n_free + n_waiting) < n_waiting:
+            return begin(db, reader, repeat, "repeat", now)
+        knee = first(f"SELECT knee.id {free} ORDER BY query, position LIMIT 1")
+        if knee is not None:
+            return begin(db, reader, knee, "first", now)
+    task = first(mine + "ORDER BY task.later LIMIT 1")
+    if task is not None:
+        return int(task)
+    if reads:
+        knee = first(
+            f"SELECT knee.id FROM knee WHERE {UNREAD} AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id "
+            "AND task.kind = 'first' AND task.current IS NULL AND task.begun < :stale) ORDER BY query, position LIMIT 1"
+        )
+        if knee is not None:
+            return begin(db, reader, knee, "first", now)
+        repeat = _last_repeat(db, waiting, values)
+        if repeat is not None:
+            return begin(db, reader, repeat, "repeat", now)
+    disputed = first(
+        f"SELECT id FROM knee WHERE state = 'disagreed' AND {RELEASED} AND NOT EXISTS (SELECT 1 FROM task "
+        "WHERE task.knee = knee.id AND kind = 'adjudication' AND begun >= :stale) ORDER BY query, position LIMIT 1"
     )
-    knee = db.execute(unread + "AND taken < :reads ORDER BY query, position LIMIT 1", values).fetchone()
-    if knee is not None:
-        return begin(db, reader, knee["id"], "first", plan)
-    waiting = db.execute(mine + "ORDER BY task.not_before LIMIT 1", values).fetchone()
-    if waiting is not None:
-        return int(waiting["id"])
-    abandoned = db.execute(
-        unread + "AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id AND task.kind = 'first' "
-        "AND task.current IS NULL AND task.begun < :stale) ORDER BY query, position LIMIT 1",
-        values,
-    ).fetchone()
-    if abandoned is not None:
-        return begin(db, reader, abandoned["id"], "first", plan)
-    if db.execute("SELECT adjudicates FROM reader WHERE id = ?", (reader,)).fetchone()[0]:
-        disputed = db.execute(
-            "SELECT id FROM knee WHERE state = 'disagreed' AND NOT EXISTS "
-            "(SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication' AND begun >= :stale) "
-            "ORDER BY query, position LIMIT 1",
-            values,
-        ).fetchone()
-        if disputed is not None:
-            return begin(db, reader, disputed["id"], "adjudication", plan)
-    return None
+    if disputed is None:
+        return None
+    inform(db, reader)
+    return begin(db, reader, disputed, "adjudication", now)
 
 
-def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, plan: ReadingPlan, not_before: int = 0) -> int:
+def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float) -> int:
     """Put a knee before a reader.
 
     Args:
@@ -88,36 +134,94 @@ def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, plan: Readi
         reader: Who.
         knee: Number of the knee.
         kind: See `Task`.
-        plan: How knees are given out.
-        not_before: Answers of the reader before it is due.
+        now: Seconds since 1970.
 
     Returns:
         Number of the new task.
     """
-    cursor = db.execute(
-        "INSERT INTO task (knee, reader, kind, begun, not_before) VALUES (?, ?, ?, ?, ?)",
-        (knee, reader, kind, plan.clock(), not_before),
+    number = secrets.randbelow(2**48)
+    db.execute(
+        "INSERT INTO task (id, knee, reader, kind, picture, begun) VALUES (?, ?, ?, ?, ?, ?)",
+        (number, knee, reader, kind, secrets.token_hex(8), now),
     )
     if kind == "first":
         db.execute("UPDATE knee SET taken = taken + 1 WHERE id = ?", (knee,))
-    return int(cursor.lastrowid or 0)
+    return number
 
 
-def plan_repeat(db: sqlite3.Connection, reader: int, knee: int, knee_id: str, plan: ReadingPlan) -> None:
-    """Decide by the knee and the reader alone whether she gets it twice.
+def schedule_repeat(db: sqlite3.Connection, reader: int, knee: int) -> None:
+    """After a first reading: say from which answer on its silent repeat is due, if one is planned."""
+    db.execute(
+        "UPDATE planned SET due = ? + (SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL) "
+        "WHERE knee = ? AND reader = ?",
+        (_spacing(len(_newest(db))), reader, knee, reader),
+    )
 
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        knee: Number of the knee.
-        knee_id: Its name.
-        plan: How knees are given out.
-    """
-    draw = hashlib.sha256(f"repeat {reader} {knee_id}".encode()).digest()
-    if int.from_bytes(draw[:4]) / 2**32 >= plan.repeat:
+
+def inform(db: sqlite3.Connection, reader: int) -> None:
+    """Note that a reader is shown readings of others in this query; from then on her own stand."""
+    db.execute("UPDATE reader SET informed = (SELECT coalesce(max(query), 0) FROM knee) WHERE id = ?", (reader,))
+
+
+def settle(db: sqlite3.Connection, knee: int) -> None:
+    """Apply the rule of `consensus` to the readings of a knee, unless it has gone to training."""
+    rows = db.execute(
+        "SELECT task.kind, task.reader, answer.kl FROM task JOIN answer ON answer.id = task.current WHERE knee = ?",
+        (knee,),
+    ).fetchall()
+    pending = db.execute(
+        "SELECT 1 FROM planned JOIN task ON task.knee = planned.knee AND task.reader = planned.reader "
+        "AND task.kind = 'first' AND task.current IS NOT NULL WHERE planned.knee = ? AND NOT EXISTS "
+        "(SELECT 1 FROM task AS repeat WHERE repeat.knee = planned.knee AND repeat.reader = planned.reader "
+        "AND repeat.kind = 'repeat' AND repeat.current IS NOT NULL)",
+        (knee,),
+    ).fetchone()
+    consensus = reach_consensus(
+        [Reading(row["reader"], row["kl"]) for row in rows if row["kind"] != "adjudication"],
+        required=read_plan(db).reads,
+        pending=pending is not None,
+        adjudicated=[Reading(row["reader"], row["kl"]) for row in rows if row["kind"] == "adjudication"],
+    )
+    db.execute(
+        "UPDATE knee SET state = ?, kl = ?, rule = ? WHERE id = ? AND state != 'closed'",
+        (consensus.state, consensus.kl, consensus.rule, knee),
+    )
+
+
+def _newest(db: sqlite3.Connection) -> list[int]:
+    """The knees of the newest query, in its order."""
+    query = "SELECT id FROM knee WHERE query = (SELECT max(query) FROM knee) ORDER BY position"
+    return [row[0] for row in db.execute(query)]
+
+
+def _spacing(n: int) -> int:
+    """Answers between a first reading and its repeat in a query of n knees."""
+    return max(_REMEMBERED, min(REPEAT_AFTER, n // 3))
+
+
+def _plan_repeats(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> None:
+    """Choose which knees of a new query the reader is given twice: none of its last, which would come as one block."""
+    due = "SELECT 1 FROM reader WHERE id = ? AND planned < (SELECT max(query) FROM knee)"
+    if not db.execute(due, (reader,)).fetchone():
         return
-    done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
-    if not db.execute(
-        "SELECT 1 FROM task WHERE knee = ? AND reader = ? AND kind = 'repeat'", (knee, reader)
-    ).fetchone():
-        begin(db, reader, knee, "repeat", plan, done + REPEAT_AFTER + draw[4] % 10)
+    db.execute("UPDATE reader SET planned = (SELECT max(query) FROM knee) WHERE id = ?", (reader,))
+    knees = _newest(db)
+    known = "SELECT knee FROM task WHERE reader = ? UNION SELECT knee FROM planned WHERE reader = ?"
+    begun = {row[0] for row in db.execute(known, (reader, reader))}
+    early = [knee for knee in knees[: len(knees) - _spacing(len(knees))] if knee not in begun]
+    wanted = int(plan.repeat * len(knees) + random.random() * (plan.repeat > 0))  # right on average, if few
+    chosen = random.sample(early, min(wanted, len(early)))
+    db.executemany("INSERT INTO planned (knee, reader) VALUES (?, ?)", [(knee, reader) for knee in chosen])
+
+
+def _last_repeat(db: sqlite3.Connection, waiting: str, values: Mapping[str, Any]) -> int | None:
+    """A repeat that is not due when nothing else is left; one of a knee just read is given up."""
+    last = "SELECT knee FROM task WHERE reader = ? AND current IS NOT NULL ORDER BY current DESC LIMIT ?"
+    fresh = {row[0] for row in db.execute(last, (values["reader"], _REMEMBERED))}
+    query = f"SELECT knee.id {waiting} AND planned.due IS NOT NULL ORDER BY planned.due"
+    for (knee,) in db.execute(query, values).fetchall():
+        if knee not in fresh:
+            return int(knee)
+        db.execute("DELETE FROM planned WHERE knee = ? AND reader = ?", (knee, values["reader"]))
+        settle(db, knee)
+    return None

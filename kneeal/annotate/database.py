@@ -40,8 +40,10 @@ class Database:
         """Close the file."""
         self._thread.shutdown()
         with self._lock:
-            for connection in (self._writer, *self._readers):
+            for connection in self._readers:
                 connection.close()
+            # The last connection that closes takes the write-ahead log into the file and removes it.
+            self._writer.close()
 
     def write(self, change: Change[T]) -> T:
         """Make a change: on disk when this returns, not made at all if it raises."""
@@ -49,6 +51,15 @@ class Database:
         if isinstance(result, BaseException):
             raise result
         return result  # type: ignore[no-any-return]
+
+    def try_out(self, change: Change[T]) -> T:
+        """The result of a change that is not made."""
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                return change(self._writer)
+            finally:
+                self._writer.execute("ROLLBACK")
 
     def write_all(self, changes: Sequence[Change[Any]]) -> list[Any]:
         """Make changes in one commit, each in a savepoint of its own, so that one that fails leaves the others.

@@ -1,9 +1,13 @@
-"""The next round from the readings of a store, as a process of its own: `python -m kneeal.annotate.next_round RUN`."""
+"""The next round from the readings of a store, as a process that the supervisor starts and that ends with it."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +16,7 @@ from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import PROGRESS
 from kneeal.errors import UserError
+from kneeal.exchange.answers import add_reasons
 from kneeal.files import write_atomic
 from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
@@ -70,20 +75,21 @@ class ProgressFile:
         write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
 
 
-def next_round(run: Path) -> None:
+def next_round(run: Path, data: Path | None = None) -> None:
     """Give the settled knees to the loop, close the round and make the next query.
 
-    Killed at any instant, it does the same again when it is called again: what was decided is in the store,
-    what was told is in the run folder.
+    Killed at any instant, it does the same when it is called again: what was decided is in the store, what was told
+    is in the run folder.
 
     Args:
         run: The run folder.
+        data: The data set, where it has moved.
 
     Raises:
         UserError: Another process works on the run, or there is nothing to go on with.
     """
     set_up_process()
-    opened = open_run(run)
+    opened = open_run(run, data=data)
     with lock_run(run):
         loop = opened.loop(progress=ProgressFile(run / PROGRESS))
         take_readings(opened, loop)
@@ -131,15 +137,35 @@ def take_readings(opened: OpenRun, loop: ActiveLearningLoop) -> None:
 def _decide(opened: OpenRun, loop: ActiveLearningLoop) -> dict[str, int | None]:
     store = Store(opened.path / STORE)
     try:
-        return store.decide(loop.missing)
+        decided = store.decide(loop.missing)
+        add_reasons(opened.path, {knee: why for knee, why in store.reasons().items() if knee in decided})
+        return decided
     finally:
         store.close()
 
 
+def _end_with_input() -> None:
+    """Kill this process and its children when its standard input closes, which it does when who started it is gone."""
+
+    def watch() -> None:
+        while os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
+            pass
+        if sys.platform != "win32":
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with input", daemon=True).start()
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path)
+    arguments = parser.parse_args()
+    _end_with_input()
     try:
         with exit_on_signals("it begins again with the server"):
-            next_round(Path(sys.argv[1]))
+            next_round(arguments.run, arguments.data)
     except UserError as error:
         print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
         sys.exit(2)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 
-from kneeal.annotate.assignment import ReadingPlan
+from kneeal.annotate.assignment import NEEDED, RELEASED, UNREAD, UNREPEATED, read_plan
 from kneeal.annotate.tasks import Progress
 
 #: Answers whose median is the pace.
 LAST = 20
-_LEFT = """
+# What is begun, free for anybody, to be read again (which the reader must not notice), or to be decided by her.
+_LEFT = f"""
 SELECT
-  -- begun, or a repeat that is still to come
-  (SELECT count(*) FROM task JOIN knee ON knee.id = task.knee
-   WHERE task.reader = :reader AND task.current IS NULL AND knee.state IN ('open', 'disagreed'))
-  -- free for anybody
-  + (SELECT count(*) FROM knee WHERE state = 'open' AND taken < :reads)
-  -- of these, hers already: begun by somebody, wanted by somebody else
-  - (SELECT count(*) FROM knee WHERE state = 'open' AND taken > 0 AND taken < :reads AND EXISTS
-     (SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first'))
-  + (SELECT count(*) FROM knee WHERE state = 'disagreed'
-     AND (SELECT adjudicates FROM reader WHERE id = :reader) AND NOT EXISTS
-     (SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication'))
+  (SELECT count(*) FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {NEEDED})
+  + (SELECT reads FROM reader WHERE id = :reader) * (
+    (SELECT count(*) FROM knee WHERE {UNREAD} AND taken < :reads)
+    + (SELECT count(*) FROM planned JOIN knee ON knee.id = planned.knee WHERE {UNREPEATED}))
+  + (SELECT count(*) FROM knee WHERE state = 'disagreed' AND {RELEASED} AND NOT EXISTS
+    (SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication'))
 """
 _DONE = """
 SELECT count(*) FROM knee JOIN task ON task.knee = knee.id
@@ -33,15 +29,14 @@ WHERE task.reader = :reader AND task.current IS NOT NULL ORDER BY task.current D
 """
 
 
-def progress(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> Progress:
+def read_progress(db: sqlite3.Connection, reader: int) -> Progress:
     """Where a reader is.
 
     Args:
         db: A connection.
         reader: Who.
-        plan: How knees are given out.
     """
-    values = {"reader": reader, "reads": plan.reads, "last": LAST}
+    values = {"reader": reader, "reads": read_plan(db).reads, "last": LAST}
     left = db.execute(_LEFT, values).fetchone()[0]
     done = db.execute(_DONE, values).fetchone()[0]
     times = sorted(row[0] for row in db.execute(_TIMES, values))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -9,16 +11,26 @@ from kneeal.errors import UserError
 
 #: The store's file in a run folder.
 STORE = "annotate.sqlite"
-VERSION = 2
+VERSION = 3
 #: "KNEE" as a number: what the file says it is.
 APPLICATION = 0x4B4E4545
+#: Permissions of what holds readings.
+PRIVATE = 0o600
 
 TABLES = """
+CREATE TABLE setting (           -- what belongs to the run: its id, readers per knee, share of silent repeats
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE reader (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  adjudicates INTEGER NOT NULL DEFAULT 0,
-  created REAL NOT NULL
+  reads INTEGER NOT NULL,        -- is given knees to read
+  adjudicates INTEGER NOT NULL,  -- decides where readings differ
+  created REAL NOT NULL,
+  removed REAL,                  -- her readings stay
+  planned INTEGER NOT NULL DEFAULT 0,  -- newest query whose repeats are planned
+  informed INTEGER NOT NULL DEFAULT 0  -- newest query in which she has been shown readings of others
 );
 CREATE TABLE link (              -- one-time links; only a digest is kept
   digest TEXT PRIMARY KEY,
@@ -32,7 +44,7 @@ CREATE TABLE session (
   csrf TEXT NOT NULL,
   expires REAL NOT NULL
 );
-CREATE TABLE knee (              -- every knee that was asked for, once
+CREATE TABLE knee (              -- every knee that was queried, once
   id INTEGER PRIMARY KEY,
   knee_id TEXT NOT NULL UNIQUE,
   query INTEGER NOT NULL,        -- the query it is in, from 1; an open knee is carried into the next one
@@ -44,13 +56,21 @@ CREATE TABLE knee (              -- every knee that was asked for, once
   closed REAL                    -- when it went to training
 );
 CREATE INDEX knee_open ON knee (state, query, position);
+CREATE TABLE planned (           -- which knees a reader is silently given twice
+  knee INTEGER NOT NULL REFERENCES knee,
+  reader INTEGER NOT NULL REFERENCES reader,
+  due INTEGER,                   -- number of her answers from which on; NULL before her first reading
+  PRIMARY KEY (reader, knee)
+) WITHOUT ROWID;
+CREATE INDEX planned_knee ON planned (knee);
 CREATE TABLE task (              -- one reading of one knee by one reader
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY,        -- random, so that a reader learns nothing from it
   knee INTEGER NOT NULL REFERENCES knee,
   reader INTEGER NOT NULL REFERENCES reader,
   kind TEXT NOT NULL CHECK (kind IN ('first', 'repeat', 'adjudication')),
+  picture TEXT NOT NULL,         -- known only to who was sent the picture of this task
   begun REAL NOT NULL,
-  not_before INTEGER NOT NULL DEFAULT 0,   -- answers of the reader before a repeat is due
+  later REAL,                    -- when the reader put it off
   current INTEGER REFERENCES answer,       -- the answer that holds; NULL while the task is open
   looked REAL,                   -- when the reader was shown the model's prediction
   UNIQUE (knee, reader, kind)
@@ -67,6 +87,8 @@ CREATE TABLE answer (            -- append only: nothing here is ever changed or
   replaces INTEGER UNIQUE REFERENCES answer,
   nonce TEXT NOT NULL UNIQUE,    -- of the page's request: sent twice, taken once
   measurements TEXT NOT NULL DEFAULT '[]',
+  findings TEXT NOT NULL DEFAULT '[]',
+  comment TEXT NOT NULL DEFAULT '',
   CHECK ((kl IS NOT NULL) + (reason IS NOT NULL) + undone = 1)
 );
 CREATE INDEX answer_task ON answer (task);
@@ -91,6 +113,11 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
     if not create and not path.is_file():
         raise UserError(f"no store {path}", "a run that was annotated", "start `kneeal annotate RUN` first")
     try:
+        # For its owner alone; SQLite gives the write-ahead log the same permissions. A file that is there is not
+        # opened: closing it again would drop the locks that SQLite holds on it in this process.
+        if create and not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        path.chmod(PRIVATE)
         connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
@@ -98,7 +125,7 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
         connection.execute("PRAGMA foreign_keys = ON")
         if create:
             _make(connection)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         raise UserError(
             f"{path} cannot be opened ({error})",
             "a store of readings that kneeal wrote, on a local disk with free space",
@@ -122,6 +149,7 @@ def _make(connection: sqlite3.Connection) -> None:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in _statements(TABLES):
                 connection.execute(statement)
+            connection.execute("INSERT INTO setting VALUES ('id', ?)", (secrets.token_hex(4),))
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")

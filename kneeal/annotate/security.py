@@ -1,4 +1,4 @@
-"""Nobody else gets in: which requests are answered at all, and the headers of every response."""
+"""Which requests are answered at all, and the security headers of every response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kneeal.errors import UserError
 
-COOKIE = "kneeal_session"
+#: Followed by the id of the store, so that two runs on one host do not sign each other's readers out.
+COOKIE = "kneeal_session_"
+#: Answered to anybody under any name, for a proxy or a monitor; it says nothing about the run.
+HEALTH = "/health"
 CSRF_HEADER = "x-kneeal-csrf"
 #: No answer is longer than this many bytes.
 MAX_BODY = 64 * 1024
@@ -51,7 +54,7 @@ class Origin:
         """The addresses of a server on `host` and `port`, or of the proxy before it.
 
         Raises:
-            UserError: The public address is none.
+            UserError: The public address is not an address.
         """
         if public_url is None:
             local = {"localhost", "127.0.0.1", "::1"}
@@ -73,7 +76,7 @@ class Guard:
 
     Args:
         app: What is guarded.
-        origin: The addresses that are ours.
+        origin: The server's own addresses.
     """
 
     def __init__(self, app: ASGIApp, origin: Origin) -> None:
@@ -96,7 +99,7 @@ class Guard:
                     headers["strict-transport-security"] = "max-age=31536000"
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        refusal = None if scope["path"] == HEALTH else self._refusal(scope["method"], Headers(scope=scope))
         if refusal is not None:
             await JSONResponse({"error": refusal[1]}, refusal[0])(scope, receive, send_guarded)
             return
@@ -107,7 +110,7 @@ class Guard:
             return 421, "this server is not known under that name; a proxy is told of with --public-url"
         if method not in _CHANGING:
             return None
-        # Every browser names the origin of a changing request. What names none is no page of ours.
+        # Every browser names the origin of a changing request; what names none was not sent by this page.
         if headers.get("origin", "").lower() not in self.origin.origins:
             return 403, "a request from another site"
         if headers.get("sec-fetch-site", "same-origin") != "same-origin":

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kneeal.annotate.accounts import LINK_SECONDS, Accounts
 from kneeal.annotate.agreement import readings_table
-from kneeal.annotate.schema import STORE, connect
+from kneeal.annotate.assignment import ReadingPlan
+from kneeal.annotate.atlas import Atlas
+from kneeal.annotate.picture_service import PictureService
+from kneeal.annotate.schema import PRIVATE, STORE, connect
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor
@@ -22,36 +27,41 @@ from kneeal.files import atomic_file, cannot_write, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.loop.lock import lock_run
 
+#: Seconds between the last answer to a query and the training, in which it can be undone.
+GRACE_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class ServeOptions:
     """How the page is served.
 
     Attributes:
-        readers: Names; known ones stay.
+        readers: Names of those who read, at the first start.
         adjudicators: Names of those who decide where readings differ; the first reader where none is named.
-        reads: Readers that each knee needs.
-        repeat: Share of the knees that a reader is silently given twice.
-        auto: Whether rounds start by themselves.
+        reads: Readers that each knee needs; None: as the run has it.
+        repeat: Share of the knees that a reader is silently given twice; None: as the run has it.
+        auto: Whether training starts by itself.
         enough: Share of a query that must be settled for that.
         host: Address to listen on.
         port: Port to listen on.
         public_url: Address of the proxy before it.
+        atlas: Folder with the site's own examples of the grades.
     """
 
     readers: Sequence[str] = ()
     adjudicators: Sequence[str] = ()
-    reads: int = 1
-    repeat: float = 0.0
+    reads: int | None = None
+    repeat: float | None = None
     auto: bool = False
     enough: float = 1.0
     host: str = "127.0.0.1"
     port: int = 8010
     public_url: str | None = None
+    atlas: Path | None = None
 
 
 def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images: Path | None = None) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted or terminated.
 
     Args:
         run: The run folder.
@@ -62,26 +72,39 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
     Raises:
         UserError: The run, a name or an option is wrong, another server serves the run, or the port is taken.
     """
+    from kneeal.annotate.app import make_app
+
     _check(options)
     origin = Origin.of(options.host, options.port, options.public_url)
+    atlas = Atlas(options.atlas)
     opened = open_run(run, data=data)
-    pictures = Pictures(opened.cohort.dataset, images)
+    dataset = opened.cohort.dataset
+    pictures = PictureService(Pictures(dataset, images, bits=16), dataset.manifest.patients)
+    if hasattr(signal, "SIGHUP"):  # a terminal that closes stops the server as cleanly as SIGTERM does
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    command = [sys.executable, "-m", "kneeal.annotate.next_round", str(run)]
+    command += [] if data is None else ["--data", str(data)]
     with lock_run(run, ".annotate.lock"):
-        store = Store(run / STORE, reads=options.reads, repeat=options.repeat)
-        accounts = Accounts(store)
-        _print_links(accounts, options)
-        _log()
-        supervisor = RoundSupervisor(run, store, auto=options.auto, enough=options.enough)
-        from kneeal.annotate.app import make_app
-
-        app = make_app(store, accounts, supervisor, pictures, opened.cohort.dataset.manifest.patients, origin, run)
-        if images is None:
-            print("the page shows patches only; give --images DIR for whole radiographs", file=sys.stderr)
-        supervisor.start()
+        store = Store(run / STORE)
         try:
-            _run_server(app, options)
+            accounts = Accounts(store)
+            _set_up(store, accounts, options)
+            _log()
+            supervisor = RoundSupervisor(
+                run, store, auto=options.auto, enough=options.enough, grace=GRACE_SECONDS, command=command
+            )
+            app = make_app(store, accounts, supervisor, pictures, origin, run, atlas)
+            server, socket = _bind(app, options)
+            # Only now: a start that fails must not void the links of the one before.
+            _print_links(accounts, options)
+            if images is None:
+                print("the page shows the joint regions only; give --images DIR for radiographs", file=sys.stderr)
+            supervisor.start()
+            try:
+                server.run(sockets=[socket])
+            finally:
+                supervisor.stop()
         finally:
-            supervisor.stop()
             store.close()
 
 
@@ -92,13 +115,28 @@ def address(options: ServeOptions) -> str:
 
 
 def new_link(run: Path, name: str, options: ServeOptions) -> str:
-    """A one-time link for a reader, also while the server runs."""
+    """A one-time link for a reader, also while the server runs.
+
+    Raises:
+        UserError: Nobody has annotated the run, or there is no such reader.
+    """
+    with open_store(run) as store:
+        accounts = Accounts(store)
+        return f"{address(options)}#{accounts.link(accounts.find(name).id)}"
+
+
+@contextmanager
+def open_store(run: Path) -> Iterator[Store]:
+    """The store of a run that was annotated.
+
+    Raises:
+        UserError: Nobody has annotated it.
+    """
     if not (run / STORE).is_file():
         raise UserError(f"nobody has annotated {run} yet", "a run that is served", "start `kneeal annotate` first")
     store = Store(run / STORE)
     try:
-        accounts = Accounts(store)
-        return f"{address(options)}#{accounts.link(accounts.add(name))}"
+        yield store
     finally:
         store.close()
 
@@ -114,7 +152,7 @@ def back_up(run: Path, target: Path) -> None:
     try:
         with (
             closing(connect(run / STORE, create=False)) as source,
-            atomic_file(target) as temporary,
+            atomic_file(target, mode=PRIVATE) as temporary,
             closing(sqlite3.connect(temporary)) as copy,
         ):
             source.backup(copy)
@@ -125,67 +163,96 @@ def back_up(run: Path, target: Path) -> None:
 
 
 def write_readings(run: Path, target: Path) -> None:
-    """Every answer as CSV, also while the server runs."""
-    if not (run / STORE).is_file():
-        raise UserError(f"nobody has annotated {run} yet", "a run with readings", "start `kneeal annotate` first")
-    store = Store(run / STORE)
-    try:
-        write_atomic(target, readings_table(store))
-    finally:
-        store.close()
+    """Every answer as CSV, for its owner alone, also while the server runs."""
+    with open_store(run) as store:
+        write_atomic(target, readings_table(store), mode=PRIVATE)
 
 
 def _check(options: ServeOptions) -> None:
     for found, wrong, expected in (
-        (f"--reads {options.reads}", options.reads < 1, "1 reader a knee or more"),
-        (f"--repeat {options.repeat}", not 0 <= options.repeat <= 1, "a share from 0 to 1"),
+        (f"--reads {options.reads}", options.reads is not None and options.reads < 1, "1 reader per knee or more"),
+        (f"--repeat {options.repeat}", options.repeat is not None and not 0 <= options.repeat <= 1,
+         "a share from 0 to 1"),
         (f"--enough {options.enough}", not 0 < options.enough <= 1, "a share above 0, up to 1"),
         (f"--port {options.port}", not 0 < options.port < 65536, "a port from 1 to 65535"),
-    ):
+    ):  # fmt: skip
         if wrong:
             raise UserError(found, expected, "correct the option")
 
 
-def _print_links(accounts: Accounts, options: ServeOptions) -> None:
-    names = list(dict.fromkeys([*accounts.names(), *options.readers, *options.adjudicators])) or ["reader"]
-    if options.reads > len(names):
+def _set_up(store: Store, accounts: Accounts, options: ServeOptions) -> None:
+    """Who reads what belongs to the run: taken from the options at the first start, compared at every later one."""
+    plan, known = store.plan, accounts.all()
+    if plan is not None and known:
+        wanted = ReadingPlan(
+            plan.reads if options.reads is None else options.reads,
+            plan.repeat if options.repeat is None else options.repeat,
+        )
+        roles = {account.name: (account.reads, account.adjudicates) for account in known}
+        new = {name: named_roles(name, options.readers, options.adjudicators)
+               for name in (*options.readers, *options.adjudicators)}  # fmt: skip
+        # Without --adjudicator, the first reader decided too; naming her again as a reader changes nothing.
+        changed = [name for name, (reads, adjudicates) in new.items() if name not in roles
+                   or (reads and not roles[name][0]) or (adjudicates and not roles[name][1])]  # fmt: skip
+        if wanted != plan or changed:
+            raise UserError(
+                f"--reads {wanted.reads} --repeat {wanted.repeat:g}"
+                + "".join(f", reader {name!r}" for name in changed),
+                f"what was said when the run was first served: --reads {plan.reads} --repeat {plan.repeat:g}, "
+                f"readers {', '.join(roles)}",
+                "leave these options out; `kneeal readers RUN` shows readers and changes them, and says what that does",
+            )
+        return
+    plan = ReadingPlan(options.reads or 1, options.repeat or 0.0)
+    readers = list(dict.fromkeys(options.readers)) or ["reader"]
+    if plan.reads > len(readers):
         raise UserError(
-            f"--reads {options.reads} with {len(names)} reader{'s' * (len(names) > 1)} ({', '.join(names)})",
-            "as many readers as each knee needs",
+            f"--reads {plan.reads} with {len(readers)} reader{'s' * (len(readers) > 1)} ({', '.join(readers)})",
+            "as many readers as each knee needs; one who adjudicates does not read unless named with --reader too",
             "name more with --reader, or lower --reads",
         )
-    deciding = set(options.adjudicators)
-    first = not deciding and not accounts.adjudicators()
-    for number, name in enumerate(names):
-        accounts.add(name, adjudicates=True if name in deciding or (first and number == 0) else None)
+    deciding = options.adjudicators or readers[:1]
+    for name in dict.fromkeys((*readers, *deciding)):
+        reads, adjudicates = named_roles(name, readers, deciding)
+        accounts.put(name, reads=reads, adjudicates=adjudicates)
+    store.set_plan(plan)
+
+
+def named_roles(name: str, readers: Sequence[str], adjudicators: Sequence[str]) -> tuple[bool, bool]:
+    """Whether a person reads, and whether she adjudicates: what she is named as, and nothing else."""
+    return name in readers, name in adjudicators
+
+
+def _print_links(accounts: Accounts, options: ServeOptions) -> None:
     print(f"one-time links, each valid for {LINK_SECONDS / 3600:.0f} hours:")
-    for name in names:
-        role = " (adjudicates)" if name in accounts.adjudicators() else ""
-        print(f"  {name}{role}: {address(options)}#{accounts.link(accounts.add(name))}")
-    sys.stdout.flush()
+    for account in accounts.all():
+        print(f"  {account.name} ({account.roles}): {address(options)}#{accounts.link(account.id)}")
+    print(f"serving {address(options)}", flush=True)
 
 
-def _run_server(app: object, options: ServeOptions) -> None:
+def _bind(app: object, options: ServeOptions) -> tuple[Any, Any]:
     import uvicorn
+
+    from kneeal.annotate.connections import BoundedProtocol
 
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=options.host,
         port=options.port,
+        http=BoundedProtocol,
         # A log of requests would say who looked at what when; the store keeps that, where it belongs.
         access_log=False,
         log_level="warning",
         server_header=False,
         proxy_headers=False,
+        timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
     try:
-        socket = config.bind_socket()
+        return uvicorn.Server(config), config.bind_socket()
     except SystemExit as error:
         raise UserError(
             f"cannot listen on {options.host}:{options.port}", "a free port", "give another --port, or --host"
         ) from error
-    server.run(sockets=[socket])
 
 
 def _log() -> None:

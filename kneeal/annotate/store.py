@@ -8,20 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kneeal.annotate import answers
-from kneeal.annotate.answers import Answer, next_task, read_task
-from kneeal.annotate.assignment import ReadingPlan
+from kneeal.annotate.answers import next_task, read_task
+from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
 from kneeal.annotate.database import Change, Database
-from kneeal.annotate.progress import progress
-from kneeal.annotate.tasks import Progress, Task, check_answer
+from kneeal.annotate.progress import read_progress
+from kneeal.annotate.tasks import Answer, Progress, Task, check_answer
 
 
 class Store(Database):
     """The readings of one run, in one SQLite file; safe for many threads, and for several processes.
 
     Args:
-        path: The file, made where it is not there.
-        reads: Readers that each knee needs.
-        repeat: Share of the knees that a reader is silently given twice, in [0, 1].
+        path: The file, made where there is none.
+        plan: How knees are given out, kept in the file; None: as it was, or one reading per knee in a new file.
         timeout: Seconds to wait for another program's lock.
         clock: Seconds since 1970.
     """
@@ -29,17 +28,51 @@ class Store(Database):
     def __init__(
         self,
         path: Path,
+        plan: ReadingPlan | None = None,
         *,
-        reads: int = 1,
-        repeat: float = 0.0,
         timeout: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(path, timeout=timeout)
-        self.reads = reads
-        self.repeat = repeat
         self.clock = clock
-        self._plan = ReadingPlan(reads, repeat, clock)
+        if plan is not None:
+            self.set_plan(plan)
+
+    # -- the plan ----------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """Tells the stores of two runs apart."""
+        return str(self.read("SELECT value FROM setting WHERE name = 'id'")[0][0])
+
+    @property
+    def plan(self) -> ReadingPlan | None:
+        """How knees are given out, None before that was said."""
+        said = self.read("SELECT 1 FROM setting WHERE name = 'reads'")
+        return read_plan(self.reader()) if said else None
+
+    def set_plan(self, plan: ReadingPlan, *, dry: bool = False) -> dict[str, int]:
+        """Give knees out in another way from now on, and apply it to what is not closed.
+
+        Silent repeats that were planned stay; another share holds from the next query on.
+
+        Args:
+            plan: The new plan.
+            dry: Change nothing, and only say what would come of it.
+
+        Returns:
+            Knees of the newest query by state, afterwards.
+        """
+
+        def change(db: sqlite3.Connection) -> dict[str, int]:
+            values = (("reads", str(plan.reads)), ("repeat", str(plan.repeat)))
+            db.executemany("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                           values)  # fmt: skip
+            for (knee,) in db.execute("SELECT id FROM knee WHERE state != 'closed'").fetchall():
+                settle(db, knee)
+            return _counts(db)
+
+        return self.try_out(change) if dry else self.write(change)
 
     # -- the query ---------------------------------------------------------------------------------------------------
 
@@ -96,21 +129,26 @@ class Store(Database):
 
     def counts(self) -> dict[str, int]:
         """Knees of the newest query by state, and how many of the settled and closed ones have a grade."""
+        return _counts(self.reader())
+
+    def last_answer(self) -> float:
+        """When somebody answered or undid last, in seconds since 1970; 0 before."""
+        return float(self.read("SELECT coalesce(max(at), 0) FROM answer WHERE id = (SELECT max(id) FROM answer)")[0][0])
+
+    def reasons(self) -> dict[str, str]:
+        """Why knees that are settled as unreadable are, by knee id."""
         rows = self.read(
-            "SELECT state, count(*) AS n, sum(kl IS NOT NULL) AS graded FROM knee "
-            "WHERE query = (SELECT max(query) FROM knee) GROUP BY state"
+            "SELECT knee.knee_id, answer.reason FROM knee JOIN task ON task.knee = knee.id "
+            "JOIN answer ON answer.id = task.current WHERE knee.kl IS NULL AND answer.reason IS NOT NULL "
+            "AND knee.state IN ('settled', 'closed') ORDER BY task.kind = 'adjudication'"
         )
-        counts = {"open": 0, "disagreed": 0, "settled": 0, "closed": 0, "graded": 0}
-        for row in rows:
-            counts[row["state"]] = row["n"]
-            counts["graded"] += row["graded"] if row["state"] in ("settled", "closed") else 0
-        return counts
+        return {row["knee_id"]: row["reason"] for row in rows}
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def next(self, reader: int) -> Task | None:
-        """The knee that a reader shall read now: the one she has before her, else the next one."""
-        return self.write(lambda db: next_task(db, reader, self._plan))
+        """The knee that a reader should read now: the one she has before her, else the next one."""
+        return self.write(lambda db: next_task(db, reader, self.clock()))
 
     def task(self, reader: int, number: int) -> Task:
         """A task of a reader.
@@ -125,41 +163,56 @@ class Store(Database):
 
         Args:
             reader: Who.
-            answer: What she says.
+            answer: Her answer.
 
         Returns:
-            A change; it gives her next task and how far she is, and raises `RefusedError` where the task is not hers,
-            its round is closed or the page is stale.
+            A change; it gives her next task and how far she is, and raises `RefusedError` as `record_answer` does.
 
         Raises:
-            RefusedError: The answer is none.
+            RefusedError: It cannot be an answer; see `check_answer`.
         """
-        check_answer(answer.kl, answer.reason)
+        check_answer(answer)
 
         def change(db: sqlite3.Connection) -> tuple[Task | None, Progress]:
-            answers.record_answer(db, reader, answer, self._plan, self.clock())
-            return next_task(db, reader, self._plan), progress(db, reader, self._plan)
+            now = self.clock()
+            answers.record_answer(db, reader, answer, now)
+            return next_task(db, reader, now), read_progress(db, reader)
 
         return change
 
     def undo(self, reader: int, *, nonce: str) -> Task | None:
-        """Take back the reader's last answer and put that knee before her again.
+        """Take back the reader's last answer and put that knee before her again; see `undo_answer`."""
+        return self.write(lambda db: answers.undo_answer(db, reader, nonce, self.clock()))
 
-        Raises:
-            RefusedError: There is nothing to take back, or the last answer stands for good.
-        """
-        return self.write(lambda db: answers.undo_answer(db, reader, nonce, self._plan, self.clock()))
+    def put_off(self, reader: int, number: int) -> Task | None:
+        """Put a knee off until the reader has read the others, and give her the next one."""
 
-    def mark_prediction_seen(self, reader: int, number: int) -> Task:
-        """Note that a reader is about to see the model's prediction for a knee she has answered.
+        def change(db: sqlite3.Connection) -> Task | None:
+            now = self.clock()
+            answers.put_off(db, reader, number, now)
+            return next_task(db, reader, now)
 
-        From then on her answer stands, so that no prediction ever changes one.
+        return self.write(change)
 
-        Raises:
-            RefusedError: She has not answered it yet, or is to read it again.
-        """
-        return self.write(lambda db: answers.mark_prediction_seen(db, reader, number, self.clock()))
+    def mark_prediction_seen(self, reader: int, number: int) -> None:
+        """Note that a reader is about to see the model's prediction; see `answers.mark_prediction_seen`."""
+        self.write(lambda db: answers.mark_prediction_seen(db, reader, number, self.clock()))
+
+    def inform(self, reader: int) -> None:
+        """Note that a reader is about to see readings of others; from then on hers stand in this query."""
+        self.write(lambda db: inform(db, reader))
 
     def progress(self, reader: int) -> Progress:
         """Where a reader is."""
-        return progress(self.reader(), reader, self._plan)
+        return read_progress(self.reader(), reader)
+
+
+def _counts(db: sqlite3.Connection) -> dict[str, int]:
+    counts = {"open": 0, "disagreed": 0, "settled": 0, "closed": 0, "graded": 0}
+    for row in db.execute(
+        "SELECT state, count(*) AS n, sum(kl IS NOT NULL) AS graded FROM knee "
+        "WHERE query = (SELECT max(query) FROM knee) GROUP BY state"
+    ):
+        counts[row["state"]] = row["n"]
+        counts["graded"] += row["graded"] if row["state"] in ("settled", "closed") else 0
+    return counts

@@ -1,24 +1,31 @@
-"""The run behind the page: its pending query, and the next round in a process of its own."""
+"""The run behind the page: its pending query, and the training of the next round in a process of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from kneeal.annotate.schema import PRIVATE
 from kneeal.annotate.store import Store
-from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 
 PROGRESS, LOG = "annotate_progress.json", "annotate.log"
+#: Seconds between two attempts to train, doubled with each that fails.
+RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
+#: An attempt to look after the run that is older than this many seconds is said on the page and by the health address.
+STALE_SECONDS = 30.0
 logger = logging.getLogger("kneeal.annotate")
 
 
@@ -27,18 +34,16 @@ class Pending:
     """What a run folder says.
 
     Attributes:
-        round: The round in work.
         ids: Knees of the pending query; empty before it is made and after the last one.
         answered: Answers that the run has, to these and to all earlier queries.
         finished: Whether the budget is spent.
-        place: Folder of the query.
+        predicted: Whether a network has predicted these knees.
     """
 
-    round: int = 0
     ids: tuple[str, ...] = ()
     answered: Mapping[str, int | None] = field(default_factory=dict)
     finished: bool = False
-    place: Path | None = None
+    predicted: bool = False
 
 
 def read_pending(run: Path) -> Pending:
@@ -47,15 +52,16 @@ def read_pending(run: Path) -> Pending:
     state = folder.latest_state()
     if state is None:
         return Pending()
-    query, place = folder.query(state), folder.place(state)
+    query = folder.query(state)
     answered: dict[str, int | None] = {**state.labeled, **dict.fromkeys(state.unreadable), **folder.answers(state)}
     if query is None:
-        return Pending(state.round, (), answered, False, place)
-    return Pending(state.round, query.ids, answered, not query.ids, place)
+        return Pending((), answered)
+    predicted = bool(state.labeled) and bool(folder.query_probabilities(state.round))
+    return Pending(query.ids, answered, not query.ids, predicted)
 
 
 def read_prediction(run: Path, knee_id: str) -> list[float] | None:
-    """The model's probabilities for a knee when it was asked for last, None where no network asked for it."""
+    """The model's probabilities for a knee when it was last queried, None where no network queried it."""
     folder = RunFolder(run)
     for number in reversed(folder.evaluated()):
         if (probs := folder.query_probabilities(number).get(knee_id)) is not None:
@@ -71,29 +77,43 @@ def read_accuracy(run: Path) -> list[tuple[int, float]]:
 
 
 class RoundSupervisor:
-    """Keeps the store and the run together, and starts the next round when enough answers are in.
+    """Keeps the store and the run together, and trains when enough answers are in.
+
+    Whatever goes wrong is said by `status` and tried again; what was answered is in the store all the while.
 
     Args:
         run: The run folder.
         store: Its readings.
-        auto: Whether rounds start by themselves.
+        auto: Whether training starts by itself.
         enough: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
-        command: Starts the next round; for tests.
+        grace: Seconds after the last answer in which it can still be undone.
+        command: Trains and makes the next query; for tests.
     """
 
     def __init__(
-        self, run: Path, store: Store, *, auto: bool = False, enough: float = 1.0, command: Sequence[str] | None = None
+        self,
+        run: Path,
+        store: Store,
+        *,
+        auto: bool = False,
+        enough: float = 1.0,
+        grace: float = 0.0,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._run = run
         self._store = store
         self._auto = auto
         self._enough = enough
+        self._grace = grace
         self._command = list(command or [sys.executable, "-m", "kneeal.annotate.next_round", str(run)])
         self._process: subprocess.Popen[bytes] | None = None
         self._failed: str | None = None
+        self._retry_at, self._pause = 0.0, RETRY_SECONDS
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._error: str | None = None
+        self._seen_to = time.monotonic()
         self.pending = Pending()
         self.sync()
 
@@ -106,60 +126,74 @@ class RoundSupervisor:
 
     def start(self) -> None:
         """Look after the run from now on, in a thread."""
-        self._thread = threading.Thread(target=self._watch, name="rounds", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking after the run; a round in work is stopped, and begun again with the next start."""
+        """Stop looking after the run and end a training in progress, which the next start begins again."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
+        if self._process is not None:
+            end_process(self._process)
 
     def step(self) -> None:
-        """See to the round in work, and start the next one where it is due."""
+        """See to a training in progress, and start the next one when it is due."""
         with self._guard:
             if self._process is not None:
                 status = self._process.poll()
                 if status is None:
                     return
+                end_process(self._process)
                 self._process = None
-                if status:
-                    self._failed = _last_words(self._run / LOG)
-                    logger.error("the next round could not be made; see %s in the run folder", LOG)
+                if status == 0:
+                    self._failed, self._pause = None, RETRY_SECONDS
+                else:
+                    self._fail(_last_words(self._run / LOG))
             self.sync()
-            if self._auto and self._failed is None and self._due():
+            if self._auto and time.monotonic() >= self._retry_at and self._due():
                 self._begin()
 
     def again(self) -> None:
-        """Forget that the last attempt failed."""
-        self._failed = None
+        """Try again at once after a failure."""
+        self._retry_at = 0.0
 
-    def status(self) -> dict[str, Any]:
-        """What the page shows: phase, round and progress."""
-        counts = self._store.counts()
-        n = len(self.pending.ids)
-        settled = counts["settled"] + counts["closed"] if n else 0
-        phase = "grading" if n and settled < n else "waiting"
-        if self.pending.finished:
+    @property
+    def age(self) -> float:
+        """Seconds since the run was last looked after without an error."""
+        return time.monotonic() - self._seen_to
+
+    def status(self, *, decides: bool) -> dict[str, Any]:
+        """What the page shows.
+
+        Args:
+            decides: Whether it is for an adjudicator. What anybody else is told depends on how many readings are in,
+                never on whether they agree.
+        """
+        counts, pending = self._store.counts(), self.pending
+        phase = "reading" if counts["open"] and pending.ids else "read"
+        if pending.finished:
             phase = "finished"
         elif self._process is not None:
             phase = "training"
         elif self._failed is not None:
             phase = "failed"
-        return {
+        status = {
             "phase": phase,
-            "round": self.pending.round,
-            "asked": n,
-            "settled": settled,
-            "disagreed": counts["disagreed"],
             "auto": self._auto,
             "message": self._failed if phase == "failed" else None,
+            "retry": max(0, round(self._retry_at - time.monotonic())) if phase == "failed" else None,
+            "problem": {"text": self._error or "it does not answer", "age": round(self.age)}
+            if self._thread is not None and (self._error or self.age > STALE_SECONDS)
+            else None,
             "progress": _read_progress(self._run / PROGRESS) if phase == "training" else None,
             "accuracy": read_accuracy(self._run),
         }
+        if decides:
+            n = len(pending.ids)
+            settled = counts["settled"] + counts["closed"] if n else 0
+            status |= {"asked": n, "settled": settled, "disagreed": counts["disagreed"]}
+        return status
 
     def _due(self) -> bool:
         if self.pending.finished:
@@ -169,22 +203,55 @@ class RoundSupervisor:
             return True
         counts = self._store.counts()
         settled = counts["settled"] + counts["closed"]
-        return settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
+        enough = settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
+        return enough and self._store.clock() - self._store.last_answer() >= self._grace
 
     def _begin(self) -> None:
+        # Closed before anybody can see that the training begins: from then on no answer can be taken back.
+        self._store.decide(self.pending.ids)
         (self._run / PROGRESS).unlink(missing_ok=True)
-        with (self._run / LOG).open("ab") as log:
+        with _open_private(self._run / LOG) as log:
+            # Its standard input is a pipe that nothing is written to: when this process ends, in whatever way, the
+            # pipe closes, and the training ends with it.
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ
+                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
-        logger.info("the next round is being made")
+        logger.info("training begins")
+
+    def _fail(self, message: str) -> None:
+        self._failed = message
+        self._retry_at = time.monotonic() + self._pause
+        logger.error("training failed, see %s in the run folder; the next attempt is in %.0f s", LOG, self._pause)
+        self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
 
     def _watch(self) -> None:
         while not self._stop.wait(1.0):
             try:
                 self.step()
-            except (UserError, OSError) as error:
-                logger.error("%s", error)
+                self._error, self._seen_to = None, time.monotonic()
+            except Exception as error:  # a thread that died here would hold up every reader without a word
+                if str(error) != self._error:
+                    logger.exception("the run could not be looked after; it is tried again every second")
+                self._error = str(error).partition("\n")[0]
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started in a session of its own, with its children."""
+    if process.stdin is not None:
+        process.stdin.close()
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # a run that is killed at any instant goes on where it was
+    else:
+        process.kill()
+    process.wait()
+
+
+def _open_private(path: Path) -> IO[bytes]:
+    """Open a file that only its owner can read, to append to it."""
+    file = open(path, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE))  # noqa: SIM115
+    path.chmod(PRIVATE)
+    return file
 
 
 def _read_progress(path: Path) -> dict[str, Any] | None:
@@ -196,9 +263,10 @@ def _read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def _last_words(log: Path) -> str:
+    """The last message of a training that failed."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
-        return "no log"
-    said = [line for line in lines if line.startswith("kneeal: ")]
-    return (said or lines or ["nothing was said"])[-1].removeprefix("kneeal: ")
+        return "it left no log"
+    messages = [line for line in lines if line.startswith("kneeal: ")]
+    return (messages or lines or ["it left no message"])[-1].removeprefix("kneeal: ")

@@ -1,4 +1,4 @@
-"""`kneeal annotate`: the web page for readers."""
+"""`kneeal annotate` and `kneeal readers`: the web page for readers, and who they are."""
 
 from __future__ import annotations
 
@@ -9,24 +9,38 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(annotate)
+    app.command()(readers)
 
 
 def annotate(
     run: Annotated[Path, typer.Argument(help="Run folder, begun by `kneeal ask`.", metavar="RUN")],
-    reader: Annotated[list[str] | None, typer.Option(help="Name of a reader, any number of times.")] = None,
-    adjudicator: Annotated[
-        list[str] | None, typer.Option(help="Who decides where readings differ; by default the first reader.")
+    reader: Annotated[
+        list[str] | None, typer.Option(help="Name of a reader, any number of times; at the first start.")
     ] = None,
-    reads: Annotated[int, typer.Option(help="Readers that each knee needs.")] = 1,
-    repeat: Annotated[float, typer.Option(help="Share of the knees that are silently asked twice.")] = 0.0,
-    auto: Annotated[bool, typer.Option("--auto", help="Start the next round by itself.")] = False,
+    adjudicator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who decides where readings differ and reads nothing herself, unless named with --reader too."
+            " By default the first reader, when all readings are in."
+        ),
+    ] = None,
+    reads: Annotated[int | None, typer.Option(help="Readers that each knee needs.  [default: 1]")] = None,
+    repeat: Annotated[
+        float | None, typer.Option(help="Share of the knees that a reader silently gets twice.  [default: 0]")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Train and choose the next knees when all are answered.")
+    ] = False,
     enough: Annotated[
-        float, typer.Option(help="Share of a query that is enough for --auto; the rest goes into the next query.")
+        float, typer.Option(help="Share of the knees that is enough for --auto; the rest comes with the next ones.")
     ] = 1.0,
     images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
     data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="Folder with your own examples; each file name begins with its grade.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8010,
     public_url: Annotated[
@@ -36,10 +50,12 @@ def annotate(
     backup: Annotated[Path | None, typer.Option(help="Copy the store to this file, and exit.")] = None,
     table: Annotated[Path | None, typer.Option(help="Write all readings to this CSV, and exit.")] = None,
 ) -> None:
-    """Grade the pending query in a browser; with --auto, round after round."""
+    """Grade the queried knees in a browser; with --auto, round after round."""
     from kneeal.annotate import serve
 
-    options = serve.ServeOptions(reader or (), adjudicator or (), reads, repeat, auto, enough, host, port, public_url)
+    options = serve.ServeOptions(
+        reader or (), adjudicator or (), reads, repeat, auto, enough, host, port, public_url, atlas
+    )
     if link is not None:
         print(serve.new_link(run, link, options))
     if backup is not None:
@@ -50,3 +66,22 @@ def annotate(
         print(f"wrote {table}")
     if link is None and backup is None and table is None:
         serve.serve(run, options, data=data, images=images)
+
+
+def readers(
+    run: Annotated[Path, typer.Argument(help="Run folder that was annotated.", metavar="RUN")],
+    reader: Annotated[list[str] | None, typer.Option(help="Let this person read.")] = None,
+    adjudicator: Annotated[
+        list[str] | None, typer.Option(help="Let this person decide where readings differ; with --reader, also read.")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Take this reader out; her answers stay.")] = None,
+    sign_out: Annotated[list[str] | None, typer.Option(help="End her sessions and void her links.")] = None,
+    reads: Annotated[int | None, typer.Option(help="Readers that each knee needs.")] = None,
+    repeat: Annotated[float | None, typer.Option(help="Share of the knees that a reader silently gets twice.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Make the change; without it, only say what it would do.")] = False,
+) -> None:
+    """Show who reads what, and change it, also while the page is served."""
+    from kneeal.annotate.manage import Change, manage_readers
+
+    change = Change(reader or (), adjudicator or (), remove or (), sign_out or (), reads, repeat)
+    print(manage_readers(run, change, dry=not yes))

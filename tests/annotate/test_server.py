@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import http.client
 import json
+import signal
+import socket
 import sqlite3
+import stat
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +25,10 @@ from helpers.commands import done, kneeal, refused
 from helpers.knee_site import Reader, Site, make_run
 
 from kneeal.annotate.accounts import Accounts
-from kneeal.annotate.answers import Answer
-from kneeal.annotate.schema import STORE
+from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.store import Store
-from kneeal.annotate.supervisor import RoundSupervisor, read_pending
+from kneeal.annotate.supervisor import Pending, RoundSupervisor, read_pending
+from kneeal.annotate.tasks import Answer
 
 # Limits are for a loaded machine, where the imports of one server can take a minute; nothing waits for them otherwise.
 pytestmark = pytest.mark.timeout(900)
@@ -36,6 +41,13 @@ def rows(run: Path, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in store.read(query)]
     finally:
         store.close()
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
 
 
 def test_kill_nine_in_the_middle_of_200_answers_loses_none(tmp_path: Path) -> None:
@@ -54,8 +66,7 @@ def test_kill_nine_in_the_middle_of_200_answers_loses_none(tmp_path: Path) -> No
                     task = reader.call("GET", "/api/next")[1]["task"]
                     if task is None:
                         return
-                    nonce = f"{k}-{len(acknowledged[k]):020d}"
-                    sent[k] = {"task": task["id"], "seen": task["seen"], "nonce": nonce, "kl": task["id"] % 5}
+                    sent[k] = reader.body(task, task["id"] % 5, f"{k}-{len(acknowledged[k]):020d}")
                 body = sent[k]
                 assert body is not None
                 status, said, _ = reader.call("POST", "/api/answer", body)
@@ -116,9 +127,9 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
         status = {}
         while time.monotonic() < end:
             status = ann.call("GET", "/api/status")[1]
-            if status["asked"] and (run / "rounds/000/query.json").is_file() and status["phase"] != "training":
+            if (run / "rounds/000/query.json").is_file() and status["phase"] != "training":
                 break
-            assert status["phase"] in ("grading", "training", "waiting"), status
+            assert status["phase"] in ("reading", "training", "read"), status
             time.sleep(0.1)
         assert status["accuracy"][0][0] == 6
         second = json.loads((run / "rounds/000/query.json").read_text())["ids"]
@@ -131,7 +142,7 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert ann.call("GET", "/api/next")[1]["left"] == 4
         status = ann.call("GET", "/api/status")[1]  # what was read before does not count for the new query
-        assert (status["phase"], status["asked"], status["settled"]) == ("grading", 4, 0)
+        assert status["phase"] == "reading"
     knees = rows(run, "SELECT knee_id, count(*) FROM knee JOIN task ON task.knee = knee.id GROUP BY knee.id")
     assert all(n == 1 for _, n in knees)
     seen += [knee for knee, _ in knees]
@@ -143,11 +154,11 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     refused(kneeal("tell", run), "nobody has annotated")
     store = Store(run / STORE)
     supervisor = RoundSupervisor(run, store)
-    ann = Accounts(store).add("Ann")
+    ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
     for k in range(5):
         task = store.next(ann)
         assert task is not None
-        store.write(store.answering(ann, Answer(task.id, f"{k:020d}", None, kl=k)))
+        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", k)))
     assert "1 knees are still to be answered" in done("tell", run)
     assert "closed with 5 knees graded; 1 open" in done("tell", run, "--close")
     store.close()
@@ -159,19 +170,198 @@ def test_a_failed_round_is_said_and_keeps_the_answers(tmp_path: Path) -> None:
     store = Store(run / STORE)
     broken = [sys.executable, "-c", "import sys; print('kneeal: no space left', file=sys.stderr); sys.exit(2)"]
     supervisor = RoundSupervisor(run, store, auto=True, command=broken)
-    ann = Accounts(store).add("Ann")
+    ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
     k = 0
     while (task := store.next(ann)) is not None:
         k += 1
-        store.write(store.answering(ann, Answer(task.id, f"{k:020d}", None, kl=1)))
+        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", 1)))
     supervisor.step()
-    assert supervisor.status()["phase"] == "training"
+    assert supervisor.status(decides=True)["phase"] == "training"
     end = time.monotonic() + PATIENCE
-    while supervisor.status()["phase"] != "failed" and time.monotonic() < end:
+    while supervisor.status(decides=True)["phase"] != "failed" and time.monotonic() < end:
         time.sleep(0.05)
         supervisor.step()
-    assert supervisor.status()["message"] == "no space left"
-    assert store.counts()["settled"] == 6
+    assert supervisor.status(decides=True)["message"] == "no space left"
+    assert store.counts()["closed"] == 6  # no answer can be changed once a training has begun
+    store.close()
+
+
+def test_the_thread_survives_a_locked_store_and_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    store = Store(run / STORE, timeout=0.05)
+    supervisor = RoundSupervisor(run, store, auto=True, command=[sys.executable, "-c", "raise SystemExit(0)"])
+    ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
+    supervisor.start()
+    other = connect(run / STORE, create=False)  # as a backup program that locks the whole file
+    other.execute("BEGIN EXCLUSIVE")
+    supervisor.pending = Pending()  # so that the next look writes to the store
+    until(lambda: supervisor.status(decides=False)["problem"], "the problem on the page")
+    problem = supervisor.status(decides=False)["problem"]
+    assert problem["text"] == "database is locked" and problem["age"] >= 1
+    other.execute("ROLLBACK")
+    until(lambda: supervisor.status(decides=False)["problem"] is None, "the recovery")
+    k = 0
+    while (task := store.next(ann)) is not None:
+        k += 1
+        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", 1)))
+    until(lambda: store.counts()["closed"] == 6, "the training")
+    supervisor.stop()
+    other.close()
+    store.close()
+
+
+def test_a_failed_training_is_tried_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kneeal.annotate.supervisor.RETRY_SECONDS", 0.2)
+    run, mark = make_run(tmp_path, 6), tmp_path / "tried"
+    command = [sys.executable, "-c", f"import os; os.close(os.open({str(mark)!r}, os.O_CREAT | os.O_EXCL))"]
+    mark.touch()  # the first attempts fail
+    store = Store(run / STORE)
+    store.sync([], {})
+    supervisor = RoundSupervisor(run, store, auto=True, command=command)
+    supervisor._pause = 0.2
+    supervisor.pending = Pending()
+    supervisor._due = lambda: True  # type: ignore[method-assign]
+    supervisor.start()
+    until(lambda: supervisor.status(decides=False)["phase"] == "failed", "the failure")
+    status = supervisor.status(decides=False)
+    assert "FileExistsError" in status["message"] and status["retry"] is not None
+    mark.unlink()
+    until(mark.exists, "the next attempt")
+    supervisor.stop()
+    store.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_clean_stop_leaves_one_file_and_no_orphan(tmp_path: Path, number: int) -> None:
+    run = make_run(tmp_path, 6)
+    site = Site(run, "--reader", "Ann", "--auto")
+    ann = Reader(site.port, site.links["Ann"])
+    task, n = ann.call("GET", "/api/next")[1]["task"], 0
+    while task is not None:
+        n += 1
+        status, said = ann.answer(task, n % 5, f"{n:032d}")
+        assert status == 200
+        task = said["task"]
+    until(lambda: ann.call("GET", "/api/status")[1]["phase"] == "training", "the training")
+    children = [
+        int(pid) for pid in Path(f"/proc/{site.process.pid}/task/{site.process.pid}/children").read_text().split()
+    ]
+    children += [int(pid) for task in Path(f"/proc/{site.process.pid}/task").iterdir()
+                 for pid in (task / "children").read_text().split()]  # fmt: skip
+    assert children
+    site.stop(number)
+    assert site.process.returncode == {signal.SIGINT: 130}.get(number, 143)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    assert not list(run.glob("annotate.sqlite-*"))
+    (tmp_path / "copy").mkdir()
+    copied = tmp_path / "copy" / STORE
+    copied.write_bytes((run / STORE).read_bytes())  # the file alone, as a backup takes it
+    assert sqlite3.connect(copied).execute("SELECT count(*) FROM answer").fetchone()[0] == 6
+    with site:
+        site.start()
+        ann.connect()
+        until(lambda: ann.call("GET", "/api/status")[1]["phase"] == "training", "the training again")
+
+
+def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    script = (
+        "import sys, subprocess, time; from pathlib import Path; from kneeal.annotate.supervisor import *; "
+        "from kneeal.annotate.store import Store; "
+        "s = RoundSupervisor(Path(sys.argv[1]), Store(Path(sys.argv[1]) / 'annotate.sqlite'), auto=True); "
+        "s.pending = Pending(); s._begin(); print(s._process.pid, flush=True); time.sleep(600)"
+    )
+    server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    child = int(server.stdout.readline())
+    server.kill()
+    server.wait()
+    until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2],
+          "the end of the child")  # fmt: skip
+
+
+def test_half_open_connections_lock_nobody_out(idle: Path) -> None:
+    with Site(idle) as site:
+        held = []
+        for k in range(300):
+            connection = socket.create_connection(("127.0.0.1", site.port))
+            if k % 3:
+                connection.sendall(
+                    b"POST /api/answer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n" + b"\r\n1" * (k % 3 - 1)
+                )
+            held.append(connection)
+        reader = Reader(site.port, site.links["reader"])
+        assert reader.call("GET", "/api/next")[0] == 200
+        first = held[0]
+        first.settimeout(PATIENCE)
+        assert closed(first)
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side ends a connection."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_the_health_address_needs_no_name_and_says_nothing(idle: Path) -> None:
+    with Site(idle) as site:
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+        connection.request("GET", "/health", headers={"Host": "monitor.example"})
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())) == (200, {"ok": True})
+
+
+def test_what_holds_readings_is_private(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    with Site(run, "--reader", "Ann"):
+        done("annotate", run, "--table", tmp_path / "readings.csv", "--backup", tmp_path / "b.sqlite")
+        private = [*run.glob("annotate.sqlite*"), tmp_path / "readings.csv", tmp_path / "b.sqlite"]
+        assert len(private) >= 4 and {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    assert stat.S_IMODE((run / "ask" / "start").stat().st_mode) == 0o700
+
+
+def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    named = ("--reader", "Ann", "--reader", "Ben", "--adjudicator", "Zoe")
+    with Site(run, *named, "--reads", "2", "--repeat", "0.2") as site:
+        links = site.links
+    assert list(links) == ["Ann", "Ben", "Zoe"]
+    with Site(run) as again:  # as systemd starts it anew: two readings per knee, as before
+        ann = Reader(again.port, again.links["Ann"])
+        assert ann.answer(ann.call("GET", "/api/next")[1]["task"], 1, "n" * 20)[0] == 200
+        assert rows(run, "SELECT state FROM knee WHERE position = 0") == [("open",)]
+        # while it runs
+        refused(kneeal("annotate", run, "--link", "An"), "no reader called 'An'", "write 'Ann'")
+        done("readers", run, "--sign-out", "Ann", "--yes")
+        time.sleep(2.5)
+        assert ann.call("GET", "/api/next")[0] == 401
+    for options in (("--reads", "1"), ("--repeat", "0"), ("--reader", "Bem"), ("--adjudicator", "Ann")):
+        refused(kneeal("annotate", run, *options), "kneeal readers RUN")
+    said_text = done("readers", run, "--reads", "1")
+    assert "readings per knee: 2 to 1" in said_text and "nothing is changed yet" in said_text
+    assert "knees open: 6 to 5" in said_text and "knees settled: 0 to 1" in said_text
+    assert "readings per knee: 2" in done("readers", run)
+    refused(kneeal("readers", run, "--remove", "Zoe", "--yes"), "0 who adjudicate")
+    assert "Ben: leaves" in done("readers", run, "--reads", "1", "--remove", "Ben", "--yes")
+    shown = done("readers", run)
+    assert "readings per knee: 1" in shown and "Ben" not in shown and "Ann: reads; 1 answers; 0 sessions" in shown
+
+
+def test_a_start_that_fails_voids_no_link(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    with Site(run, "--reader", "Ann") as site:
+        links = site.links
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            refused(kneeal("annotate", run, "--port", str(taken.getsockname()[1])), "another process works on")
+            site.stop()
+            refused(kneeal("annotate", run, "--port", str(taken.getsockname()[1])), "cannot listen")
+        assert rows(run, "SELECT count(*) FROM link WHERE used IS NULL") == [(1,)]
+    store = Store(run / STORE)
+    Accounts(store).sign_in(links["Ann"])
     store.close()
 
 
@@ -190,6 +380,7 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--enough", "0"], "--enough 0"),
         (["--port", "0"], "--port 0"),
         (["--reader", " "], "a reader called"),
+        (["--atlas", "gone"], "--atlas gone"),
         (["--public-url", "x"], "--public-url x"),
     ],
 )

@@ -83,12 +83,10 @@ class Site:
         assert self.process.stdout is not None
         self.links = {}
         for line in self.process.stdout:
-            found = re.match(r"  (.+?)(?: \(adjudicates\))?: http://[^#]+#(.+)$", line)
+            found = re.match(r"  (.+?) \([a-z ]+\): http://[^#]+#(.+)$", line)
             if found:
                 self.links[found[1]] = found[2]
-            elif self.links:
-                break
-            if self.links and len(self.links) == max(1, self.options.count("--reader")):
+            elif line.startswith("serving"):
                 break
         for _ in range(1800):
             try:
@@ -104,9 +102,9 @@ class Site:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGINT) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(number)
             try:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
@@ -134,7 +132,7 @@ class Reader:
         self.connect()
         if secret is None:
             return
-        status, _, headers = self.call("POST", "/api/enter", {"secret": secret})
+        status, _, headers = self.call("POST", "/api/sign-in", {"secret": secret})
         assert status == 200
         self.cookie = headers["set-cookie"].partition(";")[0]
         self.csrf = self.call("GET", "/api/me")[1]["csrf"]
@@ -154,7 +152,9 @@ class Reader:
         return response.status, said, {name.lower(): value for name, value in response.headers.items()}
 
     def answer(self, task: dict[str, Any], kl: int, nonce: str) -> tuple[int, Any]:
-        status, said, _ = self.call(
-            "POST", "/api/answer", {"task": task["id"], "seen": task["seen"], "nonce": nonce, "kl": kl, "seconds": 1.5}
-        )
-        return status, said
+        return self.call("POST", "/api/answer", self.body(task, kl, nonce))[:2]
+
+    def body(self, task: dict[str, Any], kl: int, nonce: str) -> dict[str, Any]:
+        """An answer by a page that has drawn the picture of the task."""
+        picture = json.loads(self.call("GET", f"/api/task/{task['id']}/picture")[2]["x-kneeal-picture"])
+        return {"task": task["id"], "picture": picture["token"], "nonce": nonce, "kl": kl, "seconds": 1.5}

@@ -1,13 +1,16 @@
 "use strict";
-// One page: sign in, read, wait for the next round, look at the agreement.
+// One page: sign in, read, wait for the next knees, look at the agreement.
 const by = (id) => document.getElementById(id);
-const state = {csrf: "", reasons: [], task: null, last: null, busy: false, other: false, adjudicates: false, round: null};
+const state = {csrf: "", task: null, last: null, busy: false, both: false, findings: new Set(), seconds: 0, since: null};
 const viewer = new Viewer(by("picture"), () => showView());
+// Counts what the page was asked to show. Whatever arrives for an earlier turn is dropped: a late picture never wins.
+let turn = 0;
+let loading = new AbortController();  // ends the pictures of an earlier turn, which would hold up those of this one
 
 // -- requests ------------------------------------------------------------------------------------------------------
 
-async function request(path, body) {
-  const options = {headers: {"x-kneeal-csrf": state.csrf}, credentials: "same-origin"};
+async function request(path, body, signal) {
+  const options = {headers: {"x-kneeal-csrf": state.csrf}, credentials: "same-origin", signal};
   if (body !== undefined) {
     options.method = "POST";
     options.headers["content-type"] = "application/json";
@@ -15,7 +18,9 @@ async function request(path, body) {
   }
   const response = await fetch(path, options);
   if (response.status === 401) {
+    const said = await response.json().catch(() => ({}));
     view("enter");
+    by("enter-text").textContent = said.error && said.error !== "nobody is signed in" ? `${capital(said.error)}.` : "";
     throw new Error("signed out");
   }
   return response;
@@ -36,9 +41,12 @@ async function change(path, body) {
     }
     const said = response ? await response.json().catch(() => ({})) : {};
     notice(`Not saved yet: ${said.error || "the server does not answer"}. Trying again; please keep this page open.`);
-    await new Promise((resolve) => setTimeout(resolve, Math.min(5000, 500 * (tries + 1))));
+    await pause(Math.min(5000, 500 * (tries + 1)));
   }
 }
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function nonce() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -62,13 +70,15 @@ function announce(text) {
 }
 
 function showView() {
-  for (const [tool, on] of [["invert", viewer.inverted], ["measure", viewer.measuring], ["boxes", viewer.showBoxes],
-    ["other", state.other]]) {
-    document.querySelector(`[data-tool="${tool}"]`).setAttribute("aria-pressed", String(Boolean(on)));
+  const name = viewer.measuring ? viewer.measuring.name || "length" : null;
+  const on = {invert: viewer.look.inverted, contrast: viewer.look.contrast, magnify: viewer.magnifying, boxes: viewer.showBoxes,
+    other: state.both, measure: name === "length", medial: name === "medial", lateral: name === "lateral"};
+  for (const [tool, pressed] of Object.entries(on)) {
+    document.querySelector(`[data-tool="${tool}"]`).setAttribute("aria-pressed", String(Boolean(pressed)));
   }
+  by("preset").textContent = PRESETS[viewer.look.preset][0];
   by("measured").textContent = viewer.measurements.length
-    ? "Measured: " + viewer.measurements.map(({mm}) => mm === null ? "no scale known" : `${mm.toFixed(1)} mm`).join(", ")
-    : "";
+    ? "Measured: " + viewer.measurements.map(Viewer.describe).join(", ") : "";
 }
 
 function showProgress({done, left, pace}) {
@@ -81,43 +91,67 @@ function showProgress({done, left, pace}) {
 // -- reading -------------------------------------------------------------------------------------------------------
 
 async function take(said) {
+  const mine = ++turn;
+  loading.abort();
+  loading = new AbortController();
   showProgress(said);
-  if (!said.task) {
-    state.task = null;
-    viewer.clear();
-    by("stage-note").textContent = "";
-    showWait(said.status);
-    return;
-  }
-  view("read");
-  state.task = said.task;
-  state.other = false;
+  viewer.clear();
+  by("stage-note").textContent = "";
   document.body.dataset.ready = "";
+  state.task = said.task;
+  state.findings.clear();
+  by("comment").value = "";
+  showFindings();
+  if (!said.task) return showWait(said.status);
+  view("read");
   const {task} = said;
+  by("opinion").hidden = !said.predictions;
+  by("undo").disabled = by("wait-undo").disabled = said.done === 0 && !state.last;
   by("adjudication").hidden = !task.adjudication;
   by("adjudication").textContent = task.adjudication
-    ? "Adjudication. The readings differ: " + task.grades.map((kl) => kl === null ? "unreadable" : kl).join(", ")
+    ? "The readings of this knee differ: " + task.grades.map((kl) => kl === null ? "unreadable" : kl).join(", ")
       + ". Your answer decides." : "";
-  await showPicture(`api/task/${task.id}/picture`, task);
+  const layer = await load(`api/task/${task.id}/picture`, mine);
+  if (!layer) return;
+  viewer.show(layer);
+  const {about} = layer, side = about.side === "L" ? "Left" : "Right";
+  by("stage-note").textContent = `${side} knee` + (about.full ? "" : ", joint regions only: the radiograph was not found")
+    + (about.mm_per_px === null ? ", scale not known" : "");
+  by("picture").setAttribute("aria-label", `Radiograph of a ${side.toLowerCase()} knee`
+    + (about.full ? "" : ", both joint regions side by side"));
   state.seconds = 0;
   state.since = document.hidden ? null : performance.now();
   document.body.dataset.ready = String(task.id);
-  by("undo").disabled = by("wait-undo").disabled = said.done === 0 && !state.last;
-  announce(`${task.side === "L" ? "Left" : "Right"} knee. ${said.left} left.`
-    + (task.adjudication ? " " + by("adjudication").textContent : ""));
+  announce(`${side} knee. ${said.left} left.` + (task.adjudication ? " " + by("adjudication").textContent : ""));
+  if (state.both) guarded(() => showOther(true));
 }
 
-async function showPicture(path, about, measurements = []) {
-  const response = await request(path);
-  if (!response.ok) throw new Error("no picture");
-  await viewer.show(await response.blob(), about, measurements);
-  if (viewer.measuring) viewer.startMeasuring(true);
-  const side = about.side === "L" ? "Left" : "Right";
-  by("stage-note").textContent = `${state.other ? "Other knee of the patient: " : ""}${side} knee`
-    + (about.full ? "" : ", patches only") + (about.mm_per_px === null ? ", scale not known" : "");
-  by("picture").setAttribute("aria-label", `Radiograph of a ${side.toLowerCase()} knee`
-    + (about.full ? "" : ", both patches side by side"));
-  showView();
+// A picture for a turn; null where the page has moved on. One that cannot be read is said as that, and tried again.
+async function load(path, mine, {quiet = false} = {}) {
+  for (let tries = 0; mine === turn; tries++) {
+    let said = {};
+    try {
+      const response = await request(path, undefined, loading.signal);
+      if (response.ok) {
+        const about = JSON.parse(response.headers.get("x-kneeal-picture"));
+        const layer = await Layer.decode(await response.blob(), about);
+        return mine === turn && about.task === state.task.id ? layer : null;
+      }
+      said = await response.json().catch(() => ({}));
+      if (response.status < 500) {
+        if (mine === turn && !quiet) notice(`${capital(said.error || "no picture")}.`);
+        return null;
+      }
+    } catch (error) {
+      if (error.message === "signed out") throw error;
+    }
+    if (mine === turn && !viewer.main) {
+      by("stage-note").textContent = `${capital(said.error || "the picture does not arrive")}. Trying again; your answers are saved. `
+        + "Press N to put this knee off.";
+    }
+    await pause(Math.min(10000, 1000 * (tries + 1)));
+  }
+  return null;
 }
 
 function seconds() {
@@ -125,95 +159,123 @@ function seconds() {
 }
 
 async function answer(kl, reason) {
-  const task = state.task;
+  const {task} = state, {drawn} = viewer;
   // A key that was meant for the knee before must not grade one that nobody has seen.
-  if (!task || state.busy || document.body.dataset.ready !== String(task.id) || seconds() < 0.15) return;
-  if (state.other) return notice("This is the other knee. Go back to the one that is asked for (O) to grade it.");
-  state.busy = true;
-  try {
-    const {ok, data} = await change("api/answer", {task: task.id, seen: task.seen, nonce: nonce(), kl, reason,
-      seconds: Math.round(seconds() * 1000) / 1000, measurements: viewer.measurements});
+  if (!task || state.busy || !drawn || drawn.task !== task.id || document.body.dataset.ready !== String(task.id)
+    || seconds() < 0.15) return;
+  by("grades").focus({preventScroll: true});  // so that the space bar does not press a grade again, for the next knee
+  await working(async () => {
+    const {ok, data} = await change("api/answer", {task: task.id, picture: drawn.token, nonce: nonce(), kl, reason,
+      seconds: Math.round(seconds() * 1000) / 1000, measurements: viewer.measurements, findings: [...state.findings],
+      comment: by("comment").value});
     if (ok) {
       state.last = task.id;
       by("opinion").disabled = false;
       await take(data);
     } else {
-      const was = data;
       await take(await (await request("api/next")).json());
-      notice(`${was.error}. ${was.cure || ""}`);
+      notice(`${capital(data.error)}. ${data.cure ? capital(data.cure) + "." : ""}`);
     }
+  });
+}
+
+// One change at a time.
+async function working(work) {
+  if (state.busy) return;
+  state.busy = true;
+  try {
+    await work();
   } finally {
     state.busy = false;
   }
 }
 
 async function undo() {
-  if (state.busy) return;
-  state.busy = true;
-  try {
+  await working(async () => {
     const {ok, data} = await change("api/undo", {nonce: nonce()});
-    if (ok) {
-      state.last = null;
-      by("opinion").disabled = true;
-      await take(data);
-      announce("The last answer is taken back.");
-    } else {
-      notice(`${data.error}. ${data.cure || ""}`);
-    }
-  } finally {
-    state.busy = false;
-  }
+    if (!ok) return notice(`Not undone: ${data.error}.`);
+    state.last = null;
+    by("opinion").disabled = true;
+    await take(data);
+    announce("The last answer is taken back.");
+  });
+}
+
+async function later() {
+  const {task} = state;
+  if (!task) return;
+  await working(async () => {
+    const {ok, data} = await change(`api/task/${task.id}/later`, {});
+    if (!ok) return notice(`${capital(data.error)}.`);
+    await take(data);
+    if (state.task && state.task.id === task.id) announce("This is the last knee that is left.");
+  });
 }
 
 async function toggleOther() {
-  const task = state.task;
-  if (!task || state.busy) return;
-  if (state.other) {
-    state.other = false;
-    await showPicture(`api/task/${task.id}/picture`, task, state.kept);
-    return;
-  }
-  const {other} = await (await request(`api/task/${task.id}/other`)).json();
-  if (!other) return notice("There is no other knee of this patient.");
+  state.both = !state.both;
   notice("");
-  state.kept = viewer.measurements;  // of the knee that is asked for
-  state.other = true;
-  await showPicture(`api/task/${task.id}/other/picture`, other);
+  if (state.both) await showOther(false);
+  else if (viewer.companion) viewer.accompany(null);
+  showView();
+}
+
+async function showOther(quiet) {
+  const {task} = state, mine = turn;
+  if (!task) return;
+  const layer = await load(`api/task/${task.id}/other`, mine, {quiet});
+  if (layer && state.both && viewer.main) viewer.accompany(layer);
 }
 
 async function showOpinion() {
-  if (!state.last) return;
+  if (!state.last || by("opinion").hidden) return;
   const {ok, data} = await change(`api/task/${state.last}/prediction`, {});
   if (!ok) return notice(`Not shown: ${data.error}.`);
   const body = by("prediction").querySelector("tbody");
   body.replaceChildren(...(data.probabilities || []).map((p, grade) => row([String(grade), `${(100 * p).toFixed(0)} %`])));
-  body.parentElement.hidden = !data.probabilities;
+  body.parentElement.hidden = by("prediction-stands").hidden = !data.probabilities;
   by("prediction-none").hidden = Boolean(data.probabilities);
   by("prediction").showModal();
+}
+
+function showFindings() {
+  for (const button of by("findings").children) {
+    button.setAttribute("aria-pressed", String(state.findings.has(button.dataset.finding)));
+  }
+}
+
+function toggleFinding(finding) {
+  if (!state.findings.delete(finding)) state.findings.add(finding);
+  showFindings();
 }
 
 // -- waiting -------------------------------------------------------------------------------------------------------
 
 function showWait(status) {
   view("wait");
-  const titles = {grading: "Nothing to read for you now", waiting: "This query is answered", training: "The next round is being made",
-    finished: "The budget is spent", failed: "The next round could not be made"};
+  const titles = {reading: "Other readers have not finished", read: "All knees are read. Thank you.",
+    training: "Training on your grades", finished: "All knees are read. Thank you.", failed: "The training has failed"};
   const texts = {
-    grading: status.disagreed ? `Readings of ${status.disagreed} knees differ and wait for an adjudicator.`
-      : "Other readers are still at it.",
-    waiting: status.auto ? "The next round is about to start." : "Every answer is stored. The next round starts with: kneeal tell RUN, then kneeal ask RUN.",
-    training: "Every answer is stored. The network is trained on them and chooses the next knees; this page goes on by itself.",
-    finished: "No more knees are asked for. Thank you.",
-    failed: `Every answer is stored. ${status.message || ""}`,
+    reading: "You have read all your knees. This page goes on by itself.",
+    read: status.disagreed ? `Readings of ${status.disagreed} knees differ. An adjudicator decides.`
+      : status.auto ? "The training begins shortly." : "The training is started by hand; this page then goes on by itself.",
+    training: "Every answer is saved. The page goes on by itself with the knees that the model would learn most from.",
+    finished: "No more knees are needed.",
+    failed: `Every answer is saved. ${capital(status.message || "")}. `
+      + (status.retry === null ? "" : `The next attempt is in ${duration(status.retry)}.`),
   };
   by("wait-title").textContent = titles[status.phase];
   by("wait-text").textContent = texts[status.phase];
+  if (status.problem || state.problem) notice(status.problem ? `The server cannot look after the run: ${status.problem.text}. It has tried for `
+    + `${duration(status.problem.age)} and goes on trying. Your answers are saved.` : "");
+  state.problem = status.problem;
   const {progress} = status;
   by("wait-bar").hidden = status.phase !== "training";
   if (progress && progress.of) by("wait-bar").value = progress.done / progress.of;
   else by("wait-bar").removeAttribute("value");
+  const steps = {training: "Training", testing: "Testing", choosing: "Choosing the next knees"};
   by("wait-progress").textContent = progress
-    ? `${progress.what}: ${progress.done} of ${progress.of} ${progress.what === "training" ? "epochs" : "knees"}` : "";
+    ? `${steps[progress.what]}: ${progress.done} of ${progress.of} ${progress.what === "training" ? "epochs" : "knees"}` : "";
   by("again").hidden = status.phase !== "failed";
   by("wait-undo").hidden = status.phase === "training" || status.phase === "finished";
   by("accuracy").hidden = !status.accuracy.length;
@@ -221,11 +283,13 @@ function showWait(status) {
     ...status.accuracy.map(([labels, accuracy]) => row([String(labels), `${(100 * accuracy).toFixed(1)} %`])));
 }
 
+const duration = (s) => s < 90 ? `${s} s` : `${Math.round(s / 60)} min`;
+
 setInterval(async () => {
   if (document.body.dataset.view !== "wait" || state.busy) return;
   try {
-    const said = await (await request("api/next")).json();
-    if (document.body.dataset.view === "wait" && !state.busy) await take(said);
+    const mine = turn, said = await (await request("api/next")).json();
+    if (document.body.dataset.view === "wait" && !state.busy && mine === turn) await take(said);
   } catch {
     // The server is away for a moment; the next look may find it.
   }
@@ -250,8 +314,8 @@ function table(caption, header, rows) {
 
 async function showAgreement() {
   const response = await request("api/agreement");
-  if (!response.ok) return notice((await response.json()).error);
   const data = await response.json();
+  if (!response.ok) return notice(`Not shown: ${data.error}.`);
   const number = (value, digits = 2) => value === null ? "not defined" : value.toFixed(digits);
   const cells = (a) => [a.first, a.second, String(a.n), a.exact === null ? "" : `${(100 * a.exact).toFixed(0)} %`,
     number(a.quadratic) + (a.interval ? ` (${a.interval.map((x) => x.toFixed(2)).join(" to ")})` : ""), number(a.linear),
@@ -259,7 +323,7 @@ async function showAgreement() {
   const header = ["reading", "other reading", "knees", "same grade", "kappa, quadratic (95 %)", "kappa, linear", "unreadable"];
   by("rule").textContent = data.rule;
   by("tables").replaceChildren(
-    table("Within readers: knees that were asked twice", header, data.within.map(cells)),
+    table("Within readers: knees that were read twice", header, data.within.map(cells)),
     table("Between readers", header, data.between.map(cells)),
     table("Time per knee", ["reader", "knees", "unreadable", "taken back", "median", "quartiles"], data.paces.map((p) => [
       p.reader, String(p.n), String(p.unreadable), String(p.undone), p.median === null ? "" : `${p.median.toFixed(1)} s`,
@@ -269,18 +333,32 @@ async function showAgreement() {
 
 // -- keys and buttons ----------------------------------------------------------------------------------------------
 
+function measure(name) {
+  if (viewer.measuring && viewer.measuring.name === name) viewer.stopMeasuring();
+  else viewer.startMeasuring(name);
+  showView();
+}
+
 const tools = {
-  invert: () => viewer.invert(),
+  preset: () => viewer.nextPreset(),
+  contrast: () => viewer.change({contrast: !viewer.look.contrast}),
+  invert: () => viewer.change({inverted: !viewer.look.inverted}),
   "zoom-in": () => viewer.zoomBy(1.25),
   "zoom-out": () => viewer.zoomBy(0.8),
-  reset: () => viewer.reset(),
-  measure: () => { viewer.startMeasuring(!viewer.measuring); showView(); },
+  magnify: () => { viewer.magnifying = !viewer.magnifying; viewer.draw(); showView(); },
+  measure: () => measure(null),
+  medial: () => measure("medial"),
+  lateral: () => measure("lateral"),
   boxes: () => { viewer.showBoxes = !viewer.showBoxes; viewer.draw(); showView(); },
   other: () => guarded(toggleOther),
+  reset: () => viewer.reset(),
 };
-const keys = {i: tools.invert, "+": tools["zoom-in"], "=": tools["zoom-in"], "-": tools["zoom-out"], r: tools.reset,
-  m: tools.measure, b: tools.boxes, o: tools.other, z: () => guarded(undo), p: () => guarded(showOpinion),
-  u: () => by("reasons").showModal(), g: () => { by("atlas").open = !by("atlas").open; }, "?": () => by("help").showModal()};
+const keys = {w: tools.preset, c: tools.contrast, i: tools.invert, "+": tools["zoom-in"], "=": tools["zoom-in"],
+  "-": tools["zoom-out"], x: tools.magnify, m: tools.measure, j: tools.medial, l: tools.lateral, b: tools.boxes, o: tools.other,
+  r: tools.reset, z: () => guarded(undo), n: () => guarded(later), p: () => guarded(showOpinion),
+  s: () => { const [button] = by("findings").children; if (button) toggleFinding(button.dataset.finding); },
+  t: () => by("comment").focus(), u: () => by("reasons").showModal(), g: () => { by("atlas").open = !by("atlas").open; },
+  "?": () => by("help").showModal()};
 const arrows = {ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0]};
 
 function guarded(work) {
@@ -291,28 +369,33 @@ function guarded(work) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const reasons = by("reasons").open;
-  if (reasons && /^[1-9]$/.test(event.key)) {
-    const button = by("reason-list").children[Number(event.key) - 1];
+  const key = keyOf(event);
+  if (event.target === by("comment")) {
+    if (key !== "Escape") return;
+    by("grades").focus({preventScroll: true});
+    event.preventDefault();
+    return;
+  }
+  if (by("reasons").open && /^[1-9]$/.test(key)) {
+    const button = by("reason-list").children[Number(key) - 1];
     if (button && !event.repeat) button.click();
     event.preventDefault();
     return;
   }
   if (document.querySelector("dialog[open]")) return;
-  if (document.body.dataset.view === "wait" && event.key.toLowerCase() === "z" && !by("wait-undo").hidden) guarded(undo);
+  if (document.body.dataset.view === "wait" && key === "z" && !by("wait-undo").hidden) guarded(undo);
   if (document.body.dataset.view !== "read") return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (/^[0-4]$/.test(key)) {
     if (!event.repeat) guarded(() => answer(Number(key), null));
   } else if (arrows[key]) {
     const [x, y] = arrows[key], step = event.shiftKey ? 10 : 1;
     if (viewer.measuring && viewer.mark) viewer.moveMark(x * step, y * step);
     else if (event.shiftKey) viewer.panBy(-40 * x, -40 * y);
-    else viewer.windowBy(4 * y, 6 * x);
-  } else if (viewer.measuring && key === "Enter" && event.target.tagName !== "BUTTON") {
+    else viewer.windowBy(0.02 * y, 0.05 * x);
+  } else if (viewer.measuring && viewer.mark && key === "Enter" && event.target.tagName !== "BUTTON") {
     viewer.setMark();
   } else if (viewer.measuring && key === "Escape") {
-    tools.measure();
+    measure(viewer.measuring.name);
   } else if (viewer.measuring && (key === "Delete" || key === "Backspace")) {
     viewer.forgetMeasurement();
   } else if (keys[key] && !event.repeat) {
@@ -334,6 +417,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 by("unreadable").addEventListener("click", () => by("reasons").showModal());
+by("later").addEventListener("click", () => guarded(later));
 for (const id of ["undo", "wait-undo"]) by(id).addEventListener("click", () => guarded(undo));
 by("opinion").addEventListener("click", () => guarded(showOpinion));
 by("show-help").addEventListener("click", () => by("help").showModal());
@@ -345,7 +429,7 @@ by("leave").addEventListener("click", () => guarded(async () => {
   location.reload();
 }));
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden && state.since !== null && state.since !== undefined) {
+  if (document.hidden && state.since !== null) {
     state.seconds += (performance.now() - state.since) / 1000;
     state.since = null;
   } else if (!document.hidden && state.since === null) {
@@ -355,32 +439,44 @@ document.addEventListener("visibilitychange", () => {
 
 // -- begin ---------------------------------------------------------------------------------------------------------
 
+function button(text, key, pressed) {
+  const element = Object.assign(document.createElement("button"), {type: "button"});
+  element.append(...(key ? [Object.assign(document.createElement("kbd"), {textContent: key}), ` ${text}`] : [text]));
+  element.addEventListener("click", pressed);
+  return element;
+}
+
 async function start() {
   const me = await (await request("api/me")).json();
   state.csrf = me.csrf;
-  state.reasons = me.reasons;
-  state.adjudicates = me.adjudicates;
   by("reader").textContent = me.name;
   by("leave").hidden = false;
   by("show-agreement").hidden = !me.adjudicates;
-  by("reason-list").replaceChildren(...me.reasons.map((reason, k) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    const key = Object.assign(document.createElement("kbd"), {textContent: String(k + 1)});
-    button.append(key, ` ${reason}`);
-    button.addEventListener("click", () => {
-      by("reasons").close();
-      guarded(() => answer(null, reason));
-    });
-    return button;
+  by("reason-list").replaceChildren(...me.reasons.map((reason, k) => button(reason, String(k + 1), () => {
+    by("reasons").close();
+    guarded(() => answer(null, reason));
+  })));
+  by("findings").replaceChildren(...me.findings.map((finding, k) => {
+    const element = button(capital(finding), k ? "" : "S", () => toggleFinding(finding));
+    element.dataset.finding = finding;
+    return element;
   }));
+  for (const figure of document.querySelectorAll("#atlas figure")) figure.remove();
+  for (const [name, grade, caption] of me.atlas) {
+    const figure = document.createElement("figure"), image = document.createElement("img");
+    image.src = `api/atlas/${name}`;
+    image.loading = "lazy";
+    image.alt = `Example of grade ${grade}${caption ? ": " + caption : ""}`;
+    figure.append(image, Object.assign(document.createElement("figcaption"), {textContent: caption}));
+    document.querySelector(`#atlas dd[data-of="${grade}"]`).append(figure);
+  }
   await take(await (await request("api/next")).json());
 }
 
 guarded(async () => {
   const secret = location.hash.slice(1);
   if (secret) {
-    // The secret stands behind the #, which browsers send to no server, and goes from the address and the history.
+    // The secret is behind the #, which browsers send to no server, and goes from the address and the history.
     history.replaceState(null, "", location.pathname);
     const response = await request("api/sign-in", {secret});
     if (!response.ok) {
