@@ -1,4 +1,4 @@
-"""A session with pictures for annotate.md: bilateral films, two rounds graded in a browser, a model, its predictions.
+"""A session with pictures for annotate.md: radiographs, two rounds graded in a browser, a model, its predictions.
 
 python docs/make_annotation_session.py --work /tmp/session --shots docs/annotate
 
@@ -32,10 +32,12 @@ FLAGS = (
 )
 #: A small network and few knees: the session shows the way, not an accuracy.
 SETTINGS = (
-    "data.patch_size=32", "model.width=8", "training.epochs=20", "training.milestones=[15]",
+    "data.patch_size=32", "model.width=8", "training.epochs=4", "training.milestones=[3]",
     "active.options.n_samples=10", "active.n_init=20", "active.n_query=20", "active.budget=40", "tracking.mode=none",
 )  # fmt: skip
 PATIENCE = 1500.0
+#: Headlines of the waiting page when all have read.
+DONE = ("All knees are read. Thank you.", "Training on your grades")
 
 
 def kneeal(*arguments: object) -> None:
@@ -44,20 +46,19 @@ def kneeal(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "kneeal", *map(str, arguments)], check=True)
 
 
-def make_films(folder: Path, patients: int) -> tuple[Path, Path]:
-    """Synthetic bilateral films, prepared; the truth stands in for the finder."""
+def make_radiographs(folder: Path, patients: int) -> None:
+    """Synthetic bilateral radiographs, prepared; the truth stands in for the localizer."""
     from helpers.archive import write_test_archive
 
     from kneeal.localizer.pose import KneePose
 
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
-    for patient in write_test_archive(folder / "films", patients=patients, seed=5, mm_per_px=0.2):
+    for patient in write_test_archive(folder / "radiographs", patients=patients, seed=5, mm_per_px=0.2):
         for knee in patient.radiograph.knees:
             x, y = (mm / 0.2 for mm in KneePose(knee.side, knee.center_mm, knee.angle_deg).region_center_mm)
             lines.append(f"{patient.patient},{knee.side},{x - 9},{y - 9},{x + 9},{y + 9},{knee.angle_deg}")
     (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
-    kneeal("prepare", "oai", folder / "films", "--out", folder / "knees", "--landmarks", folder / "landmarks.csv")
-    return folder / "knees", folder / "films"
+    kneeal("prepare", "oai", folder / "radiographs", "--out", folder / "knees", "--landmarks", folder / "landmarks.csv")
 
 
 class Reader:
@@ -92,7 +93,7 @@ class Reader:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def shot(self, name: str) -> None:
-        """A screenshot of few colours."""
+        """A screenshot of few colors."""
         if self.shots is None:
             return
         self.shots.mkdir(parents=True, exist_ok=True)
@@ -141,30 +142,39 @@ class Reader:
         """The page's tools on the first knee, each with a picture."""
         self.until(self.ready, "the first knee")
         self.shot("reading")
-        box = self.script("viewer.picture.medial || {x: 40, y: 40, width: 40, height: 40}")
-        x = box["x"] + 0.7 * box["width"]
-        self.script(f"viewer.keep([{x}, {box['y'] + 0.46 * box['height']}],"
-                    f"[{x}, {box['y'] + 0.55 * box['height']}])")  # fmt: skip
-        self.press("+", "+", "i")
+        for name in ("medial", "lateral"):
+            box = self.script(f"viewer.drawn.{name} || {{x: 40, y: 40, width: 40, height: 40}}")
+            x = box["x"] + 0.6 * box["width"]
+            self.script(f"viewer.startMeasuring('{name}')")
+            self.script(f"viewer.keep([{x}, {box['y'] + 0.46 * box['height']}],"
+                        f"[{x}, {box['y'] + 0.55 * box['height']}])")  # fmt: skip
+        self.script("viewer.stopMeasuring()")
+        self.press("+", "+", "i", "b", "s")
         self.shot("measuring")
-        self.script("viewer.forgetMeasurement()")
-        self.press("r", "u")
+        self.press("r", "b", "s")
+        self.script("viewer.measurements.splice(0)")
+        self.script("showView()")
+        self.press("c")
+        self.shot("local-contrast")
+        self.press("c", "u")
         self.shot("unreadable")
         self.press("\ue00c")
         self.press("o")
-        self.until(lambda: "Other knee" in self.driver.find_element(By.ID, "stage-note").text
+        self.until(lambda: self.script("Boolean(viewer.companion)")
                    or self.script("!document.getElementById('notice').hidden"), "the other knee")  # fmt: skip
-        self.shot("other-knee")
-        if self.script("state.other"):
-            self.press("o")
-            self.until(lambda: not self.script("state.other"), "back")
+        self.shot("both-knees")
+        self.press("o")
+        self.driver.set_window_size(820, 1180)
+        self.script("viewer.fit()")
+        self.shot("tablet")
+        self.driver.set_window_size(1024, 860)
         self.until(self.ready, "the first knee again")
 
 
 def read_query(readers: list[Reader]) -> None:
     """All readers grade, at once, until nothing is left for any of them."""
     start, before = time.monotonic(), [reader.n for reader in readers]
-    while not all(reader.title() in ("The next round is being made", "The budget is spent") for reader in readers):
+    while not all(reader.title() in DONE for reader in readers):
         answered = [reader.read_one() for reader in readers]
         if not any(answered):
             time.sleep(0.1)
@@ -191,7 +201,9 @@ def main() -> None:
     data, images = options.data, options.images
     if data is None:
         data, images = (
-            (work / "knees", work / "films") if (work / "knees").is_dir() else make_films(work, options.patients)
+            (work / "knees", work / "radiographs")
+            if (work / "knees").is_dir()
+            else make_radiographs(work, options.patients)
         )
     run = work / "run"
     settings = [part for setting in options.settings for part in ("--set", setting)]
@@ -212,7 +224,7 @@ def main() -> None:
         assert server.stdout is not None
         links = {}
         while len(links) < 2:
-            if found := re.match(r"  (.+?)(?: \(adjudicates\))?: (http://\S+#\S+)", server.stdout.readline()):
+            if found := re.match(r"  (.+?) \([a-z ]+\): (http://\S+#\S+)", server.stdout.readline()):
                 links[found[1]] = found[2]
         readers.extend(Reader(name, run, truth, options.slips, work, options.shots) for name in links)
         ann = readers[0]
@@ -233,7 +245,8 @@ def main() -> None:
                 ann.until(lambda: ann.ready() or ann.script("document.getElementById('wait-progress').textContent"),
                           "training")  # fmt: skip
                 ann.shot("training")
-            ann.until(lambda: ann.ready() or ann.title() == "The budget is spent", "the next query")
+            ann.until(lambda: ann.ready() or ann.script("document.getElementById('wait-text').textContent")
+                      == "No more knees are needed.", "the next query")  # fmt: skip
             made = time.monotonic()
             print(f"query {number}: read in {read - start:.0f} s, the next made in {made - read:.0f} s", flush=True)
         ann.shot("finished")
