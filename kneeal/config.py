@@ -39,6 +39,10 @@ class DataConfig(_Section):
 
     dir: str | None = Field(None, description="prepared data set")
     test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
+    validation: Literal["free", "budget", "none"] = Field(
+        "free",
+        description="grades that choose the epoch: given besides the budget, a share of the asked knees, or none",
+    )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share of the patients for validation"
     )
@@ -270,7 +274,7 @@ def _scores_uncertainty(strategy: str) -> bool:
     from kneeal import acquisition  # takes a second to import, which no other setting needs
 
     try:
-        return acquisition.get(strategy).scores_uncertainty
+        return acquisition.describe(strategy).posterior is not acquisition.Posterior.NONE
     except UserError:
         return True  # said where the strategy is made
 

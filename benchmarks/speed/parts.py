@@ -20,6 +20,7 @@ from kneeal.data.batches import PatchSource
 from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.device_views import DeviceViews
 from kneeal.data.store import PatchStore, StoredPatches
+from kneeal.data.validation import Validation
 from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.nn.ssl.consistency import Consistency
@@ -83,7 +84,7 @@ class Setting:
             make_network=self.network,
             make_learner=lambda network, grades: self.learner(network),
             knees=PatchSource(PatchStore(self.stored, self.size), DeviceViews(self.size)),
-            val={name: k % 5 for k, name in enumerate(self.ids[:32])},
+            validation=Validation({name: k % 5 for k, name in enumerate(self.ids[:32])}),
             test={},
             views=None,
             loading=LoaderOptions(self.size, batch_size=min(32, self.n_knees), eval_batch_size=self.batch),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kneeal.config import RunConfig
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.splits import Splits, make_splits
+from kneeal.data.validation import Validation
 from kneeal.errors import UserError
 
 
@@ -24,6 +25,7 @@ class Cohort:
 
     dataset: PreparedDataset
     splits: Splits
+    validation: Validation
     grades: Mapping[str, int]
 
     def thumbnail(self, knee_id: str) -> NDArray[np.uint8]:
@@ -57,10 +59,12 @@ def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
     splits = make_splits(
         dataset.manifest,
         test_site=None if "test" in given else config.data.test_site,
-        val_fraction=config.data.val_fraction,
+        val_fraction=config.data.val_fraction if config.data.validation == "free" else None,
         seed=seed,
     )
-    return Cohort(dataset, splits, dataset.manifest.kl)
+    share = config.data.val_fraction if config.data.validation == "budget" else 0.0
+    validation = Validation(splits.val, share, dataset.manifest.patients, seed)
+    return Cohort(dataset, splits, validation, dataset.manifest.kl)
 
 
 def fingerprint(info: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
+from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.oracle import SimulatedOracle
@@ -55,6 +56,7 @@ class Plan:
             listeners=listeners,
             first_query=self.first_query,
             stop=self.stop,
+            n_free=len(self.cohort.splits.val),
         )
 
 
@@ -76,6 +78,13 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
         check_uncertainty(pseudo or strategy)
     schedule = make_schedule(config, len(train))
     schedule.check(len(train))
+    cohort.validation.check(schedule.n_init)
+    if config.data.validation == "none" and active.stop_when == "gain":
+        raise UserError(
+            "active.stop_when = gain with data.validation = none",
+            "validation knees, whose accuracy gains",
+            "choose data.validation=budget, or another criterion",
+        )
     check_side(config.model.backbone, config.data.patch_size)
     runner = make_runner(config, cohort, progress)
 

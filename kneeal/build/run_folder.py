@@ -76,7 +76,15 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
         refuse_other_run(folder, config, cohort)
     elif occupied:
         raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
-    folder.write_json(out / RUN, {"kneeal": __version__, "dataset": fingerprint(cohort.dataset.info)})
+    folder.write_json(
+        out / RUN,
+        {
+            "kneeal": __version__,
+            "dataset": fingerprint(cohort.dataset.info),
+            "validation": config.data.validation,
+            "free_grades": len(cohort.splits.val),
+        },
+    )
     folder.write_text(out / CONFIG, to_yaml(config))
     return folder
 

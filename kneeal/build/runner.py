@@ -82,7 +82,7 @@ def plain_runner(
         make_network=start.network,
         make_learner=make_learner,
         knees=start.knees,
-        val=cohort.splits.val,
+        validation=cohort.validation,
         test=cohort.splits.test,
         views=start.views,
         loading=LoaderOptions(**keywords(LoaderOptions, config.data, training)),

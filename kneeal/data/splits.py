@@ -39,7 +39,9 @@ class Splits:
         _refuse_torn({knee: name for name, knees in sides.items() for knee in knees}, patients)
 
 
-def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+def make_splits(
+    manifest: Manifest, *, test_site: str | None, val_fraction: float | None = 0.2, seed: int = 0
+) -> Splits:
     """Divide the knees.
 
     A knee whose split the manifest gives is where the manifest puts it. Of the others, those of `test_site` are
@@ -50,7 +52,8 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
     Args:
         manifest: The knees.
         test_site: Acquisition site of the test set; None where the manifest gives the split `test`.
-        val_fraction: Share of the patients for validation, in (0, 1).
+        val_fraction: Share of the patients for validation, in (0, 1). None makes no validation set; knees that the
+            manifest puts into one are left out.
         seed: Decides which patients.
 
     Raises:
@@ -58,7 +61,7 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
             would be in two splits, or a grade of the training knees is missing in the validation set.
         ValueError: The fraction is not within (0, 1).
     """
-    if not 0.0 < val_fraction < 1.0:
+    if val_fraction is not None and not 0.0 < val_fraction < 1.0:
         raise ValueError(f"val_fraction must be within (0, 1) but got {val_fraction=}.")
     split = dict(manifest.given_splits)
     sites = sorted({site for site in manifest.sites.values() if site})
@@ -72,20 +75,20 @@ def make_splits(manifest: Manifest, *, test_site: str | None, val_fraction: floa
             "set data.test_site, or write train and test into the manifest's column split",
         )
     _refuse_torn(split, manifest.patients)
-    val_given = "val" in split.values()
     free = defaultdict(list)
     for knee in manifest.ids:
         if split[knee] in ("", "train"):
             free[manifest.patients[knee]].append(knee)
-    if not val_given:
+    if val_fraction is not None and "val" not in split.values():
         for patient in _draw_patients(free, manifest.kl, val_fraction, seed):
             split.update(dict.fromkeys(free[patient], "val"))
     graded = {
         name: {i: manifest.kl[i] for i in manifest.ids if split[i] == name and i in manifest.kl}
         for name in ("val", "test")
     }
-    splits = Splits(tuple(i for i in manifest.ids if split[i] in ("", "train")), graded["val"], graded["test"])
-    _check(splits, manifest.kl)
+    train = tuple(i for i in manifest.ids if split[i] in ("", "train"))
+    splits = Splits(train, {} if val_fraction is None else graded["val"], graded["test"])
+    _check(splits, manifest.kl, validates=val_fraction is not None)
     return splits
 
 
@@ -149,16 +152,16 @@ def _rare_grades(strata: Mapping[tuple[int, ...], Sequence[str]], drawn: Sequenc
     return more
 
 
-def _check(splits: Splits, kl: Mapping[str, int]) -> None:
+def _check(splits: Splits, kl: Mapping[str, int], *, validates: bool) -> None:
     if not splits.train:
         raise UserError("no training knee", "knees that are in neither validation nor test set", "correct the splits")
     for name, graded in (("validation", splits.val), ("test", splits.test)):
-        if not graded:
+        if not graded and (validates or name == "test"):
             raise UserError(
                 f"no {name} knee with a known grade", "some, to measure with", f"give grades to patients for {name}"
             )
     absent = sorted({kl[i] for i in splits.train if i in kl} - set(splits.val.values()))
-    if absent:
+    if absent and validates:
         raise UserError(
             f"no validation knee of grade {', '.join(map(str, absent))}",
             "every grade of the training knees in the validation set, since its balanced accuracy chooses the epoch",

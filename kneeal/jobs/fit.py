@@ -109,7 +109,15 @@ def _say_what(config: RunConfig, cohort: Cohort, out: Path, *, uncertain: bool) 
         kind = "(no score of it chooses a pseudo pool) without"
     print(
         f"{config.active.strategy} {kind} consistency, seed {config.seed}: "
-        f"{len(splits.train)} training, {len(splits.val)} validation and {len(splits.test)} test knees "
-        f"(validation labels do not count toward the budget); run folder {out}",
+        f"{len(splits.train)} training and {len(splits.test)} test knees; {_validation(config, cohort)}; "
+        f"run folder {out}",
         file=sys.stderr,
     )
+
+
+def _validation(config: RunConfig, cohort: Cohort) -> str:
+    return {
+        "free": f"{len(cohort.splits.val)} validation knees, graded besides the budget, choose the epoch",
+        "budget": f"a share of {config.data.val_fraction:g} of the asked knees chooses the epoch",
+        "none": "no grade chooses the epoch, the last one is kept",
+    }[config.data.validation]

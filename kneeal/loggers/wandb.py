@@ -177,6 +177,7 @@ class WandbTracker:
         row: dict[str, Any] = {
             STEP: report.n_labeled,
             "al/round": report.round,
+            "al/n_graded": report.n_graded,
             "al/n_pseudo": report.n_pseudo,
             "al/n_pool": report.n_pool,
             **{f"al/{name}_seconds": value for name, value in report.seconds.items()},

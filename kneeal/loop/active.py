@@ -40,6 +40,7 @@ class ActiveLearningLoop:
         listeners: Notified of each round.
         first_query: Makes the first query, before anything is trained; random if None.
         stop: Whether to end before the budget is spent, asked after every fit; never if None.
+        n_free: Knees whose grades are used besides the budget, for validation.
 
     Raises:
         UserError: The schedule does not fit the pool, the run on disk has another pool, or consistency is
@@ -62,6 +63,7 @@ class ActiveLearningLoop:
         listeners: Sequence[LoopListener] = (),
         first_query: FirstQuery | None = None,
         stop: StopRule | None = None,
+        n_free: int = 0,
     ) -> None:
         schedule.check(len(pool))
         uncertainty = (pseudo_strategy or strategy) if consistency else None
@@ -77,6 +79,7 @@ class ActiveLearningLoop:
         self.listeners = tuple(listeners)
         self.first_query = first_query or random_first_query
         self.stop = stop
+        self.n_free = n_free
         self.state = folder.latest_state() or PoolState({}, tuple(pool))
         if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(pool):
             raise UserError(
@@ -247,6 +250,7 @@ class ActiveLearningLoop:
         row: dict[str, Any] = {
             "round": state.round,
             "n_labeled": len(state.labeled),
+            "n_graded": len(state.labeled) + self.n_free,
             "n_pseudo": len(state.pseudo) if self.consistency else 0,
             **{f"val_{name}": value for name, value in val.items()},
             **{f"test_{name}": value for name, value in evaluation.metrics.items()},

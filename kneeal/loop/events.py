@@ -14,6 +14,7 @@ class RoundReport:
     Attributes:
         round: From 0.
         n_labeled: Labels that the round trained on.
+        n_graded: Grades that were really used: those and the free ones for validation.
         n_pseudo: Knees of the pseudo pool that the round trained on.
         metrics: `val_*` and `test_*`.
         confusion: Test confusion matrix, row = true grade.
@@ -28,6 +29,7 @@ class RoundReport:
 
     round: int
     n_labeled: int
+    n_graded: int
     n_pseudo: int
     metrics: Mapping[str, float]
     confusion: Sequence[Sequence[int]]

@@ -48,7 +48,7 @@ class RoundSummary:
                 never interrupted.
         """
         mean = sum(predictions.uncertainty) / len(predictions.uncertainty)
-        return cls(int(row["n_labeled"]), predictions.predicted, mean, float(row["val_balanced_accuracy"]))
+        return cls(int(row["n_labeled"]), predictions.predicted, mean, float(row.get("val_balanced_accuracy", "nan")))
 
 
 #: From the summaries of all rounds so far, oldest first, to whether to ask for no more labels.

@@ -144,7 +144,9 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         found = grade(networks, lambda i: dataset.patches[dataset.row[i]], ids, size=size, n_samples=n_samples)
         return found, torch.tensor(list(knees.values()))
 
-    grading, kl = grade_knees(splits.val, n_samples)
+    _, val = opened.cohort.validation.split(labeled)
+    # Without validation knees, knees of the pool show how uncertainty is distributed, though not what it is worth.
+    grading, kl = grade_knees(val or dict.fromkeys(folder.state(done[-1]).unlabeled or labeled, -1), n_samples)
     threshold = choose_threshold(grading.probs, grading.total, kl, flag_share=flag_share)
     tested, kl = grade_knees(splits.test, 0)
     card = Card(
@@ -158,7 +160,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
             "patients": len({dataset.manifest.patients[i] for i in labeled}),
             "grades": {str(grade): n for grade, n in sorted(Counter(labeled.values()).items())},
             "pseudo_pool": row["n_pseudo"],
-            "validation_knees": len(splits.val),
+            "validation_knees": len(val),
         },
         run={
             "strategy": config.active.strategy,

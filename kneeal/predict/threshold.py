@@ -15,7 +15,7 @@ def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_sha
     Args:
         probs: [N, C] probabilities.
         uncertainty: [N] total uncertainty in nats.
-        kl: [N] grades.
+        kl: [N] grades; -1 where they are not known, and then the accuracies are NaN.
         flag_share: Share of the validation knees to flag, in [0, 1).
 
     Returns:
@@ -32,7 +32,7 @@ def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_sha
         raise UserError(f"--flag-share {flag_share} of {n} validation knees", "at least one knee left", "lower it")
     threshold = float(uncertainty.sort().values[n_left - 1])
     left = uncertainty <= threshold  # ties stay unflagged, as they will in use
-    right = (probs.argmax(dim=1) == kl).float()
+    right = torch.where(kl >= 0, (probs.argmax(dim=1) == kl).float(), torch.nan)
     recalls = [float(right[left & (kl == grade)].mean()) for grade in sorted(set(kl[left].tolist()))]
     return Threshold(
         uncertainty=threshold,
@@ -40,5 +40,5 @@ def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_sha
         accuracy_all=float(right.mean()),
         accuracy_left=float(right[left].mean()),
         balanced_left=float(torch.tensor(recalls).mean()),
-        n_val=n,
+        n_val=int((kl >= 0).sum()),
     )

@@ -20,7 +20,7 @@ from kneeal.stats.metrics import METRICS, describe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COUNTS = {"round": "round", "n_labeled": "labels", "n_pseudo": "pseudo"}
+_COUNTS = {"round": "round", "n_labeled": "labels", "n_graded": "graded", "n_pseudo": "pseudo"}
 _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
 
 
@@ -86,8 +86,9 @@ def _learning_curve(run: RunFolder) -> Figure:
     low, high = ([100 * end[k] for end in ends] for k in (0, 1))
     ax.fill_between(labels, low, high, color=COLORS[0], alpha=0.15, linewidth=0, label="95 % interval, test patients")
     ax.plot(labels, values, "o-", color=COLORS[0], label="test")
-    validation = [100 * row["val_balanced_accuracy"] for row in rows]
-    ax.plot(labels, validation, ":", color=COLORS[4], label="validation, best epoch")
+    validation = [100 * row.get("val_balanced_accuracy", float("nan")) for row in rows]
+    if any(row.get("val_balanced_accuracy") is not None for row in rows):
+        ax.plot(labels, validation, ":", color=COLORS[4], label="validation, best epoch")
     beside = _random_beside(run)
     if beside:
         others = [100 * row["test_balanced_accuracy"] for row in beside]

@@ -35,6 +35,8 @@ def validation_grades(runs: Runs, dataset: PreparedDataset | None) -> dict[str, 
 
 
 def _n_validation(run: Run, manifest: Manifest) -> int:
+    if run.config.get("data.validation", "free") != "free":
+        return 0
     seed = run.seed if run.config["data.split_seed"] is None else run.config["data.split_seed"]
     return _size(manifest, run.config["data.test_site"], run.config["data.val_fraction"], int(seed))
 

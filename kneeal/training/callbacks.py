@@ -31,7 +31,8 @@ class BestEpoch(Callback):
     """Keeps the weights of the best validated epoch.
 
     The best has the highest balanced accuracy; of equal ones, the lowest validation loss; of equal ones again, the
-    latest. Early epochs often share the accuracy of chance, where the loss tells which has learned more.
+    latest. Early epochs often share the accuracy of chance, where the loss tells which has learned more. Without
+    validation, the last epoch is kept.
 
     Args:
         path: Where the weights go.
@@ -51,6 +52,11 @@ class BestEpoch(Callback):
         found = (accuracy, -math.inf if math.isnan(loss) else -loss)
         if found >= self._best:
             self._best, self.accuracy = found, accuracy
+            trainer.save_checkpoint(self.path, weights_only=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last weights if no epoch was validated."""
+        if self.accuracy is None:
             trainer.save_checkpoint(self.path, weights_only=True)
 
 

@@ -18,6 +18,7 @@ from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.data.batches import Source
 from kneeal.data.datamodule import KneeDataModule, LoaderOptions
 from kneeal.data.store import Patches
+from kneeal.data.validation import Validation
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
@@ -52,7 +53,7 @@ class LightningRunner:
         make_network: A new network with random weights.
         make_learner: Wraps a network with loss and optimizer, given the grades that it trains on.
         knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
-        val: Validation knees and grades.
+        validation: Splits the labels of a round into knees to train on and knees that choose the epoch.
         test: Test knees and grades.
         views: Random views by the loader's workers; None where `knees` has its own.
         loading: How batches are made.
@@ -72,7 +73,7 @@ class LightningRunner:
         make_network: Callable[[], nn.Module],
         make_learner: Callable[[nn.Module, Sequence[int]], Learner],
         knees: Source | Patches,
-        val: Mapping[str, int],
+        validation: Validation,
         test: Mapping[str, int],
         views: Views | None,
         loading: LoaderOptions,
@@ -88,7 +89,7 @@ class LightningRunner:
         self.make_network = make_network
         self.make_learner = make_learner
         self.knees = knees
-        self.val = dict(val)
+        self.validation = validation
         self.test_knees = dict(test)
         self.draws_masks = True
         self.views = views
@@ -103,13 +104,14 @@ class LightningRunner:
         self.progress = progress
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
-        """Train from new weights, or from `previous`; keep the epoch of the best balanced accuracy."""
+        """Train from new weights, or from `previous`; keep the best epoch, or the last where none is validated."""
+        train, val = self.validation.split(state.labeled)
         seed = derive_seed(self.seed, "fit", state.round)
         pl.seed_everything(seed, verbose=False)
         network = self.make_network()
         if previous is not None:
             load_network(network, previous)
-        learner = self.make_learner(network, tuple(state.labeled.values()))
+        learner = self.make_learner(network, tuple(train.values()))
         folder = checkpoint.parent / "fit"
         best = BestEpoch(folder / "best.ckpt")
         trainer = self._trainer(
@@ -117,15 +119,16 @@ class LightningRunner:
             enable_checkpointing=False,
             max_epochs=self.epochs,
             check_val_every_n_epoch=self.validate_every,
+            limit_val_batches=1.0 if val else 0,
             reload_dataloaders_every_n_epochs=0 if self.steps is None else 1,
         )
         data = KneeDataModule(
             self.knees,
             self.views,
             self.loading,
-            labeled=state.labeled,
+            labeled=train,
             pseudo=state.pseudo if self.consistency else (),
-            val=self.val,
+            val=val,
             n_views=2 if self.consistency else 1,
             balanced=self.balance == "batches",
             epochs=self.epochs,
@@ -139,9 +142,9 @@ class LightningRunner:
                 move_whole(best.path, checkpoint)
                 shutil.rmtree(folder, ignore_errors=True)
             trainer.strategy.barrier()
-        if best.accuracy is None:
+        if val and best.accuracy is None:
             raise RuntimeError("training ended without a validated epoch")
-        return {"balanced_accuracy": best.accuracy}
+        return {} if best.accuracy is None else {"balanced_accuracy": best.accuracy}
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Evaluate on the test set: metrics by the deterministic pass, uncertainty by the strategy's posterior."""

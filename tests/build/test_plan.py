@@ -48,7 +48,6 @@ def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytes
         ("loss.method=fixmach", ["no semi-supervised method", "did you mean 'fixmatch'?"]),
         ("loss.options={threshold: 2}", ["threshold", "options of the method: target"]),
         ("posterior.method=ensembl", ["no posterior", "did you mean 'ensemble'?"]),
-        ("active.pseudo_by=random", ["no uncertainty", "--no-ssl"]),
         ("active.budget=5", ["budget of at least n_init"]),
         ("training.init=none.ckpt", ["training.init = none.ckpt"]),
     ],

@@ -11,6 +11,7 @@ from kneeal.loop.events import RoundReport
 REPORT = RoundReport(
     round=0,
     n_labeled=50,
+    n_graded=70,
     n_pseudo=0,
     metrics={"test_balanced_accuracy": 0.4123},
     confusion=[],

@@ -18,6 +18,7 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
         {
             "round": [0, 15],
             "n_labeled": [50, 800],
+            "n_graded": [402, 1152],
             "n_pseudo": [0, 800],
             "val_balanced_accuracy": [0.2, 0.5641],
             "test_balanced_accuracy": [0.2096, 0.5639],
@@ -31,7 +32,20 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
     )
     lines = rounds_table(rows.to_dict("records")).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
-    assert lines[2].split() == ["15", "800", "800", "56.4", "56.4", "0.777", "0.510", "0.050", "1.100", "2000.0", "-"]
+    assert lines[2].split() == [
+        "15",
+        "800",
+        "1152",
+        "800",
+        "56.4",
+        "56.4",
+        "0.777",
+        "0.510",
+        "0.050",
+        "1.100",
+        "2000.0",
+        "-",
+    ]
 
 
 def drawn(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
