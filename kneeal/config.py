@@ -65,7 +65,9 @@ class ViewsConfig(_Section):
     gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
     noise_std: tuple[Share, Share] = Field((0.02, 0.08), description="share of the value range")
     noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
-    kept: Positive = Field(8, description="random views of each knee that are encoded once, with model.freeze")
+    kept: Annotated[int, Field(ge=0)] = Field(
+        8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
+    )
 
 
 class ModelConfig(_Section):
@@ -125,6 +127,9 @@ class TrainingConfig(_Section):
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="of Adam")
     betas: tuple[Share, Share] = Field((0.9, 0.99), description="of Adam")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="of Adam")
+    prior: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="precision of a Gaussian prior on weights: a weight decay that falls with the number of labels"
+    )
     schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
     milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")

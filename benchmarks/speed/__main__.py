@@ -24,6 +24,7 @@ from typing import get_args
 # A thread more than the machine has to spare makes every figure a lottery; set it to use more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import frozen
 import limits
 import many
 import page
@@ -45,6 +46,7 @@ PARTS = {
     "training": 7,
     "training-full": 16,
     "compiled": 20,
+    "frozen": 7,
     "growth": 8,
     "stream": 10,
     "many": 6,
@@ -84,6 +86,7 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
         "compiled": lambda: training.compiled(
             *((trained, get_args(Mode)) if device.type == "cuda" else (small, ("default",)))
         ),
+        "frozen": lambda: frozen.rows(**({"n_knees": 600, "rounds": 1} if quick else {})),
         "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),
@@ -99,6 +102,7 @@ def tiny(device: torch.device) -> dict[str, Section]:
         "prediction": lambda: prediction.rows(s, peers=False),
         "training": lambda: training.rows(s, workers=(0,)),
         "compiled": lambda: training.compiled(s, ("default",)),
+        "frozen": lambda: frozen.rows(n_knees=60, n_labeled=20, n_samples=3, rounds=1, few=8),
         "growth": lambda: scale.growth(s, (12, 24)),
         "stream": lambda: scale.stream(1000),
         "many": lambda: many.rows(s, n_networks=2, steps=1),

@@ -12,13 +12,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.annotate.store import Store
 from kneeal.data.grades import N_GRADES
-from kneeal.stats.metrics import weighted_kappa
 
 #: Resamples of the knees behind an interval.
 N_BOOTSTRAP = 1000
@@ -68,6 +68,28 @@ class Pace:
     undone: int
     median: float | None
     quartiles: tuple[float, float] | None
+
+
+def weighted_kappa(table: NDArray[np.floating[Any]] | NDArray[np.integer[Any]], power: int = 2) -> NDArray[np.float64]:
+    """Weighted kappa of tables of counts.
+
+    Args:
+        table: [..., C, C], first reading by second.
+        power: 1 for linear, 2 for quadratic weights.
+
+    Returns:
+        [...] in [-1, 1]; NaN where chance leaves nothing to disagree about.
+    """
+    counts = np.asarray(table, np.float64)
+    grades = np.arange(counts.shape[-1])
+    weights = np.abs(grades[:, None] - grades[None, :]).astype(np.float64) ** power
+    n = counts.sum(axis=(-2, -1))
+    expected = counts.sum(axis=-1)[..., :, None] * counts.sum(axis=-2)[..., None, :]
+    observed = (weights * counts).sum(axis=(-2, -1)) * n
+    chance = (weights * expected).sum(axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kappa: NDArray[np.float64] = np.where(chance > 0, 1.0 - observed / chance, np.nan)
+    return kappa
 
 
 def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | None]], *, seed: int = 0) -> Agreement:

@@ -76,7 +76,9 @@ def plain_runner(
 
     def make_learner(network: nn.Module, grades: Sequence[int]) -> Learner:
         counts = [grades.count(grade) for grade in range(N_GRADES)]
-        return Learner(network, class_weights=head.balance(counts) if loss.balance == "weights" else None, **learner)
+        weights = head.balance(counts) if loss.balance == "weights" else None
+        decay = training.weight_decay + training.prior / len(grades)
+        return Learner(network, class_weights=weights, **{**learner, "weight_decay": decay})
 
     return LightningRunner(
         make_network=start.network,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kneeal import __version__
 from kneeal.build.dataset import Cohort
 from kneeal.build.devices import find_device
 from kneeal.build.keywords import keywords
@@ -73,7 +74,12 @@ def make_start(config: RunConfig, cohort: Cohort) -> Start:
         template.encode,
         n_views=config.views.kept,
         folder=cohort.dataset.path / FOLDER,
-        made_of={"encoder": template.encoder.checksum(), PATCHES: checksums[PATCHES], "patch_size": size},
+        made_of={
+            "kneeal": __version__,
+            "encoder": template.encoder.checksum(),
+            PATCHES: checksums[PATCHES],
+            "patch_size": size,
+        },
         views=keywords(DeviceViews, config.views),
         device=torch.device(find_device(config.compute)),
     )

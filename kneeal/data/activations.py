@@ -41,7 +41,7 @@ class Activations:
         source: Patches and random views.
         row: Position of each knee in the data set.
         encode: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
-        n_views: Random views of each knee, 1 or more; a seed chooses among them.
+        n_views: Random views of each knee, among which a seed chooses; with 0, training has the knees without a view.
         folder: Where the activations are kept.
         made_of: What the activations depend on beside the random views: weights, patches, size.
         views: Settings of the random views.
@@ -73,8 +73,9 @@ class Activations:
         shape = tuple(encode(source.plain(source.rows(self._ids[:1]), device)).shape[1:])
         self._open({**made_of, "shape": list(shape)})
         self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
-        name = f"views-{_digest({**views, 'n_views': n_views})}.f16"
-        self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
+        if n_views:
+            name = f"views-{_digest({**views, 'n_views': n_views})}.f16"
+            self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
 
@@ -93,14 +94,11 @@ class Activations:
 
     def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
         """Activations [B, 2, ...] of one random view of each of rows [B], which seeds [B] choose."""
+        if not self.n_views:
+            return self.plain(rows, device)
         self._fill(self._views, rows, self._views_of)
         values = torch.from_numpy(self._views.read(rows.numpy(), (seeds.cpu() % self.n_views).numpy()))
         return values.to(device).float()
-
-    def fill(self, ids: Sequence[str], *, views: bool) -> None:
-        """Compute what is missing of knees: their random views, or the knees without one."""
-        shelf, compute = (self._views, self._views_of) if views else (self._plain, self._plain_of)
-        self._fill(shelf, self.rows(ids), compute)
 
     def _fill(self, shelf: Shelf, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
         if not len(shelf.missing(rows.numpy())):
@@ -154,7 +152,7 @@ class Activations:
     def _held(self) -> Iterator[None]:
         """Hold the folder, waiting for another process; without a lock where the folder cannot be written."""
         with ExitStack() as stack:
-            with suppress(OSError):
+            with suppress(OSError, UserError):
                 stack.enter_context(
                     hold(
                         self._folder / _LOCK,

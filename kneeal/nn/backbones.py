@@ -175,7 +175,8 @@ def fetch_weights(name: str) -> Mapping[str, Tensor]:
         else:
             from torchvision import models
 
-            weights = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+            # By the network, since some published files have older names of layers, which it changes.
+            weights = models.get_model(name, weights="DEFAULT").state_dict()
     except Exception as error:  # each library's own network errors
         if isinstance(error, UserError):
             raise

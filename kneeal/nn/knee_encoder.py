@@ -26,6 +26,8 @@ BLOCKS = (
     (6, 5, 1, 112),
     (6, 5, 1, 112),
 )
+#: Rows and columns of cells in which the middle rows of the map are averaged.
+_CELLS = (1, 2)
 #: Added to the standard deviation of a patch in [-1, 1], so that an empty one is not enlarged to noise.
 _SPREAD = 0.04
 
@@ -34,7 +36,7 @@ class KneeEncoder(nn.Module):
     """Features of a patch around the joint line, where osteophytes and the joint space are.
 
     Each patch is standardized on its own, since exposure differs more between radiographs than anything else does.
-    The features are the mean of the last map over its middle rows.
+    The features are the means of the last map over the left and the right half of its middle rows.
 
     Attributes:
         n_features: Features F per patch.
@@ -48,15 +50,14 @@ class KneeEncoder(nn.Module):
         for expansion, kernel, stride, n_out in BLOCKS:
             self.blocks.append(_Block(n_in, expansion, kernel, stride, n_out))
             n_in = n_out
-        self.n_features = n_in
+        self.n_features = n_in * _CELLS[0] * _CELLS[1]
 
     def forward(self, patches: Tensor) -> Tensor:
         """The features [N, F] of patches [N, 1, H, H] in [-1, 1]."""
         spread, mean = patches.std((2, 3), keepdim=True), patches.mean((2, 3), keepdim=True)
         x = self.blocks(self.stem((patches - mean) / (spread + _SPREAD)))
         quarter = x.shape[2] // 4
-        middle: Tensor = x[:, :, quarter : x.shape[2] - quarter].mean((2, 3))
-        return middle
+        return F.adaptive_avg_pool2d(x[:, :, quarter : x.shape[2] - quarter], _CELLS).flatten(1)
 
 
 class _SameConv(nn.Conv2d):

@@ -194,10 +194,8 @@ def _p_value(mean: float, seeds: float, patients: float, degrees: int) -> float:
     if mean == 0 or seeds + patients == 0:
         # The same networks on the same patients differ in nothing, or always by the same: patients tell, not rounding.
         return 1.0
-    chi2 = np.exp(_LOG_CHI2)
-    log_density = (degrees * _LOG_CHI2 - chi2) / 2
-    density = np.exp(log_density - log_density.max())
-    variance = seeds * degrees / chi2 + patients
+    density = np.exp(degrees * _LOG_CHI2 / 2 - np.exp(_LOG_CHI2) / 2)
+    variance = seeds * degrees / np.exp(_LOG_CHI2) + patients
     return float((2 * ndtr(-abs(mean) / np.sqrt(variance)) * density).sum() / density.sum())
 
 

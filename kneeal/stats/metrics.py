@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,26 +100,20 @@ def balanced_accuracy(confusion: Counts) -> float:
     return float((confusion.diagonal()[present] / support[present]).mean()) if present.any() else float("nan")
 
 
-def weighted_kappa(table: NDArray[np.floating[Any]] | NDArray[np.integer[Any]], power: int = 2) -> NDArray[np.float64]:
-    """Weighted kappa of tables of counts (Cohen, Psychological Bulletin 1968).
+def quadratic_kappa(confusion: Counts) -> float:
+    """Cohen's kappa with quadratic weights (Cohen, Psychological Bulletin 1968), at most 1.
 
     Args:
-        table: [..., C, C], true by predicted grade, or first reading by second.
-        power: 1 for linear, 2 for quadratic weights.
+        confusion: [C, C] counts, row = true grade, column = predicted grade.
 
     Returns:
-        [...] in [-1, 1]; NaN where chance leaves nothing to disagree about.
+        NaN where every knee has, and is given, one and the same grade.
     """
-    counts = np.asarray(table, np.float64)
-    grades = np.arange(counts.shape[-1])
-    weights = np.abs(grades[:, None] - grades[None, :]).astype(np.float64) ** power
-    n = counts.sum(axis=(-2, -1))
-    expected = counts.sum(axis=-1)[..., :, None] * counts.sum(axis=-2)[..., None, :]
-    observed = (weights * counts).sum(axis=(-2, -1)) * n
-    chance = (weights * expected).sum(axis=(-2, -1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kappa: NDArray[np.float64] = np.where(chance > 0, 1.0 - observed / chance, np.nan)
-    return kappa
+    grade = np.arange(len(confusion))
+    weights = (grade[:, None] - grade) ** 2
+    expected = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / confusion.sum()
+    by_chance = float((weights * expected).sum())
+    return 1.0 - float((weights * confusion).sum()) / by_chance if by_chance else float("nan")
 
 
 def _recall(grade: int) -> Metric:
@@ -139,7 +132,7 @@ METRICS = {
             percent=True, chance=lambda n_grades: 1 / n_grades,
         ),
         Metric(
-            "quadratic_kappa", "quadratic weighted kappa", lambda knees: float(weighted_kappa(knees.confusion)),
+            "quadratic_kappa", "quadratic weighted kappa", lambda knees: quadratic_kappa(knees.confusion),
             short="kappa", chance=lambda n_grades: 0.0,
         ),
         Metric(

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_cohen_kappa
 
-from kneeal.annotate.agreement import compare
+from kneeal.annotate.agreement import compare, weighted_kappa
 from kneeal.annotate.consensus import Consensus, Reading, reach_consensus
-from kneeal.stats.metrics import weighted_kappa
 
 GRADES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60)
 
