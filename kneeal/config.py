@@ -109,6 +109,12 @@ class LossConfig(_Section):
     target: Literal["features", "logits", "probabilities"] = Field(
         "features", description="what consistency compares between two views"
     )
+    reduction: Literal["mean", "sum"] = Field(
+        "mean", description="over the d dimensions of the target; sum is equation (1) as printed, d times the mean"
+    )
+    views: Literal[1, 2] | None = Field(
+        None, description="views of a labeled knee in the cross-entropy; 2 with consistency and 1 without if empty"
+    )
     weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the second term")
     ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="epochs until the weight reaches its value; 0 is from the start"

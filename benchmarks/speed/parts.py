@@ -86,7 +86,7 @@ class Setting:
             knees=PatchSource(PatchStore(self.stored, self.size), DeviceViews(self.size)),
             validation=Validation({name: k % 5 for k, name in enumerate(self.ids[:32])}),
             test={},
-            views=None,
+            worker_views=None,
             loading=LoaderOptions(self.size, batch_size=min(32, self.n_knees), eval_batch_size=self.batch),
             devices=Devices("gpu" if self.bf16 else "cpu", precision="bf16-mixed" if self.bf16 else "32-true"),
             epochs=epochs,

@@ -86,7 +86,8 @@ def plain_runner(
         knees=start.knees,
         validation=cohort.validation,
         test=cohort.splits.test,
-        views=start.views,
+        worker_views=start.views,
+        n_views=max(2 if loss.consistency else 1, loss.views or 1),
         loading=LoaderOptions(**keywords(LoaderOptions, config.data, training)),
         devices=Devices(**keywords(Devices, config.compute)),
         seed=config.seed,
@@ -101,7 +102,7 @@ def _method(config: RunConfig) -> ssl.Method | None:
     if not loss.consistency:
         return None
     # Settings that several methods share have keys of their own.
-    shared = {"target": loss.target}
+    shared = {"target": loss.target, "reduction": loss.reduction}
     options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
     return ssl.get(loss.method, **{**options, **loss.options})
 

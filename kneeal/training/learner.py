@@ -29,6 +29,7 @@ class Learner(pl.LightningModule):
     Args:
         network: Gives an `Output` for patches [N, 2, H, H].
         head: Gives the loss on labeled knees; the softmax head's cross-entropy if None.
+        views: Views of a labeled knee in that loss; all that there are if None.
         class_weights: Weights of `head.balance` for that loss.
         method: The semi-supervised term; None leaves it out.
         weight: Weight of that term.
@@ -51,6 +52,7 @@ class Learner(pl.LightningModule):
         network: nn.Module,
         *,
         head: Head | None = None,
+        views: int | None = None,
         class_weights: Tensor | None = None,
         method: Method | None = None,
         weight: float = 1.0,
@@ -69,6 +71,7 @@ class Learner(pl.LightningModule):
         self.network = network
         self._compiled = compiled(network, compile_mode) if compile_mode else None
         self.head = head or Softmax(n_grades)
+        self.views = views
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.method = method
         self.weight = weight
@@ -105,7 +108,7 @@ class Learner(pl.LightningModule):
         output = (self._compiled or self.network)(knees.transpose(0, 1).flatten(0, 1))
         views = [Output(*(part[v * n_knees : (v + 1) * n_knees] for part in output)) for v in range(n_views)]
         kl = labeled["kl"]
-        losses = [self.head.loss(view.logits[: len(kl)], kl, self.class_weights) for view in views]
+        losses = [self.head.loss(view.logits[: len(kl)], kl, self.class_weights) for view in views[: self.views]]
         loss = torch.stack(losses).mean()
         if self.method is not None:
             weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)

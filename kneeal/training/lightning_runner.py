@@ -55,13 +55,14 @@ class LightningRunner:
         knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
         validation: Splits the labels of a round into knees to train on and knees that choose the epoch.
         test: Test knees and grades.
-        views: Random views by the loader's workers; None where `knees` has its own.
+        worker_views: Random views by the loader's workers; None where `knees` has its own.
         loading: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
         steps: Steps of a fit, spread over its epochs; None makes each epoch a pass over the knees.
         validate_every: Epochs from one validation to the next.
-        consistency: Whether training sees two views and the pseudo pool.
+        consistency: Whether training sees the pseudo pool.
+        n_views: Views of each knee in training.
         balance: "batches" draws every grade of the labeled knees equally often.
         seed: Seed of the run.
         progress: Told about epochs and predicted knees.
@@ -75,13 +76,14 @@ class LightningRunner:
         knees: Source | Patches,
         validation: Validation,
         test: Mapping[str, int],
-        views: Views | None,
+        worker_views: Views | None,
         loading: LoaderOptions,
         devices: Devices,
         epochs: int,
         steps: int | None = None,
         validate_every: int = 1,
         consistency: bool = True,
+        n_views: int = 2,
         balance: str = "none",
         seed: int = 0,
         progress: FitProgress | None = None,
@@ -92,13 +94,14 @@ class LightningRunner:
         self.validation = validation
         self.test_knees = dict(test)
         self.draws_masks = True
-        self.views = views
+        self.worker_views = worker_views
         self.loading = loading
         self.devices = devices
         self.epochs = epochs
         self.steps = steps
         self.validate_every = min(validate_every, epochs)
         self.consistency = consistency
+        self.n_views = n_views
         self.balance = balance
         self.seed = seed
         self.progress = progress
@@ -124,12 +127,12 @@ class LightningRunner:
         )
         data = KneeDataModule(
             self.knees,
-            self.views,
+            self.worker_views,
             self.loading,
             labeled=train,
             pseudo=state.pseudo if self.consistency else (),
             val=val,
-            n_views=2 if self.consistency else 1,
+            n_views=self.n_views,
             balanced=self.balance == "batches",
             epochs=self.epochs,
             steps=self.steps,
@@ -173,7 +176,7 @@ class LightningRunner:
         bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
         collected = PredictionTable()
         trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(self.knees, self.views, self.loading, predict=ids)
+        data = KneeDataModule(self.knees, self.worker_views, self.loading, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]

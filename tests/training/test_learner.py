@@ -61,6 +61,18 @@ def test_equation_one(n_pseudo: int) -> None:
     assert step(learner, data) == pytest.approx(float(ce + 0.7 * consistency), rel=1e-5)
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_arms_can_see_equal_views(views: int) -> None:
+    data = batch()
+    both = torch.stack([data["labeled"]["views"][:, v].flatten(1)[:, :5] for v in (0, 1)])
+    losses = [float(F.cross_entropy(logits, data["labeled"]["kl"])) for logits in both]
+    expected = sum(losses[:views]) / views
+    naive = Learner(Linear(), views=views)
+    assert step(naive, {"labeled": data["labeled"]}) == pytest.approx(expected, rel=1e-5)
+    regularized = Learner(Linear(), method=Consistency(), weight=0.0, views=views)
+    assert step(regularized, data) == pytest.approx(expected, rel=1e-5)
+
+
 def test_all_views_go_through_the_network_together() -> None:
     network = Linear()
     step(Learner(network, method=Consistency()), batch())

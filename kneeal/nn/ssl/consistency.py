@@ -13,6 +13,7 @@ from kneeal.nn.network import Output
 from kneeal.nn.ssl.method import Method, Step, register
 
 TARGETS = ("features", "logits", "probabilities")
+REDUCTIONS = ("mean", "sum")
 
 
 @register("consistency")
@@ -25,19 +26,24 @@ class Consistency(Method):
 
     Args:
         target: What g is: the concatenated "features", the "logits" or the "probabilities".
+        reduction: "mean" divides by d; "sum" does not, as equation (1) is printed.
     """
 
     source = "equation (1) of the paper; Laine and Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017"
 
-    def __init__(self, *, target: str = "features") -> None:
+    def __init__(self, *, target: str = "features", reduction: str = "mean") -> None:
         super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {REDUCTIONS} but got {reduction=}.")
         if target not in TARGETS:
             raise ValueError(f"target must be one of {TARGETS} but got {target=}.")
         self.target = target
+        self.reduction = reduction
 
     def forward(self, step: Step) -> Tensor:
-        """A scalar of 0 or more; of probabilities, in [0, 2 / C]."""
-        return (self._select(step.first) - self._select(step.second)).square().mean()
+        """A scalar of 0 or more; for probabilities at most 2, and 2 / C if divided by d = C."""
+        squares = (self._select(step.first) - self._select(step.second)).square()
+        return squares.mean() if self.reduction == "mean" else squares.sum(dim=1).mean()
 
     def _select(self, output: Output) -> Tensor:
         if self.target == "features":
@@ -51,5 +57,5 @@ class PiModel(Consistency):
 
     source = "Laine and Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017"
 
-    def __init__(self) -> None:
-        super().__init__(target="probabilities")
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(target="probabilities", reduction=reduction)

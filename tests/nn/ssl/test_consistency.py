@@ -41,6 +41,15 @@ def test_zero_for_equal_views_symmetric_and_with_a_gradient_for_both(target: str
     assert touched == ([False, True, False, True] if target == "features" else [True, False, True, False])
 
 
+def test_the_sum_is_equation_one_as_printed() -> None:
+    d = {"features": 3, "logits": 2, "probabilities": 2}
+    for target, size in d.items():
+        mean, total = (float(loss(*outputs(), target=target, reduction=r)) for r in ("mean", "sum"))
+        assert total == pytest.approx(size * mean)
+    with pytest.raises(UserError, match="reduction"):
+        ssl.get("consistency", reduction="none")
+
+
 def test_unknown_target_is_refused() -> None:
     with pytest.raises(UserError, match="probabilities"):
         ssl.get("consistency", target="embedding")
