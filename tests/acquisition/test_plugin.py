@@ -30,8 +30,10 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 def test_it_is_listed_with_its_option(installed: dict[str, str]) -> None:
     done = run(installed, "-m", "kneeal", "strategies")
     assert done.returncode == 0, done.stderr
-    assert "lucky\n    The knees whose entropy is nearest to a lucky number." in done.stdout
-    assert "options: number=0.7" in done.stdout
+    assert "  lucky " in done.stdout
+    one = run(installed, "-m", "kneeal", "strategies", "lucky")
+    assert "lucky: The knees whose entropy is nearest to a lucky number." in one.stdout
+    assert "options: number=0.7" in one.stdout
 
 
 def test_it_passes_the_contract_in_its_own_tests(installed: dict[str, str]) -> None:
@@ -54,7 +56,7 @@ def test_names_that_are_taken_broken_or_no_strategy_are_refused_and_the_list_sti
     for name, message in {
         "entropy": "two strategies called 'entropy'",
         "broken": "'broken' of the package other cannot be loaded",
-        "number": "math:pi of the package other, which is no strategy",
+        "number": "math:pi of the package other, which is not a strategy",
     }.items():
         found = run(environment, "-c", f"from kneeal import acquisition; acquisition.get({name!r})")
         assert message in found.stderr
