@@ -147,7 +147,9 @@ class TrainingConfig(_Section):
 class ActiveConfig(_Section):
     """What is asked, and how much of it."""
 
-    strategy: str = Field("mi_mcd", description="who asks; `kneeal strategies` lists them")
+    strategy: str = Field(
+        "mi_mcd", description="acquisition strategy: a name that `kneeal strategies` lists, or file.py:Class"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
     n_init: Count = Field(
         50, description="knees of the first query; `all` is every training knee, a baseline of one fit"
