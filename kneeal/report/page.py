@@ -34,7 +34,6 @@ def make_page(
     claims: Sequence[Claim],
     tables: Sequence[TextTable],
     kl: Mapping[str, int],
-    validation: Mapping[str, str],
     provenance: Mapping[str, str],
     power: str = "",
     thumbnail: Thumbnail | None = None,
@@ -50,7 +49,6 @@ def make_page(
         claims: Evidence for the paper's claims.
         tables: Further tables, folded.
         kl: Grades by knee; empty where the data set is not available.
-        validation: Validation grades by setting's label; empty where they are not known.
         provenance: What the page is made of, by name.
         power: What these runs can tell, in words.
         thumbnail: Knee id to a picture; None where the data set is not available.
@@ -70,9 +68,7 @@ def make_page(
         "counts": list(runs.label_counts),
         "tableCounts": list(counts),
         "seeds": list(runs.seeds),
-        "settings": [
-            _setting(s, runs, colors[s.label], number) | {"validation": validation.get(s.label)} for s in runs.settings
-        ],
+        "settings": [_setting(s, runs, colors[s.label], number) for s in runs.settings],
         "first": _shown_first(runs, metric),
         "grades": {"colors": GRADES, "dark": DARK_GRADES, "pool": pool_shares(runs, kl)},
         "knees": {"ids": ids, "grades": [grades[i] for i in ids]},
@@ -86,7 +82,8 @@ def make_page(
     )  # fmt: skip
     return environment.get_template("page.html").render(
         title=title, summary=_summary(runs), messages=runs.messages, claims=claims, tables=tables,
-        provenance=provenance, power=power, has_queries=bool(every), has_validation=bool(validation),
+        provenance=provenance, power=power,
+        has_queries=bool(every), has_validation=runs.any_free_grades,
         css=Markup((files / "page.css").read_text(encoding="utf-8")),
         js=Markup((files / "page.js").read_text(encoding="utf-8")),
         # `</script>` in a label must not end the element.
@@ -123,6 +120,7 @@ def _setting(setting: Setting, runs: Runs, color: str, number: Mapping[str, int]
         "color": color,
         "consistency": first.consistency,
         "baseline": first.is_baseline,
+        "validation": setting.free_grades if runs.any_free_grades else "",
         "values": values,
         "confusion": setting.confusion().tolist(),
         "calibration": [[_plain(confidence, 4), _plain(accuracy, 4), int(n)] for confidence, accuracy, n in bins],

@@ -136,6 +136,15 @@ class Setting:
         """Learning curves by seed."""
         return {seed: run.curve(metric) for seed, run in self.runs.items()}
 
+    @property
+    def free_grades(self) -> str:
+        """Grades used in addition to the labels: "352", "350 to 353" where the seeds differ; empty where unknown."""
+        rows = [run.rounds.iloc[0] for run in self.runs.values()]
+        if any("n_graded" not in row for row in rows):
+            return ""
+        sizes = [int(row["n_graded"] - row["n_labeled"]) for row in rows]
+        return " to ".join(f"{n:,}" for n in sorted({min(sizes), max(sizes)}))
+
     def calibration(self) -> CalibrationCurve:
         """Confidence against accuracy after the last round, pooled over the seeds."""
         found = [run.predictions(run.last_round) for run in self.runs.values()]
@@ -203,6 +212,11 @@ class Runs:
     def label_counts(self) -> tuple[int, ...]:
         """Every label count at which some querying run has a round."""
         return tuple(sorted({int(n) for s in self.curves for run in s.runs.values() for n in run.rounds["n_labeled"]}))
+
+    @property
+    def any_free_grades(self) -> bool:
+        """Whether any setting uses grades in addition to its labels."""
+        return any(s.free_grades not in ("", "0") for s in self.settings)
 
     def default_counts(self) -> tuple[int, ...]:
         """Label counts for a table: the paper's where the runs have them, else four over the whole range."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 
 import numpy as np
@@ -17,22 +17,20 @@ from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summar
 PAPER_FULL = (64.13, 0.88)
 
 
-def metric_table(
-    runs: Runs, metric: str, counts: Sequence[int], validation: Mapping[str, str] | None = None
-) -> TextTable:
+def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
     """Mean and standard error of a metric at label counts; runs with all labels, if any, in a column of their own.
 
     Args:
         runs: The runs.
         metric: A column of rounds.csv.
         counts: Label counts, each matched exactly.
-        validation: Grades that a run uses in addition to its labels, by setting's label; None where unknown.
     """
+    free = runs.any_free_grades
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
 
     def beside(setting: Setting) -> list[str]:
-        return [f"+ {validation[setting.label]}"] if validation else []
+        return [f"+ {setting.free_grades}" if setting.free_grades else "-"] if free else []
 
     rows = []
     for setting in runs.curves:
@@ -47,13 +45,12 @@ def metric_table(
     place = "validation" if metric.startswith("val_") else "test"
     return TextTable(
         f"{heading(metric)} on the {place} set, by number of labels",
-        ["setting", *["validation grades"] * bool(validation), *map(str, counts), *everything],
+        ["setting", *["validation grades"] * free, *map(str, counts), *everything],
         rows,
         [
             "",
             f"mean±standard error (s / √n) {over}",
-            *["a run uses the validation grades in addition to its labels, to choose the epoch that it keeps"]
-            * bool(validation),
+            *["a run uses the validation grades in addition to its labels, to choose the epoch that it keeps"] * free,
             *runs.messages,
         ],
     )

@@ -21,7 +21,6 @@ from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
 from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable, count
-from kneeal.report.validation import validation_grades
 from kneeal.stats.crossed import TestSet
 
 
@@ -61,9 +60,8 @@ def write_report(
     if note:
         runs = Runs(runs.settings, runs.seeds, (*runs.messages, note))
     patients, sites = _patients(runs, dataset)
-    validation = validation_grades(runs, dataset)
     kl = {} if dataset is None else dataset.manifest.kl
-    main = metric_table(runs, column, counts, validation)
+    main = metric_table(runs, column, counts)
     last = max(counts) if counts else 0
     test_set = make_test_set(runs, patients)
     comparisons = compare(runs, last, test_set)
@@ -91,7 +89,7 @@ def write_report(
         figures = draw_figures(runs, column, out, kl)
     write_atomic(out / "report.md", _markdown(title, main, claims, tables, figures))
     page = make_page(
-        runs, column, counts, title=title, claims=claims, tables=tables, kl=kl, validation=validation,
+        runs, column, counts, title=title, claims=claims, tables=tables, kl=kl,
         provenance=_provenance(runs, dataset), power=power_note(comparisons), n_thumbnails=n_thumbnails,
         thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
     )  # fmt: skip

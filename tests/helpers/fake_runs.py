@@ -92,6 +92,7 @@ def write_run(
         rows.append(
             {
                 "round": number, "n_labeled": len(first) + number * n_query, "n_pseudo": 0,
+                "n_graded": len(first) + number * n_query + 80,
                 "val_balanced_accuracy": float(recalls.mean()), "test_balanced_accuracy": float(recalls.mean()),
                 "test_quadratic_kappa": float(recalls.mean()) / 2, "test_mae": float(np.abs(kl_test - shown).mean()),
                 "test_ece": 0.1, "test_nll": 1.2, **{f"test_recall_{g}": recalls[g] for g in range(5)},

@@ -48,13 +48,14 @@ def test_the_table_is_the_mean_over_seeds_of_rounds_csv(study: Path) -> None:
     runs = read_runs([study])
     table = metric_table(runs, "test_balanced_accuracy", [50, 200])
     row = next(row for row in table.rows if row[0] == "ENT-MCD + CR")
+    assert (table.header[1], row[1]) == ("validation grades", "+ 80"), "50 labels are 130 grades"
     values = [
         pd.read_csv(study / f"entropy_mcd-cr-seed{s}/rounds.csv").set_index("n_labeled")["test_balanced_accuracy"][200]
         for s in range(3)
     ]
-    assert row[2] == f"{100 * np.mean(values):.2f}±{100 * np.std(values, ddof=1) / np.sqrt(3):.2f}"
+    assert row[3] == f"{100 * np.mean(values):.2f}±{100 * np.std(values, ddof=1) / np.sqrt(3):.2f}"
     full = table.rows[-1]
-    assert full[0] == "Full training set" and full[1:3] == ["", ""] and "±" in full[3]
+    assert full[0] == "Full training set" and full[2:4] == ["", ""] and "±" in full[4]
 
 
 def test_one_seed_prints_no_error_and_a_missing_one_is_said(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_one_seed_prints_no_error_and_a_missing_one_is_said(tmp_path: Path) -> N
     runs = read_runs([tmp_path])
     assert any("Random: no run of seed 1" in message for message in runs.messages)
     row = next(r for r in metric_table(runs, "test_balanced_accuracy", [200]).rows if r[0] == "Random")
-    assert row[1].endswith("(1/2 seeds)") and "±" not in row[1]
+    assert row[2].endswith("(1/2 seeds)") and "±" not in row[2]
     assert show(summarize([0.5]), "test_balanced_accuracy", n_seeds=1) == "50.00"
 
 
@@ -73,8 +74,8 @@ def test_other_label_counts_are_said_and_not_aligned(tmp_path: Path) -> None:
     runs = read_runs([tmp_path / "a", tmp_path / "b"])
     assert any("different label counts" in message for message in runs.messages)
     table = metric_table(runs, "test_balanced_accuracy", [50])
-    assert table.header == ["setting", "50"]  # no column for all labels, since no run has them
-    assert [row[1] != "-" for row in table.rows] == [True, False]
+    assert table.header == ["setting", "validation grades", "50"]  # no column for all labels, since no run has them
+    assert [row[2] != "-" for row in table.rows] == [True, False]
 
 
 def test_labels_come_from_the_study_else_from_what_differs(study: Path, tmp_path: Path) -> None:
