@@ -101,7 +101,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     options = [part for name in READERS for part in ("--reader", name)]
     run = make_run(tmp_path_factory.mktemp("site"), 50)
-    with Site(run, *options, "--adjudicator", "Dr Dan", "--reads", str(len(READERS))) as site:
+    with Site(run, *options, "--adjudicator", "Dr Zoe", "--reads", str(len(READERS))) as site:
         yield site
 
 
@@ -431,6 +431,10 @@ def test_contrast_names_and_width(site: Site, page: Page) -> None:
         ".map(e => e.textContent.trim())"
     )
     assert set(wanted) <= reached
+    page.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    page.driver.get("about:blank")
+    page.driver.get(site.address + "#" + site.links["Dr Zoe"])
+    page.until(lambda: page.view() == "wait", "the page of an adjudicator who does not read")
     page.driver.find_element(By.ID, "show-agreement").click()
     page.until(lambda: page.view() == "agreement", "the agreement")
     assert page.driver.execute_script(CONTRAST) == []

@@ -280,8 +280,8 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
           "the end of the child")  # fmt: skip
 
 
-def test_half_open_connections_lock_nobody_out(idle: Path) -> None:
-    with Site(idle) as site:
+def test_half_open_connections_lock_nobody_out(served: Path) -> None:
+    with Site(served) as site:
         held = []
         for k in range(300):
             connection = socket.create_connection(("127.0.0.1", site.port))
@@ -305,8 +305,8 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_the_health_address_needs_no_name_and_says_nothing(idle: Path) -> None:
-    with Site(idle) as site:
+def test_the_health_address_needs_no_name_and_says_nothing(served: Path) -> None:
+    with Site(served) as site:
         connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
         connection.request("GET", "/health", headers={"Host": "monitor.example"})
         response = connection.getresponse()
@@ -363,6 +363,12 @@ def test_a_start_that_fails_voids_no_link(tmp_path: Path) -> None:
     store = Store(run / STORE)
     Accounts(store).sign_in(links["Ann"])
     store.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose page is served."""
+    return make_run(tmp_path_factory.mktemp("served"), 6)
 
 
 @pytest.fixture(scope="module")
