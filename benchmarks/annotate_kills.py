@@ -43,6 +43,8 @@ def fork_servers(orders: Connection, run: str, images: str, port: int) -> None:
         pid = os.fork()
         if pid == 0:
             orders.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
             with exit_on_signals("the next one follows"):
                 serve.serve(Path(run), options, images=Path(images))
             os._exit(0)
@@ -176,14 +178,16 @@ def main() -> None:
             lost = [task for task, kl in promised.items() if kept.get(task) != kl]
             assert not lost, lost
         before = sum(len(page.acknowledged) for page in pages)
+        watch = Reader(port)
+        watch.cookie, watch.csrf = pages[0].reader.cookie, pages[0].reader.csrf
         seconds = wait_for(
-            lambda: pages[0].reader.call("GET", "/api/status")[1]["phase"] == "finished"
+            lambda: watch.call("GET", "/api/status")[1]["phase"] == "finished"
             or sum(len(page.acknowledged) for page in pages) > before, "the next answer"
         )  # fmt: skip
         for page in pages:
             page.over = True
         for page in pages:
-            page.join()
+            page.join(60)
         os.kill(pid, signal.SIGTERM)
         orders.recv()
         orders.send(False)
