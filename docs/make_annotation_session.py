@@ -200,11 +200,9 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     data, images = options.data, options.images
     if data is None:
-        data, images = (
-            (work / "knees", work / "radiographs")
-            if (work / "knees").is_dir()
-            else make_radiographs(work, options.patients)
-        )
+        data, images = work / "knees", work / "radiographs"
+        if not data.is_dir():
+            make_radiographs(work, options.patients)
     run = work / "run"
     settings = [part for setting in options.settings for part in ("--set", setting)]
     shown = [] if images is None else ["--images", str(images)]
