@@ -333,7 +333,7 @@ class Viewer {
 
   static describe({mm, name}) {
     const length = mm === null ? "no scale known" : `${mm.toFixed(name ? 2 : 1)} mm`;
-    return name ? `${name} joint space ${length}` : length;
+    return name ? `JSW ${name} ${length}` : length;
   }
 
   draw() {
@@ -424,6 +424,8 @@ class Viewer {
   label(context, text, x, y, color, ratio) {
     context.font = `${14 * ratio}px system-ui, "DejaVu Sans", sans-serif`;
     const width = context.measureText(text).width;
+    x = Math.max(0, Math.min(x, this.canvas.width - width - 6 * ratio));
+    y = Math.max(16 * ratio, Math.min(y, this.canvas.height - 6 * ratio));
     context.fillStyle = "rgba(0, 0, 0, 0.75)";
     context.fillRect(x - 3 * ratio, y - 14 * ratio, width + 6 * ratio, 19 * ratio);
     context.fillStyle = color;
