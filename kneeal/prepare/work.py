@@ -58,7 +58,7 @@ class RadiographResult:
         readable: Whether there was a picture to look at.
         unused: Knees that were seen and not used; the side is empty where it is not known.
         single: Whether the radiograph is of one knee.
-        checksum: Of its gray values; empty where it could not be read.
+        checksum: Of a sixteenth of its pixels; empty where it could not be read.
         notes: What was done otherwise than the header asks, and how a side was found.
     """
 
@@ -194,7 +194,8 @@ def _cut(
         strips=tuple(_jpeg(np.hstack([_small(patch) for patch in pair])) for pair in patches),
         unused=tuple(unused),
         single=selection.single,
-        checksum=hashlib.sha256(radiograph.gray.tobytes()).hexdigest(),
+        # Every fourth pixel each way tells two radiographs apart, in a sixteenth of the time.
+        checksum=hashlib.sha256(radiograph.gray[::4, ::4].tobytes()).hexdigest(),
         notes=notes,
     )
 

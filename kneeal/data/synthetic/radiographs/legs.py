@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
-from kneeal.data.synthetic import RADIOGRAPH_MM, draw_knee
+from kneeal.data.synthetic import draw_knee
 from kneeal.data.synthetic.cohort import draw_exposure, patient_site
 from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines
@@ -179,7 +179,3 @@ def _replace_knee(
     shine = cv2.GaussianBlur(metal, (0, 0), 1.2).astype(np.float32) / 255
     white = np.float32(max(float(picture.max()), 225.0))
     return np.asarray(picture + shine * (white - picture), np.float32).clip(0, 255).astype(np.uint8)
-
-
-#: Width of a synthetic leg's picture in mm.
-LEG_MM = RADIOGRAPH_MM
