@@ -22,6 +22,7 @@ class _Section(BaseModel):
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Shift = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
 def _count(value: Any) -> int | Literal["all"]:
@@ -58,13 +59,21 @@ class ViewsConfig(_Section):
         "device", description="made in a batch on the device, or one by one by the loader's workers (albumentations)"
     )
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
-    pad: Annotated[float, Field(ge=0.0, le=0.5)] = Field(0.05, description="share of the patch, then random crop")
+    pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = Field(
+        (-2 / 128, 3 / 128), description="shift as a share of the patch: at most so much each way, or from and to"
+    )
+    border: Literal["black", "reflect"] = Field("black", description="what comes from outside of the patch")
+    each: Literal["patch", "knee"] = Field("patch", description="a view for each patch, or one for both of a knee")
     gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
-        (0.5, 1.5), description="range of the exponent"
+        (0.67, 2.0), description="range of the exponent"
     )
     gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
-    noise_std: tuple[Share, Share] = Field((0.02, 0.08), description="share of the value range")
+    noise_std: tuple[Share, Share] = Field((0.0, 0.042), description="share of the value range")
     noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
+    contrast: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
+        (0.7, 1.0), description="range of the factor of all values"
+    )
+    contrast_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a contrast change")
     kept: Annotated[int, Field(ge=0)] = Field(
         8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
     )
@@ -235,7 +244,7 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> RunConfig:
-        for name in ("gamma", "noise_std"):
+        for name in ("gamma", "noise_std", "contrast"):
             low, high = getattr(self.views, name)
             if low > high:
                 raise ValueError(

@@ -14,27 +14,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kneeal.data.views import shift_range
+
 #: Counters of the parameters of a view; the noise has the hash key of its own.
-_ANGLE, _DOWN, _RIGHT, _HAS_GAMMA, _GAMMA, _HAS_NOISE, _NOISE_STD, _KEY, _OTHER_KEY = range(9)
+_ANGLE, _DOWN, _RIGHT, _HAS_GAMMA, _GAMMA, _HAS_NOISE, _NOISE_STD, _KEY, _OTHER_KEY, _HAS_CONTRAST, _CONTRAST = range(
+    11
+)
 _GOLDEN = 0x9E3779B9 - 2**32
 
 
 class DeviceViews:
     """Draw one random view of each of N patch pairs, with different randomness for each.
 
-    In this order, as `Views` does: Gaussian noise, clipped to the value range; rotation about the center; padding by
-    reflection and a random crop of whole pixels; gamma. Rotation and crop are one resampling, bilinear, with reflection
-    about the outermost pixels. `Views` rounds to 8 bits after each step, and gamma cuts the fraction off;
-    here nothing is rounded, so a view with a gamma change is brighter by half of one of 255 grey levels on average.
+    In this order, as `Views` does: Gaussian noise, clipped to the value range; rotation about the center; padding and a
+    random crop of whole pixels; gamma; contrast. Rotation and crop are one resampling, bilinear, with reflection about
+    the outermost pixels or black beyond them. `Views` rounds to 8 bits after each step, and gamma cuts the fraction
+    off; here nothing is rounded, so a view with a gamma change is brighter by half of one of 255 grey levels on
+    average.
 
     Args:
         size: Side of the patches in px.
         rotation: Largest rotation in degrees.
-        pad: Padding on each side before the random crop, as a share of `size`.
+        pad: Largest shift each way as a share of `size`, or the range of the shift, which holds 0.
+        border: What comes from outside of the patch: its reflection ("reflect") or 0 ("black").
+        each: Whether both patches of a "knee" share a view, since they are parts of one radiograph, or each "patch" has
+            one of its own.
         gamma: Range of the gamma exponent.
         gamma_p: Probability of the gamma transform.
         noise_std: Range of the standard deviation of the Gaussian noise, as a share of the value range.
         noise_p: Probability of the noise.
+        contrast: Range of the factor that all values are multiplied by.
+        contrast_p: Probability of that.
     """
 
     def __init__(
@@ -42,19 +52,27 @@ class DeviceViews:
         size: int,
         *,
         rotation: float = 10.0,
-        pad: float = 0.05,
+        pad: float | tuple[float, float] = 0.05,
+        border: str = "reflect",
+        each: str = "knee",
         gamma: tuple[float, float] = (0.5, 1.5),
         gamma_p: float = 0.5,
         noise_std: tuple[float, float] = (0.02, 0.08),
         noise_p: float = 0.5,
+        contrast: tuple[float, float] = (1.0, 1.0),
+        contrast_p: float = 0.0,
     ) -> None:
         self.size = size
         self.rotation = math.radians(rotation)
-        self.margin = round(pad * size)
+        self.shift = shift_range(pad, size)
+        self.black = border == "black"
+        self.per_patch = each == "patch"
         self.gamma = gamma
         self.gamma_p = gamma_p
         self.noise_std = noise_std
         self.noise_p = noise_p
+        self.contrast = contrast
+        self.contrast_p = contrast_p
 
     @torch.no_grad()
     def __call__(self, pairs: Tensor, seeds: Tensor) -> Tensor:
@@ -67,30 +85,37 @@ class DeviceViews:
         Returns:
             float32 [N, 2, H, H], normalized to [-1, 1].
         """
+        shape = pairs.shape
+        if self.per_patch:
+            pairs = pairs.reshape(-1, 1, *shape[2:])
+            seeds = (2 * seeds[:, None] + torch.arange(2, device=seeds.device)).flatten()
         draw = _Draws(seeds)
         image = pairs.float().mul_(1 / 255)
         if self.noise_p > 0:
             std = torch.where(draw(_HAS_NOISE) < self.noise_p, draw.between(_NOISE_STD, *self.noise_std), 0.0)
-            image = image.addcmul_(draw.normal_pairs(self.size), _per_pair(std)).clamp_(0.0, 1.0)
-        if self.rotation > 0 or self.margin > 0:
-            image = F.grid_sample(
-                image, self._grid(draw), mode="bilinear", padding_mode="reflection", align_corners=True
-            )
+            image = image.addcmul_(draw.normal_pairs(self.size)[:, : image.shape[1]], _per_pair(std)).clamp_(0.0, 1.0)
+        if self.rotation > 0 or any(self.shift):
+            outside = "zeros" if self.black else "reflection"
+            image = F.grid_sample(image, self._grid(draw), mode="bilinear", padding_mode=outside, align_corners=True)
         if self.gamma_p > 0:
             exponent = torch.where(draw(_HAS_GAMMA) < self.gamma_p, draw.between(_GAMMA, *self.gamma), 1.0)
             image = image.clamp_min_(0.0).pow_(_per_pair(exponent))
-        return image.mul_(2.0).sub_(1.0)
+        if self.contrast_p > 0:
+            factor = torch.where(draw(_HAS_CONTRAST) < self.contrast_p, draw.between(_CONTRAST, *self.contrast), 1.0)
+            image = image.mul_(_per_pair(factor)).clamp_(0.0, 1.0)
+        return image.mul_(2.0).sub_(1.0).view(shape)
 
     def _grid(self, draw: _Draws) -> Tensor:
         """Where each pixel of the view comes from: [N, H, H, 2], x then y, -1 and 1 at the outermost pixels."""
-        last, margin = self.size - 1, self.margin
+        last, (low, high) = self.size - 1, self.shift
         pixels = torch.arange(self.size, device=draw.device, dtype=torch.float32)
 
         def cropped(counter: int) -> Tensor:
-            """Coordinates along one axis after the crop, reflected into the image and scaled to [-1, 1]: [N, H]."""
-            shift = (draw(counter) * (2 * margin + 1)).floor() - margin
-            position = (pixels + shift[:, None]).abs()
-            return (last - (last - position).abs()) * (2 / last) - 1
+            """Coordinates along one axis after the crop, -1 and 1 at the outermost pixels of the image: [N, H]."""
+            position = pixels + ((draw(counter) * (high - low + 1)).floor() + low)[:, None]
+            if not self.black:
+                position = last - (last - position.abs()).abs()  # reflected into the image
+            return position * (2 / last) - 1
 
         angle = draw.between(_ANGLE, -self.rotation, self.rotation)[:, None, None]
         cos, sin = angle.cos(), angle.sin()
@@ -106,7 +131,7 @@ class _Draws:
         # Both halves of a seed take part; conversion to 32 bits wraps around.
         high, low = (seeds >> 31).to(torch.int32), (seeds & 0x7FFFFFFF).to(torch.int32)
         key = _mix_(_mix_(high).bitwise_xor_(low))
-        counters = torch.arange(9, device=self.device, dtype=torch.int32)[:, None] * _GOLDEN
+        counters = torch.arange(11, device=self.device, dtype=torch.int32)[:, None] * _GOLDEN
         self._hashes = _mix_(_mix_(counters + key))  # [counter, N]
 
     def __call__(self, counter: int) -> Tensor:

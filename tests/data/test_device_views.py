@@ -133,6 +133,33 @@ def test_gamma() -> None:
     same_distribution(device.round(1), worker.round(1))
 
 
+def test_a_range_of_shifts_with_a_black_border() -> None:
+    options = {"pad": (-0.02, 0.03), "border": "black"}
+    device, worker = (places(views) - [40, 0] for views in both(101, dot(), 400, **options))
+    for axis in (0, 1):
+        assert set(np.unique(device[:, axis].round(3))) == set(range(-3, 3)) == set(np.unique(worker[:, axis].round(3)))
+        same_distribution(device[:, axis].round(), worker[:, axis].round())
+    for views in both(101, grey(101), 200, **options):
+        dark = (views[:, 0] < 1).sum((1, 2))
+        assert dark.min() <= 101 and dark.max() == 101**2 - 98**2
+    for views in both(101, grey(101), 50, rotation=10.0, border="black"):
+        assert (views[:, 0, 0, 0] < 1).mean() > 0.5
+
+
+def test_contrast() -> None:
+    device, worker = (v[:, 0, 0, 0] / 128 for v in both(16, grey(16), 800, contrast=(0.7, 1.0), contrast_p=0.5))
+    assert 0.69 <= device.min() < 0.72
+    assert abs(np.mean(device > 1 - 1e-5) - 0.5) < 0.06
+    same_distribution(device.round(2), worker.round(2))
+
+
+def test_each_patch_can_have_a_view_of_its_own() -> None:
+    for each, together in (("knee", 1.0), ("patch", 0.0)):
+        for views in both(16, grey(16), 400, contrast=(0.7, 1.0), contrast_p=1.0, each=each):
+            found = np.corrcoef(views[:, 0, 0, 0], views[:, 1, 0, 0])[0, 1]
+            assert found == pytest.approx(together, abs=0.12)
+
+
 def test_all_together_look_alike() -> None:
     rows = np.linspace(0, 6, 48)
     pair = (128 + 90 * np.sin(rows)[:, None] * np.cos(rows / 2)[None]).astype(np.uint8)
