@@ -253,6 +253,8 @@ class RunConfig(_Section):
         return self
 
 
+#: Keys by which a study file is told from the configuration of one run.
+STUDY_KEYS = {"base", "settings", "grid", "seeds", "cells"}
 #: Keys that say where and how a run is executed or shown, not what comes out of it.
 EXECUTION_KEYS = (
     "data.dir",
@@ -282,6 +284,12 @@ def resolve(
     tree: dict[str, Any] = (
         read_yaml(find_config(source)) if isinstance(source, str) else copy.deepcopy(dict(source or {}))
     )
+    if isinstance(tree, dict) and tree.keys() & STUDY_KEYS:
+        raise UserError(
+            f"{source} is a study of several runs",
+            f"the configuration of one run, for example {', '.join(config_names())}",
+            f"start it with `kneeal study --config {source}`",
+        )
     if source and not isinstance(tree, dict):
         raise UserError(f"{source} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
     for key, value in parse_settings(settings):
@@ -337,7 +345,7 @@ def find_config(source: str) -> Path:
             "a YAML file",
             f"check the path, or use one of: {', '.join(config_names())}",
         )
-    packaged = Path(str(resources.files("kneeal") / "configs" / f"{source}.yaml"))
+    packaged = packaged_config(source)
     if not packaged.is_file():
         near = difflib.get_close_matches(source, config_names(), 1)
         raise UserError(
@@ -348,11 +356,23 @@ def find_config(source: str) -> Path:
     return packaged
 
 
+def packaged_config(name: str) -> Path:
+    """Where a file of that name would ship with the package."""
+    return Path(str(resources.files("kneeal") / "configs" / f"{name}.yaml"))
+
+
 def config_names() -> list[str]:
-    """Configurations that ship with the package."""
-    files = Path(str(resources.files("kneeal") / "configs")).glob("*.yaml")
-    # Study files lie beside them.
-    return sorted(path.stem for path in files if RunConfig.model_fields.keys() >= read_yaml(path).keys())
+    """Configurations of one run that ship with the package."""
+    return [name for name in _packaged() if name not in study_names()]
+
+
+def study_names() -> list[str]:
+    """Studies that ship with the package, beside them."""
+    return [name for name in _packaged() if read_yaml(packaged_config(name)).keys() & STUDY_KEYS]
+
+
+def _packaged() -> list[str]:
+    return sorted(path.stem for path in packaged_config("*").parent.glob("*.yaml"))
 
 
 def flatten(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from kneeal.config import ComputeConfig
 from kneeal.errors import UserError
 
 
+def count_devices() -> dict[str, int]:
+    """How many devices of each kind beside the CPU torch sees here."""
+    return {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+
+
 def find_device(compute: ComputeConfig) -> str:
     """The kind of device that a run uses, as torch names it: "cuda", "mps" or "cpu".
 
     Raises:
         UserError: This machine has no such device or too few of them, or it has no such precision.
     """
-    count = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    count = count_devices()
     kind = compute.accelerator
     if kind == "auto":
         kind = next((name for name in ("gpu", "mps") if count[name]), "cpu")

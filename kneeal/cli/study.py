@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _app = typer.Typer(help="Run a grid of settings and seeds.", rich_markup_mode=None)
 
-Config = Annotated[Path | None, typer.Option("--config", help="Study file, for example configs/table2.yaml.")]
+Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, small, beyond.")]
 Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]
 Out = Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")]
 Settings = Annotated[
@@ -141,7 +141,7 @@ def _read(config: Path | None, data: Path | None, out: Path | None, settings: li
     from kneeal.study.grid import read_study
 
     if config is None:
-        raise UserError("no study file", "a YAML file", "give --config FILE, for example --config configs/table2.yaml")
+        raise UserError("no study file", "a YAML file", "give --config FILE, for example --config table2")
     return read_study(config, settings=settings or (), data=None if data is None else str(data), out=out)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kneeal.build.run_folder import run_name
-from kneeal.config import RunConfig, find_config, flatten, parse_settings, put, validate
+from kneeal.config import RunConfig, find_config, flatten, packaged_config, parse_settings, put, study_names, validate
 from kneeal.errors import UserError
 from kneeal.files import read_yaml
 
@@ -99,7 +99,9 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     cells: dict[str, Cell] = {}
     for setting, keys in points:
         tree = copy.deepcopy(base)
-        given = {**study.set, **keys, **changes}
+        # A setting that trains on all labels stays that baseline whatever --set says of the others.
+        whole = {key: "all" for key in ("active.n_init", "active.budget") if keys.get(key) == "all"}
+        given = {**study.set, **keys, **changes, **whole}
         for key, value in given.items():
             put(tree, key, _for_seed(value, given[SEED]))
         config = _tracked(validate(tree), study, setting)
@@ -121,13 +123,18 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
 
 def _parse(path: Path) -> StudyFile:
     if not path.is_file():
-        packaged = find_config(str(path)) if path.suffix == "" else None
-        if packaged is None:
-            raise UserError(f"no study file {path}", "a YAML file", "check the path; configs/table2.yaml is an example")
+        packaged = packaged_config(path.stem)
+        if path not in (Path(path.stem), Path("configs", packaged.name)) or not packaged.is_file():
+            names = ", ".join(study_names())
+            raise UserError(f"no study file {path}", f"a YAML file, or one of: {names}", "check the path")
         path = packaged
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise UserError(f"{path} holds {type(tree).__name__}", "the keys of a study", "see configs/table2.yaml")
+        raise UserError(f"{path} holds {type(tree).__name__}", "the keys of a study", "see table2 in the package")
+    if tree and tree.keys() <= RunConfig.model_fields.keys():
+        raise UserError(
+            f"{path} is the configuration of one run", "a study of several runs", "start it with `kneeal fit --config`"
+        )
     try:
         return StudyFile.model_validate(tree)
     except ValidationError as error:

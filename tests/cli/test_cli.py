@@ -119,8 +119,7 @@ def test_a_wrong_setting(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], messages: list[str]
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("kneeal.build.devices.count_devices", lambda: {"gpu": 0, "mps": 0})
     refused(kneeal("fit", "--data", data, "--out", run, *TINY, *arguments), *messages)
     assert not list(run.rglob("best.ckpt"))
 

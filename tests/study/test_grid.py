@@ -8,7 +8,7 @@ import yaml
 
 from kneeal import acquisition
 from kneeal.build.run_folder import run_name
-from kneeal.config import RunConfig, flatten
+from kneeal.config import RunConfig, config_names, flatten, resolve
 from kneeal.errors import UserError
 from kneeal.study.grid import read_study
 
@@ -151,3 +151,27 @@ def test_bad_grids(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
 def test_no_study_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no study file"):
         read_study(tmp_path / "none.yaml")
+
+
+def test_a_packaged_study_is_found_by_name_or_by_its_path_in_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in ("table2", "configs/table2.yaml"):
+        assert len(read_study(Path(given)).cells) == len(read_study(TABLE2).cells)
+    with pytest.raises(UserError, match="or one of: beyond, "):
+        read_study(Path("tabel2.yaml"))
+
+
+def test_a_study_and_a_configuration_are_told_apart() -> None:
+    with pytest.raises(UserError, match="kneeal study --config small"):
+        resolve("small")
+    with pytest.raises(UserError, match="kneeal fit --config"):
+        read_study(Path("demo"))
+    assert "small" not in config_names() and "demo" in config_names()
+
+
+def test_the_baseline_of_all_labels_stays_one_under_set() -> None:
+    study = read_study(TABLE2, settings=["active.n_init=6", "active.budget=60"])
+    budgets = {cell.setting: cell.config.active.budget for cell in study.cells}
+    assert budgets.pop("Full training set") == "all" and set(budgets.values()) == {60}
