@@ -143,7 +143,8 @@ class TrainingConfig(_Section):
     betas: tuple[Share, Share] = Field((0.9, 0.99), description="of Adam")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="of Adam")
     prior: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="precision of a Gaussian prior on weights: a weight decay that falls with the number of labels"
+        0.0,
+        description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior",
     )
     schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
     milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")

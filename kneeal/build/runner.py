@@ -77,8 +77,7 @@ def plain_runner(
     def make_learner(network: nn.Module, grades: Sequence[int]) -> Learner:
         counts = [grades.count(grade) for grade in range(N_GRADES)]
         weights = head.balance(counts) if loss.balance == "weights" else None
-        decay = training.weight_decay + training.prior / len(grades)
-        return Learner(network, class_weights=weights, **{**learner, "weight_decay": decay})
+        return Learner(network, class_weights=weights, **{**learner, "prior": training.prior / len(grades)})
 
     return LightningRunner(
         make_network=start.network,

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
     data: Annotated[Path | None, typer.Option(help="Prepared data set; needed to begin a run.")] = None,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: demo, paper.")] = None,
+    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
     strategy: Annotated[str | None, typer.Option(help="A name from `kneeal strategies`, or file.py:Class.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,

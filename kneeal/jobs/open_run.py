@@ -17,6 +17,9 @@ from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.writer import RunWriter
 
+#: The configuration of a run with a person that is given none.
+DEFAULT = "frozen"
+
 
 @dataclass(frozen=True)
 class OpenRun:
@@ -70,7 +73,7 @@ def begin_run(
 
     Args:
         run: The run folder.
-        source: A configuration file or name.
+        source: A configuration file or name; `frozen` if None.
         settings: `section.key=value`.
         flags: Dotted key to value; None means that the flag was not given.
         progress: Told about epochs and predicted knees.
@@ -82,7 +85,7 @@ def begin_run(
     if there.begun and source is None:  # what is not given is as the run has it
         config = resolve(there.config(), settings, flags)
     else:
-        config = resolve(source, settings, flags)
+        config = resolve(source or DEFAULT, settings, flags)
     if config.data.dir is not None:
         # A run waits for weeks, and may be taken up from another folder.
         config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})

@@ -22,6 +22,9 @@ from kneeal.stats.metrics import balanced_accuracy
 #: The names under which the metrics that choose the best epoch are logged.
 ACCURACY, LOSS = "val/balanced_accuracy", "val/loss"
 
+#: How many times as strong the prior on biases is.
+_BIAS_PRIOR = 10
+
 
 class Learner(pl.LightningModule):
     """The loss of the head on labeled knees plus a semi-supervised term on them and the pseudo pool: equation (1).
@@ -37,6 +40,8 @@ class Learner(pl.LightningModule):
         learning_rate: Adam's learning rate.
         betas: Adam's betas.
         weight_decay: Adam's weight decay.
+        prior: Weight decay beside it, ten times as much for biases: the precision of a Gaussian prior, divided by the
+            number of labels. A grade with one or two labels says little about where its threshold lies.
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
         schedule: "milestones", or "cosine": the learning rate falls to 0 in every step, and `milestones` are ignored.
@@ -60,6 +65,7 @@ class Learner(pl.LightningModule):
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        prior: float = 0.0,
         milestones: Sequence[int] = (),
         factor: float = 0.1,
         schedule: str = "milestones",
@@ -79,6 +85,7 @@ class Learner(pl.LightningModule):
         self.learning_rate = learning_rate
         self.betas = betas
         self.weight_decay = weight_decay
+        self.prior = prior
         self.milestones = tuple(milestones)
         self.factor = factor
         self.schedule = schedule
@@ -89,9 +96,14 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with its learning-rate schedule."""
-        optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
-        )
+        named: dict[bool, list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            named.setdefault(self.prior > 0 and name.endswith("bias"), []).append(parameter)
+        groups = [
+            {"params": parameters, "weight_decay": self.weight_decay + self.prior * (_BIAS_PRIOR if biases else 1)}
+            for biases, parameters in named.items()
+        ]
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=self.betas)
         if self.schedule == "cosine":
             steps = self.steps or int(self.trainer.estimated_stepping_batches)
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -47,11 +47,13 @@ def source() -> PatchSource:
 class Kept:
     """Activations in a folder, with what was said and encoded."""
 
-    def __init__(self, folder: Path, *, made_of: Mapping[str, Any] | None = None, **views: Any) -> None:
+    def __init__(
+        self, folder: Path, *, made_of: Mapping[str, Any] | None = None, n_views: int = 3, **views: Any
+    ) -> None:
         self.said: list[str] = []
         self.encode = Encoder()
         self.activations = Activations(
-            source(), ROW, self.encode, n_views=3, folder=folder, made_of=made_of or {"weights": "a"},
+            source(), ROW, self.encode, n_views=n_views, folder=folder, made_of=made_of or {"weights": "a"},
             views=views or {"rotation": 10.0}, device=CPU, log=self.said.append,
         )  # fmt: skip
         self.encode.knees = 0  # but for the one whose shape was looked at
@@ -216,3 +218,8 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     kept.activations._encode = lambda patches: patches.flatten(2) * 1e9
     with pytest.raises(UserError, match="16-bit"):
         kept.plain()
+
+
+def test_without_random_views_training_sees_the_knees_as_they_are(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, n_views=0)
+    assert torch.equal(kept.views(5), kept.plain()) and kept.encode.knees == 40

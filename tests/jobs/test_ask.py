@@ -134,7 +134,9 @@ def test_fit_does_not_work_on_a_run_that_another_process_has(tmp_path: Path) -> 
     write_prepared(tmp_path / "data", rows, pairs(120, 16), source="test", options={}, patch_px=16)
     run = tmp_path / "run"
     done("ask", run, "--data", tmp_path / "data", "--strategy", "mi_mcd", *QUICK)
-    fit = ("fit", "--resume", "--out", run, "--data", tmp_path / "data", "--strategy", "mi_mcd", *QUICK)
+    # A run with a person has another default.
+    fit = ("fit", "--resume", "--config", "frozen", "--out", run, "--data", tmp_path / "data")
+    fit = (*fit, "--strategy", "mi_mcd", *QUICK)
     with lock_run(run):
         refused(kneeal(*fit), "another process works on")
     assert "run folder" in done(*fit)
@@ -193,5 +195,6 @@ def test_validation_and_test_knees_need_grades(tmp_path: Path) -> None:
     rows["split"] = np.where(np.arange(40) < 10, "test", "")
     write_prepared(tmp_path / "data", rows, pairs(40, 16), source="test", options={}, patch_px=16)
     refused(
-        kneeal("ask", tmp_path / "run", "--data", tmp_path / "data", *QUICK), "no validation knee with a known grade"
+        kneeal("ask", tmp_path / "run", "--data", tmp_path / "data", "--config", "paper", *QUICK),
+        "no validation knee with a known grade",
     )

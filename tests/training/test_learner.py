@@ -119,3 +119,13 @@ def test_predictions_have_the_samples_that_were_asked_for() -> None:
     drawn = MonteCarloDropout(network, 3, seed=5, output=lambda output: output.logits)(data["patches"])
     torch.testing.assert_close(samples["log_probs"], drawn.log_softmax(-1))
     assert set(samples) == {"position", "log_probs"}
+
+
+def test_the_prior_is_a_weight_decay_tenfold_for_biases() -> None:
+    learner = Learner(SiameseKneeNet(width=2, head="cumulative"), weight_decay=0.25, prior=0.5)
+    (optimizer,), _ = learner.configure_optimizers()
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    named = dict(learner.network.named_parameters())
+    assert len(decay) == len(named) and any(name.endswith("bias") for name in named)
+    for name, parameter in named.items():
+        assert decay[id(parameter)] == 0.25 + (5.0 if name.endswith("bias") else 0.5)
