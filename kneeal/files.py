@@ -99,6 +99,17 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise cannot_write(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file or folder that could not be written, before the work for it is done.
+
+    Raises:
+        UserError: It is so.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The message for a full disk or an unwritable folder."""
     return UserError(

@@ -40,12 +40,13 @@ class OpenRun:
         return self.path / "ask" / self.folder.place(loop.state).name
 
 
-def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
+def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) -> OpenRun:
     """Open a run that is there.
 
     Args:
         run: The run folder.
         data: The data set, where it has moved.
+        read_only: Whether nothing is written in the folder, not even where the data set is.
 
     Raises:
         UserError: There is no run, or the data set is another one.
@@ -59,7 +60,7 @@ def open_run(run: Path, *, data: Path | None = None) -> OpenRun:
         tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
     config = validate(tree)
     cohort = open_cohort(config)
-    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True))
+    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True, writer=not read_only))
 
 
 def begin_run(

@@ -14,6 +14,7 @@ from kneeal.build.start import make_start
 from kneeal.config import RunConfig
 from kneeal.data.batches import Source
 from kneeal.errors import UserError
+from kneeal.files import check_writable
 from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.backbones import check_side
 from kneeal.nn.freezing import ALL, NONE
@@ -46,6 +47,7 @@ def run_pretrain(
             f"{NONE}, or a module of the backbone up to which it is frozen",
             f"set model.freeze={NONE}",
         )
+    check_writable(out)
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_side(config.model.backbone, config.data.patch_size)

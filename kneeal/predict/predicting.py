@@ -30,7 +30,7 @@ from kneeal.exchange.model_file import (
     refuse_other_preparation,
     write_model,
 )
-from kneeal.files import write_atomic
+from kneeal.files import check_writable, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
@@ -125,7 +125,8 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     Raises:
         UserError: No fit is finished, or something given is wrong.
     """
-    opened = open_run(run, data=data)
+    opened = open_run(run, data=data, read_only=True)
+    check_writable(out)
     folder = opened.folder
     done = [number for number in folder.evaluated() if folder.checkpoint(number).is_file()]
     if not done:
@@ -230,6 +231,7 @@ def predict_dataset(
     if unknown:
         raise UserError(f"no knee {unknown[0]} in {data}", "knees of the data set", "correct --knee")
     ids = tuple(only or dataset.manifest.ids)
+    check_writable(out / "predictions.csv")
     grading = grade(
         networks, lambda i: dataset.patches[dataset.row[i]], ids, size=card.patch_size, n_samples=card.n_samples
     )  # fmt: skip

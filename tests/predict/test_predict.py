@@ -144,6 +144,24 @@ def test_a_model_is_not_written_over(place: Path) -> None:
     refused(kneeal("export", place / "run", "--out", place / "m.safetensors"), "is there already")
 
 
+def test_a_run_that_cannot_be_written_is_exported(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: Path, content: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("kneeal.loop.writer.write_atomic", read_only)
+    done("export", place / "run", "--out", tmp_path / "m", "--samples", "2")
+
+
+def test_what_cannot_be_written_is_said_before_the_work_for_it(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "in"
+    refused(kneeal("export", place / "run", "--out", inside), "cannot write")
+    refused(kneeal("predict", place / "m.safetensors", "--data", place / "data", "--out", inside), "cannot write")
+    result = kneeal("pretrain", "--data", place / "data", "--out", inside, *QUICK[:-2])
+    refused(result, "cannot write")
+    assert "epoch 1/" not in result.stderr
+
+
 def test_a_run_without_a_fit(place: Path, tmp_path: Path) -> None:
     done("ask", tmp_path / "run", "--data", place / "data", *QUICK)
     refused(kneeal("export", tmp_path / "run", "--out", tmp_path / "m"), "no finished fit")
