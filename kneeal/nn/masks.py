@@ -76,6 +76,11 @@ class DropoutMasks:
         with self._hooked(hook):
             yield
 
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """The shape of each mask of the observed pass, in the order of the calls."""
+        return [place.shape for place in self._places]
+
     def of(self, first: int, n: int) -> list[Tensor]:
         """The masks of `n` samples from `first` on, [n, 1, ...] for each place that was observed."""
         return [self._stacked(place, first, n) for place in self._places]

@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
 from kneeal.nn.autocast import AutocastConvolutions
+from kneeal.nn.hidden_dropout import HiddenDropout
 from kneeal.nn.linear_tail import LinearTail
 from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
 from kneeal.nn.prefix import PrefixCache
@@ -39,8 +40,8 @@ class MonteCarloDropout:
     A network that does not allow either is run in the plain way, with the same numbers. Where memory runs out, the
     passes and then the batches are made smaller.
 
-    Only dropout modules count. Dropout that a network applies as a function, or inside an attention or recurrent
-    module, cannot be seen from outside and stays off.
+    Only dropout modules can be drawn. Dropout that a network applies as a function or inside an attention or recurrent
+    module, or where the first dimension is not the batch, is refused at the first call.
 
     Args:
         network: Any network with a dropout module; the first dimension of its inputs and outputs is the batch.
@@ -77,6 +78,7 @@ class MonteCarloDropout:
         self.reuse_prefix = reuse_prefix
         self.samples_per_pass = samples_per_pass
         self._masks = DropoutMasks(self._dropouts, seed)
+        self._hidden = HiddenDropout()
         self._together = True  # until the network turns out not to allow several samples in one pass
         self._largest_pass: int | None = None  # what memory has been seen not to hold more than
         self._largest_batch: int | None = None
@@ -93,12 +95,14 @@ class MonteCarloDropout:
             [N, K, ...]: the network's output [N, ...], K times.
 
         Raises:
+            UserError: The network has dropout that cannot be drawn.
             torch.OutOfMemoryError: One sample of one input is too much for the device.
         """
         modes = [(module, module.training) for module in self.network.modules()]
         try:
             for module, _ in modes:
                 module.training = False
+            self._hidden.check_one(self.network, self._masks, self.network, inputs)
             return self._whole_or_in_parts(inputs)
         finally:
             for module, mode in modes:
@@ -139,6 +143,7 @@ class MonteCarloDropout:
             tail = LinearTail(self.network, self._dropouts[0]) if len(self._dropouts) == 1 else None
             with self._masks.observe(), tail.observe() if tail else nullcontext():
                 first = prefix.record(forward) if self.reuse_prefix else forward()
+            self._hidden.check_batch(self._masks)
             samples = first.new_empty((len(first), self.n_samples, *first.shape[1:]))
             samples[:, 0] = first
             if tail is None or not self.reuse_prefix or not tail.usable(self._masks, first, repeat):

@@ -51,8 +51,9 @@ class PrefixCache:
             self._stop = True
 
         try:
+            # Before any hook of the network, which is to change the output again when it is given back.
             for module in self._certain:
-                handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+                handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end, prepend=True)]
             handles += [module.register_forward_pre_hook(stop) for module in self._dropouts]
             return forward()
         finally:
