@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
+from kneeal.prepare.notation import UnreadableError, read_grade
 from kneeal.tables import read_table
 
 #: Columns of a sheet of answers; others are ignored.
@@ -23,11 +23,6 @@ REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a
 #: File of a run with the reasons that were given, by knee.
 REASONS_FILE = "unreadable.csv"
 _GRADES = {form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}
-#: Grades as people also write them: II, KL 2, grade 2, 2+, 2,0.
-_WRITTEN = re.compile(
-    r"(?:(?:kl|k-l)?[\s:-]*(?:grade)?[\s:-]*)(?P<grade>iv|i{1,3}|[0-4])(?:[.,]0)?\s*\+?", re.IGNORECASE
-)
-_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
 _NO = {"", "0", "no", "false", "n"}
 #: Problems that one message names.
 _MAX_NAMED = 20
@@ -81,8 +76,8 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
     problems: list[UserError] = []
     answers: dict[str, AnswerRow] = {}
     for place, knee, grade, unreadable in cells:
-        if as_written and (match := _WRITTEN.fullmatch(grade)):
-            grade = str(_ROMAN.get(match["grade"].upper(), match["grade"]))
+        if as_written and (kl := _as_written(grade)) is not None:
+            grade = str(kl)
         try:
             answer = _answer(place, knee, grade, unreadable)
             if answer is not None:
@@ -210,9 +205,17 @@ def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | N
             f"grade {grade!r} for knee {knee} in {place}",
             f"a whole grade from 0 to {N_GRADES - 1}",
             "correct that answer, empty the cell to leave it open"
-            + (", or give --as-written to `kneeal tell`" if _WRITTEN.fullmatch(grade) else ""),
+            + (", or give --as-written to `kneeal tell`" if _as_written(grade) is not None else ""),
         )
     return AnswerRow(knee, _GRADES[grade], place)
+
+
+def _as_written(text: str) -> int | None:
+    """A grade as people write it, such as `II`, `KL 2`, `2,0` or `2+`; None for anything else."""
+    try:
+        return read_grade(text.removesuffix("+"))
+    except UnreadableError:
+        return None
 
 
 def _refuse_contradiction(first: AnswerRow, second: AnswerRow) -> None:
