@@ -8,7 +8,7 @@ from dataclasses import dataclass
 #: The rule in words, shown on the page and in the table of readings.
 RULE = (
     "A knee goes to training when all its readings are in and say the same, or when an adjudicator has decided. "
-    "Readings that differ, be it between readers or between two readings of one, are never averaged and never "
+    "Readings that differ, between readers or between two readings by one, are neither averaged nor "
     "outvoted. A knee that is unreadable by the same rule leaves the pool without a grade."
 )
 
