@@ -105,7 +105,7 @@ def trainings(run: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"kneeal.annotate.next_round" in words and str(run).encode() in words:
+            if b"kneeal.annotate.child" in words and str(run).encode() in words:
                 found.append(int(path.parent.name))
     return found
 

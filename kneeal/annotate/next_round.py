@@ -1,13 +1,8 @@
-"""The next round from the readings of a store, as a process that the supervisor starts and that ends with it."""
+"""The next round from the readings of a store: training on them, and the next query."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +16,6 @@ from kneeal.files import write_atomic
 from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
-from kneeal.jobs.signals import exit_on_signals
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.lock import lock_run
 
@@ -142,30 +136,3 @@ def _decide(opened: OpenRun, loop: ActiveLearningLoop) -> dict[str, int | None]:
         return decided
     finally:
         store.close()
-
-
-def _end_with_input() -> None:
-    """Kill this process and its children when its standard input closes, which it does when who started it is gone."""
-
-    def watch() -> None:
-        while os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
-            pass
-        if sys.platform != "win32":
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end with input", daemon=True).start()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path)
-    arguments = parser.parse_args()
-    _end_with_input()
-    try:
-        with exit_on_signals("it begins again with the server"):
-            next_round(arguments.run, arguments.data)
-    except UserError as error:
-        print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
-        sys.exit(2)

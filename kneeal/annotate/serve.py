@@ -82,7 +82,7 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
     pictures = PictureService(Pictures(dataset, images, bits=16), dataset.manifest.patients)
     if hasattr(signal, "SIGHUP"):  # a terminal that closes stops the server as cleanly as SIGTERM does
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-    command = [sys.executable, "-m", "kneeal.annotate.next_round", str(run)]
+    command = [sys.executable, "-m", "kneeal.annotate.child", str(run)]
     command += [] if data is None else ["--data", str(data)]
     with lock_run(run, ".annotate.lock"):
         store = Store(run / STORE)

@@ -105,7 +105,7 @@ class RoundSupervisor:
         self._auto = auto
         self._enough = enough
         self._grace = grace
-        self._command = list(command or [sys.executable, "-m", "kneeal.annotate.next_round", str(run)])
+        self._command = list(command or [sys.executable, "-m", "kneeal.annotate.child", str(run)])
         self._process: subprocess.Popen[bytes] | None = None
         self._failed: str | None = None
         self._retry_at, self._pause = 0.0, RETRY_SECONDS

@@ -280,6 +280,11 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
           "the end of the child")  # fmt: skip
 
 
+def test_the_child_watches_before_it_imports_what_takes_long() -> None:
+    check = "import sys, kneeal.annotate.child; sys.exit('torch' in sys.modules or 'kneeal.jobs' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 def test_half_open_connections_lock_nobody_out(served: Path) -> None:
     with Site(served) as site:
         held = []

@@ -1,0 +1,51 @@
+"""The training of the next round in a process of its own, which ends with the server that started it.
+
+`python -m kneeal.annotate.child RUN` imports what it needs only once it watches its standard input, a pipe that closes
+when the server is gone: the imports alone take seconds, in which a server can be killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def end_with_input() -> None:
+    """Kill this process and its children when its standard input closes."""
+
+    def watch() -> None:
+        while os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
+            pass
+        if sys.platform != "win32":
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with input", daemon=True).start()
+
+
+def main() -> None:
+    """Train, and make the next query."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path)
+    arguments = parser.parse_args()
+    end_with_input()
+
+    from kneeal.annotate.next_round import next_round
+    from kneeal.errors import UserError
+    from kneeal.jobs.signals import exit_on_signals
+
+    try:
+        with exit_on_signals("it begins again with the server"):
+            next_round(arguments.run, arguments.data)
+    except UserError as error:
+        print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
