@@ -53,12 +53,12 @@ def run_ask(
         loop = opened.loop([console], console)
         query = loop.ask()
         if query is None:
-            print(f"the budget is spent: {len(loop.state.labeled)} knees are graded")
+            print(f"the budget is spent: {_knees(len(loop.state.labeled))} graded")
             finish(run)
             return
         folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
-    print(f"round {query.round}: {len(query.ids)} knees are asked for, {len(loop.answers)} of them are answered")
+    print(f"round {query.round}: {_knees(len(query.ids))} asked for, {len(loop.answers)} answered")
     print(f"fill in the column kl (0 to 4), or a reason in the column unreadable: {sheet}")
     for path in others:
         print(f"or use: {path}")
@@ -97,11 +97,20 @@ def tell_and_report(
     if loop.state is state and close:
         loop.close()
     unreadable = sum(given[i] is None for i in new)
-    print(f"took {len(new)} new answers" + (f", {unreadable} of them unreadable" if unreadable else ""))
+    print(
+        f"took {len(new)} new answer{'s' * (len(new) != 1)}"
+        + (f", {unreadable} of them unreadable" if unreadable else "")
+    )
     if loop.state is not state:
-        carried = f"; {len(loop.state.asked)} open knees go into the next query" if loop.state.asked else ""
-        print(f"the round is closed with {len(loop.state.labeled)} knees graded{carried}")
+        carried = (
+            f"; {n} open knee{'s go' if n > 1 else ' goes'} into the next query" if (n := len(loop.state.asked)) else ""
+        )
+        print(f"the round is closed with {_knees(len(loop.state.labeled))} graded{carried}")
         print(f"next: kneeal ask {opened.path}")
     else:
-        print(f"{len(loop.missing)} knees are still to be answered: {', '.join(loop.missing[:5])}"
+        print(f"{_knees(len(loop.missing))} still to be answered: {', '.join(loop.missing[:5])}"
               + (" ..." if len(loop.missing) > 5 else ""))  # fmt: skip
+
+
+def _knees(n: int) -> str:
+    return f"{n} knee{'s' * (n != 1)}"

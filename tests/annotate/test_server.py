@@ -159,7 +159,7 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
         task = store.next(ann)
         assert task is not None
         store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", k)))
-    assert "1 knees are still to be answered" in done("tell", run)
+    assert "1 knee still to be answered" in done("tell", run)
     assert "closed with 5 knees graded; 1 open" in done("tell", run, "--close")
     store.close()
     assert read_pending(run).ids == () and supervisor.pending.ids != ()

@@ -54,13 +54,13 @@ def test_a_whole_run_with_a_person(run: Path, data: Path, tmp_path: Path) -> Non
     sheet = run / "ask/start/answers.csv"
     knees = [row["knee_id"] for row in csv.DictReader(sheet.open())]
     assert len(knees) == 6 and all((sheet.parent / row["picture"]).is_file() for row in csv.DictReader(sheet.open()))
-    assert "4 knees are still to be answered" in done(
+    assert "4 knees still to be answered" in done(
         "tell", run, fill(sheet, {0: "2", 5: "not a knee"}, tmp_path / "a.csv")
     )
     assert answers(run) == {knees[0]: 2, knees[5]: None}
-    assert "6 knees are asked for, 2 of them are answered" in done("ask", run)
+    assert "6 knees asked for, 2 answered" in done("ask", run)
     told = done("tell", run, fill(sheet, {1: "0", 2: "1", 3: "4"}, tmp_path / "b.csv"), "--close")
-    assert "closed with 4 knees graded; 1 open knees go into the next query" in told
+    assert "closed with 4 knees graded; 1 open knee goes into the next query" in told
     done("ask", run, "--data", data)
     second = [row["knee_id"] for row in csv.DictReader((run / "ask/000/answers.csv").open())]
     assert second[0] == knees[4] and len(second) == 4 and set(second[1:]).isdisjoint(knees)
@@ -69,7 +69,7 @@ def test_a_whole_run_with_a_person(run: Path, data: Path, tmp_path: Path) -> Non
         done(
             "tell", run, fill(sheet, dict.fromkeys(range(len(list(csv.DictReader(sheet.open())))), "3"), tmp_path / "c")
         )
-        if "the budget is spent: 14 knees are graded" in done("ask", run):
+        if "the budget is spent: 14 knees graded" in done("ask", run):
             break
     refused(kneeal("tell", run, tmp_path / "c"), "a round that is closed")
 
@@ -158,7 +158,7 @@ def test_other_settings_are_refused(run: Path, data: Path) -> None:
 
 def test_settings_given_for_a_run_that_is_there_are_compared_with_its_own(run: Path) -> None:
     refused(kneeal("ask", run, "--strategy", "random"), "belongs to another configuration: active.strategy ('mi_mcd'")
-    assert "6 knees are asked for" in done("ask", run, "--strategy", "mi_mcd"), "with the data set of the run"
+    assert "6 knees asked for" in done("ask", run, "--strategy", "mi_mcd"), "with the data set of the run"
 
 
 FOREIGN = [
