@@ -47,7 +47,7 @@ class DataConfig(_Section):
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share of the patients for validation"
     )
-    split_seed: int | None = Field(None, description="seed of the division; the run's seed if empty")
+    split_seed: int | None = Field(None, description="seed of the split; the run's seed if empty")
     patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device, for views.where: worker")
 
@@ -138,17 +138,21 @@ class TrainingConfig(_Section):
         None, description="length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
     )
     batch_size: Positive = Field(32, description="knees over all devices")
-    eval_batch_size: Positive = Field(128, description="knees a device without gradients")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="of Adam")
-    betas: tuple[Share, Share] = Field((0.9, 0.99), description="of Adam")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="of Adam")
+    eval_batch_size: Positive = Field(128, description="knees per device without gradients")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="Adam's learning rate")
+    betas: tuple[Share, Share] = Field((0.9, 0.99), description="Adam's betas")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Adam's weight decay")
     prior: Annotated[float, Field(ge=0.0)] = Field(
         0.0,
         description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior",
     )
     schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
-    milestones: tuple[Positive, ...] = Field((300, 400), description="epochs at which the learning rate falls")
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="by which it falls")
+    milestones: tuple[Positive, ...] = Field(
+        (300, 400), description="epochs at which the learning rate is multiplied by factor"
+    )
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.1, description="factor of the learning rate at a milestone"
+    )
     validate_every: Positive = Field(1, description="epochs")
     start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
     init: str | None = Field(None, description="file whose branch weights each fit starts from; random if empty")
@@ -164,13 +168,16 @@ class ActiveConfig(_Section):
     n_init: Count = Field(
         50, description="knees of the first query; `all` is every training knee, a baseline of one fit"
     )
-    n_query: Positive = Field(50, description="knees of every other query")
+    n_query: Positive = Field(50, description="knees of each later query")
     budget: Count = Field(800, description="labeled knees at the end; `all` is every training knee")
     pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
     constraints: list[dict[str, Any]] = Field(
-        default_factory=list, description="limits of every query, for example `[{name: max_per_group, by: patient_id}]`"
+        default_factory=list,
+        description="on every query, for example `[{name: max_per_group, by: patient_id}]`",
     )
-    first_query: str = Field("random", description="who makes the first query: random or a strategy on features alone")
+    first_query: str = Field(
+        "random", description="strategy of the first query: random, or one that needs features alone"
+    )
     first_features: Literal["init", "pixels"] = Field(
         "init", description="features for it: of the weights in training.init, or the patches at 16 px"
     )
@@ -178,7 +185,7 @@ class ActiveConfig(_Section):
         "never", description="criterion that ends the run before its budget is spent"
     )
     stop_options: dict[str, Any] = Field(
-        default_factory=dict, description="of the criterion, for example `{window: 5}`"
+        default_factory=dict, description="options of the criterion, for example `{window: 5}`"
     )
 
 
@@ -210,7 +217,9 @@ class ComputeConfig(_Section):
     devices: Positive = Field(
         1, description="how many; part of a run's identity, since each draws its own dropout masks"
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="of numbers")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
+        "32-true", description="numeric precision"
+    )
     compile: Literal["none", "default", "reduce-overhead"] = Field(
         "none", description="training by torch.compile, in its mode of that name; needs a C++ compiler"
     )
