@@ -2,7 +2,7 @@
 
 python benchmarks/annotate_kills.py --kills 50
 
-Two readers answer without a pause, as their pages do: an answer that was not acknowledged is sent again. A third
+Two readers answer, half a second a knee, as their pages do: an answer that was not acknowledged is sent again. A third
 process backs the store up. Half of the kills are SIGKILL, half SIGTERM.
 """
 
@@ -62,7 +62,7 @@ class Page(threading.Thread):
         self.reader = Reader(port, secret)
         self.acknowledged: dict[int, int] = {}
         self.sent = 0
-        self.over = False
+        self.over = self.busy = False
 
     def run(self) -> None:
         body: dict[str, Any] | None = None
@@ -71,8 +71,10 @@ class Page(threading.Thread):
                 if body is None:
                     task = self.reader.call("GET", "/api/next")[1]["task"]
                     if task is None:
+                        self.busy = False
                         time.sleep(0.2)
                         continue
+                    self.busy = True
                     self.sent += 1
                     body = self.reader.body(task, task["id"] % 5 if task["adjudication"] else 1 + task["id"] % 3 // 2,
                                             f"{self.name}-{self.sent:020d}")  # fmt: skip
@@ -83,6 +85,7 @@ class Page(threading.Thread):
                     raise AssertionError(said)
                 if status < 500:
                     body = None
+                time.sleep(random.uniform(0.2, 0.8))
             except (OSError, http.client.HTTPException, KeyError, TypeError):
                 time.sleep(0.05)
                 with contextlib.suppress(OSError):
@@ -117,7 +120,7 @@ def main() -> None:
     draw = random.Random(15)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = make_run(folder, 12, "active.n_query=10", "active.budget=82")
+        run = make_run(folder, 60, "active.n_query=10", "active.budget=90")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -147,10 +150,10 @@ def main() -> None:
         for page in pages:
             page.start()
         done = {signal.SIGKILL: 0, signal.SIGTERM: 0}
-        in_training = backups = 0
+        in_training = in_answers = backups = 0
         for kill in [signal.SIGKILL, signal.SIGTERM] * options.kills:
             training = bool(trainings(run))
-            time.sleep(draw.choice([0.3, 1.0, 3.0]) if not training else draw.choice([0.5, 4.0, 12.0]))
+            time.sleep(draw.choice([0.3, 1.0, 3.0]) if not training else draw.choice([0.5, 4.0, 12.0, 40.0]))
             backup: Process | None = None
             if kill == signal.SIGKILL or draw.random() < 0.5:
                 target = folder / f"backup-{backups}.sqlite"
@@ -158,6 +161,7 @@ def main() -> None:
                 backup.start()
                 time.sleep(draw.random() * 0.05)
             in_training += bool(trainings(run))
+            in_answers += any(page.busy for page in pages)
             os.kill(pid, kill)
             assert orders.recv() == "ended"
             done[kill] += 1
@@ -199,7 +203,7 @@ def main() -> None:
         rounds = json.loads((sorted((run / "rounds").glob("*/state.json"))[-1]).read_text())["round"]
         db.close()
     print(
-        f"{done[signal.SIGKILL]} SIGKILL and {done[signal.SIGTERM]} SIGTERM, {in_training} of them while training, "
+        f"{done[signal.SIGKILL]} SIGKILL and {done[signal.SIGTERM]} SIGTERM, {in_answers} of them while answering, {in_training} while training, "
         f"{backups} backups: {acknowledged} answers acknowledged, {stored} stored, 0 lost, "
         f"{stored - distinct + doubled} doubled, 0 trainings left behind; round {rounds} "
         f"reached, going on {seconds:.0f} s after the last start"
