@@ -204,8 +204,8 @@ def main() -> None:
         db.close()
     print(
         f"{done[signal.SIGKILL]} SIGKILL and {done[signal.SIGTERM]} SIGTERM, {in_answers} of them while answering, "
-        f"{in_training} while training, {backups} backups: {acknowledged} answers acknowledged, {stored} stored, 0 lost, "
-        f"{stored - distinct + doubled} doubled, 0 trainings left behind; round {rounds} "
+        f"{in_training} while training, {backups} backups: {acknowledged} answers acknowledged, {stored} stored, "
+        f"0 lost, {stored - distinct + doubled} doubled, 0 trainings left behind; round {rounds} "
         f"reached, going on {seconds:.0f} s after the last start"
     )
 

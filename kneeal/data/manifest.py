@@ -15,8 +15,7 @@ import pandas as pd
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.tables import check_header
-from kneeal.tables import some as some
+from kneeal.tables import check_header, some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")

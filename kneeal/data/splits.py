@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kneeal.data.manifest import Manifest, some
+from kneeal.data.manifest import Manifest
 from kneeal.errors import UserError
+from kneeal.tables import some
 
 
 @dataclass(frozen=True)
