@@ -67,9 +67,9 @@ def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPA
     try:
         unit = "row" if data.startswith(b"PK") and b"xl/" in data else "line"
         numbered = _xlsx_rows(path, data) if unit == "row" else _text_rows(path, data, needed, separators, whole=whole)
+        filled = _unsqueeze([(number, cells) for number, cells in numbered if any(cells)], separators)
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as a table ({error})", "a whole CSV file", "save it again") from error
-    filled = _unsqueeze([(number, cells) for number, cells in numbered if any(cells)], separators)
     folded = {name.casefold() for name in needed}
     tops = [set(map(str.casefold, cells)) for _, cells in filled[:_TITLE_ROWS]]
     top = next((k for k, names in enumerate(tops) if folded <= names), 0)

@@ -137,7 +137,7 @@ def _sheet(path: Path) -> Iterator[tuple[str, str, str, str]]:
 
 def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
+        tasks = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a whole JSON file", "export it again") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
@@ -155,6 +155,14 @@ def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
         for choice in _choices(path, place, task):
             kind, _, reason = choice.partition(": ")
             yield (place, knee, "", reason or "other") if kind == UNREADABLE else (place, knee, choice, "")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object with each key once: of two, the last would win without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _may_answer(task: dict[str, Any]) -> bool:

@@ -84,7 +84,7 @@ def test_grades_as_people_write_them_are_read_on_request(tmp_path: Path, written
     assert read_answers(sheet, as_written=True).grades == {"a_L": kl}
 
 
-@pytest.mark.parametrize("written", ["V", "5", "2-3", "1.5", "TKR", "2 or 3", "IIII"])
+@pytest.mark.parametrize("written", ["V", "5", "2-3", "1.5", "TKR", "2 or 3", "IIII", "-1", ": 2"])
 def test_no_grade_is_guessed(tmp_path: Path, written: str) -> None:
     with pytest.raises(UserError, match="grade"):
         read_answers(write(tmp_path / "a.csv", f"knee_id,kl\na_L,{written}\n"), as_written=True)
@@ -114,6 +114,8 @@ def test_a_doubled_column_is_refused(tmp_path: Path, header: str) -> None:
         ("", "without the columns knee_id, kl"),
         ("knee_id,kl\n,1\n", "line 2 names no knee"),
         ('knee_id,kl\n"a_L,1\n', "cannot be read"),
+        ('"knee_id,kl"\n"a_L,""1"\n', "cannot be read"),
+        ('"knee_id,kl"\n"a_L,1\nb_L,2"\n', "cannot be read"),
     ],
 )
 def test_a_bad_sheet_is_refused_whole(tmp_path: Path, text: str, message: str) -> None:
@@ -145,6 +147,11 @@ def test_a_bad_export_is_refused(tmp_path: Path, tasks: object, message: str) ->
     with pytest.raises(UserError) as error:
         read_answers(write(tmp_path / "a.json", json.dumps(tasks)))
     assert message in error.value.found
+
+
+def test_a_doubled_key_of_an_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a key twice"):
+        read_answers(write(tmp_path / "a.json", '[{"knee_id": "a_L", "kl": "0", "kl": "4"}]'))
 
 
 def test_a_cut_off_export(tmp_path: Path) -> None:
