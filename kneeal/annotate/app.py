@@ -90,7 +90,8 @@ def make_app(
 
     def status_for(session: Session) -> dict[str, Any]:
         # Who also reads is told what an adjudicator is only when all readings are in, and hers stand.
-        decides = session.adjudicates and not (session.reads and store.counts()["open"])
+        ready = not session.reads or (not store.counts()["open"] and store.informed(session.reader))
+        decides = session.adjudicates and ready
         return supervisor.status(decides=decides)
 
     def describe(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
@@ -164,7 +165,9 @@ def make_app(
             body.findings,
             body.comment.strip(),
         )
-        return describe(session, *await store.write_soon(store.answering(session.reader, given)))
+        said = await store.write_soon(store.answering(session.reader, given))
+        pictures.forget(store.task(session.reader, body.task).knee_id)
+        return describe(session, *said)
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class PictureService:
         except Exception as error:
             raise _unavailable(type(error).__name__) from None
 
+    def forget(self, knee_id: str) -> None:
+        """Read a picture from disk the next time: a silent repeat that came faster than a new knee would be noticed."""
+        self._kept.pop(knee_id, None)
+
     def _read(self, knee_id: str) -> asyncio.Future[EncodedPicture]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[EncodedPicture] = loop.create_future()

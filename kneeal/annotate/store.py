@@ -202,6 +202,11 @@ class Store(Database):
         """Note that a reader is about to see readings of others; from then on hers stand in this query."""
         self.write(lambda db: inform(db, reader))
 
+    def informed(self, reader: int) -> bool:
+        """Whether a reader has been shown readings of others in this query."""
+        query = "SELECT informed = (SELECT coalesce(max(query), 0) FROM knee) FROM reader WHERE id = ?"
+        return bool(self.read(query, (reader,))[0][0])
+
     def progress(self, reader: int) -> Progress:
         """Where a reader is."""
         return read_progress(self.reader(), reader)

@@ -15,6 +15,8 @@ from fastapi.testclient import TestClient
 from helpers.annotate_desk import Desk, body, look
 from helpers.knee_site import make_data
 
+from kneeal.exchange.pictures import Pictures
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -97,6 +99,19 @@ def test_who_reads_and_decides_commits_herself_first(desk: Desk) -> None:
 
 
 @two_readers
+def test_who_reads_and_decides_is_told_no_numbers_before_hers_stand(desk: Desk) -> None:
+    """All readings are in, and hers can still be taken back."""
+    ann, cleo = desk.browser("Ann"), desk.browser("Cleo")
+    read_all(ann)
+    read_all(cleo, kl=3)
+    told = [ann.get("/api/status").json(), ann.get("/api/me").json()["status"]]
+    assert not any({"settled", "disagreed"} & said.keys() for said in told)
+    assert ann.get("/api/next").json()["task"]["adjudication"]
+    assert ann.get("/api/status").json()["disagreed"] == 10
+    assert ann.post("/api/undo", json={"nonce": "u" * 20}).status_code == 409
+
+
+@two_readers
 def test_an_adjudicator_is_given_no_first_readings(desk: Desk) -> None:
     zoe = desk.browser("Zoe")
     said = zoe.get("/api/next").json()
@@ -125,6 +140,22 @@ def test_a_silent_repeat_looks_like_a_first_reading(desk: Desk) -> None:
     assert len(shapes) == 2 and len(predictions) == 1
     assert len(set(ids)) == len(set(pictures)) == 13
     assert ids != sorted(ids)  # numbers tell nothing of the order in which tasks were made
+
+
+@pytest.mark.parametrize("desk", [{"repeat": 0.3}], indirect=True)
+def test_a_silent_repeat_takes_as_long_as_a_first_reading(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its picture is read again: one that came at once would give it away."""
+    read: list[str] = []
+    from_disk = Pictures.__getitem__
+    monkeypatch.setattr(Pictures, "__getitem__", lambda self, knee: (read.append(knee), from_disk(self, knee))[1])
+    ben = desk.browser("Ben")
+    task, waits = ben.get("/api/next").json()["task"], []
+    while task is not None:
+        before = len(read)
+        look(ben, task)
+        waits.append(len(read) - before)
+        task = ben.post("/api/answer", json=body(ben, task)).json()["task"]
+    assert waits == [1] * 13
 
 
 def test_repeats_are_mixed_with_new_knees_in_a_short_query(data: Path, tmp_path: Path) -> None:
