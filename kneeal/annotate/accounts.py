@@ -99,6 +99,7 @@ class Accounts:
                 "UPDATE SET reads = excluded.reads, adjudicates = excluded.adjudicates, removed = NULL RETURNING id",
                 (name, reads, adjudicates, self._store.clock()),
             ).fetchone()
+            _free(db, row["id"])
             return int(row[0])
 
         return self._store.write(change)
@@ -128,18 +129,9 @@ class Accounts:
         """Take a reader out: her sessions and links end, her open tasks are free again, her answers stay and count."""
 
         def change(db: sqlite3.Connection) -> None:
-            open_tasks = "FROM task WHERE reader = ? AND current IS NULL AND NOT EXISTS " \
-                "(SELECT 1 FROM answer WHERE answer.task = task.id)"  # fmt: skip
-            for row in db.execute(f"SELECT knee FROM task WHERE id IN (SELECT id {open_tasks} AND kind = 'first')",
-                                  (account.id,)).fetchall():  # fmt: skip
-                db.execute("UPDATE knee SET taken = taken - 1 WHERE id = ?", (row["knee"],))
-            db.execute(f"DELETE {open_tasks}", (account.id,))
-            planned = db.execute("SELECT knee FROM planned WHERE reader = ?", (account.id,)).fetchall()
-            db.execute("DELETE FROM planned WHERE reader = ?", (account.id,))
-            for row in planned:
-                settle(db, row["knee"])
             now = self._store.clock()
             db.execute("UPDATE reader SET removed = ?, reads = 0, adjudicates = 0 WHERE id = ?", (now, account.id))
+            _free(db, account.id)
             _end_sessions(db, account.id)
 
         self._store.write(change)
@@ -221,6 +213,22 @@ class Accounts:
         """End a session."""
         self._ended.add(_digest(key))  # first, so that nobody who looks it up just now brings it back
         self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
+
+
+def _free(db: sqlite3.Connection, reader: int) -> None:
+    """Give what a reader has before her without a role for it to others, and wait for no silent repeat by her."""
+    role = "SELECT CASE kind WHEN 'adjudication' THEN adjudicates ELSE reads END FROM reader WHERE id = task.reader"
+    left = f"FROM task WHERE reader = ? AND current IS NULL AND NOT ({role})"
+    # What she took back stays, with its history; it holds up nobody either.
+    db.execute(
+        "UPDATE knee SET taken = (SELECT count(*) FROM task WHERE task.knee = knee.id AND kind = 'first' "
+        f"AND (current IS NOT NULL OR reader != ?)) WHERE id IN (SELECT knee {left})",
+        (reader, reader),
+    )
+    db.execute(f"DELETE {left} AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.task = task.id)", (reader,))
+    planned = "FROM planned WHERE reader = ? AND NOT (SELECT reads FROM reader WHERE id = planned.reader)"
+    for row in db.execute(f"DELETE {planned} RETURNING knee", (reader,)).fetchall():
+        settle(db, row["knee"])
 
 
 def _end_sessions(db: sqlite3.Connection, reader: int) -> None:

@@ -22,9 +22,11 @@ REPEAT_AFTER = 20
 #: Neither of her last so many knees is ever given to a reader again.
 _REMEMBERED = 2
 
-#: A task that is open and still needed. Of a knee that others have read meanwhile, no further first reading is.
+#: A task that is open, still needed and of a role that its reader has. Of a knee that others have read meanwhile, no
+#: further first reading is needed.
 NEEDED = """
 task.current IS NULL AND knee.state = CASE task.kind WHEN 'adjudication' THEN 'disagreed' ELSE 'open' END
+AND (SELECT CASE task.kind WHEN 'adjudication' THEN adjudicates ELSE reads END FROM reader WHERE id = task.reader)
 AND (task.kind != 'first' OR (SELECT count(*) FROM task AS other WHERE other.knee = knee.id
   AND other.kind = 'first' AND other.current IS NOT NULL) < :reads)
 """

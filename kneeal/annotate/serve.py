@@ -88,14 +88,14 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
         store = Store(run / STORE)
         try:
             accounts = Accounts(store)
-            _set_up(store, accounts, options)
             _log()
             supervisor = RoundSupervisor(
                 run, store, auto=options.auto, enough=options.enough, grace=GRACE_SECONDS, command=command
             )
             app = make_app(store, accounts, supervisor, pictures, origin, run, atlas)
             server, socket = _bind(app, options)
-            # Only now: a start that fails must not void the links of the one before.
+            # Only now: a start that fails must neither settle who reads nor void the links of the one before.
+            _set_up(store, accounts, options)
             _print_links(accounts, options)
             if images is None:
                 print("the page shows the joint regions only; give --images DIR for radiographs", file=sys.stderr)

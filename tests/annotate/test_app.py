@@ -296,6 +296,28 @@ def test_the_other_knee_and_the_prediction(desk: Desk) -> None:
     assert ann.post("/api/undo", json={"nonce": "u" * 20}).status_code == 200  # nothing was shown, nothing is locked
 
 
+def test_a_reader_who_reads_no_more_holds_up_no_knee(data: Path, tmp_path: Path) -> None:
+    """Neither her silent repeats nor what she took back: the others are given all that is left."""
+    for number, leaves in enumerate((True, False)):
+        desk = Desk(data, tmp_path / str(number), repeat=0.5)
+        ben, cleo = desk.browser("Ben"), desk.browser("Cleo")
+        task = ben.get("/api/next").json()["task"]
+        for _ in range(9):
+            task = ben.post("/api/answer", json=body(ben, task)).json()["task"]
+        assert ben.post("/api/undo", json={"nonce": "u" * 20}).status_code == 200
+        assert desk.store.counts()["open"] > 1
+        if leaves:
+            desk.accounts.remove(desk.accounts.find("Ben"))
+        else:
+            desk.accounts.put("Ben", reads=False, adjudicates=True)
+            assert ben.get("/api/next").json()["task"] is None
+        task = cleo.get("/api/next").json()["task"]
+        while task is not None:
+            task = cleo.post("/api/answer", json=body(cleo, task)).json()["task"]
+        assert desk.store.counts()["settled"] == 10
+        desk.store.close()
+
+
 def test_a_page_goes_no_further_when_another_reader_signs_in(desk: Desk) -> None:
     """One browser, two readers one after the other: the first one's page must not act under the second one's name."""
     ann = desk.browser("Ann")

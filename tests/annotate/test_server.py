@@ -356,6 +356,12 @@ def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_voids_no_link(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused(kneeal("annotate", run, "--reader", "Anm", "--repeat", "0.5", "--port", port), "cannot listen")
+    # Nor does it settle who reads.
     with Site(run, "--reader", "Ann") as site:
         links = site.links
         with socket.socket() as taken:
