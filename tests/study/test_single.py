@@ -35,7 +35,7 @@ def test_a_sweep_has_the_cells_of_the_grid() -> None:
     ("options", "message"),
     [
         ({}, "no cell"),
-        ({"index": 50}, "--index 50"),
+        ({"index": 500}, "--index 500"),
         ({"name": "mi_mcd-cr-seed0"}, "did you mean 'mi_mcd-cr-seed"),
         ({"name": "a", "index": 0}, "a name and an index"),
     ],
