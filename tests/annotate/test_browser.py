@@ -224,7 +224,9 @@ def test_the_picture_is_worked_with_keys_and_mouse(site: Site, page: Page) -> No
     page.grade("2")
     assert script("return document.getElementById('opinion').hidden")  # nothing has been predicted yet
     page.settle()
+    before = page.ready()
     page.press("2", "2", "2", "2")  # a finger that bounces grades no knee that nobody saw
+    page.until(lambda: page.ready() not in ("", before), "the next knee")
     page.settle()
     rows = stored(site, name, "kl, measurements, findings, comment")
     assert len(rows) == 3 and rows[1][2:] == ('["prior surgery"]', "p4o")
