@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kneeal import __version__
 from kneeal.acquisition import measures
@@ -78,7 +78,7 @@ HEADER = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total",
 
 @torch.inference_mode()
 def grade(
-    networks: Sequence[nn.Module],
+    networks: Sequence[SiameseKneeNet],
     patches: Callable[[str], NDArray[np.uint8]],
     ids: Sequence[str],
     *,
@@ -101,6 +101,8 @@ def grade(
     probs, total, epistemic = [], [], []
     for start in range(0, len(ids), BATCH):
         batch = torch.from_numpy(np.stack([normalize(resize(patches(i), size)) for i in ids[start : start + BATCH]]))
+        if networks[0].encoder is not None:  # the same for all members, so each knee is encoded once
+            batch = networks[0].encode(batch)
         point = torch.stack([network(batch).logits.float().log_softmax(dim=-1) for network in networks], dim=1)
         probs.append(point.exp().mean(dim=1))
         log_probs = torch.cat([s(batch).float().log_softmax(dim=-1) for s in samplers], dim=1) if samplers else point

@@ -46,7 +46,7 @@ def make_run(folder: Path, n_init: int = 12, *settings: str) -> Path:
     data = make_data(folder)
     more = [
         part
-        for setting in (f"active.n_init={n_init}", f"active.budget={n_init + 8}", *settings)
+        for setting in (f"active.n_init={n_init}", f"active.budget={n_init + 8}", "training.steps=2", *settings)
         for part in ("--set", setting)
     ]
     done("ask", folder / "run", "--data", data, "--strategy", "mi_mcd", *QUICK, *more)
