@@ -83,5 +83,5 @@ def test_the_loop_knows_no_lightning() -> None:
 def test_no_config_object_travels_below_build() -> None:
     for module, path in modules():
         # A report compares the settings of runs, as they were saved.
-        if layer(module) > layer("kneeal.build") and room(module) not in ("config", "report"):
-            assert "kneeal.config" not in imports(path), module
+        if layer(module) > layer("kneeal.build") and room(module) not in ("config", "settings", "report"):
+            assert not {"kneeal.config", "kneeal.settings"} & imports(path), module

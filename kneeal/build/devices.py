@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from kneeal.config import ComputeConfig
 from kneeal.errors import UserError
+from kneeal.settings import ComputeConfig
 
 
 def count_devices() -> dict[str, int]:

@@ -1,0 +1,265 @@
+"""The settings of a run: their types, ranges, defaults and meanings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+
+from kneeal.errors import UserError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Shift = Annotated[float, Field(ge=0.0, le=0.5)]
+
+
+def _count(value: Any) -> int | Literal["all"]:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value  # type: ignore[no-any-return]
+    raise ValueError("should be a whole number of at least 1, or all")
+
+
+#: A number of knees, or all there are.
+Count = Annotated[int | Literal["all"], PlainValidator(_count)]
+
+
+class DataConfig(_Section):
+    """Which knees."""
+
+    dir: str | None = Field(None, description="prepared data set")
+    test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
+    validation: Literal["free", "budget", "none"] = Field(
+        "free",
+        description="grades that choose the epoch: given besides the budget, a share of the asked knees, or none",
+    )
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="share of the patients for validation"
+    )
+    split_seed: int | None = Field(None, description="seed of the split; the run's seed if empty")
+    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device, for views.where: worker")
+
+
+class ViewsConfig(_Section):
+    """Random views."""
+
+    where: Literal["device", "worker"] = Field(
+        "device", description="made in a batch on the device, or one by one by the loader's workers (albumentations)"
+    )
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
+    pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = Field(
+        (-2 / 128, 3 / 128), description="shift as a share of the patch: at most so much each way, or from and to"
+    )
+    border: Literal["black", "reflect"] = Field("black", description="what comes from outside of the patch")
+    each: Literal["patch", "knee"] = Field("patch", description="a view for each patch, or one for both of a knee")
+    gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
+        (0.67, 2.0), description="range of the exponent"
+    )
+    gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
+    noise_std: tuple[Share, Share] = Field((0.0, 0.042), description="share of the value range")
+    noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
+    contrast: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
+        (0.7, 1.0), description="range of the factor of all values"
+    )
+    contrast_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a contrast change")
+    kept: Annotated[int, Field(ge=0)] = Field(
+        8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
+    )
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    backbone: str = Field(
+        "vgg_like",
+        description="the paper's branch, knee_encoder, a network of torchvision (resnet18), or of timm (timm:resnet18)",
+    )
+    weights: str | None = Field(
+        None, description="file of weights for the backbone, or default for those that its library publishes"
+    )
+    freeze: str = Field("none", description="part of the backbone that is not trained: none, all or up to a module")
+    width: Positive = Field(32, description="channels of the first group; vgg_like alone")
+    dropout: Share = Field(0.35, description="after groups 1 to 3; vgg_like alone")
+    classifier_dropout: Share = Field(0.35, description="before the classifier")
+    pooling: Literal["hv", "vh", "gap"] = Field(
+        "hv", description="horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
+    )
+    head: Literal["softmax", "corn", "cumulative"] = Field(
+        "softmax", description="the paper's, or for ordered grades: conditional probabilities or binary problems"
+    )
+
+
+class LossConfig(_Section):
+    """Equation (1)."""
+
+    consistency: bool = Field(
+        True, description="the second term of equation (1); by default off where no score chooses the pseudo pool"
+    )
+    balance: Literal["none", "weights", "batches"] = Field(
+        "none", description="give all grades the same say, by weights in the loss or by how often a knee is drawn"
+    )
+    method: str = Field(
+        "consistency",
+        description="the second term; docs/around.md lists the methods",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the method, for example threshold")
+    target: Literal["features", "logits", "probabilities"] = Field(
+        "features", description="what consistency compares between two views"
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        "mean", description="over the d dimensions of the target; sum is equation (1) as printed, d times the mean"
+    )
+    views: Literal[1, 2] | None = Field(
+        None, description="views of a labeled knee in the cross-entropy; 2 with consistency and 1 without if empty"
+    )
+    weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the second term")
+    ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="epochs until the weight reaches its value; 0 is from the start"
+    )
+
+
+class TrainingConfig(_Section):
+    """One fit."""
+
+    epochs: Positive = Field(500, description="length of a fit")
+    steps: Positive | None = Field(
+        None, description="length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
+    )
+    batch_size: Positive = Field(32, description="knees over all devices")
+    eval_batch_size: Positive = Field(128, description="knees per device without gradients")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="Adam's learning rate")
+    betas: tuple[Share, Share] = Field((0.9, 0.99), description="Adam's betas")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Adam's weight decay")
+    prior: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior",
+    )
+    schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
+    milestones: tuple[Positive, ...] = Field(
+        (300, 400), description="epochs at which the learning rate is multiplied by factor"
+    )
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.1, description="factor of the learning rate at a milestone"
+    )
+    validate_every: Positive = Field(1, description="epochs")
+    start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
+    init: str | None = Field(None, description="file whose branch weights each fit starts from; random if empty")
+
+
+class ActiveConfig(_Section):
+    """What is asked, and how much of it."""
+
+    strategy: str = Field(
+        "mi_mcd", description="acquisition strategy: a name that `kneeal strategies` lists, or file.py:Class"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
+    n_init: Count = Field(
+        50, description="knees of the first query; `all` is every training knee, a baseline of one fit"
+    )
+    n_query: Positive = Field(50, description="knees of each later query")
+    budget: Count = Field(800, description="labeled knees at the end; `all` is every training knee")
+    pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
+    constraints: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="on every query, for example `[{name: max_per_group, by: patient_id}]`",
+    )
+    first_query: str = Field(
+        "random", description="strategy of the first query: random, or one that needs features alone"
+    )
+    first_features: Literal["init", "pixels"] = Field(
+        "init", description="features for it: of the weights in training.init, or the patches at 16 px"
+    )
+    stop_when: Literal["never", "stabilizing", "uncertainty", "gain"] = Field(
+        "never", description="criterion that ends the run before its budget is spent"
+    )
+    stop_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the criterion, for example `{window: 5}`"
+    )
+
+
+class PosteriorConfig(_Section):
+    """What posterior samples are."""
+
+    method: str = Field("mcd", description="Monte-Carlo dropout; docs/around.md lists the others")
+    members: Annotated[int, Field(ge=2)] = Field(5, description="networks of an ensemble, or cycles of a snapshot")
+
+
+class TrackingConfig(_Section):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "none"] = Field(
+        "auto", description="auto is WANDB_MODE, else online where a key is at hand, else offline"
+    )
+    project: str = Field("kneeal", description="W&B project")
+    entity: str | None = Field(None, description="W&B user or team")
+    group: str | None = Field(None, description="runs shown as one line; strategy and consistency if empty")
+    job_type: str = Field("fit", description="W&B job type")
+    tags: tuple[str, ...] = Field((), description="W&B tags")
+    knees: bool = Field(False, description="also log ids and pictures of queried knees and paths of this machine")
+
+
+class ComputeConfig(_Section):
+    """Where it runs."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
+    devices: Positive = Field(
+        1, description="how many; part of a run's identity, since each draws its own dropout masks"
+    )
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
+        "32-true", description="numeric precision"
+    )
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none", description="training by torch.compile, in its mode of that name; needs a C++ compiler"
+    )
+
+
+class RunConfig(_Section):
+    """One active-learning run."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    views: ViewsConfig = ViewsConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    active: ActiveConfig = ActiveConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _consistency_by_strategy(cls, tree: Any) -> Any:
+        """Consistency is on by default only where something chooses the pseudo pool."""
+        loss, active = (tree.get(name, {}) for name in ("loss", "active")) if isinstance(tree, dict) else ({}, {})
+        if not isinstance(loss, dict) or not isinstance(active, dict) or "consistency" in loss:
+            return tree
+        chooser = active.get("pseudo_by", "strategy")
+        chooser = active.get("strategy") if chooser == "strategy" else chooser
+        if chooser is None or _scores_uncertainty(str(chooser)):
+            return tree
+        return {**tree, "loss": {**loss, "consistency": False}}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RunConfig:
+        for name in ("gamma", "noise_std", "contrast"):
+            low, high = getattr(self.views, name)
+            if low > high:
+                raise ValueError(
+                    f"views.{name}: the first number must not be above the second, but got {low} and {high}"
+                )
+        return self
+
+
+def _scores_uncertainty(strategy: str) -> bool:
+    from kneeal import acquisition  # takes a second to import, which no other setting needs
+
+    try:
+        return acquisition.describe(strategy).posterior is not acquisition.Posterior.NONE
+    except UserError:
+        return True  # said where the strategy is made
