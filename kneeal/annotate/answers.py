@@ -8,6 +8,8 @@ import sqlite3
 from kneeal.annotate.assignment import claim, read_plan, schedule_repeat, settle
 from kneeal.annotate.tasks import Answer, RefusedError, Task
 
+_BEGUN = (409, "the training has begun, and this knee is closed", "an answer to an open knee", "go on with the next")
+
 
 def read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
     """A task of a reader.
@@ -116,17 +118,17 @@ def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> 
     if task is None or task.current is None:
         raise RefusedError(409, "nothing to undo", "an answer of yours", "grade a knee first")
     _refuse_if_final(db, task)
+    # A training that began since then ends undo for all knees, in the same words: also for one which it did not take,
+    # since its readers differ.
+    begun = "SELECT 1 FROM knee, answer WHERE answer.id = ? AND knee.rule != 'file' AND knee.closed >= answer.at"
+    if db.execute(begun, (task.current,)).fetchone():
+        raise RefusedError(*_BEGUN)
     knee = _knee_of(db, task.id)
     if task.kind != "adjudication":
         informed = "SELECT 1 FROM reader WHERE id = ? AND informed = (SELECT max(query) FROM knee)"
         if db.execute(informed, (reader,)).fetchone():
             raise RefusedError(
                 409, "a reading, after you have been shown those of others", "an adjudication of yours", "go on"
-            )
-        adjudicated = "SELECT 1 FROM task WHERE knee = ? AND kind = 'adjudication' AND current IS NOT NULL"
-        if db.execute(adjudicated, (knee,)).fetchone():
-            raise RefusedError(
-                409, "an answer to a knee that was adjudicated", "one that is still open", "ask the adjudicator"
             )
     db.execute(
         "INSERT INTO answer (task, undone, seconds, at, replaces, nonce) VALUES (?, 1, 0, ?, ?, ?)",
@@ -186,9 +188,7 @@ def _refuse_if_final(db: sqlite3.Connection, task: Task) -> None:
         "SELECT knee.state, task.looked FROM task JOIN knee ON knee.id = task.knee WHERE task.id = ?", (task.id,)
     ).fetchone()
     if state == "closed":
-        raise RefusedError(
-            409, "the training has begun, and this knee is closed", "an answer to an open knee", "go on with the next"
-        )
+        raise RefusedError(*_BEGUN)
     if looked is not None:
         raise RefusedError(
             409, "a change after the model's prediction was shown", "the answer that was given before", "go on"

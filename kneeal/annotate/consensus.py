@@ -52,11 +52,13 @@ def reach_consensus(
         pending: Whether a repeat is still to be read.
         adjudicated: The adjudicator's decision, where there is one.
     """
-    if adjudicated:
-        return Consensus("settled", adjudicated[-1].kl, "adjudicated")
     readers = {reading.reader for reading in readings}
+    # Also of an adjudicated knee: its readers can take a reading back, and must not learn from a refusal that they
+    # differed. The decision stands when the reading is in again.
     if len(readers) < required or pending:
         return Consensus("open")
+    if adjudicated:
+        return Consensus("settled", adjudicated[-1].kl, "adjudicated")
     if len({reading.kl for reading in readings}) > 1:
         return Consensus("disagreed")
     return Consensus("settled", readings[0].kl, "single" if len(readers) == 1 else "agreed")

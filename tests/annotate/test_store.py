@@ -267,11 +267,42 @@ def test_readers_are_blind_and_an_adjudicator_decides(tmp_path: Path) -> None:
         disputes.append(task.grades)
         give(store, ann, 2)
     assert disputes == [(2, 3), (None, 4)]
-    with pytest.raises(RefusedError, match="adjudicated"):
-        store.undo(cleo, nonce=nonce())
     assert rows(store, "SELECT kl, rule FROM knee ORDER BY position") == [
         (1, "agreed"), (2, "adjudicated"), (2, "adjudicated")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_undo_does_not_tell_a_reader_whether_she_differed(tmp_path: Path, differs: bool) -> None:
+    store, (ann, ben, cleo) = make(tmp_path, KNEES[:2], readers=3, reads=2)
+    Accounts(store).put("reader 0", reads=False, adjudicates=True)
+    for reader, grades in ((ben, (1, 2)), (cleo, (1, 4 if differs else 2))):
+        for kl in grades:
+            give(store, reader, kl)
+    if differs:
+        give(store, ann, 3)
+    assert store.counts()["settled"] == 2
+    again = store.undo(cleo, nonce=nonce())
+    assert again is not None and again.knee_id == KNEES[1] and again.current is None
+    assert store.next(cleo) == again and store.next(ann) is None
+    assert (store.progress(cleo).done, store.progress(cleo).left) == (1, 1)
+    give(store, cleo, 4 if differs else 2)
+    assert store.decide(KNEES[:2]) == {KNEES[0]: 1, KNEES[1]: 3 if differs else 2}  # the decision stands
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_undo_ends_with_the_training_whether_or_not_it_took_the_knee(tmp_path: Path, differs: bool) -> None:
+    store, (ann, ben, cleo) = make(tmp_path, KNEES[:2], readers=3, reads=2)
+    Accounts(store).put("reader 0", reads=False, adjudicates=True)
+    for reader, grades in ((ben, (1, 2)), (cleo, (1, 4 if differs else 2))):
+        for kl in grades:
+            give(store, reader, kl)
+    assert len(store.decide(KNEES[:2])) == 2 - differs
+    with pytest.raises(RefusedError, match="the training has begun"):
+        store.undo(cleo, nonce=nonce())
+    if differs:
+        give(store, ann, 3)
+        assert store.undo(ann, nonce=nonce()) is not None  # a decision after that
 
 
 def test_an_adjudication_can_be_undone(tmp_path: Path) -> None:
