@@ -29,7 +29,7 @@ class DeviceViews:
     In this order, as `Views` does: Gaussian noise, clipped to the value range; rotation about the center; padding and a
     random crop of whole pixels; gamma; contrast. Rotation and crop are one resampling, bilinear, with reflection about
     the outermost pixels or black beyond them. `Views` rounds to 8 bits after each step, and gamma cuts the fraction
-    off; here nothing is rounded, so a view with a gamma change is brighter by half of one of 255 grey levels on
+    off; here nothing is rounded, so a view with a gamma change is brighter by half of one of 255 gray levels on
     average.
 
     Args:

@@ -131,7 +131,7 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
     rng = np.random.default_rng(seed)
     drawn: list[str] = []
     carry = 0.0
-    # Strata in the order of their worst grade, so that what rounding leaves over goes to a neighbour.
+    # Strata in the order of their worst grade, so that what rounding leaves over goes to a neighbor.
     for stratum in sorted(strata, reverse=True):
         patients = [strata[stratum][k] for k in rng.permutation(len(strata[stratum]))]
         wanted = fraction * len(patients) + carry

@@ -146,7 +146,7 @@ def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
         raise UserError(
             f"{path}: an export of {len(tasks)} tasks in which nothing answers a query",
             f"tasks with {KNEE} in their data, and choices of a control called {GRADE} (in JSON-MIN: a key {GRADE})",
-            "import the tasks and the labelling interface that `kneeal ask` wrote, and export that project as JSON",
+            "import the tasks and the labeling interface that `kneeal ask` wrote, and export that project as JSON",
         )
     for number, task in enumerate(tasks, 1):
         place = f"task {number}"
@@ -186,7 +186,7 @@ def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: the annotations of {place} cannot be read ({error!r})",
-            f"annotations by the labelling interface that `kneeal ask` wrote, with choices called {GRADE}",
+            f"annotations by the labeling interface that `kneeal ask` wrote, with choices called {GRADE}",
             "export the project again as JSON",
         ) from error
     return found

@@ -25,7 +25,7 @@ class UnforeseenDropout(Exception):  # noqa: N818 - not an error: the caller goe
 
 
 class _Place(NamedTuple):
-    """Where a mask is applied: which module, its how manyth call, and what a mask looks like there."""
+    """Where a mask is applied: which module, the index of its call, and what a mask looks like there."""
 
     module: int
     call: int

@@ -33,7 +33,7 @@ def color(k: int) -> str:
 
 
 def setting_colors(runs: Runs) -> dict[str, str]:
-    """Color by label: one per strategy, with and without consistency; random is grey and all labels are dark."""
+    """Color by label: one per strategy, with and without consistency; random is gray and all labels are dark."""
     families: dict[str, str] = {}
     found = {}
     for setting in runs.settings:

@@ -154,7 +154,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
 
 
 def _plateau_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
-    """Plateau landmarks with close neighbours at the margins, so that the corners stay tight; spurs point outward."""
+    """Plateau landmarks with close neighbors at the margins, so that the corners stay tight; spurs point outward."""
     points = np.vstack([marks[:1], marks[:1] + (1.8, -0.15), marks[1:8], marks[8:] + (-1.8, -0.15), marks[8:]])
     points[0] += (-lateral_spur, -0.12 * lateral_spur)
     points[1] += (-0.5 * lateral_spur, -0.04 * lateral_spur)
