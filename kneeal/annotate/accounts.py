@@ -222,7 +222,7 @@ def _free(db: sqlite3.Connection, reader: int) -> None:
     # What she took back stays, with its history; it holds up nobody either.
     db.execute(
         "UPDATE knee SET taken = (SELECT count(*) FROM task WHERE task.knee = knee.id AND kind = 'first' "
-        f"AND (current IS NOT NULL OR reader != ?)) WHERE id IN (SELECT knee {left})",
+        f"AND (current IS NOT NULL OR reader != ? AND later IS NULL)) WHERE id IN (SELECT knee {left})",
         (reader, reader),
     )
     db.execute(f"DELETE {left} AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.task = task.id)", (reader,))

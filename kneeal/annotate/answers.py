@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from kneeal.annotate.assignment import claim, read_plan, schedule_repeat, settle
+from kneeal.annotate.assignment import claim, hold, let_go, read_plan, schedule_repeat, settle
 from kneeal.annotate.tasks import Answer, RefusedError, Task
 
 _BEGUN = (409, "the training has begun, and this knee is closed", "an answer to an open knee", "go on with the next")
@@ -89,7 +89,8 @@ def record_answer(db: sqlite3.Connection, reader: int, answer: Answer, now: floa
             json.dumps(answer.measurements), json.dumps(answer.findings), answer.comment,
         ),
     )  # fmt: skip
-    db.execute("UPDATE task SET current = ?, later = NULL WHERE id = ?", (cursor.lastrowid, task.id))
+    hold(db, task.id, now)
+    db.execute("UPDATE task SET current = ? WHERE id = ?", (cursor.lastrowid, task.id))
     knee = _knee_of(db, task.id)
     if task.kind == "first":
         schedule_repeat(db, reader, knee)
@@ -147,13 +148,12 @@ def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> 
 
 
 def put_off(db: sqlite3.Connection, reader: int, number: int, now: float) -> None:
-    """Give a knee to its reader again when she has read the others.
+    """Give a knee to its reader again when she has read the others, unless somebody else has read it by then.
 
     Raises:
         RefusedError: It is not hers.
     """
-    task = read_task(db, reader, number)
-    db.execute("UPDATE task SET later = ? WHERE id = ? AND current IS NULL", (now, task.id))
+    let_go(db, read_task(db, reader, number).id, now)
 
 
 def mark_prediction_seen(db: sqlite3.Connection, reader: int, number: int, now: float) -> None:

@@ -105,13 +105,15 @@ def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
         knee = first(f"SELECT knee.id {free} ORDER BY query, position LIMIT 1")
         if knee is not None:
             return begin(db, reader, knee, "first", now)
-    task = first(mine + "ORDER BY task.later LIMIT 1")
+    task = first(mine + "ORDER BY knee.taken >= :reads, task.later LIMIT 1")
     if task is not None:
+        hold(db, task, now)
         return int(task)
     if reads:
         knee = first(
             f"SELECT knee.id FROM knee WHERE {UNREAD} AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id "
-            "AND task.kind = 'first' AND task.current IS NULL AND task.begun < :stale) ORDER BY query, position LIMIT 1"
+            "AND kind = 'first' AND current IS NULL AND later IS NULL AND begun < :stale) "
+            "ORDER BY query, position LIMIT 1"
         )
         if knee is not None:
             return begin(db, reader, knee, "first", now)
@@ -149,6 +151,26 @@ def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float)
     if kind == "first":
         db.execute("UPDATE knee SET taken = taken + 1 WHERE id = ?", (knee,))
     return number
+
+
+def let_go(db: sqlite3.Connection, number: int, now: float) -> None:
+    """Put an open task off: others can be given its knee, which the reader holds no longer."""
+    db.execute(
+        "UPDATE knee SET taken = taken - 1 WHERE id = "
+        "(SELECT knee FROM task WHERE id = ? AND kind = 'first' AND current IS NULL AND later IS NULL)",
+        (number,),
+    )
+    db.execute("UPDATE task SET later = ? WHERE id = ? AND current IS NULL", (now, number))
+
+
+def hold(db: sqlite3.Connection, number: int, now: float) -> None:
+    """Put a task before its reader again if it was put off."""
+    db.execute(
+        "UPDATE knee SET taken = taken + 1 WHERE id = "
+        "(SELECT knee FROM task WHERE id = ? AND kind = 'first' AND later IS NOT NULL)",
+        (number,),
+    )
+    db.execute("UPDATE task SET later = NULL, begun = ? WHERE id = ? AND later IS NOT NULL", (now, number))
 
 
 def schedule_repeat(db: sqlite3.Connection, reader: int, knee: int) -> None:

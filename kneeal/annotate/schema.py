@@ -49,7 +49,7 @@ CREATE TABLE knee (              -- every knee that was queried, once
   knee_id TEXT NOT NULL UNIQUE,
   query INTEGER NOT NULL,        -- the query it is in, from 1; an open knee is carried into the next one
   position INTEGER NOT NULL,
-  taken INTEGER NOT NULL DEFAULT 0,   -- first readings begun
+  taken INTEGER NOT NULL DEFAULT 0,   -- first readings begun and not put off
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'disagreed', 'settled', 'closed')),
   kl INTEGER,                    -- of a settled or closed knee; NULL is unreadable
   rule TEXT,                     -- single, agreed, adjudicated; file where the answer did not come from here

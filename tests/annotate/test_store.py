@@ -346,6 +346,39 @@ def test_a_knee_that_is_put_off_comes_last(tmp_path: Path) -> None:
     assert seen == [KNEES[1], KNEES[3], KNEES[0], KNEES[2]]
 
 
+def test_what_a_reader_puts_off_others_can_read(tmp_path: Path) -> None:
+    store, (ann, ben, cleo) = make(tmp_path, KNEES[:4], readers=3)
+    for _ in range(4):
+        task = store.next(ann)
+        assert task is not None
+        before_her = store.put_off(ann, task.id)
+    assert before_her is not None and before_her.knee_id == KNEES[0]  # the first that she put off
+    for knee in KNEES[1:4]:
+        task = store.next(ben)
+        assert task is not None and task.knee_id == knee
+        give(store, ben)
+    assert store.next(ben) is None and store.next(cleo) is None  # she has it before her
+    store.put_off(ann, before_her.id)
+    store.put_off(ann, before_her.id)  # in a second window too; she has no other
+    assert store.next(ben) is None
+    give(store, ann)
+    assert rows(store, "SELECT taken, state FROM knee") == [(1, "settled")] * 4
+
+
+def test_a_knee_that_was_put_off_and_begun_by_another_is_not_abandoned(tmp_path: Path) -> None:
+    clock = Clock()
+    store, (ann, ben, cleo) = make(tmp_path, KNEES[:3], readers=3, clock=clock)
+    task = store.next(ann)
+    assert task is not None
+    store.put_off(ann, task.id)
+    clock.now += ABANDONED + 10
+    give(store, ann)
+    assert store.next(ben) is not None and store.next(cleo) is None
+    again = give(store, ann)
+    assert again == task  # hers again, and so begun just now
+    assert store.next(cleo) is None
+
+
 def test_many_threads_lose_and_double_nothing(tmp_path: Path) -> None:
     knees = [f"{k}_L" for k in range(60)]
     store, readers = make(tmp_path, knees, readers=6, reads=6)
