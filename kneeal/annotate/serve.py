@@ -23,7 +23,7 @@ from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import atomic_file, cannot_write, write_atomic
+from kneeal.files import atomic_file, cannot_write, disk_errors, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.loop.lock import lock_run
 
@@ -85,6 +85,8 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
     command = [sys.executable, "-m", "kneeal.annotate.child", str(run)]
     command += [] if data is None else ["--data", str(data)]
     with lock_run(run, ".annotate.lock"):
+        with disk_errors(run):
+            run.chmod(0o700)  # the states and answers of its rounds hold the readings too
         store = Store(run / STORE)
         try:
             accounts = Accounts(store)
