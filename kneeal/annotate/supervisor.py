@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 from kneeal.annotate.schema import PRIVATE
 from kneeal.annotate.store import Store
+from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 
 PROGRESS, LOG = "annotate_progress.json", "annotate.log"
@@ -26,6 +28,8 @@ PROGRESS, LOG = "annotate_progress.json", "annotate.log"
 RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
 #: An attempt to look after the run that is older than this many seconds is said on the page and by the health address.
 STALE_SECONDS = 30.0
+#: What a damaged file of a round raises. What the page shows beside the knees is left out then: it holds up no reader.
+_DAMAGED = (UserError, OSError, ValueError, KeyError, TypeError, csv.Error)
 logger = logging.getLogger("kneeal.annotate")
 
 
@@ -64,16 +68,21 @@ def read_prediction(run: Path, knee_id: str) -> list[float] | None:
     """The model's probabilities for a knee when it was last queried, None where no network queried it."""
     folder = RunFolder(run)
     for number in reversed(folder.evaluated()):
-        if (probs := folder.query_probabilities(number).get(knee_id)) is not None:
-            return list(probs)
+        with contextlib.suppress(*_DAMAGED):
+            if (probs := folder.query_probabilities(number).get(knee_id)) is not None:
+                return list(probs)
     return None
 
 
 def read_accuracy(run: Path) -> list[tuple[int, float]]:
-    """Labels and balanced test accuracy of each finished fit."""
+    """Labels and balanced test accuracy of each finished fit, as far as they can be read."""
     folder = RunFolder(run)
-    rows = [folder.metrics(number)["row"] for number in folder.evaluated()]
-    return [(int(row["n_labeled"]), float(row["test_balanced_accuracy"])) for row in rows]
+    found = []
+    for number in folder.evaluated():
+        with contextlib.suppress(*_DAMAGED):
+            row = folder.metrics(number)["row"]
+            found.append((int(row["n_labeled"]), float(row["test_balanced_accuracy"])))
+    return [(n, accuracy) for n, accuracy in found if math.isfinite(accuracy)]
 
 
 class RoundSupervisor:

@@ -168,9 +168,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _may_answer(task: dict[str, Any]) -> bool:
     """Whether a task is one of ours: by its knee, and by who made its annotations, where it has some."""
     data = task.get("data", task)
-    results = [r for a in task.get("annotations") or () if isinstance(a, dict) for r in a.get("result") or ()]
+    results = [r for a in _list(task.get("annotations")) if isinstance(a, dict) for r in _list(a.get("result"))]
     ours = any(isinstance(r, dict) and r.get("from_name") == GRADE for r in results)
     return isinstance(data, dict) and KNEE in data and (ours or not results)
+
+
+def _list(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
 
 
 def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:

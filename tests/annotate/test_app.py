@@ -74,6 +74,24 @@ def test_no_identifier_leaves_the_server(desk: Desk, caplog: pytest.LogCaptureFi
     assert "filename" not in str(picture.headers)
 
 
+def test_damaged_files_of_a_round_hold_up_no_reader(desk: Desk, tmp_path: Path) -> None:
+    row = {"n_labeled": 10, "test_balanced_accuracy": 0.5}
+    files = ("{", '{"row": 3}', json.dumps({"row": {**row, "test_balanced_accuracy": float("nan")}}))
+    for number, text in enumerate((*files, json.dumps({"row": row}))):
+        folder = tmp_path / "run" / "rounds" / f"{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(text)
+        (folder / "query_predictions.csv").write_bytes(b"knee_id,p0\n" + desk.knees[0].encode() + b",\xff\n")
+    ann = desk.browser("Ann")
+    task = ann.get("/api/next").json()["task"]
+    for _ in range(10):
+        said = ann.post("/api/answer", json=body(ann, task)).json()
+        task = said["task"]
+    assert task is None and said["status"]["accuracy"] == [[10, 0.5]]
+    number = desk.store.read("SELECT id FROM task WHERE knee = 1")[0][0]
+    assert ann.post(f"/api/task/{number}/prediction", json={}).json() == {"probabilities": None}
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

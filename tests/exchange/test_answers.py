@@ -141,6 +141,8 @@ def test_label_studio(tmp_path: Path) -> None:
         ([task("a_L", "9")], "grade '9' for knee a_L in task 1"),
         ([task("", "1")], "task 1 names no knee"),
         ([{"data": {"knee_id": "a_L"}, "annotations": [{"result": [{"from_name": "kl"}]}]}], "task 1 cannot be read"),
+        ([{"data": {"knee_id": "a_L"}, "annotations": 5}], "task 1 cannot be read"),
+        ([{"data": {"knee_id": "a_L"}, "annotations": [{"result": 5}]}], "task 1 cannot be read"),
     ],
 )
 def test_a_bad_export_is_refused(tmp_path: Path, tasks: object, message: str) -> None:
