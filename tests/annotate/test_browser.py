@@ -41,6 +41,8 @@ READERS = (
     "Dr Ida",
     "Dr Jon",
     "Dr Kim",
+    "Dr Lea",
+    "Dr Mia",
 )
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -245,6 +247,69 @@ def test_a_click_and_a_space_grade_one_knee(site: Site, page: Page) -> None:
         page.press(" ")
         time.sleep(0.3)
     assert len(stored(site, name)) == 3
+
+
+def test_what_is_meant_for_one_knee_never_reaches_the_next(site: Site, page: Page) -> None:
+    """A double click, a space after it, and a reason that is chosen while an answer is on its way."""
+    name = "Dr Lea"
+    enter(page, site, name)
+    for n, gap in enumerate((0.1, 0.3, 0.45), 1):
+        page.settle()
+        before = page.ready()
+        find = (
+            "const button = document.querySelector(\"[data-grade='3']\"); button.scrollIntoView({block: 'center'}); "
+            "const {x, y} = button.getBoundingClientRect(); return [x, y]"
+        )
+        x, y = page.driver.execute_script(find)
+        at = {"x": x + 9, "y": y + 9, "button": "left"}
+        page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **at, "button": "none"})
+        for count in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "clickCount": count, **at})
+            time.sleep(gap)
+        page.until(lambda before=before: page.ready() not in ("", before), "the next knee")
+        page.settle()
+        page.press(" ")
+        time.sleep(0.5)
+        assert len(stored(site, name)) == n
+    page.settle()
+    before = page.ready()
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    throttle(page, 600, -1)
+    page.press("2", "u")
+    throttle(page, 0, -1)
+    page.until(lambda: page.ready() not in ("", before), "the next knee")
+    page.settle()
+    page.press("1")
+    time.sleep(0.5)
+    assert [kl for _, kl, *_ in stored(site, name)][:4] == [3, 3, 3, 2]
+    assert not any(reason for _, _, reason, *_ in stored(site, name))
+
+
+def test_a_knee_whose_picture_fails_is_put_off(site: Site, page: Page) -> None:
+    name, images = "Dr Mia", site.run.parent / "images"
+    enter(page, site, name)
+    images.rename(images.with_name("away"))
+    images.mkdir()
+    try:
+        for _ in range(26):  # the server still has the pictures that others have before them
+            page.settle()
+            before = page.ready()
+            page.press("1")
+            page.until(
+                lambda before=before: page.ready() not in ("", before) or "Press N" in page.text("stage-note"), "it"
+            )
+            if not page.ready():
+                break
+        task = page.driver.execute_script("return state.task.id")
+        page.press("n")
+        page.until(lambda: page.driver.execute_script("return state.task.id") != task, "another knee")
+        page.press("z")
+        page.until(lambda: stored(site, name)[-1][3] == 1, "the answer taken back")
+    finally:
+        images.rmdir()
+        images.with_name("away").rename(images)
+    page.settle()
 
 
 #: What a key types, by its place, on keyboards of other countries.

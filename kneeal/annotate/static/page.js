@@ -40,11 +40,12 @@ async function change(path, body) {
       return {ok: response.ok, data: await response.json()};
     }
     const said = response ? await response.json().catch(() => ({})) : {};
-    notice(`Not saved yet: ${said.error || "the server does not answer"}. Trying again; please keep this page open.`);
+    notice(`${body === undefined ? "Not loaded" : "Not saved"} yet: ${said.error || "the server does not answer"}. Trying again; please keep this page open.`);
     await pause(Math.min(5000, 500 * (tries + 1)));
   }
 }
 
+const next = async () => (await change("api/next")).data;
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -164,52 +165,55 @@ async function answer(kl, reason) {
   if (!task || state.busy || !drawn || drawn.task !== task.id || document.body.dataset.ready !== String(task.id)
     || seconds() < 0.15) return;
   by("grades").focus({preventScroll: true});  // so that the space bar does not press a grade again, for the next knee
-  await working(async () => {
+  return working(async () => {
     const {ok, data} = await change("api/answer", {task: task.id, picture: drawn.token, nonce: nonce(), kl, reason,
       seconds: Math.round(seconds() * 1000) / 1000, measurements: viewer.measurements, findings: [...state.findings],
       comment: by("comment").value});
     if (ok) {
       state.last = task.id;
       by("opinion").disabled = false;
-      await take(data);
-    } else {
-      await take(await (await request("api/next")).json());
-      notice(`${capital(data.error)}. ${data.cure ? capital(data.cure) + "." : ""}`);
+      return data;
     }
+    const following = await next();
+    notice(`${capital(data.error)}. ${data.cure ? capital(data.cure) + "." : ""}`);
+    return following;
   });
 }
 
-// One change at a time.
+// One change at a time; the next may be made while the picture that comes of one is under way, so that a knee whose
+// picture does not arrive can be put off. Whether anything came of it.
 async function working(work) {
-  if (state.busy) return;
+  if (state.busy) return false;
   state.busy = true;
+  let said = null;
   try {
-    await work();
+    said = await work();
   } finally {
     state.busy = false;
   }
+  if (said) await take(said);
+  return Boolean(said);
 }
 
 async function undo() {
-  await working(async () => {
+  const undone = await working(async () => {
     const {ok, data} = await change("api/undo", {nonce: nonce()});
     if (!ok) return notice(`Not undone: ${data.error}.`);
     state.last = null;
     by("opinion").disabled = true;
-    await take(data);
-    announce("The last answer is taken back.");
+    return data;
   });
+  if (undone) announce("The last answer is taken back.");
 }
 
 async function later() {
   const {task} = state;
   if (!task) return;
-  await working(async () => {
+  const put = await working(async () => {
     const {ok, data} = await change(`api/task/${task.id}/later`, {});
-    if (!ok) return notice(`${capital(data.error)}.`);
-    await take(data);
-    if (state.task && state.task.id === task.id) announce("This is the last knee that is left.");
+    return ok ? data : notice(`${capital(data.error)}.`);
   });
+  if (put && state.task && state.task.id === task.id) announce("This is the last knee that is left.");
 }
 
 async function toggleOther() {
@@ -236,6 +240,11 @@ async function showOpinion() {
   body.parentElement.hidden = by("prediction-stands").hidden = !data.probabilities;
   by("prediction-none").hidden = Boolean(data.probabilities);
   by("prediction").showModal();
+}
+
+// For the knee that is seen: not while the next one is on its way, which would appear behind the list.
+function askReason() {
+  if (viewer.drawn && !state.busy) by("reasons").showModal();
 }
 
 function showFindings() {
@@ -288,8 +297,8 @@ const duration = (s) => s < 90 ? `${s} s` : `${Math.round(s / 60)} min`;
 setInterval(async () => {
   if (document.body.dataset.view !== "wait" || state.busy) return;
   try {
-    const mine = turn, said = await (await request("api/next")).json();
-    if (document.body.dataset.view === "wait" && !state.busy && mine === turn) await take(said);
+    const mine = turn, response = await request("api/next"), said = await response.json();
+    if (response.ok && document.body.dataset.view === "wait" && !state.busy && mine === turn) await take(said);
   } catch {
     // The server is away for a moment; the next look may find it.
   }
@@ -357,7 +366,7 @@ const keys = {w: tools.preset, c: tools.contrast, i: tools.invert, "+": tools["z
   "-": tools["zoom-out"], x: tools.magnify, m: tools.measure, j: tools.medial, l: tools.lateral, b: tools.boxes, o: tools.other,
   r: tools.reset, z: () => guarded(undo), n: () => guarded(later), p: () => guarded(showOpinion),
   s: () => { const [button] = by("findings").children; if (button) toggleFinding(button.dataset.finding); },
-  t: () => by("comment").focus(), u: () => by("reasons").showModal(), g: () => { by("atlas").open = !by("atlas").open; },
+  t: () => by("comment").focus(), u: askReason, g: () => { by("atlas").open = !by("atlas").open; },
   "?": () => by("help").showModal()};
 const arrows = {ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0]};
 
@@ -411,12 +420,16 @@ for (const button of document.querySelectorAll("[data-tool]")) button.addEventLi
   by("picture").focus({preventScroll: true});
 });
 for (const button of document.querySelectorAll("[data-grade]")) {
-  button.addEventListener("click", () => guarded(() => answer(Number(button.dataset.grade), null)));
+  // The mouse does not leave the focus on a grade, where the space bar would press it; a double click is one answer.
+  button.addEventListener("mousedown", (event) => event.preventDefault());
+  button.addEventListener("click", (event) => {
+    if (event.detail < 2) guarded(() => answer(Number(button.dataset.grade), null));
+  });
 }
 for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
-by("unreadable").addEventListener("click", () => by("reasons").showModal());
+by("unreadable").addEventListener("click", askReason);
 by("later").addEventListener("click", () => guarded(later));
 for (const id of ["undo", "wait-undo"]) by(id).addEventListener("click", () => guarded(undo));
 by("opinion").addEventListener("click", () => guarded(showOpinion));
@@ -470,7 +483,7 @@ async function start() {
     figure.append(image, Object.assign(document.createElement("figcaption"), {textContent: caption}));
     document.querySelector(`#atlas dd[data-of="${grade}"]`).append(figure);
   }
-  await take(await (await request("api/next")).json());
+  await take(await next());
 }
 
 guarded(async () => {
