@@ -19,6 +19,7 @@ from helpers.knee_site import Reader, Site, make_run
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
@@ -250,7 +251,7 @@ def test_a_click_and_a_space_grade_one_knee(site: Site, page: Page) -> None:
 
 
 def test_what_is_meant_for_one_knee_never_reaches_the_next(site: Site, page: Page) -> None:
-    """A double click, a space after it, and a reason that is chosen while an answer is on its way."""
+    """A double click, a space after it, and a reason or comment that is given while an answer is on its way."""
     name = "Dr Lea"
     enter(page, site, name)
     for n, gap in enumerate((0.1, 0.3, 0.45), 1):
@@ -276,10 +277,13 @@ def test_what_is_meant_for_one_knee_never_reaches_the_next(site: Site, page: Pag
     before = page.ready()
     page.driver.execute_cdp_cmd("Network.enable", {})
     throttle(page, 600, -1)
-    page.press("2", "u")
+    page.press("2", "u", "t", "x")
     throttle(page, 0, -1)
     page.until(lambda: page.ready() not in ("", before), "the next knee")
     page.settle()
+    page.press("y", Keys.ESCAPE)
+    page.press("t", "z", Keys.ESCAPE)
+    assert page.driver.execute_script("return document.getElementById('comment').value") == "z"
     page.press("1")
     time.sleep(0.5)
     assert [kl for _, kl, *_ in stored(site, name)][:4] == [3, 3, 3, 2]

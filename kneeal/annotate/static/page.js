@@ -429,6 +429,8 @@ for (const button of document.querySelectorAll("[data-grade]")) {
 for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
+// A comment begun while an answer is on its way would be cut in two by the next knee: none is taken until it is begun again.
+by("comment").addEventListener("focus", () => { by("comment").readOnly = state.busy; });
 by("unreadable").addEventListener("click", askReason);
 by("later").addEventListener("click", () => guarded(later));
 for (const id of ["undo", "wait-undo"]) by(id).addEventListener("click", () => guarded(undo));
