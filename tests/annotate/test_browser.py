@@ -79,6 +79,10 @@ class Page:
             time.sleep(0.03)
         raise AssertionError(f"{what}: {self.view()} {self.text('notice')}")
 
+    def resize(self, width: int, height: int) -> None:
+        self.driver.set_window_size(width, height)
+        self.until(lambda: self.driver.execute_script("return innerWidth") == width, f"a page {width} px wide")
+
     def press(self, *keys: str) -> None:
         ActionChains(self.driver).send_keys(*keys).perform()
 
@@ -477,13 +481,13 @@ def test_contrast_names_and_width(site: Site, page: Page) -> None:
     assert page.driver.execute_script(CONTRAST) == []
     enter(page, site, "Dr Dan")
     for width, height in ((1024, 900), (768, 900), (820, 1180), (3840, 2160)):
-        page.driver.set_window_size(width, height)
+        page.resize(width, height)
         assert page.driver.execute_script(CONTRAST) == []
         assert page.driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    page.driver.set_window_size(820, 1180)  # a tablet in portrait
+    page.resize(820, 1180)  # a tablet in portrait
     assert page.driver.execute_script("return document.getElementById('picture').clientWidth") == 820
     assert page.driver.execute_script("return document.getElementById('picture').clientHeight") > 450
-    page.driver.set_window_size(1024, 768)
+    page.resize(1024, 768)
     below = page.driver.execute_script(OUT_OF_SIGHT)
     assert below == 0  # all tools in sight
     assert page.driver.execute_script(NAMELESS) == []
@@ -534,7 +538,7 @@ def test_axe_finds_nothing_serious(site: Site, page: Page) -> None:
         page.press("\ue00c")
     page.press("o")
     page.until(lambda: page.driver.execute_script("return Boolean(viewer.companion)"), "both knees")
-    page.driver.set_window_size(820, 1180)
+    page.resize(820, 1180)
     assert findings() == []
     page.driver.execute_script(
         "turn++; showWait({phase: 'training', accuracy: [[50, 0.4]], progress: {what: 'training', done: 1, of: 9}})"
