@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -27,11 +28,12 @@ def export(
     card = export_run(run, out, data=data, flag_share=flag_share, n_samples=samples)
     flag = card.threshold
     print(f"wrote {out}: trained on {card.trained_on['knees']} knees of {card.trained_on['patients']} patients")
-    print(
-        f"validation accuracy {100 * flag.accuracy_all:.1f} %; {100 * flag.accuracy_left:.1f} % on the "
-        f"{100 * (1 - flag.share):.0f} % of the knees that are not flagged "
-        f"(total uncertainty up to {flag.uncertainty:.3f} nat)"
-    )
+    unflagged = f"the {100 * (1 - flag.share):.0f} % of the knees that are not flagged (total uncertainty up to "
+    unflagged += f"{flag.uncertainty:.3f} nat)"
+    if math.isnan(flag.accuracy_all):
+        print(f"no validation knees, so the accuracy is unknown, also on {unflagged}")
+    else:
+        print(f"validation accuracy {100 * flag.accuracy_all:.1f} %; {100 * flag.accuracy_left:.1f} % on {unflagged}")
     if card.members > 1:
         print(f"the file holds {card.members} networks, whose mean is the prediction")
     elif card.n_samples == 0:

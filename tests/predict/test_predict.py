@@ -162,6 +162,25 @@ def test_what_cannot_be_written_is_said_before_the_work_for_it(place: Path, tmp_
     assert "epoch 1/" not in result.stderr
 
 
+def test_without_validation_knees_no_accuracy_is_claimed(place: Path, tmp_path: Path) -> None:
+    none = ("--set", "data.validation=none", "--set", "active.budget=6")
+    done(
+        "fit",
+        "--strategy",
+        "random",
+        "--data",
+        place / "data",
+        "--out",
+        tmp_path / "run",
+        *QUICK[:8],
+        *QUICK[10:],
+        *none,
+    )
+    said = done("export", tmp_path / "run", "--out", tmp_path / "m.safetensors", "--samples", "2")
+    assert "no validation knees, so the accuracy is unknown" in said
+    assert "nan" not in said
+
+
 def test_a_run_without_a_fit(place: Path, tmp_path: Path) -> None:
     done("ask", tmp_path / "run", "--data", place / "data", *QUICK)
     refused(kneeal("export", tmp_path / "run", "--out", tmp_path / "m"), "no finished fit")
