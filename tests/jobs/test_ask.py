@@ -147,8 +147,14 @@ def test_what_a_run_needs(data: Path, tmp_path: Path) -> None:
     refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no file")
     (tmp_path / "a.csv").write_text("knee_id,kl\n")
     refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no run in")
-    refused(kneeal("ask", tmp_path / "new", "--data", data, *QUICK, "--images", tmp_path / "x"), "no folder")
-    refused(kneeal("ask", tmp_path / "new2", "--data", data, *QUICK, "--set", "active.n_init=900"), "n_init = 900")
+    refused(
+        kneeal("ask", tmp_path / "new", "--data", data, "--strategy", "mi_mcd", *QUICK, "--images", tmp_path / "x"),
+        "no folder",
+    )
+    refused(
+        kneeal("ask", tmp_path / "new2", "--data", data, "--strategy", "mi_mcd", *QUICK, "--set", "active.n_init=900"),
+        "n_init = 900",
+    )
     assert not (tmp_path / "new2").exists()
 
 
@@ -185,7 +191,7 @@ def test_a_knee_id_longer_than_a_file_name_is_asked_for(tmp_path: Path) -> None:
     rows = table(20)
     rows["knee_id"] = [f"{'p' * 300}{n}_{side}" for n, side in enumerate(rows["side"])]
     write_prepared(tmp_path / "data", rows, pairs(40, 16), source="test", options={}, patch_px=16)
-    done("ask", tmp_path / "run", "--data", tmp_path / "data", *QUICK)
+    done("ask", tmp_path / "run", "--data", tmp_path / "data", "--strategy", "mi_mcd", *QUICK)
     assert len(list((tmp_path / "run/ask/start/pictures").glob("*.png"))) == 6
 
 

@@ -182,7 +182,7 @@ def test_without_validation_knees_no_accuracy_is_claimed(place: Path, tmp_path: 
 
 
 def test_a_run_without_a_fit(place: Path, tmp_path: Path) -> None:
-    done("ask", tmp_path / "run", "--data", place / "data", *QUICK)
+    done("ask", tmp_path / "run", "--data", place / "data", "--strategy", "mi_mcd", *QUICK)
     refused(kneeal("export", tmp_path / "run", "--out", tmp_path / "m"), "no finished fit")
 
 
