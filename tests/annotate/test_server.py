@@ -331,7 +331,7 @@ def test_what_holds_readings_is_private(tmp_path: Path) -> None:
 def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     named = ("--reader", "Ann", "--reader", "Ben", "--adjudicator", "Zoe")
-    with Site(run, *named, "--reads", "2", "--repeat", "0.2") as site:
+    with Site(run, *named, "--reads", "2", "--repeat", "0") as site:
         links = site.links
     assert list(links) == ["Ann", "Ben", "Zoe"]
     with Site(run) as again:  # as systemd starts it anew: two readings per knee, as before
@@ -343,7 +343,7 @@ def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
         done("readers", run, "--sign-out", "Ann", "--yes")
         time.sleep(2.5)
         assert ann.call("GET", "/api/next")[0] == 401
-    for options in (("--reads", "1"), ("--repeat", "0"), ("--reader", "Bem"), ("--adjudicator", "Ann")):
+    for options in (("--reads", "1"), ("--repeat", "0.5"), ("--reader", "Bem"), ("--adjudicator", "Ann")):
         refused(kneeal("annotate", run, *options), "kneeal readers RUN")
     said_text = done("readers", run, "--reads", "1")
     assert "readings per knee: 2 to 1" in said_text and "nothing is changed yet" in said_text

@@ -229,7 +229,7 @@ def test_wandb_offline_file_of_a_real_run(data: Path, tmp_path: Path) -> None:
     from helpers.wandb_file import read_finished
 
     run = tmp_path / "run"
-    options = [*SMALL, "--set", "tracking.mode=offline", "--set", "active.budget=20"]
+    options = [*SMALL, "--set", "tracking.mode=offline", "--set", "tracking.knees=true", "--set", "active.budget=20"]
     done = kneeal("fit", "--strategy", "entropy_mcd", "--no-ssl", "--data", data, "--out", run, *options)
     assert done.returncode == 0, done.stderr
     (file,) = run.glob("wandb/offline-run-*/*.wandb")

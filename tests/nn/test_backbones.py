@@ -59,15 +59,20 @@ def test_one_mechanism_finds_every_classifier(name: str, classifier: str, n_feat
 def test_dropout_samples_compute_the_backbone_once_and_leave_its_statistics(resnet: SiameseKneeNet) -> None:
     resnet.train()
     before = {name: b.clone() for name, b in resnet.named_buffers()}
-    passes: list[bool] = []
-    handle = resnet.branch.model.conv1.register_forward_hook(lambda module, _, __: passes.append(module.training))
+    passes: list[tuple[bool, int]] = []
+    handle = resnet.branch.model.conv1.register_forward_hook(
+        lambda module, _, out: passes.append((module.training, len(out)))
+    )
     plain = MonteCarloDropout(resnet, 4, output=lambda output: output.logits, reuse_prefix=False, samples_per_pass=1)
     clever = MonteCarloDropout(resnet, 4, output=lambda output: output.logits)
     samples = clever(knees())
-    assert passes == [False]
+    n = len(knees())
+    # A look at the first knee, which tells dropout that cannot be drawn; then one pass for all samples.
+    assert [training for training, _ in passes] == [False, False]
+    assert passes[1][1] == n * passes[0][1]
     torch.testing.assert_close(plain(knees()), samples)
     handle.remove()
-    assert len(passes) == 5
+    assert len(passes) == 2 + 1 + 4
     assert samples.std(dim=1).max() > 0  # the masks differ
     assert all(torch.equal(b, before[name]) for name, b in resnet.named_buffers())
     assert resnet.training and resnet.branch.model.bn1.training
