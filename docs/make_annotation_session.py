@@ -1,6 +1,6 @@
 """A session with pictures for annotate.md: radiographs, two rounds graded in a browser, a model, its predictions.
 
-python docs/make_annotation_session.py --work /tmp/session --shots docs/annotate
+python docs/make_annotation_session.py --work session --shots docs/annotate
 
 With --data and --images it reads a data set that is there; the true grades of its manifest are the answers.
 """
