@@ -171,6 +171,10 @@ def make_app(
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
+        if supervisor.readings_stand:
+            raise RefusedError(
+                409, "all readings are in, and stand", "an answer to an open knee", "wait for the next knees"
+            )
         return describe(session, store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
 
     @app.post("/api/task/{number}/later")

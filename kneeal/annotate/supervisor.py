@@ -204,6 +204,16 @@ class RoundSupervisor:
             status |= {"asked": n, "settled": settled, "disagreed": counts["disagreed"]}
         return status
 
+    @property
+    def readings_stand(self) -> bool:
+        """Whether all readings are in, and could be taken back for a while.
+
+        From then on, whether a training begins by itself tells if the readers agree. Who could still change a reading
+        would learn another's grade from it.
+        """
+        over = self._store.clock() - self._store.last_answer() >= self._grace
+        return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and over
+
     def _due(self) -> bool:
         if self.pending.finished:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,17 @@ def test_repeats_are_mixed_with_new_knees_in_a_short_query(data: Path, tmp_path:
         at_end += kinds[-1][0] == "repeat" and kinds[-2][0] == "repeat"
         desk.store.close()
     assert min(places) <= 8 and at_end <= 15  # no block that is known by its place
+
+
+@two_readers
+def test_readings_stand_before_a_training_can_tell_whether_they_agree(desk: Desk) -> None:
+    """Where training starts by itself, she cannot try one grade after another and watch whether it starts."""
+    desk.supervisor._auto, desk.supervisor._grace = True, 1000.0
+    desk.supervisor.pending = replace(desk.supervisor.pending, ids=tuple(desk.knees))
+    read_all(desk.browser("Cleo"))
+    ben = desk.browser("Ben")
+    read_all(ben, kl=3)
+    assert not desk.supervisor.readings_stand
+    desk.supervisor._grace = 0.0
+    refused = ben.post("/api/undo", json={"nonce": "u" * 20})
+    assert refused.status_code == 409 and "all readings are in" in refused.text
