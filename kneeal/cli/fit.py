@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def fit(
     strategy: Annotated[str | None, typer.Option(help="A name from `kneeal strategies`, or file.py:Class.")] = None,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: demo, paper.")] = None,
+    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen, demo, paper.")] = None,
     data: Annotated[Path | None, typer.Option(help="Prepared data set.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default under runs/, named by the settings.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
