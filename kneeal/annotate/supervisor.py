@@ -211,8 +211,10 @@ class RoundSupervisor:
         From then on, whether a training begins by itself tells if the readers agree. Who could still change a reading
         would learn another's grade from it.
         """
-        over = self._store.clock() - self._store.last_answer() >= self._grace
-        return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and over
+        return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and self._grace_is_over()
+
+    def _grace_is_over(self) -> bool:
+        return self._store.clock() - self._store.last_answer() >= self._grace
 
     def _due(self) -> bool:
         if self.pending.finished:
@@ -223,7 +225,7 @@ class RoundSupervisor:
         counts = self._store.counts()
         settled = counts["settled"] + counts["closed"]
         enough = settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
-        return enough and self._store.clock() - self._store.last_answer() >= self._grace
+        return enough and self._grace_is_over()
 
     def _begin(self) -> None:
         # Closed before anybody can see that the training begins: from then on no answer can be taken back.
