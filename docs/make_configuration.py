@@ -11,7 +11,14 @@ HEAD = """# Settings
 
 Defaults, then the YAML file or name given by `--config`, then `--set section.key=value`, then flags; the later wins.
 `--config paper` is the published experiment and equals the defaults but for loader processes; `--config demo` is small.
-An unknown key is refused and the nearest suggested. This table is made by `python docs/make_configuration.py`.
+An unknown key is refused and the nearest suggested. A file may build on another one and change its settings key by key:
+
+```yaml
+base: frozen            # a name, or a file beside this one
+active: {n_query: 20}
+```
+
+This table is made by `python docs/make_configuration.py`.
 
 | key | default | meaning |
 | --- | --- | --- |

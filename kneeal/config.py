@@ -25,13 +25,14 @@ __all__ = [
     "identity",
     "parse_settings",
     "put",
+    "read_config",
     "resolve",
     "to_yaml",
     "validate",
 ]
 
 #: Keys by which a study file is told from the configuration of one run.
-STUDY_KEYS = {"base", "settings", "grid", "seeds", "cells"}
+STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
 
 #: Keys that say where and how a run is executed or shown, not what comes out of it.
 EXECUTION_KEYS = (
@@ -59,23 +60,58 @@ def resolve(
     Raises:
         UserError: A file, key or value is wrong.
     """
-    tree: dict[str, Any] = (
-        read_yaml(find_config(source)) if isinstance(source, str) else copy.deepcopy(dict(source or {}))
-    )
-    if isinstance(tree, dict) and tree.keys() & STUDY_KEYS:
-        raise UserError(
-            f"{source} is a study of several runs",
-            f"the configuration of one run, for example {', '.join(config_names())}",
-            f"start it with `kneeal study --config {source}`",
-        )
-    if source and not isinstance(tree, dict):
-        raise UserError(f"{source} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
+    tree = {} if source is None else read_config(source)
     for key, value in parse_settings(settings):
         put(tree, key, value)
     for key, value in (flags or {}).items():
         if value is not None:
             put(tree, key, value)
     return validate(tree)
+
+
+def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: Sequence[Path] = ()) -> dict[str, Any]:
+    """The settings of a configuration, over those of the configuration that its key `base` names.
+
+    Args:
+        source: See `resolve`.
+        folder: Where a file is looked for before it is taken for a path or a name.
+        above: The files that led here, each the base of the one before.
+
+    Raises:
+        UserError: There is no such file or name, it is no configuration of one run, or it is a base of itself.
+    """
+    tree: Any = copy.deepcopy(dict(source)) if isinstance(source, Mapping) else None
+    if isinstance(source, str):
+        path = (folder / source if (folder / source).is_file() else find_config(source)).resolve()
+        if path in above:
+            circle = " -> ".join(file.name for file in (*above[above.index(path) :], path))
+            raise UserError(f"bases in a circle: {circle}", "a last one without a base", "remove one `base`")
+        tree, folder, above = read_yaml(path), path.parent, (*above, path)
+    name = source if isinstance(source, str) else "base"
+    if not isinstance(tree, dict):
+        raise UserError(f"{name} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
+    if tree.keys() & STUDY_KEYS:
+        raise UserError(
+            f"{name} is a study of several runs",
+            f"the configuration of one run, for example {', '.join(config_names())}",
+            f"start it with `kneeal study --config {name}`",
+        )
+    if (base := tree.pop("base", None)) is None:
+        return tree
+    if not isinstance(base, str):
+        raise UserError(
+            f"{name}: base = {base!r}", "the name or file of a configuration", "write for example base: frozen"
+        )
+    try:
+        lower = read_config(base, folder, above)
+    except UserError as error:
+        raise UserError(f"{name}: base: {error.found}", error.expected, error.cure) from error
+    return {**lower, **{key: _over(lower.get(key), value) for key, value in tree.items()}}
+
+
+def _over(lower: Any, upper: Any) -> Any:
+    """A section over that of the base, key by key; any other value as it is."""
+    return {**lower, **upper} if isinstance(lower, dict) and isinstance(upper, dict) else upper
 
 
 def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:

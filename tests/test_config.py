@@ -85,6 +85,35 @@ def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
         resolve(str(file))
 
 
+def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("base: frozen\nseed: 3\nactive: {budget: 300}\nviews: {gamma: [0.5, 1.0]}\n")
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: lab.yaml\nactive: {n_query: 20}\n")  # found beside the file, wherever the command runs
+    assert resolve(str(file)) == resolve(
+        "frozen", ["seed=3", "active.budget=300", "views.gamma=[0.5, 1.0]", "active.n_query=20"]
+    )
+    assert resolve({"base": "frozen", "seed": 1}) == resolve("frozen", [], {"seed": 1})
+    assert "base" not in to_yaml(resolve(str(file)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: frozn", "mine.yaml: base: no configuration called 'frozn'.*did you mean 'frozen'"),
+        ("base: nowhere.yaml", "mine.yaml: base: no configuration file nowhere.yaml"),
+        ("base: table2", "mine.yaml: base: table2 is a study of several runs"),
+        ("base: [frozen]", "mine.yaml: base = .*base: frozen"),
+        ("base: mine.yaml", "bases in a circle: mine.yaml -> mine.yaml"),
+        ("base: other.yaml", "bases in a circle: mine.yaml -> other.yaml -> mine.yaml"),
+    ],
+)
+def test_a_base_that_cannot_be_built_on(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    (tmp_path / "other.yaml").write_text("base: mine.yaml")
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        resolve(str(tmp_path / "mine.yaml"))
+
+
 def test_identity_leaves_out_where_a_run_is_executed() -> None:
     base = validate({})
     moved = validate(

@@ -12,7 +12,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kneeal.build.run_folder import run_name
-from kneeal.config import RunConfig, find_config, flatten, packaged_config, parse_settings, put, study_names, validate
+from kneeal.config import (
+    RunConfig,
+    flatten,
+    packaged_config,
+    parse_settings,
+    put,
+    read_config,
+    study_names,
+    validate,
+)
 from kneeal.errors import UserError
 from kneeal.files import read_yaml
 
@@ -90,7 +99,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
         UserError: The file cannot be read, a key or value is wrong, or two cells are the same run.
     """
     study = _parse(path)
-    base = _base(study, path)
+    base = read_config(study.base, path.parent)
     changes = dict(parse_settings(settings))
     if data is not None:
         changes["data.dir"] = data
@@ -131,7 +140,7 @@ def _parse(path: Path) -> StudyFile:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds {type(tree).__name__}", "the keys of a study", "see table2 in the package")
-    if tree and tree.keys() <= RunConfig.model_fields.keys():
+    if tree and tree.keys() <= {*RunConfig.model_fields, "base"}:
         raise UserError(
             f"{path} is the configuration of one run", "a study of several runs", "start it with `kneeal fit --config`"
         )
@@ -144,16 +153,6 @@ def _parse(path: Path) -> StudyFile:
             f"a study with the keys {', '.join(StudyFile.model_fields)}",
             "correct these keys (docs/studies.md); a run's own keys go under set, settings or grid",
         ) from error
-
-
-def _base(study: StudyFile, path: Path) -> dict[str, Any]:
-    if isinstance(study.base, dict):
-        return dict(study.base)
-    beside = path.parent / study.base
-    tree = read_yaml(beside if beside.is_file() else find_config(study.base))
-    if not isinstance(tree, dict):
-        raise UserError(f"{study.base} holds {type(tree).__name__}", "a mapping of sections", "see --config paper")
-    return tree
 
 
 def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
