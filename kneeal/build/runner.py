@@ -15,6 +15,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.events import FitProgress
 from kneeal.nn import ssl
+from kneeal.nn.freezing import NONE
 from kneeal.nn.heads import HEADS
 from kneeal.training import posteriors
 from kneeal.training.learner import Learner
@@ -64,15 +65,18 @@ def plain_runner(
             "a batch size (it counts the knees of all devices) that the number of devices divides",
             "set training.batch_size to a multiple of --devices",
         )
+    start = start or make_start(config, cohort)
+    method = _method(config)
+    if method is not None:
+        _check_second_term(config, method, start)
     head = HEADS[config.model.head](N_GRADES)
     learner = {
         **keywords(Learner, training, loss),
         "head": head,
-        "method": _method(config),
+        "method": method,
         "n_grades": N_GRADES,
         "compile_mode": None if config.compute.compile == "none" else config.compute.compile,
     }
-    start = start or make_start(config, cohort)
 
     def make_learner(network: nn.Module, grades: Sequence[int]) -> Learner:
         counts = [grades.count(grade) for grade in range(N_GRADES)]
@@ -104,6 +108,27 @@ def _method(config: RunConfig) -> ssl.Method | None:
     shared = {"target": loss.target, "reduction": loss.reduction}
     options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
     return ssl.get(loss.method, **{**options, **loss.options})
+
+
+def _check_second_term(config: RunConfig, method: ssl.Method, start: Start) -> None:
+    """Refuse a second term that compares what is the same at every step.
+
+    Raises:
+        UserError: It rests on features that are not trained, or on two views of a knee where one is kept.
+    """
+    kept, found, cures = config.views.kept, [], []
+    if method.compares_features and start.fixed_features:
+        found.append(f"features that model.freeze = {config.model.freeze} leaves as they are")
+        cures.append(f"{'loss.options.target' if 'target' in config.loss.options else 'loss.target'}=logits")
+    if method.compares_views and config.model.freeze != NONE and kept < 2:
+        found.append(f"two views of each knee, which are the same with views.kept = {kept}")
+        cures.append("views.kept=8")
+    if found:
+        raise UserError(
+            f"loss.method = {config.loss.method} compares {', and '.join(found)}",
+            "a second term that training can lower",
+            f"set {' and '.join(cures)}, or turn the term off (--no-ssl)",
+        )
 
 
 def _length(config: RunConfig, cycles: int) -> RunConfig:

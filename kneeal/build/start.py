@@ -39,11 +39,13 @@ class Start:
         network: Makes a network as a fit starts from it.
         knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
         views: Random views by the workers; None where `knees` has its own.
+        fixed_features: Whether training changes no feature, only the head.
     """
 
     network: Callable[[], SiameseKneeNet]
     knees: Source | Patches
     views: Views | None
+    fixed_features: bool = False
 
 
 def make_start(config: RunConfig, cohort: Cohort) -> Start:
@@ -83,7 +85,8 @@ def make_start(config: RunConfig, cohort: Cohort) -> Start:
         views=keywords(DeviceViews, config.views),
         device=torch.device(find_device(config.compute)),
     )
-    return Start(_Copies(template, lambda: _measured(knees, tuple(cohort.splits.train))), knees, None)
+    copies = _Copies(template, lambda: _measured(knees, tuple(cohort.splits.train)))
+    return Start(copies, knees, None, fixed_features=not any(True for _ in template.branch.parameters()))
 
 
 def in_one_view(start: Start, config: RunConfig, cohort: Cohort, number: int) -> Start:

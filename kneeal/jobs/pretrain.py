@@ -17,7 +17,7 @@ from kneeal.errors import UserError
 from kneeal.files import check_writable
 from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.backbones import check_side
-from kneeal.nn.freezing import ALL, NONE
+from kneeal.nn.freezing import NONE
 from kneeal.seeds import derive_seed
 from kneeal.training.objectives import make_objective
 from kneeal.training.pretrain import pretrain, write_weights
@@ -41,12 +41,6 @@ def run_pretrain(
     """
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
-    if config.model.freeze == ALL:
-        raise UserError(
-            "pretraining with model.freeze = all, which leaves nothing to train",
-            f"{NONE}, or a module of the backbone up to which it is frozen",
-            f"set model.freeze={NONE}",
-        )
     check_writable(out)
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
@@ -55,6 +49,18 @@ def run_pretrain(
     # Views are made on the device whatever `views.where` says: there are no loader processes here.
     views = config.views.model_copy(update={"where": "device"})
     start = make_start(config.model_copy(update={"views": views}), cohort)
+    if start.fixed_features:
+        raise UserError(
+            f"pretraining with model.freeze = {config.model.freeze}, which leaves nothing to train",
+            f"{NONE}, or an earlier module of the backbone",
+            f"set model.freeze={NONE}",
+        )
+    if config.model.freeze != NONE and config.views.kept < 2:
+        raise UserError(
+            f"pretraining on two views of each knee, which are the same with views.kept = {config.views.kept}",
+            "at least 2",
+            "set views.kept=8",
+        )
     network = start.network()
     objective = make_objective(method, network.classifier.in_features)
     ids = tuple(cohort.splits.train)

@@ -37,7 +37,7 @@ def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytes
     counting(ssl, "get")
     counting(network, "make_network")
     run = tmp_path / "run"
-    done("ask", run, "--strategy", "mi_mcd", "--data", data, *QUICK)
+    done("ask", run, "--config", "paper", "--strategy", "mi_mcd", "--data", data, *QUICK)
     # The network that is checked for dropout; the first query needs none.
     assert built == {"mi_mcd": 1, "random": 1, "consistency": 1, "make_network": 1}
 
@@ -56,7 +56,10 @@ def test_wrong_settings_are_refused_before_anything_is_written(
     setting: str, messages: list[str], data: Path, tmp_path: Path
 ) -> None:
     for command in (["fit", "--out", tmp_path / "run"], ["ask", tmp_path / "run"]):
-        refused(kneeal(*command, "--strategy", "mi_mcd", "--data", data, *QUICK, "--set", setting), *messages)
+        refused(
+            kneeal(*command, "--config", "paper", "--strategy", "mi_mcd", "--data", data, *QUICK, "--set", setting),
+            *messages,
+        )
         assert not (tmp_path / "run").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,36 @@ def test_settings_that_do_not_go_with_a_frozen_part(
     refused(result, *messages)
 
 
+@pytest.mark.parametrize(
+    ("settings", "messages", "cure"),
+    [
+        ([], ["features that model.freeze = all leaves"], ["loss.target=logits"]),
+        (["loss.options={target: features}"], ["features that"], ["loss.options.target=logits"]),
+        (["posterior.method=ensemble", "posterior.members=2"], ["features that"], ["loss.target=probabilities"]),
+        (["views.kept=0"], ["features that", "views.kept = 0"], ["loss.target=logits", "views.kept=8"]),
+        (["views.kept=1", "loss.method=pi_model"], ["views.kept = 1"], ["views.kept=2"]),
+        (["views.kept=1", "loss.method=fixmatch", "model.freeze=group2"], ["views.kept = 1"], ["--no-ssl"]),
+        (["views.kept=0", "loss.method=fixmatch"], ["views.kept = 0"], ["loss.method=pseudo_label"]),
+        (
+            ["views.kept=0", "loss.method=semixup", "loss.options={interpolation: 0}"],
+            ["views.kept = 0"],
+            ["loss.options={}"],
+        ),
+    ],
+)
+def test_a_second_term_that_nothing_can_lower_is_refused(
+    data: Path, tmp_path: Path, settings: list[str], messages: list[str], cure: list[str]
+) -> None:
+    def fit(*more: str) -> subprocess.CompletedProcess[str]:
+        given = [part for s in more for part in ([s] if s.startswith("--") else ["--set", s])]
+        return kneeal("fit", *STRATEGY, "--ssl", "--data", data, "--out", tmp_path / "run", *FROZEN, *given)
+
+    refused(fit(*settings), *messages)
+    assert not (tmp_path / "run").exists()
+    result = fit(*settings, *cure)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_first_query_uses_features_of_the_encoder_that_ships(data: Path, tmp_path: Path) -> None:
     settings = ["model.backbone=knee_encoder", "active.first_query=typiclust"]
     given = [part for setting in settings for part in ("--set", setting)]
@@ -152,6 +183,8 @@ def test_the_first_query_uses_features_of_the_encoder_that_ships(data: Path, tmp
 def test_pretraining_trains_what_is_not_frozen(data: Path, tmp_path: Path) -> None:
     small = [*QUICK[:8], "--accelerator", "cpu", "--data", data, "--epochs", "1"]
     refused(kneeal("pretrain", *small, "--out", tmp_path / "a", "--set", "model.freeze=all"), "nothing to train")
+    same = ["--set", "model.freeze=group1", "--set", "views.kept=1"]
+    refused(kneeal("pretrain", *small, "--out", tmp_path / "a", *same), "views.kept = 1")
     pytest.importorskip("lightly")
     done(
         "pretrain", *small, "--out", tmp_path / "b.ckpt", "--set", "model.freeze=group1", "--set", "data.patch_size=16"

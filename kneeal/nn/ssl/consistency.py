@@ -38,6 +38,7 @@ class Consistency(Method):
         if target not in TARGETS:
             raise ValueError(f"target must be one of {TARGETS} but got {target=}.")
         self.target = target
+        self.compares_features = target == "features"
         self.reduction = reduction
 
     def forward(self, step: Step) -> Tensor:

@@ -41,6 +41,7 @@ class PseudoLabel(FixMatch):
     """Cross-entropy between a view and its own most probable grade, where it reaches the threshold."""
 
     source = "Lee, Pseudo-Label, ICML workshop 2013"
+    compares_views = False
 
     def forward(self, step: Step) -> Tensor:
         """Mean over both views of all n knees."""

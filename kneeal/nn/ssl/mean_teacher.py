@@ -22,6 +22,7 @@ class MeanTeacher(Method):
     """
 
     source = "Tarvainen and Valpola, Mean Teachers Are Better Role Models, NeurIPS 2017"
+    compares_views = False
 
     def __init__(self, *, decay: float = 0.99) -> None:
         super().__init__()

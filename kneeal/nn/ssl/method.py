@@ -42,9 +42,13 @@ class Method(nn.Module, ABC):
 
     Attributes:
         source: The publication it comes from.
+        compares_features: Whether it rests on the features alone, whatever the head makes of them.
+        compares_views: Whether it needs two different views of a knee.
     """
 
     source: str
+    compares_features = False
+    compares_views = True
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:

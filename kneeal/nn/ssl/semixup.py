@@ -35,6 +35,7 @@ class Semixup(Method):
             raise ValueError(f"interpolation must be at least 0 but got {interpolation=}.")
         self.alpha = alpha
         self.interpolation = interpolation
+        self.compares_views = interpolation == 0.0
 
     def forward(self, step: Step) -> Tensor:
         """A scalar of 0 or more."""
