@@ -25,9 +25,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "speed"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks" / "speed")]
 
-PAGE = Path(__file__).parents[1] / "docs" / "prepare.md"
+PAGE = ROOT / "docs" / "prepare.md"
 SIZE_MM, MM_PER_PX = (400.0, 1000 / 3), 1 / 6
 #: More growth of the parent's peak than this per radiograph is a leak: a row of the manifest and its bookkeeping are
 #: small.
@@ -98,7 +99,7 @@ def write_radiographs(folder: Path, table: Path, n: int, drawn: int) -> list[Pat
     """Draw radiographs, link them under `n` names, and write the table of their patients; the files that were drawn."""
     from helpers.archive import write_radiograph
 
-    from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+    from tools.radiographs import RadiographOptions, draw_radiograph
 
     files = [folder / f"drawn-{k:02d}.dcm" for k in range(min(drawn, n))]
     for k, path in enumerate(files):

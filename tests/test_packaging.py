@@ -65,3 +65,9 @@ def test_every_file_of_the_package_is_in_the_source_distribution(installed: Path
     tracked = {p.relative_to(ROOT / "kneeal") for p in (ROOT / "kneeal").rglob("*") if p.is_file()}
     there = {p.relative_to(installed / "kneeal") for p in (installed / "kneeal").rglob("*") if p.is_file()}
     assert {p for p in tracked if "__pycache__" not in p.parts} <= there
+
+
+def test_developer_tools_are_in_the_source_distribution_and_not_in_the_wheel(installed: Path) -> None:
+    (source,) = (path for path in installed.parent.glob("kneeal-*/") if path.is_dir())
+    assert (source / "tools" / "radiographs" / "bilateral.py").is_file()
+    assert not (installed / "tools").exists() and not list(installed.rglob("training/samples.py"))

@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeal.nn.knee_encoder import BLOCKS, KneeEncoder
 
@@ -32,15 +33,19 @@ def convert(published: dict[str, Tensor]) -> KneeEncoder:
     encoder = KneeEncoder().eval()
     weight, bias = _folded(published, "_conv_stem", "_bn0")
     gray = (weight * (SPREAD / STD).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    layers = [(encoder.stem, gray, bias + (weight.sum((2, 3)) * ((CENTER - MEAN) / STD)).sum(1))]
+    layers: list[tuple[nn.Conv2d, Tensor, Tensor]] = [
+        (encoder.stem, gray, bias + (weight.sum((2, 3)) * ((CENTER - MEAN) / STD)).sum(1))
+    ]
     for number, (expansion, *_) in enumerate(BLOCKS):
         names = [("_expand_conv", "_bn0")] * (expansion > 1) + [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
-        for layer, (conv, norm) in zip(encoder.blocks[number], names, strict=True):
-            layers.append((layer, *_folded(published, f"_blocks.{number}.{conv}", f"_blocks.{number}.{norm}")))
+        block = cast(nn.Sequential, encoder.blocks[number])
+        for layer, (conv, norm) in zip(block, names, strict=True):
+            weight, bias = _folded(published, f"_blocks.{number}.{conv}", f"_blocks.{number}.{norm}")
+            layers.append((cast(nn.Conv2d, layer), weight, bias))
     with torch.no_grad():
         for layer, weight, bias in layers:
             layer.weight.copy_(weight.half())
-            layer.bias.copy_(bias.half())
+            cast(Tensor, layer.bias).copy_(bias.half())
     return encoder
 
 

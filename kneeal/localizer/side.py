@@ -1,7 +1,7 @@
 """Which side a knee is, from its patches: the fibula and the shape of the condyles tell lateral from medial.
 
 A linear rule on the difference of both patches, so that exchanging them exchanges the answer. Its 256 weights were
-fitted by ``python -m kneeal.localizer.training.fit_side``; how often it is right is in docs/prepare.md.
+fitted by ``python -m tools.localizer.fit_side``; how often it is right is in docs/prepare.md.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from kneeal.data.prepared import refuse_occupied
 from kneeal.data.synthetic.cohort import patient_site
-from kneeal.data.synthetic.radiographs import RadiographOptions, SyntheticRadiograph, draw_radiograph
+from tools.radiographs import RadiographOptions, SyntheticRadiograph, draw_radiograph
 
 _FIRST_PATIENT = 9_000_000
 _UID = "1.2.826.0.1.3680043.10.1562."

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from kneeal.data.patches import scale_intensities
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 from kneeal.errors import UserError
 from kneeal.localizer.detect import Localizer
 from kneeal.localizer.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
@@ -19,6 +18,7 @@ from kneeal.localizer.localization import Localization, LocalizedKnee, Localized
 from kneeal.localizer.pose import KneePose, cut_patches, leaves_radiograph
 from kneeal.localizer.quality import SelectionRules, SideEvidence, marker_rule, select_knees
 from kneeal.localizer.windows import cut_window, to_radiograph, to_window
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 RIGHT, LEFT = LocalizedKnee((120, 150), 2.0, 0.9, 0.0, 0.0), LocalizedKnee((280, 150), -2.0, 0.9, 0.0, 0.0)
 MARKS = (LocalizedMarker("R", (60, 90), 0.99),)

@@ -13,7 +13,6 @@ import pytest
 from helpers.archive import radiograph_header, write_test_archive
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.attempts import Attempt, try_radiographs
@@ -24,6 +23,7 @@ from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import RadiographTask
 from kneeal.prepare.work import PrepareOptions, Work
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
 SAID = {"R": Correction(True)}

@@ -17,7 +17,7 @@ from helpers.archive import radiograph_header, write_test_archive
 from helpers.commands import done, kneeal, refused
 from pydicom.dataset import FileDataset
 
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 FILM = draw_radiograph(0, 31, RadiographOptions(mm_per_px=0.6))
 

@@ -12,7 +12,7 @@ from helpers.commands import done, refused
 from helpers.commands import kneeal as here
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 
 def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

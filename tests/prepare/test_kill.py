@@ -14,7 +14,7 @@ import pytest
 from helpers.archive import radiograph_header
 from helpers.commands import done
 
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 N = 24
 COMMON = ("prepare", "dicom", "radiographs", "--out", "knees", "--markers", "ignore")

@@ -15,7 +15,7 @@ from helpers.commands import kneeal
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 #: Every VR of text, and what is planted there: found by a search for one word each.
 SECRETS = {

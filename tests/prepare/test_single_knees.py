@@ -13,7 +13,7 @@ from helpers.archive import radiograph_header
 from helpers.commands import done, kneeal, refused
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 LOOK = RadiographOptions(mm_per_px=0.5, texts=0, marker="missing", max_rotation_deg=5, max_shift_mm=5)
 BOTH = draw_radiograph(3, 3, LOOK)

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from helpers.archive import radiograph_header
 
-from kneeal.data.synthetic.radiographs import RadiographOptions, draw_radiograph
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 GRAY = draw_radiograph(1, 1, RadiographOptions(mm_per_px=0.8, texts=0, max_rotation_deg=5, max_shift_mm=10)).gray
 RAW = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationshipSign": 1}

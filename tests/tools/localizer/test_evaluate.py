@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kneeal.localizer.training import evaluate
+from tools.localizer import evaluate
 
 
 def test_it_prints_shares_of_good_and_of_faulty_radiographs(capsys: pytest.CaptureFixture[str]) -> None:

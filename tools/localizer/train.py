@@ -1,4 +1,4 @@
-"""Train the localizer: ``python -m kneeal.localizer.training.train --out localizer.npz [--pictures DIR] [--work DIR]``.
+"""Train the localizer: ``python -m tools.localizer.train --out localizer.npz [--pictures DIR] [--work DIR]``.
 
 Radiographs are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as
 well. Nobody has marked the plateau in these pictures, so that happens in two steps: a network that has seen synthetic
@@ -26,13 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from kneeal.data.synthetic.radiographs.legs import Pose, place_leg
 from kneeal.files import atomic_file
 from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
-from kneeal.localizer.training.fitting import Arrays, train_coarse, train_fine, train_marker
-from kneeal.localizer.training.samples import collect, read_leg, real_pictures
-from kneeal.localizer.weights import NAMES, read_network, read_networks, save_networks
+from kneeal.localizer.weights import NAMES
 from kneeal.localizer.windows import cut_window, stretch, to_radiograph
+from tools.localizer.checkpoints import read_networks, save_networks
+from tools.localizer.fitting import Arrays, train_coarse, train_fine, train_marker
+from tools.localizer.samples import collect, read_leg, real_pictures
+from tools.radiographs.legs import Pose, place_leg
 
 N = TypeVar("N", bound=nn.Module)
 #: Poses in which a picture is marked, and how far in mm the marks may scatter.
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures = real_pictures(options.pictures) if options.pictures else []
     work = _work(options.work, options, len(pictures))
     samples = _samples(options.radiographs, options.seed, pictures, options.workers, work)
-    networks = dict(zip(NAMES, read_networks(options.base), strict=True)) if options.only else {}
+    networks = read_networks(options.base) if options.only else {}
     wanted = options.only or NAMES
 
     def stage(name: str, train: Callable[[], N]) -> N:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Each stage has its own seed, so that one that goes on gives the same as one that never stopped.
         torch.manual_seed(options.seed)
         if path is not None and path.is_file():
-            network: N = read_network(path, name)  # type: ignore[assignment]
+            network: N = read_networks(path, (name,))[name]  # type: ignore[assignment]
             return network
         network = train()
         if path is not None:
@@ -84,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m kneeal.localizer.training.train", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.localizer.train", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.npz)")
     parser.add_argument("--radiographs", type=int, default=1600, help="radiographs to compose")
     parser.add_argument("--pictures", type=Path, help="folder with pictures of single knees, 101 mm wide")

@@ -5,7 +5,7 @@ To develop and test on, and to train the localizer with. The knees come from ``k
 
 from __future__ import annotations
 
-from kneeal.data.synthetic.radiographs.bilateral import (
+from tools.radiographs.bilateral import (
     KneeOnRadiograph,
     RadiographOptions,
     SyntheticRadiograph,
@@ -13,7 +13,7 @@ from kneeal.data.synthetic.radiographs.bilateral import (
     draw_radiograph,
     scatter_poses,
 )
-from kneeal.data.synthetic.radiographs.legs import Leg, Pose, draw_leg, picture_leg
+from tools.radiographs.legs import Leg, Pose, draw_leg, picture_leg
 
 __all__ = [
     "KneeOnRadiograph",

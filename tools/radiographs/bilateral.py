@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.synthetic.radiographs.legs import Leg, Pose, draw_leg, place_leg
-from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
+from tools.radiographs.legs import Leg, Pose, draw_leg, place_leg
+from tools.radiographs.markers import letter_mask, stamp
 
 Gray = NDArray[np.float32]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.synthetic.radiographs import SyntheticRadiograph
-from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
 from kneeal.localizer.networks import MARKER_CLASSES, MARKER_MM, MARKER_PX
 from kneeal.localizer.windows import cut_window
 from kneeal.radiograph.levels import HIGH_PERCENTILE, LOW_PERCENTILE
+from tools.radiographs import SyntheticRadiograph
+from tools.radiographs.markers import letter_mask, stamp
 
 #: How often each kind comes: the letters, their mirror images, other text, and the radiograph as it is.
 _KINDS: Sequence[tuple[str, float]] = (("R", 0.24), ("L", 0.24), ("mirrored", 0.24), ("text", 0.2), ("", 0.08))

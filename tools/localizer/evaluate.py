@@ -1,4 +1,4 @@
-"""Measure the localizer: ``python -m kneeal.localizer.training.evaluate [--radiographs N] [--faulty N]``.
+"""Measure the localizer: ``python -m tools.localizer.evaluate [--radiographs N] [--faulty N]``.
 
 Synthetic radiographs know where their plateaus are. Real pictures do not: for radiographs composed from them the
 reference is the median of the marks that the fine network gives the upright picture, alone on a plain radiograph, in
@@ -18,7 +18,12 @@ import numpy as np
 import torch
 
 from kneeal.data.patches import scale_intensities
-from kneeal.data.synthetic.radiographs import (
+from kneeal.localizer.detect import Localizer
+from kneeal.localizer.localization import Localization
+from kneeal.localizer.quality import SelectionRules, SideEvidence, select_knees
+from tools.localizer.samples import read_leg, real_pictures
+from tools.localizer.train import mark_pictures
+from tools.radiographs import (
     KneeOnRadiograph,
     RadiographOptions,
     SyntheticRadiograph,
@@ -26,12 +31,7 @@ from kneeal.data.synthetic.radiographs import (
     draw_radiograph,
     scatter_poses,
 )
-from kneeal.data.synthetic.radiographs.bilateral import SIZES_MM
-from kneeal.localizer.detect import Localizer
-from kneeal.localizer.localization import Localization
-from kneeal.localizer.quality import SelectionRules, SideEvidence, select_knees
-from kneeal.localizer.training.samples import read_leg, real_pictures
-from kneeal.localizer.training.train import mark_pictures
+from tools.radiographs.bilateral import SIZES_MM
 
 _MM_PER_PX = 0.4
 #: Number of the first patient with a faulty radiograph.
@@ -51,9 +51,7 @@ FAULTS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compose radiographs, look at them, print shares."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kneeal.localizer.training.evaluate", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.localizer.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--radiographs", type=int, default=500, help="good radiographs")
     parser.add_argument("--faulty", type=int, default=0, help="radiographs of each fault: " + ", ".join(FAULTS))
     parser.add_argument("--seed", type=int, default=77, help="not one that the localizer was trained with (9001, 9002)")

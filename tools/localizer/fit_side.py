@@ -1,4 +1,4 @@
-"""Fit the rule that tells right knees from left ones: ``python -m kneeal.localizer.training.fit_side --pictures DIR``.
+"""Fit the rule that tells right knees from left ones: ``python -m tools.localizer.fit_side --pictures DIR``.
 
 Logistic regression without an intercept on pictures of single knees whose file names end in L or R, each at a width and
 a height of the joint that vary, with a quadratic penalty on the weights.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.localizer import side
-from kneeal.localizer.training.samples import REAL_WIDTH_MM, real_pictures
 from kneeal.radiograph.picture import read_codes
+from tools.localizer.samples import REAL_WIDTH_MM, real_pictures
 
 _PENALTY, _STEPS, _SEED = 30.0, 30, 0
 #: By how much the width of a picture and the height of its joint vary, and the joint's usual height, in mm.

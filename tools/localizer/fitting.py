@@ -54,9 +54,9 @@ def train_fine(
     """Train the network that marks the plateau.
 
     Args:
-        samples: See ``kneeal.localizer.training.samples.collect``.
+        samples: See ``tools.localizer.samples.collect``.
         steps: Batches.
-        share: The windows to learn from and their points, as ``training.train.choose_plateaus`` gives them.
+        share: The windows to learn from and their points, as ``tools.localizer.train.choose_plateaus`` gives them.
         network: One to go on with.
     """
     network = network or FineNetwork()

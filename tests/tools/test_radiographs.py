@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kneeal.data.synthetic.radiographs import (
+from tools.radiographs import (
     Leg,
     Pose,
     RadiographOptions,
@@ -16,8 +16,8 @@ from kneeal.data.synthetic.radiographs import (
     draw_radiograph,
     scatter_poses,
 )
-from kneeal.data.synthetic.radiographs.legs import place_leg
-from kneeal.data.synthetic.radiographs.markers import letter_mask, stamp
+from tools.radiographs.legs import place_leg
+from tools.radiographs.markers import letter_mask, stamp
 
 COARSE = RadiographOptions(mm_per_px=0.8)
 

@@ -10,17 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import scale_intensities
-from kneeal.data.synthetic.radiographs import (
-    Leg,
-    Pose,
-    RadiographOptions,
-    SyntheticRadiograph,
-    compose_radiograph,
-    draw_leg,
-    picture_leg,
-    scatter_poses,
-)
-from kneeal.data.synthetic.radiographs.bilateral import SIZES_MM
 from kneeal.localizer.networks import (
     COARSE_MM,
     FINE_MM,
@@ -32,8 +21,19 @@ from kneeal.localizer.networks import (
     NO_KNEE,
     REPLACED,
 )
-from kneeal.localizer.training.letter_samples import SEEN, letter_windows
 from kneeal.localizer.windows import cut_window, shrink, to_window
+from tools.localizer.letter_samples import SEEN, letter_windows
+from tools.radiographs import (
+    Leg,
+    Pose,
+    RadiographOptions,
+    SyntheticRadiograph,
+    compose_radiograph,
+    draw_leg,
+    picture_leg,
+    scatter_poses,
+)
+from tools.radiographs.bilateral import SIZES_MM
 
 #: Coarse pictures are kept on a square canvas of this side.
 CANVAS_PX = 168

@@ -1,0 +1,1 @@
+"""What only the developers of kneeal run; not part of the package."""
