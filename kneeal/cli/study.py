@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _app = typer.Typer(help="Run a grid of settings and seeds.", rich_markup_mode=None)
 
-Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, small, beyond.")]
+Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, few_labels, ...")]
 Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]
 Out = Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")]
 Settings = Annotated[

@@ -105,12 +105,14 @@ def test_a_text_value_can_name_the_seed(tmp_path: Path) -> None:
     assert (cell.seed, cell.config.training.init) == (9, "start-9.ckpt"), "the seed that the cell has in the end"
 
 
-def test_the_study_of_all_strategies_has_each_of_them_and_shares_cells_with_the_small_one() -> None:
-    beyond, small = (read_study(CONFIGS / name) for name in ("beyond.yaml", "small.yaml"))
-    used = {cell.config.active.strategy for cell in beyond.cells}
+def test_the_studies_of_few_labels_have_every_strategy_with_the_same_first_labels() -> None:
+    studies = [read_study(CONFIGS / name) for name in ("few_labels.yaml", "strategies.yaml")]
+    cells = [cell for study in studies for cell in study.cells]
+    used = {cell.config.active.strategy for cell in cells}
     assert used == set(acquisition.available()) - {"bald"}, "an alias would be the same run"
-    shared = {cell.name for cell in beyond.cells} & {cell.name for cell in small.cells}
-    assert len(shared) == 6 * 3
+    assert len({cell.name for cell in cells}) == len(cells), "a run stands in one of them"
+    first = {cell.setting for cell in cells if cell.config.active.first_query != "random"}
+    assert first == {"MaxHerding, first query too"}
 
 
 def test_runs_are_grouped_for_wandb(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_packaged_study_is_found_by_name_or_by_its_path_in_the_checkout(
     monkeypatch.chdir(tmp_path)
     for given in ("table2", "configs/table2.yaml"):
         assert len(read_study(Path(given)).cells) == len(read_study(TABLE2).cells)
-    with pytest.raises(UserError, match="or one of: beyond, "):
+    with pytest.raises(UserError, match="or one of: ablation, "):
         read_study(Path("tabel2.yaml"))
 
 
