@@ -25,7 +25,8 @@ def stopping(
 
     for point in stopping_points(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
         if point.round is None or point.cost is None:
-            print(f"{point.criterion}: not met in this run")
+            why = "not met in this run" if point.known else "not known, since the run has nothing to tell it by"
+            print(f"{point.criterion}: {why}")
         else:
             print(
                 f"{point.criterion}: after round {point.round} with {point.n_labeled} labels, "

@@ -12,9 +12,9 @@ from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
 from kneeal.loop.oracle import Oracle
 from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
-from kneeal.loop.querying import Querying
+from kneeal.loop.querying import EMPTY_POOL, Querying
 from kneeal.loop.runner import Runner
-from kneeal.loop.stopping import RoundSummary, StopRule
+from kneeal.loop.stopping import StopRule
 from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
@@ -39,7 +39,7 @@ class ActiveLearningLoop:
         seed: Seed of the first query and of every selection.
         listeners: Notified of each round.
         first_query: Makes the first query, before anything is trained; random if None.
-        stop: Whether to end before the budget is spent, asked after every fit; never if None.
+        stop: Whether to end before the budget is spent, asked before every query but the first; never if None.
         n_free: Knees whose grades are used besides the budget, for validation.
 
     Raises:
@@ -67,7 +67,7 @@ class ActiveLearningLoop:
     ) -> None:
         schedule.check(len(pool))
         uncertainty = (pseudo_strategy or strategy) if consistency else None
-        self.querying = Querying(runner, strategy, uncertainty, n_grades=n_grades, seed=seed)
+        self.querying = Querying(runner, strategy, uncertainty, n_grades=n_grades, seed=seed, grades=stop is not None)
         self.runner = runner
         self.strategy = strategy
         self.folder = folder
@@ -91,12 +91,10 @@ class ActiveLearningLoop:
         folder.write_state(self.state)
         folder.rebuild_rounds_csv()
         # Kept in memory from here on: of several processes only one writes, and the others must decide alike.
-        self._evaluated = set(folder.evaluated())
-        self._summaries = {
-            n: RoundSummary.of(folder.metrics(n)["row"], folder.predictions(n)) for n in self._evaluated if stop
-        }
+        self._rows = {n: folder.row(n) for n in folder.evaluated()}
         self._query = folder.query(self.state)
         self._answers = folder.answers(self.state)
+        self._grades: Mapping[str, int] = folder.pool_grades(self.state.round - (self._query is None))
 
     @property
     def answers(self) -> Mapping[str, int | None]:
@@ -223,21 +221,26 @@ class ActiveLearningLoop:
         for listener in self.listeners:
             listener.round_started(round, len(state.labeled), len(state.unlabeled), self.schedule.n_rounds)
         checkpoint = self.folder.checkpoint(round)
-        if round not in self._evaluated:
+        if round not in self._rows:
             self._fit_and_test(checkpoint)
         n = min(self.schedule.next_query(len(state.labeled)), len(state.unlabeled))
         n = n and max(n, len(state.asked))  # what was asked for stays asked for
-        if self.stop is not None and self.stop([self._summaries[k] for k in sorted(self._summaries)]):
-            n = 0
         if n == 0:
-            query = Query(round, ())
-            self.folder.write_query(state, query, {"predict_seconds": 0.0, "select_seconds": 0.0})
-            return query
-        chosen = self.querying.choose(state, checkpoint, n)
-        query = chosen.query
-        self.folder.write_scores(round, chosen.scores, query.ids, query.pseudo)
+            return self._end({"predict_seconds": 0.0, "select_seconds": 0.0, **EMPTY_POOL})
+        chosen = self.querying.choose(state, checkpoint, n, self._grades)
+        self._rows[round].update(chosen.row)
+        if self.stop is not None and self.stop([self._rows[k] for k in sorted(self._rows)]):
+            return self._end(chosen.row)
+        query, self._grades = chosen.query, chosen.grades
+        self.folder.write_scores(round, chosen.scores, chosen.grades, query.ids, query.pseudo)
         self.folder.write_query_predictions(round, chosen.predictions, query.ids)
-        self.folder.write_query(state, query, chosen.seconds)
+        self.folder.write_query(state, query, chosen.row)
+        return query
+
+    def _end(self, row: Mapping[str, float]) -> Query:
+        """A query without knees, which ends the run."""
+        query = Query(self.state.round, ())
+        self.folder.write_query(self.state, query, row)
         return query
 
     def _fit_and_test(self, checkpoint: Path) -> None:
@@ -256,10 +259,8 @@ class ActiveLearningLoop:
             **{f"test_{name}": value for name, value in evaluation.metrics.items()},
             "fit_seconds": fitted - start,
         }
-        kept = self.folder.write_evaluation(state.round, row, evaluation, time.perf_counter() - fitted)
-        self._evaluated.add(state.round)
-        if self.stop is not None:
-            self._summaries[state.round] = RoundSummary.of(row, kept)
+        self.folder.write_evaluation(state.round, row, evaluation, time.perf_counter() - fitted)
+        self._rows[state.round] = row
 
     def _advance(self) -> None:
         query = self._query

@@ -115,6 +115,17 @@ class RunFolder:
         found: dict[str, Any] = self.read_json(self.round(number) / METRICS)
         return found
 
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of a trained and tested round for rounds.csv, with what its query adds once there is one."""
+        query = self._read_if_there(self.round(number) / QUERY) or {"row": {}}
+        return {**self.metrics(number)["row"], **query["row"]}
+
+    def pool_grades(self, number: int) -> dict[str, int]:
+        """Grades that the network of a round predicted for the unlabeled knees, where it predicted any."""
+        path = self.round(number) / SCORES
+        rows = _read_csv(path) if number >= 0 and path.is_file() else []
+        return {row["knee_id"]: int(row["predicted"]) for row in rows if row.get("predicted")}
+
     def predictions(self, number: int) -> RoundPredictions:
         """Test predictions of a round.
 
@@ -179,7 +190,7 @@ class RunFolder:
         """
         metrics, query = self.metrics(number), self.read_json(self.round(number) / QUERY)
         answers = self._read_if_there(self.round(number) / ANSWERS) or {}
-        row = {**metrics["row"], **query["row"]}
+        row = self.row(number)
         seconds = {name: float(row[f"{name}_seconds"]) for name in ("fit", "predict", "select")}
         return RoundReport(
             round=number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import torch
 
-from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, top_n
+from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, measures, top_n
 from kneeal.acquisition.checked import Checked
 from kneeal.errors import UserError
 from kneeal.loop.query import Query
 from kneeal.loop.runner import Runner
+from kneeal.loop.stopping import agreement
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
+
+#: What rounds.csv says of a pool without predictions.
+EMPTY_POOL: Mapping[str, float] = {"pool_uncertainty": math.nan, "pool_agreement": math.nan}
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,17 @@ class Chosen:
         query: The query and the next pseudo pool.
         predictions: Of the unlabeled knees, as the strategy needs them.
         scores: Score of each unlabeled knee.
-        seconds: `predict_seconds` and `select_seconds`.
+        row: For rounds.csv: `predict_seconds` and `select_seconds`, and of the unlabeled knees the mean uncertainty in
+            nats (`pool_uncertainty`) and how well their grades agree with those of the round before
+            (`pool_agreement`, Cohen's kappa); NaN where there are no probabilities.
+        grades: Predicted grade of each unlabeled knee, where there are probabilities.
     """
 
     query: Query
     predictions: Predictions
     scores: Mapping[str, float]
-    seconds: Mapping[str, float]
+    row: Mapping[str, float]
+    grades: Mapping[str, int]
 
 
 class Querying:
@@ -44,13 +53,21 @@ class Querying:
         uncertainty: Whose score chooses the pseudo pool U; None where there is no U.
         n_grades: Number of grades.
         seed: Seed of every selection.
+        grades: Whether to predict the grades of the pool even if the strategy needs no probabilities.
 
     Raises:
         UserError: `uncertainty` does not score uncertainty.
     """
 
     def __init__(
-        self, runner: Runner, strategy: Strategy, uncertainty: Strategy | None, *, n_grades: int, seed: int
+        self,
+        runner: Runner,
+        strategy: Strategy,
+        uncertainty: Strategy | None,
+        *,
+        n_grades: int,
+        seed: int,
+        grades: bool = False,
     ) -> None:
         if uncertainty is not None:
             check_uncertainty(uncertainty)
@@ -61,9 +78,17 @@ class Querying:
             self.uncertainty = self.strategy if uncertainty is strategy else Checked(uncertainty)
         self.n_grades = n_grades
         self.seed = seed
+        self._needs = strategy.needs.joined(Needs(Posterior.POINT)) if grades else strategy.needs
 
-    def choose(self, state: PoolState, checkpoint: Path, n: int) -> Chosen:
-        """The n knees to ask for, those carried over from earlier queries first, and the next pseudo pool."""
+    def choose(self, state: PoolState, checkpoint: Path, n: int, earlier: Mapping[str, int]) -> Chosen:
+        """The n knees to ask for, those carried over from earlier queries first, and the next pseudo pool.
+
+        Args:
+            state: The pool.
+            checkpoint: Of the network that predicts it.
+            n: Size of the query.
+            earlier: Grades that the network of the round before predicted; may be empty.
+        """
         start = time.perf_counter()
         predictions, certain, labeled = self._predict(state, checkpoint)
         predicted = time.perf_counter()
@@ -77,7 +102,8 @@ class Querying:
         scores = dict(zip(predictions.ids, predictions.once(self.strategy.score).tolist(), strict=True))
         query = Query(state.round, tuple(ids), self._pseudo(state, certain, ids), {i: scores[i] for i in ids})
         seconds = {"predict_seconds": predicted - start, "select_seconds": time.perf_counter() - predicted}
-        return Chosen(query, predictions, scores, seconds)
+        grades, pool = _summarize(predictions, earlier)
+        return Chosen(query, predictions, scores, {**seconds, **pool}, grades)
 
     def _pseudo(self, state: PoolState, predictions: Predictions, query: Sequence[str]) -> tuple[str, ...]:
         """The least uncertain knees that stay unlabeled, as many as there will be labeled ones."""
@@ -91,7 +117,7 @@ class Querying:
 
     def _predict(self, state: PoolState, checkpoint: Path) -> tuple[Predictions, Predictions, Predictions | None]:
         """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""
-        needs = self.strategy.needs
+        needs = self._needs
         certain_needs = needs if self.uncertainty is None else self.uncertainty.needs
         both = needs.merged(certain_needs)
         counts = torch.bincount(torch.tensor([*state.labeled.values()]), minlength=self.n_grades)
@@ -105,6 +131,17 @@ class Querying:
         predictions = predict(state.unlabeled, both or needs)
         certain = predictions if both else predict(state.unlabeled, certain_needs)
         return predictions, certain, predict(tuple(state.labeled), needs) if needs.features else None
+
+
+def _summarize(predictions: Predictions, earlier: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:
+    """The predicted grades, and what rounds.csv says of the pool."""
+    if predictions.log_probs is None or not len(predictions):
+        return {}, dict(EMPTY_POOL)
+    mean = measures.mean_log_probs(predictions.require_log_probs())
+    grades = dict(zip(predictions.ids, mean.argmax(dim=-1).tolist(), strict=True))
+    both = [i for i in predictions.ids if i in earlier]
+    kappa = agreement([grades[i] for i in both], [earlier[i] for i in both]) if both else math.nan
+    return grades, {"pool_uncertainty": float(measures.entropy(mean.unsqueeze(1)).mean()), "pool_agreement": kappa}
 
 
 def check_uncertainty(strategy: Strategy) -> None:

@@ -10,6 +10,8 @@ References:
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,40 +21,12 @@ from typing import Any
 
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
-from kneeal.loop.records import RoundPredictions
 
-
-@dataclass(frozen=True)
-class RoundSummary:
-    """What a stopping criterion sees of a round after its fit: never a test grade.
-
-    Attributes:
-        n_labeled: Labels that the network was trained on.
-        predicted: Predicted grade of each test knee, in one order for all rounds.
-        uncertainty: Mean uncertainty of the test knees in nats.
-        val_accuracy: Balanced accuracy on the validation knees.
-    """
-
-    n_labeled: int
-    predicted: tuple[int, ...]
-    uncertainty: float
-    val_accuracy: float
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any], predictions: RoundPredictions) -> RoundSummary:
-        """The summary of a round.
-
-        Args:
-            row: Of rounds.csv.
-            predictions: Of the test set, as the run folder has them, so that a resumed run decides as one that was
-                never interrupted.
-        """
-        mean = sum(predictions.uncertainty) / len(predictions.uncertainty)
-        return cls(int(row["n_labeled"]), predictions.predicted, mean, float(row.get("val_balanced_accuracy", "nan")))
-
-
-#: From the summaries of all rounds so far, oldest first, to whether to ask for no more labels.
-StopRule = Callable[[Sequence[RoundSummary]], bool]
+#: Rows of rounds.csv so far, oldest first. Criteria read `pool_agreement`, `pool_uncertainty` and
+#: `val_balanced_accuracy` alone: the unlabeled and the validation knees decide, the test knees never do.
+Rows = Sequence[Mapping[str, Any]]
+#: Whether to ask for no more labels.
+StopRule = Callable[[Rows], bool]
 
 
 @dataclass(frozen=True)
@@ -61,6 +35,7 @@ class StoppingPoint:
 
     Attributes:
         criterion: Its name.
+        known: Whether the run has what the criterion reads.
         round: The first round whose fit meets the criterion; None if no round does.
         n_labeled: Labels in that round.
         labels_saved: Labels that the run asked for afterwards.
@@ -68,7 +43,8 @@ class StoppingPoint:
     """
 
     criterion: str
-    round: int | None
+    known: bool
+    round: int | None = None
     n_labeled: int | None = None
     labels_saved: int | None = None
     cost: float | None = None
@@ -83,29 +59,24 @@ def agreement(first: Sequence[int], second: Sequence[int]) -> float:
     return 1.0 if chance == 1.0 else (observed - chance) / (1.0 - chance)
 
 
-def stabilizing(predicted: Sequence[Sequence[int]], *, kappa: float = 0.99, window: int = 3) -> int | None:
+def stabilizing(rows: Rows, *, kappa: float = 0.99, window: int = 3) -> int | None:
     """The first round at which the mean agreement of the last `window` pairs of rounds is at least `kappa`."""
-    pairs = [agreement(a, b) for a, b in pairwise(predicted)]
-    return _first(pairs, window, lambda last: sum(last) / window >= kappa, offset=1)
+    return _first(_column(rows, "pool_agreement"), window, lambda mean: mean >= kappa)
 
 
-def certain(uncertainty: Sequence[float], *, below: float = 0.2) -> int | None:
-    """The first round whose mean uncertainty, in nats, is below a threshold."""
-    return _first(uncertainty, 1, lambda last: last[0] < below, offset=0)
+def certain(rows: Rows, *, below: float = 0.2) -> int | None:
+    """The first round whose mean uncertainty of the pool, in nats, is below a threshold."""
+    return _first(_column(rows, "pool_uncertainty"), 1, lambda mean: mean < below)
 
 
-def gain(accuracy: Sequence[float], *, below: float = 0.005, window: int = 3) -> int | None:
+def gain(rows: Rows, *, below: float = 0.005, window: int = 3) -> int | None:
     """The first round at which the expected gain of a query, the mean over the last `window`, is below a threshold."""
-    gains = [b - a for a, b in pairwise(accuracy)]
-    return _first(gains, window, lambda last: sum(last) / window < below, offset=1)
+    accuracy = _column(rows, "val_balanced_accuracy")
+    return _first([math.nan, *(b - a for a, b in pairwise(accuracy))], window, lambda mean: mean < below)
 
 
-#: Criterion by the name that a configuration gives it, and its options with their defaults.
-CRITERIA: Mapping[str, Mapping[str, float]] = {
-    "stabilizing": {"kappa": 0.99, "window": 3},
-    "uncertainty": {"below": 0.2},
-    "gain": {"below": 0.005, "window": 3},
-}
+#: Criterion by the name that a configuration gives it; its keyword arguments are its options.
+CRITERIA: Mapping[str, Callable[..., int | None]] = {"stabilizing": stabilizing, "uncertainty": certain, "gain": gain}
 
 
 def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
@@ -119,41 +90,27 @@ def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
         The rule; None for "never".
 
     Raises:
-        UserError: No criterion has the name, or an option is unknown or its value wrong.
+        UserError: An option is unknown or its value wrong.
     """
-    if name == "never" and not options:
-        return None
-    known = CRITERIA.get(name, {})
-    if (name not in CRITERIA and name != "never") or set(options) - set(known):
+    known = {key: _options(criterion) for key, criterion in CRITERIA.items()}
+    if unknown := set(options) - set(known.get(name, ())):
         raise UserError(
-            f"active.stop_when = {name!r} with {', '.join(options) or 'no options'}",
-            "never, or " + ", ".join(f"{key} ({', '.join(values)})" for key, values in CRITERIA.items()),
+            f"active.stop_when = {name!r} with {', '.join(sorted(unknown))}",
+            "never, or " + ", ".join(f"{key} ({', '.join(values)})" for key, values in known.items()),
             "correct active.stop_when or active.stop_options",
         )
-    values = {**known, **options}
-    for key, value in values.items():
+    for key, value in options.items():
         whole = key == "window"
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 1):
             expected = "a whole number of at least 1" if whole else "a number"
             raise UserError(f"active.stop_options: {key} = {value!r}", expected, f"correct {key}")
-
-    def met(summaries: Sequence[RoundSummary]) -> bool:
-        if name == "stabilizing":
-            return stabilizing([s.predicted for s in summaries], **values) is not None
-        if name == "uncertainty":
-            return certain([s.uncertainty for s in summaries], **values) is not None
-        return gain([s.val_accuracy for s in summaries], **values) is not None
-
-    return met
+    return None if name == "never" else lambda rows: CRITERIA[name](rows, **options) is not None
 
 
 def stopping_points(
     run: Path, *, kappa: float = 0.99, uncertainty: float = 0.2, smallest_gain: float = 0.005, window: int = 3
 ) -> list[StoppingPoint]:
-    """Where each criterion would have ended a run.
-
-    None of them looks at a test grade: the predictions and uncertainties of the test knees are used without their
-    grades, and the gain is that of the validation knees. The cost is for the report alone.
+    """Where each criterion would have ended a run. The cost, in test accuracy, is for the report alone.
 
     Args:
         run: A run folder.
@@ -165,31 +122,41 @@ def stopping_points(
     Raises:
         UserError: The folder holds no finished round.
     """
-    folder = RunFolder(run)
-    rounds = folder.rounds()
-    if not rounds:
+    rows = RunFolder(run).rounds()
+    if not rows:
         raise UserError(f"{run} without rounds.csv", "a run folder with a finished round", "give the folder of a run")
     if window < 1:
         raise UserError(f"a window of {window} rounds", "at least 1", "correct --window")
-    summaries = [RoundSummary.of(row, folder.predictions(row["round"])) for row in rounds]
     found = {
-        "stabilizing predictions": stabilizing([s.predicted for s in summaries], kappa=kappa, window=window),
-        "uncertainty": certain([s.uncertainty for s in summaries], below=uncertainty),
-        "expected gain": gain([s.val_accuracy for s in summaries], below=smallest_gain, window=window),
+        "stabilizing predictions": ("pool_agreement", stabilizing(rows, kappa=kappa, window=window)),
+        "uncertainty": ("pool_uncertainty", certain(rows, below=uncertainty)),
+        "expected gain": ("val_balanced_accuracy", gain(rows, below=smallest_gain, window=window)),
     }
-    return [_stopping_point(name, number, rounds) for name, number in found.items()]
+    return [_stopping_point(name, column, number, rows) for name, (column, number) in found.items()]
 
 
-def _stopping_point(name: str, number: int | None, rounds: Sequence[Mapping[str, Any]]) -> StoppingPoint:
+def _stopping_point(name: str, column: str, number: int | None, rows: Rows) -> StoppingPoint:
     if number is None:
-        return StoppingPoint(name, None)
-    here, last = rounds[number], rounds[-1]
+        return StoppingPoint(name, known=not all(map(math.isnan, _column(rows, column))))
+    here, last = rows[number], rows[-1]
     cost = last["test_balanced_accuracy"] - here["test_balanced_accuracy"]
-    return StoppingPoint(name, here["round"], here["n_labeled"], last["n_labeled"] - here["n_labeled"], cost)
+    return StoppingPoint(name, True, here["round"], here["n_labeled"], last["n_labeled"] - here["n_labeled"], cost)
 
 
-def _first(
-    values: Sequence[float], window: int, enough: Callable[[Sequence[float]], bool], *, offset: int
-) -> int | None:
+def _options(criterion: Callable[..., int | None]) -> list[str]:
+    return [
+        key
+        for key, parameter in inspect.signature(criterion).parameters.items()
+        if parameter.kind.name == "KEYWORD_ONLY"
+    ]
+
+
+def _column(rows: Rows, name: str) -> list[float]:
+    """A number of each round; NaN where there is none."""
+    return [float(row.get(name, math.nan)) for row in rows]
+
+
+def _first(values: Sequence[float], window: int, enough: Callable[[float], bool]) -> int | None:
+    """The first round at which the mean of the last `window` values is enough, which no NaN is."""
     ends = range(window, len(values) + 1)
-    return next((end - 1 + offset for end in ends if enough(values[end - window : end])), None)
+    return next((end - 1 for end in ends if enough(sum(values[end - window : end]) / window)), None)

@@ -25,7 +25,6 @@ from kneeal.loop.folder import (
     RunFolder,
 )
 from kneeal.loop.query import Query
-from kneeal.loop.records import RoundPredictions
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 
@@ -60,36 +59,32 @@ class RunWriter(RunFolder):
 
     def write_evaluation(
         self, number: int, row: Mapping[str, Any], evaluation: Evaluation, test_seconds: float
-    ) -> RoundPredictions:
-        """Write test_predictions.csv, then metrics.json, the mark that a round is trained and tested.
-
-        Returns:
-            The predictions as they will be read back.
-        """
+    ) -> None:
+        """Write test_predictions.csv, then metrics.json, the mark that a round is trained and tested."""
         header = ["knee_id", "kl", *(f"p{grade}" for grade in range(evaluation.probs.shape[1])), "uncertainty"]
-        kept = RoundPredictions(
-            evaluation.ids,
-            evaluation.kl,
-            tuple(tuple(_rounded(p) for p in knee) for knee in evaluation.probs.tolist()),
-            tuple(_rounded(u) for u in evaluation.uncertainty.tolist()),
-        )
         rows = (
             [i, kl, *(f"{p:.6g}" for p in knee), f"{u:.6g}"]
-            for i, kl, knee, u in zip(kept.ids, kept.kl, kept.probs, kept.uncertainty, strict=True)
+            for i, kl, knee, u in zip(
+                evaluation.ids, evaluation.kl, evaluation.probs.tolist(), evaluation.uncertainty.tolist(), strict=True
+            )
         )
         self.write_csv(self.round(number) / TEST_PREDICTIONS, header, rows)
         metrics = {"row": row, "confusion": evaluation.confusion, "test_seconds": test_seconds}
         self.write_json(self.round(number) / METRICS, metrics)
-        return kept
 
     def write_scores(
-        self, number: int, scores: Mapping[str, float], query: Sequence[str], pseudo: Sequence[str]
+        self,
+        number: int,
+        scores: Mapping[str, float],
+        grades: Mapping[str, int],
+        query: Sequence[str],
+        pseudo: Sequence[str],
     ) -> None:
         """Write scores.csv: the query in its order, then the pseudo pool, then the rest in the pool's order."""
         roles = dict.fromkeys(query, "query") | dict.fromkeys(pseudo, "pseudo")
         order = [*query, *pseudo, *(i for i in scores if i not in roles)]
-        rows = ([i, f"{scores[i]:.9g}", roles.get(i, "")] for i in order)
-        self.write_csv(self.round(number) / SCORES, ["knee_id", "score", "role"], rows)
+        rows = ([i, f"{scores[i]:.9g}", roles.get(i, ""), grades.get(i, "")] for i in order)
+        self.write_csv(self.round(number) / SCORES, ["knee_id", "score", "role", "predicted"], rows)
 
     def write_query_predictions(self, number: int, predictions: Predictions, query: Sequence[str]) -> None:
         """Write query_predictions.csv, mean probabilities of the knees asked for, where the strategy had any."""
@@ -113,7 +108,7 @@ class RunWriter(RunFolder):
     def rebuild_rounds_csv(self) -> None:
         """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""
         made = self._rounds_with(QUERY) if self.active else []
-        rows = [{**self.metrics(n)["row"], **self.read_json(self.round(n) / QUERY)["row"]} for n in made]
+        rows = [self.row(n) for n in made]
         if rows:
             header = list(rows[-1])
             self.write_csv(self.path / ROUNDS, header, ([_cell(row.get(name)) for name in header] for row in rows))
@@ -132,10 +127,6 @@ class RunWriter(RunFolder):
         """Write text whole, if this process writes at all."""
         if self.active:
             write_atomic(path, text)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _cell(value: Any) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import dataclasses
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.fake_runner import GRADES, TEST, FakeRunner
+from helpers.fake_runner import GRADES, FakeRunner
 from helpers.small_loop import loop, queries, without_times
 
 from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.stopping import RoundSummary
+from kneeal.loop.stopping import Rows, agreement
 
 
 class After:
@@ -18,11 +21,11 @@ class After:
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
-        self.seen: list[RoundSummary] = []
+        self.seen: list[dict[str, Any]] = []
 
-    def __call__(self, summaries: Sequence[RoundSummary]) -> bool:
-        self.seen = list(summaries)
-        return len(summaries) >= self.rounds
+    def __call__(self, rows: Rows) -> bool:
+        self.seen = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in rows]
+        return len(rows) >= self.rounds
 
 
 def test_a_run_stops_when_the_rule_says_so_and_stays_stopped(tmp_path: Path) -> None:
@@ -30,7 +33,7 @@ def test_a_run_stops_when_the_rule_says_so_and_stays_stopped(tmp_path: Path) -> 
     run = loop(tmp_path, runner, stop=After(2))
     state = run.run(SimulatedOracle(GRADES))
     assert len(state.labeled) == 18 and run.finished and run.stopped_early
-    assert [what for what, _ in runner.calls] == ["fit", "test", "predict", "fit", "test"]
+    assert [what for what, _ in runner.calls] == ["fit", "test", "predict", "fit", "test", "predict"]
     assert [len(q) for q in queries(tmp_path)] == [10, 8, 0]
     again = loop(tmp_path, FakeRunner(), stop=After(2))
     assert again.ask() is None and again.stopped_early
@@ -61,7 +64,35 @@ def test_a_resumed_run_shows_the_rule_what_an_uninterrupted_one_does(
     resumed = After(3)
     run = loop(tmp_path / "broken", FakeRunner(), stop=resumed)
     run.run(SimulatedOracle(GRADES))
-    assert resumed.seen == whole.seen and run.stopped_early
-    assert [s.n_labeled for s in whole.seen] == [10, 18, 26]
-    assert all(len(s.predicted) == len(TEST) for s in whole.seen)
-    assert [s.val_accuracy for s in whole.seen] == pytest.approx([0.3, 0.38, 0.46])
+    assert run.stopped_early
+    assert str(resumed.seen) == str(whole.seen)  # as text, since NaN is not itself
+    assert [row["n_labeled"] for row in whole.seen] == [10, 18, 26]
+    assert [row["val_balanced_accuracy"] for row in whole.seen] == pytest.approx([0.3, 0.38, 0.46])
+
+
+@pytest.mark.parametrize("strategy", ["entropy_mcd", "random"])
+def test_the_rule_is_shown_the_pool_and_never_the_test_set(tmp_path: Path, strategy: str) -> None:
+    class OtherTest(FakeRunner):
+        def test(self, *arguments: Any) -> Any:
+            evaluation = super().test(*arguments)
+            return dataclasses.replace(
+                evaluation,
+                metrics={"balanced_accuracy": 0.0},
+                probs=evaluation.probs.flip(1),
+                uncertainty=evaluation.uncertainty * 2,
+            )
+
+    shown, other = After(4), After(4)
+    loop(tmp_path / "a", FakeRunner(), strategy, stop=shown, consistency=False).run(SimulatedOracle(GRADES))
+    loop(tmp_path / "b", OtherTest(), strategy, stop=other, consistency=False).run(SimulatedOracle(GRADES))
+    seen = [
+        [{k: v for k, v in row.items() if not k.startswith("test_")} for row in rule.seen] for rule in (shown, other)
+    ]
+    assert str(seen[0]) == str(seen[1]) and len(seen[0]) == 3
+    assert all(0 < row["pool_uncertainty"] < math.log(5) for row in seen[0])
+    grades = []
+    for number in range(2):
+        with (tmp_path / f"a/rounds/{number:03d}/scores.csv").open() as file:
+            grades.append({row["knee_id"]: int(row["predicted"]) for row in csv.DictReader(file)})
+    expected = agreement(list(grades[1].values()), [grades[0][i] for i in grades[1]])
+    assert math.isnan(seen[0][0]["pool_agreement"]) and seen[0][1]["pool_agreement"] == pytest.approx(expected)
