@@ -12,16 +12,17 @@ from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import PROGRESS
 from kneeal.errors import UserError
 from kneeal.exchange.answers import add_reasons
-from kneeal.files import write_atomic
+from kneeal.files import hold, write_atomic
 from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.lock import lock_run
+from kneeal.loop.events import FitProgress
+from kneeal.loop.folder import LOCK
 
 
-class ProgressFile:
-    """Writes how far a round is, for the page to show; a `FitProgress`.
+class ProgressFile(FitProgress):
+    """Writes how far a round is, for the page to show.
 
     Args:
         path: The file.
@@ -41,9 +42,6 @@ class ProgressFile:
         """One epoch more."""
         self._step(epoch + 1)
 
-    def fit_finished(self) -> None:
-        """Training is over."""
-
     def predict_started(self, n_knees: int, what: str) -> None:
         """A prediction begins."""
         self._begin("testing" if what == "test" else "choosing", n_knees)
@@ -51,9 +49,6 @@ class ProgressFile:
     def knees_predicted(self, n: int) -> None:
         """So many knees more."""
         self._step(self._done + n)
-
-    def predict_finished(self) -> None:
-        """The prediction is over."""
 
     def _begin(self, what: str, of: int) -> None:
         self._what, self._done, self._of, self._said = what, 0, of, 0.0
@@ -84,7 +79,7 @@ def next_round(run: Path, data: Path | None = None) -> None:
     """
     set_up_process()
     opened = open_run(run, data=data)
-    with lock_run(run):
+    with hold(run / LOCK):
         loop = opened.loop(progress=ProgressFile(run / PROGRESS))
         take_readings(opened, loop)
         loop.ask()
@@ -109,7 +104,7 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
         )
     set_up_process()
     opened = open_run(run, data=data)
-    with lock_run(run):
+    with hold(run / LOCK):
         loop = opened.loop()
         tell_and_report(opened, loop, _decide(opened, loop), replace=False, close=close)
 

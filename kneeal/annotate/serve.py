@@ -23,9 +23,8 @@ from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import atomic_file, cannot_write, disk_errors, write_atomic
+from kneeal.files import atomic_file, cannot_write, disk_errors, hold, write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.loop.lock import lock_run
 
 #: Seconds between the last answer to a query and the training, in which it can be undone.
 GRACE_SECONDS = 10.0
@@ -84,7 +83,7 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     command = [sys.executable, "-m", "kneeal.annotate.child", str(run)]
     command += [] if data is None else ["--data", str(data)]
-    with lock_run(run, ".annotate.lock"):
+    with hold(run / ".annotate.lock"):
         with disk_errors(run):
             run.chmod(0o700)  # the states and answers of its rounds hold the readings too
         store = Store(run / STORE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
 from kneeal.prepare.notation import UnreadableError, read_grade
-from kneeal.tables import read_table
+from kneeal.tables import csv_text, read_table
 
 #: Columns of a sheet of answers; others are ignored.
 KNEE, GRADE, UNREADABLE, PICTURE = "knee_id", "kl", "unreadable", "picture"
@@ -121,13 +119,6 @@ def add_reasons(run: Path, reasons: Mapping[str, str]) -> None:
     """Keep reasons with those that were given before."""
     if reasons:
         write_atomic(run / REASONS_FILE, csv_text([(KNEE, UNREADABLE), *(read_reasons(run) | dict(reasons)).items()]))
-
-
-def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _sheet(path: Path) -> Iterator[tuple[str, str, str, str]]:

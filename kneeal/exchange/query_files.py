@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kneeal.data.grades import N_GRADES
-from kneeal.exchange.answers import GRADE, KNEE, PICTURE, REASONS, UNREADABLE, csv_text
+from kneeal.exchange.answers import GRADE, KNEE, PICTURE, REASONS, UNREADABLE
 from kneeal.exchange.knee_picture import to_png
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import write_atomic
 from kneeal.loop.query import Query
-from kneeal.tables import load_openpyxl
+from kneeal.tables import csv_text, load_openpyxl
 
 
 def write_query(

@@ -9,13 +9,13 @@ from typing import Any
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
+from kneeal.files import hold
 from kneeal.jobs.fit import finish
 from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.folder import RunFolder
-from kneeal.loop.lock import lock_run
+from kneeal.loop.folder import LOCK, RunFolder
 
 
 def run_ask(
@@ -49,7 +49,7 @@ def run_ask(
     else:
         opened = begin_run(run, source, settings, flags, console)
     pictures = Pictures(opened.cohort.dataset, images)
-    with lock_run(run):
+    with hold(run / LOCK):
         loop = opened.loop([console], console)
         query = loop.ask()
         if query is None:
@@ -82,7 +82,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, r
     set_up_process()
     given = read_answers(answers, as_written=as_written)
     opened = open_run(run, data=data)
-    with lock_run(run):
+    with hold(run / LOCK):
         tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)
         add_reasons(opened.path, given.reasons)
 

@@ -12,12 +12,11 @@ from kneeal.build.dataset import Cohort, open_cohort
 from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
 from kneeal.config import RunConfig, flatten
-from kneeal.files import disk_errors
+from kneeal.files import disk_errors, hold
 from kneeal.jobs.process import set_up_process
-from kneeal.loggers.console import Console, NullConsole
-from kneeal.loop.events import LoopListener
-from kneeal.loop.folder import RunFolder
-from kneeal.loop.lock import lock_run
+from kneeal.loggers.console import Console
+from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.folder import LOCK, RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.writer import RunWriter
 from kneeal.report.one_run import draw_run_figures, rounds_table
@@ -45,10 +44,10 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     cohort = open_cohort(config)
     oracle = build_oracle(cohort)
     console = Console() if writer else None
-    plan = make_plan(config, cohort, console or NullConsole())
+    plan = make_plan(config, cohort, console or FitProgress())
     out = out or default_out(config)
     folder = open_run_folder(out, config, cohort, resume=resume, writer=writer)
-    with lock_run(out) if writer else nullcontext():
+    with hold(out / LOCK) if writer else nullcontext():
         _run(plan, folder, oracle, console)
     return out
 

@@ -11,13 +11,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from kneeal.loop.events import RoundReport
+from kneeal.loop.events import FitProgress, LoopListener, RoundReport
 
 #: Seconds between two progress lines of a long fit or prediction, where there is no terminal.
 LOG_EVERY = 60.0
 
 
-class Console:
+class Console(LoopListener, FitProgress):
     """Shows epochs, predicted knees with knees per second, a line per round, and the time left for the run.
 
     Args:
@@ -157,28 +157,6 @@ class Console:
     def _line(self, text: str) -> None:
         self._close()
         print(text, file=self._stream, flush=True)
-
-
-class NullConsole:
-    """Says nothing: for the processes of further devices."""
-
-    def fit_started(self, n_epochs: int) -> None:
-        """Nothing."""
-
-    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def fit_finished(self) -> None:
-        """Nothing."""
-
-    def predict_started(self, n_knees: int, what: str) -> None:
-        """Nothing."""
-
-    def knees_predicted(self, n: int) -> None:
-        """Nothing."""
-
-    def predict_finished(self) -> None:
-        """Nothing."""
 
 
 @contextmanager

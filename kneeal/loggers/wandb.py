@@ -16,7 +16,7 @@ from urllib.request import getproxies
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.loop.events import RoundReport
+from kneeal.loop.events import LoopListener, RoundReport
 
 Mode = Literal["auto", "online", "offline"]
 #: The x-axis of everything that is logged once a round.
@@ -25,7 +25,7 @@ STEP = "al/n_labeled"
 _PATHS = ("data.dir", "model.weights", "training.init")
 
 
-class WandbTracker:
+class WandbTracker(LoopListener):
     """Logs every finished round; never asks for anything, and never ends a run: an error of W&B ends the logging alone.
 
     Ids and pictures of knees and paths of this machine are logged only with `knees`.
@@ -87,9 +87,6 @@ class WandbTracker:
             for report in finished:
                 if report.round > last:
                     self.round_finished(report)
-
-    def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
-        """Nothing: a round is logged when it is finished."""
 
     def round_finished(self, report: RoundReport) -> None:
         """Log a round."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class RoundReport:
     n_pool: int
 
 
-class LoopListener(Protocol):
-    """Notified of the rounds of a run."""
+class LoopListener:
+    """Notified of the rounds of a run; a subclass overrides what it wants to know."""
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """A run begins, or goes on after the rounds `finished`."""
@@ -61,8 +61,8 @@ class LoopListener(Protocol):
         """The run ends early."""
 
 
-class FitProgress(Protocol):
-    """Notified of epochs and predicted knees."""
+class FitProgress:
+    """Notified of epochs and predicted knees; a subclass overrides what it shows, and this one shows nothing."""
 
     def fit_started(self, n_epochs: int) -> None:
         """A fit begins."""

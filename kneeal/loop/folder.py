@@ -17,6 +17,8 @@ from kneeal.pool import PoolState
 
 #: Files that identify a run: its settings, and its data set.
 CONFIG, RUN = "config.yaml", "run.json"
+#: Held by the one process that works on a run; see `kneeal.files.hold`.
+LOCK = ".lock"
 ROUNDS, START = "rounds.csv", "start"
 STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query_predictions.csv", "best.ckpt"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import shutil
@@ -27,6 +25,7 @@ from kneeal.loop.folder import (
 from kneeal.loop.query import Query
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
+from kneeal.tables import csv_text
 
 
 class RunWriter(RunFolder):
@@ -115,9 +114,7 @@ class RunWriter(RunFolder):
 
     def write_csv(self, path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table whole."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        self.write_text(path, text.getvalue())
+        self.write_text(path, csv_text([header, *rows]))
 
     def write_json(self, path: Path, data: Any) -> None:
         """Write JSON whole."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +18,7 @@ from kneeal.prepare.pool import Lost
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, nothing
-from kneeal.tables import some
+from kneeal.tables import csv_text, some
 
 _REPLACED = "; another radiograph of the patient is used"
 _NOT_NEEDED = "another radiograph of the same patient is used"
@@ -130,10 +128,6 @@ def patch_pairs(patients: Sequence[PatientAttempts], store: ResultStore) -> Iter
 
 def rejected_table(rejections: Sequence[Rejection]) -> str:
     """The text of rejected.csv; cells that a spreadsheet would take for a formula begin with an apostrophe."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["patient_id", "side", "path", "reason", "detail"])
-    for r in rejections:
-        cells = (r.patient, r.side, r.name, r.reason, r.detail)
-        table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
-    return text.getvalue()
+    rows = [("patient_id", "side", "path", "reason", "detail")]
+    rows += [(r.patient, r.side, r.name, r.reason, r.detail) for r in rejections]
+    return csv_text([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kneeal.stats.metrics import describe
 from kneeal.stats.summary import Summary
+from kneeal.tables import csv_text
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,7 @@ class TextTable:
 
     def csv(self) -> str:
         """As it is shown, separated by commas."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([self.header, *self.rows])
-        return text.getvalue()
+        return csv_text([self.header, *self.rows])
 
 
 def heading(column: str) -> str:
