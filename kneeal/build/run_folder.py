@@ -11,8 +11,7 @@ from kneeal import __version__
 from kneeal.build.dataset import Cohort, fingerprint
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.errors import UserError
-from kneeal.loop.folder import CONFIG, RUN, RunFolder
-from kneeal.loop.lock import LOCK
+from kneeal.loop.folder import CONFIG, LOCK, RUN, RunFolder
 from kneeal.loop.writer import RunWriter
 
 

@@ -6,7 +6,7 @@ claim whose settings are not among the runs, or have a single seed, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +15,16 @@ from kneeal.report.comparisons import (
     HEADER,
     LEVEL,
     RULE,
-    Comparison,
     accuracies,
     cannot_tell,
     cells,
     compare,
+    count_losses,
     decide,
     difference,
 )
-from kneeal.report.runs import Run, Runs, Setting
-from kneeal.report.tables import area_summary, common_range, find_random
+from kneeal.report.runs import Runs, Setting
+from kneeal.report.tables import area_summary, common_counts, common_range, find_random
 from kneeal.report.text import TextTable, show
 from kneeal.stats.crossed import Accuracies, SpreadRatio, TestSet, holm, spread_ratio
 from kneeal.stats.summary import Summary, summarize_at
@@ -65,7 +65,7 @@ def _beats_random(runs: Runs, test_set: TestSet, after: int = 300) -> Claim | No
         random = find_random(runs, consistency=setting.first.consistency)
         if random is None or setting.first.strategy == "random":
             continue
-        counts = [n for n in _common_counts(setting, random) if n > after]
+        counts = [n for n in common_counts(METRIC, setting, random) if n > after]
         found = [accuracies(s, counts, test_set) for s in (setting, random)] if counts else [{}, {}]
         if (d := difference(found[0], found[1])) is not None:
             differences[setting.label, random.label] = d
@@ -83,7 +83,7 @@ def _stabilizes(runs: Runs) -> Claim | None:
     ratios: dict[str, tuple[SpreadRatio, int, list[list[float]]]] = {}
     for naive, consistent in _pairs(runs):
         seeds = [s for s in consistent.runs if s in naive.runs]
-        for n in reversed(_common_counts(consistent, naive)):
+        for n in reversed(common_counts(METRIC, consistent, naive)):
             values = [[s.curves(METRIC)[seed].at(n) for seed in seeds] for s in (consistent, naive)]
             known = [[float(v) for v in row if v is not None] for row in values]
             if len(known[0]) == len(known[1]) == len(seeds) and (found := spread_ratio(known[0], known[1])):
@@ -134,7 +134,13 @@ def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
     ranked.sort(key=lambda r: -r[1].mean)
     beaten = {s.label: {c.a if c.winner == c.b else c.b for c in compared if c.winner == s.label} for s in runs.curves}
     rows = [
-        [s.label, show(final, METRIC), show(whole, METRIC), str(len(beaten[s.label])), _losses(s.label, compared)]
+        [
+            s.label,
+            show(final, METRIC),
+            show(whole, METRIC),
+            str(len(beaten[s.label])),
+            str(count_losses(compared, s.label)),
+        ]
         for s, final, whole in ranked
     ]
     others = {s.label for s in runs.curves} - own
@@ -152,16 +158,15 @@ def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
     )
 
 
-def _losses(label: str, compared: Sequence[Comparison]) -> str:
-    return str(sum(c.winner not in ("", label) and label in (c.a, c.b) for c in compared))
-
-
 def _to_zero(runs: Runs, test_set: TestSet) -> Claim | None:
     differences: dict[tuple[str, str], Accuracies] = {}
     shares: dict[str, list[str]] = {}
     for naive, consistent in _pairs(runs):
         seeds = [s for s in consistent.runs if s in naive.runs]
-        unsure = [np.stack([_last_uncertainty(s.runs[seed]) for seed in seeds]) for s in (naive, consistent)]
+        unsure = [
+            np.stack([s.runs[seed].predictions(s.runs[seed].last_round).uncertainty for seed in seeds])
+            for s in (naive, consistent)
+        ]
         certain = [u < CERTAIN for u in unsure]
         differences[naive.label, consistent.label] = test_set.share(certain[1]) - test_set.share(certain[0])
         shares[naive.label] = [*(f"{100 * c.mean():.1f}" for c in certain), *(f"{u.mean():.3f}" for u in unsure)]
@@ -195,13 +200,3 @@ def _pairs(runs: Runs) -> list[tuple[Setting, Setting]]:
     naive = {key(s): s for s in runs.curves if not s.first.consistency}
     pairs = [(naive[key(s)], s) for s in runs.curves if s.first.consistency and key(s) in naive]
     return [(a, b) for a, b in pairs if a.runs.keys() & b.runs.keys()]
-
-
-def _common_counts(a: Setting, b: Setting) -> list[int]:
-    """Label counts at which every seed of both has a round, rising."""
-    curves = [*a.curves(METRIC).values(), *b.curves(METRIC).values()]
-    return sorted(set.intersection(*({int(n) for n in c.n_labeled} for c in curves)))
-
-
-def _last_uncertainty(run: Run) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return run.predictions(run.last_round).uncertainty

@@ -97,7 +97,7 @@ def accuracies(setting: Setting, counts: Sequence[int], test_set: TestSet) -> di
         rounds = [run.round_at(n) for n in counts]
         if None not in rounds:
             by_round = [run.predictions(n) for n in rounds if n is not None]
-            correct = [(p.probs.argmax(axis=1) == p.kl)[None] for p in by_round]
+            correct = [np.array([p.predicted]) == np.array(p.kl) for p in by_round]
             found[seed] = Accuracies.mean([test_set.balanced_accuracy(c) for c in correct])
     return found
 
@@ -137,6 +137,11 @@ def comparison_table(comparisons: Sequence[Comparison], n_labeled: int) -> TextT
     )
 
 
+def count_losses(comparisons: Sequence[Comparison], name: str) -> int:
+    """How many of its comparisons a setting loses."""
+    return sum(c.winner not in ("", name) and name in (c.a, c.b) for c in comparisons)
+
+
 def power_note(comparisons: Sequence[Comparison]) -> str:
     """How many seeds would tell a difference that is worth telling, at the spread of these runs."""
     known = [c.estimate for c in comparisons if c.estimate.n_seeds > 1]
@@ -164,8 +169,9 @@ def win_matrix(comparisons: Sequence[Comparison]) -> TextTable:
             mark = "" if not c.winner else "*" if c.winner == row else "°"
             marked[row, column] = f"{fixed(100 * sign * c.estimate.mean, 1, sign=True)}{mark}"
     wins = {name: sum(c.winner == name for c in comparisons) for name in names}
-    losses = {name: sum(c.winner not in ("", name) and name in (c.a, c.b) for c in comparisons) for name in names}
-    rows = [[a, *(marked.get((a, b), "") for b in names), f"{wins[a]}", f"{losses[a]}"] for a in names]
+    rows = [
+        [a, *(marked.get((a, b), "") for b in names), f"{wins[a]}", f"{count_losses(comparisons, a)}"] for a in names
+    ]
     return TextTable(
         "row minus column in percentage points; * the row wins, ° the column wins, else it cannot be told",
         ["", *names, "wins", "losses"], rows,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kneeal.errors import UserError
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs
 from kneeal.report.text import TextTable
@@ -145,9 +144,9 @@ def _rates(kind: tuple[str, bool], runs: Sequence[Run]) -> Rates:
 
 
 def _pool_sizes(run: Run) -> list[int]:
-    return [len(RunFolder(run.path).state(int(number)).unlabeled) for number in run.rounds["round"]]
+    return [len(run.folder.state(int(number)).unlabeled) for number in run.rounds["round"]]
 
 
 def _test_seconds(run: Run) -> list[float]:
-    folder = RunFolder(run.path)
-    return [float(folder.metrics(number)["test_seconds"]) for number in folder.evaluated()[: len(run.rounds)]]
+    numbers = run.folder.evaluated()[: len(run.rounds)]
+    return [float(run.folder.metrics(number)["test_seconds"]) for number in numbers]

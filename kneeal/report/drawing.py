@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,43 @@ def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Fi
     for ax in grid[n:]:
         ax.set_axis_off()
     return figure, grid[:n]
+
+
+def save_figures(figures: Mapping[str, Figure | None], out: Path, for_papers: Sequence[str] = ()) -> list[Path]:
+    """Write figures as PNG, some as PDF too, without the time of writing: the same runs give the same files.
+
+    Args:
+        figures: By name; None where the runs do not allow one.
+        out: Where to write; made if need be.
+        for_papers: Names of those that are written as PDF too.
+
+    Returns:
+        The PNG files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = {out / f"{name}.png": figure for name, figure in figures.items() if figure is not None}
+    for path, figure in drawn.items():
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+        if path.stem in for_papers:
+            figure.set_layout_engine("none")  # it is laid out by now
+            figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    return list(drawn)
+
+
+def matrix(ax: Axes, values: NDArray[np.float64], *, low: float = 0.0) -> None:
+    """Numbers of 0 to 100 in shaded cells; NaN leaves a cell empty.
+
+    Args:
+        ax: Where to draw.
+        values: [R, C].
+        low: The value that is drawn white.
+    """
+    ax.imshow(values, cmap="Blues", vmin=low, vmax=100)
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            color = "white" if value > low + 0.55 * (100 - low) else "black"
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
+    ax.spines[:].set_visible(False)
 
 
 def title(ax: Axes, text: str, *, width: int = 30) -> None:

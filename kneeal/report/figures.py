@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kneeal.report.colors import COLORS, GREY
-from kneeal.report.drawing import entropy_histogram, grade_bars, legend, panels, span_at_least, title
+from kneeal.report.drawing import (
+    entropy_histogram,
+    grade_bars,
+    legend,
+    matrix,
+    panels,
+    save_figures,
+    span_at_least,
+    title,
+)
 from kneeal.report.queries import N_GRADES, grade_shares, overlap_by_chance, overlap_matrix, pool_shares
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
 from kneeal.report.text import count, heading
 from kneeal.stats.metrics import describe
-from kneeal.stats.summary import summarize_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +31,6 @@ if TYPE_CHECKING:
 
 #: A calibration bin with fewer knees says nothing.
 _FEW = 10
-_FOR_PAPERS = ("learning_curves", "uncertainty")
 
 
 def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> list[Path]:
@@ -38,9 +45,7 @@ def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> l
     Returns:
         The PNG files.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    figures: dict[str, Figure | None] = {
+    figures = {
         "learning_curves": learning_curves(runs, metric),
         "uncertainty": uncertainty(runs),
         "queried_grades": queried_grades(runs, kl),
@@ -48,15 +53,7 @@ def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> l
         "calibration": calibration(runs),
         "confusion": confusion(runs),
     }
-    for name, figure in figures.items():
-        if figure is not None:
-            # No time of making, so that the same runs give the same file.
-            figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
-            if name in _FOR_PAPERS:
-                figure.set_layout_engine("none")  # it is laid out by now
-                figure.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
-            drawn.append(out / f"{name}.png")
-    return drawn
+    return save_figures(figures, out, for_papers=("learning_curves", "uncertainty"))
 
 
 def learning_curves(runs: Runs, metric: str) -> Figure | None:
@@ -99,9 +96,7 @@ def _kind(setting: Setting) -> tuple[str, str]:
 
 
 def _band(ax: Axes, setting: Setting, metric: str, factor: float, color: str, name: str) -> None:
-    curves = setting.curves(metric)
-    counts = sorted({int(n) for curve in curves.values() for n in curve.n_labeled})
-    found = [(n, s) for n in counts if (s := summarize_at(curves, n)) is not None]
+    found = setting.summaries(metric)
     x = [n for n, _ in found]
     y = np.array([factor * s.mean for _, s in found])
     e = np.array([factor * (s.error or 0.0) for _, s in found])
@@ -156,15 +151,9 @@ def overlap(runs: Runs) -> Figure | None:
         return None
     chance = overlap_by_chance(runs)
     figure, (ax,) = panels(1, width=1.8 + 0.62 * len(names), height=1.4 + 0.55 * len(names))
-    ax.imshow(values, cmap="Blues", vmin=chance or 0, vmax=1)
+    matrix(ax, 100 * values, low=100 * (chance or 0))
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
     ax.set_yticks(range(len(names)), names)
-    for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value):
-            dark = value > 0.5 * (1 + (chance or 0))
-            text = f"{100 * value:.0f}"
-            ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ax.spines[:].set_visible(False)
     beside = f", by chance {100 * chance:.0f}" if chance is not None else ""
     title(ax, f"overlap of what was queried (%{beside})", width=80)
     return figure
@@ -195,13 +184,8 @@ def confusion(runs: Runs) -> Figure | None:
     figure, axes = panels(len(runs.settings), width=2.4, height=2.5)
     for ax, setting in zip(axes, runs.settings, strict=True):
         total = setting.confusion()
-        shown = 100 * total / np.maximum(1, total.sum(axis=1, keepdims=True))
-        ax.imshow(shown, cmap="Blues", vmin=0, vmax=100)
-        for (row, column), value in np.ndenumerate(shown):
-            color = "white" if value > 55 else "black"
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
+        matrix(ax, 100 * total / np.maximum(1, total.sum(axis=1, keepdims=True)))
         title(ax, setting.label)
         ax.set_xlabel("predicted KL")
         ax.set_ylabel("true KL")
-        ax.spines[:].set_visible(False)
     return figure

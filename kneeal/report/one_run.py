@@ -11,7 +11,7 @@ import pandas as pd
 
 from kneeal.loop.folder import RunFolder
 from kneeal.report.colors import COLORS, GREY
-from kneeal.report.drawing import entropy_histogram, grade_bars, legend, panels, span_at_least, title
+from kneeal.report.drawing import entropy_histogram, grade_bars, legend, panels, save_figures, span_at_least, title
 from kneeal.report.queries import shares
 from kneeal.report.text import TextTable, count, fixed
 from kneeal.stats.crossed import Estimate, TestSet
@@ -61,19 +61,13 @@ def draw_run_figures(run: Path, out: Path) -> list[Path]:
     Returns:
         Their paths.
     """
-    out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(run)
     figures = {
         "learning_curve": _learning_curve(folder),
         "uncertainty": _uncertainty(folder),
         "queried_grades": _queried_grades(folder),
     }
-    paths = []
-    for name, figure in figures.items():
-        if figure is not None:
-            paths.append(out / f"{name}.png")
-            figure.savefig(paths[-1], dpi=150, metadata={"Software": None})
-    return paths
+    return save_figures(figures, out)
 
 
 def _learning_curve(run: RunFolder) -> Figure:

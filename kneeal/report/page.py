@@ -88,7 +88,7 @@ def make_page(
         js=Markup((files / "page.js").read_text(encoding="utf-8")),
         # `</script>` in a label must not end the element.
         data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
-        footer=f"Made by kneeal {__version__} from {count(sum(len(s.runs) for s in runs.settings), 'run')}.",
+        footer=f"Made by kneeal {__version__} from {count(len(runs.all), 'run')}.",
     )  # fmt: skip
 
 
@@ -102,17 +102,13 @@ def _metric(name: str) -> dict[str, Any]:
 
 def _setting(setting: Setting, runs: Runs, color: str, number: Mapping[str, int]) -> dict[str, Any]:
     first = setting.first
-    values = {}
-    for metric in runs.metrics:
-        curves = setting.curves(metric)
-        found = [
-            (n, summarize_at(curves, n)) for n in sorted({int(n) for curve in curves.values() for n in curve.n_labeled})
-        ]
-        values[metric] = [
+    values = {
+        metric: [
             {"labels": n, "mean": _plain(s.mean), "error": None if s.error is None else _plain(s.error), "n": s.n}
-            for n, s in found
-            if s is not None
+            for n, s in setting.summaries(metric)
         ]
+        for metric in runs.metrics
+    }
     calibration = setting.calibration()
     bins = zip(calibration.confidence, calibration.accuracy, calibration.count, strict=True)
     return {
@@ -154,15 +150,10 @@ def _shown_first(runs: Runs, metric: str) -> list[int]:
 
 
 def _summary(runs: Runs) -> str:
-    first = runs.settings[0].first
-    test = len(first.predictions(int(first.rounds["round"].iloc[0])).ids)
     counts = runs.label_counts
     budget = f", {counts[0]} to {count(counts[-1], 'label')}" if counts else ""
-    n_runs = sum(len(s.runs) for s in runs.settings)
-    return (
-        f"{count(len(runs.settings), 'setting')}, {count(len(runs.seeds), 'seed')}, {count(n_runs, 'run')}{budget}; "
-        f"{count(test, 'test knee')}, the same for all"
-    )
+    parts = [count(len(runs.settings), "setting"), count(len(runs.seeds), "seed"), count(len(runs.all), "run") + budget]
+    return f"{', '.join(parts)}; {count(len(runs.test_predictions.ids), 'test knee')}, the same for all"
 
 
 def _plain(value: float, digits: int = 8) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.loop.folder import RunFolder
+from kneeal.loop.folder import STATE
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable
 
@@ -57,8 +57,8 @@ def pool_shares(runs: Runs, kl: Mapping[str, int]) -> list[float] | None:
 
 def unlabeled(run: Run) -> tuple[str, ...]:
     """The pool that the first strategy's query was made from; empty where the run does not say."""
-    folder, first = RunFolder(run.path), int(run.rounds["round"].iloc[0])
-    return folder.state(first).unlabeled if (folder.round(first) / "state.json").is_file() else ()
+    folder, first = run.folder, run.first_round
+    return folder.state(first).unlabeled if (folder.round(first) / STATE).is_file() else ()
 
 
 def mix_table(runs: Runs, patients: Mapping[str, str], sites: Mapping[str, str], kl: Mapping[str, int]) -> TextTable:

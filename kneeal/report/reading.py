@@ -111,7 +111,7 @@ def _refuse_mixed(runs: Sequence[Run]) -> None:
     cure = "report them apart: give the run folders of one data set"
     keys: dict[str, Callable[[Run], Any]] = {
         "data sets": lambda run: run.dataset,
-        "test sets": lambda run: run.predictions(int(run.rounds["round"].iloc[0])).ids,
+        "test sets": lambda run: run.predictions(run.first_round).ids,
     }
     for what, key in keys.items():
         groups: dict[Any, list[Path]] = {}

@@ -1,9 +1,9 @@
-"""Read run folders, and refuse to mix what cannot be compared."""
+"""The runs of a report: one run, the seeds of one setting, and everything together."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,30 +15,10 @@ from numpy.typing import NDArray
 
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
-from kneeal.loop.records import QueryRecord
+from kneeal.loop.records import QueryRecord, RoundPredictions
 from kneeal.stats.calibration import CalibrationCurve, calibration_curve
 from kneeal.stats.metrics import GradedKnees
-from kneeal.stats.summary import Curve
-
-
-@dataclass(frozen=True)
-class TestPredictions:
-    """Test predictions of a round, as arrays.
-
-    Attributes:
-        ids: The N test knees.
-        kl: [N] grades.
-        probs: [N, C].
-        uncertainty: [N] nats.
-    """
-
-    #: Tells pytest that this is no test.
-    __test__ = False
-
-    ids: tuple[str, ...]
-    kl: NDArray[np.int64]
-    probs: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
+from kneeal.stats.summary import Curve, Summary, summarize_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +81,24 @@ class Run:
         found = self.rounds.loc[self.rounds["n_labeled"] == n_labeled, "round"]
         return int(found.iloc[0]) if len(found) else None
 
-    def predictions(self, number: int) -> TestPredictions:
-        """Test predictions of a round."""
-        return _read_predictions(self.path, number)
+    @property
+    def folder(self) -> RunFolder:
+        """Its files."""
+        return RunFolder(self.path)
+
+    @property
+    def first_round(self) -> int:
+        """The first finished round."""
+        return int(self.rounds["round"].iloc[0])
 
     @property
     def last_round(self) -> int:
         """The last finished round."""
         return int(self.rounds["round"].iloc[-1])
+
+    def predictions(self, number: int) -> RoundPredictions:
+        """Test predictions of a round."""
+        return _read_predictions(self.path, number)
 
     def queries(self) -> list[QueryRecord]:
         """Every query that was made, the first one included."""
@@ -136,6 +126,12 @@ class Setting:
         """Learning curves by seed."""
         return {seed: run.curve(metric) for seed, run in self.runs.items()}
 
+    def summaries(self, metric: str, seeds: Sequence[int] = ()) -> list[tuple[int, Summary]]:
+        """A metric over the seeds at each label count of any of them, rising; see `summarize_at`."""
+        curves = self.curves(metric)
+        counts = sorted({int(n) for curve in curves.values() for n in curve.n_labeled})
+        return [(n, found) for n in counts if (found := summarize_at(curves, n, seeds)) is not None]
+
     @property
     def free_grades(self) -> str:
         """Grades used in addition to the labels: "352", "350 to 353" where the seeds differ; empty where unknown."""
@@ -154,7 +150,7 @@ class Setting:
         """[C, C] test knees after the last round, row = true grade, summed over the seeds."""
         found = [run.predictions(run.last_round) for run in self.runs.values()]
         with np.errstate(divide="ignore"):
-            graded = [GradedKnees(np.log(f.probs), f.kl) for f in found]
+            graded = [GradedKnees(np.log(f.probs), np.array(f.kl)) for f in found]
         return np.asarray(sum(knees.confusion for knees in graded), dtype=np.int64)
 
 
@@ -173,6 +169,17 @@ class Runs:
     messages: tuple[str, ...] = field(default_factory=tuple)
 
     @property
+    def all(self) -> tuple[Run, ...]:
+        """Every run."""
+        return tuple(run for s in self.settings for run in s.runs.values())
+
+    @property
+    def test_predictions(self) -> RoundPredictions:
+        """Predictions of some round, for the test knees and their grades: the same in all runs."""
+        first = self.settings[0].first
+        return first.predictions(first.first_round)
+
+    @property
     def curves(self) -> tuple[Setting, ...]:
         """The settings that query, in order."""
         return tuple(s for s in self.settings if not s.first.is_baseline)
@@ -188,8 +195,7 @@ class Runs:
         return tuple(
             str(name)
             for name in self.settings[0].first.rounds.columns
-            if str(name).startswith(("test_", "val_"))
-            and all(name in run.rounds.columns for s in self.settings for run in s.runs.values())
+            if str(name).startswith(("test_", "val_")) and all(name in run.rounds.columns for run in self.all)
         )
 
     def metric(self, name: str) -> str:
@@ -227,9 +233,8 @@ class Runs:
 
 
 @lru_cache(maxsize=4096)
-def _read_predictions(run: Path, number: int) -> TestPredictions:
-    found = RunFolder(run).predictions(number)
-    return TestPredictions(found.ids, np.array(found.kl), np.array(found.probs), np.array(found.uncertainty))
+def _read_predictions(run: Path, number: int) -> RoundPredictions:
+    return RunFolder(run).predictions(number)
 
 
 @lru_cache(maxsize=512)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 
-import numpy as np
 import pandas as pd
 
 from kneeal.report.runs import Runs, Setting
@@ -67,30 +66,23 @@ def long_table(runs: Runs) -> pd.DataFrame:
     rows = []
     for setting in runs.settings:
         for metric in runs.metrics:
-            curves = setting.curves(metric)
-            for n in sorted({int(n) for curve in curves.values() for n in curve.n_labeled}):
-                found = summarize_at(curves, n, runs.seeds)
-                if found is not None:
-                    missing = " ".join(map(str, found.missing))
-                    rows.append((setting.label, metric, n, found.mean, found.error, found.n, missing))
+            for n, found in setting.summaries(metric, runs.seeds):
+                missing = " ".join(map(str, found.missing))
+                rows.append((setting.label, metric, n, found.mean, found.error, found.n, missing))
     return pd.DataFrame(
         rows, columns=["setting", "metric", "n_labeled", "mean", "standard_error", "n_seeds", "missing_seeds"]
     )
 
 
-def mean_curve(setting: Setting, metric: str) -> Curve:
-    """Mean over the seeds at the label counts that all of them have."""
-    curves = list(setting.curves(metric).values())
-    common = sorted(set.intersection(*({int(n) for n in curve.n_labeled} for curve in curves)))
-    return Curve.of(common, [float(np.mean([curve.at(n) for curve in curves])) for n in common])
+def common_counts(metric: str, *settings: Setting) -> list[int]:
+    """Label counts at which every run of some settings has a round, rising."""
+    curves = [curve for setting in settings for curve in setting.curves(metric).values()]
+    return sorted(set.intersection(*({int(n) for n in curve.n_labeled} for curve in curves)))
 
 
 def common_range(runs: Runs, metric: str) -> tuple[int, int] | None:
     """The widest range of label counts at whose ends every run has a round."""
-    curves = [curve for setting in runs.curves for curve in setting.curves(metric).values()]
-    if not curves:
-        return None
-    common = sorted(set.intersection(*({int(n) for n in curve.n_labeled} for curve in curves)))
+    common = common_counts(metric, *runs.curves) if runs.curves else []
     return (common[0], common[-1]) if len(common) > 1 else None
 
 
@@ -139,7 +131,7 @@ def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextT
     if random is None or not all(curves.values()):
         return TextTable("labels saved against random", ["setting"], [], ["", "no setting that queries at random"])
     budget = min(int(curve.n_labeled[-1]) for by_seed in curves.values() for curve in by_seed.values())
-    targets = list(targets) or [float(mean_curve(random, metric).values[-1])]
+    targets = list(targets) or [dict(random.summaries(metric))[common_counts(metric, random)[-1]].mean]
     header, rows = ["setting"], []
     for target in targets:
         goal = f"{fixed(shown.factor * target, shown.digits)} {shown.unit}".strip()

@@ -99,7 +99,7 @@ def write_report(
 
 def _provenance(runs: Runs, dataset: PreparedDataset | None) -> dict[str, str]:
     """What a report is made of, by name."""
-    every = [run for s in runs.settings for run in s.runs.values()]
+    every = runs.all
     shared = {k: v for k, v in every[0].config.items() if all(run.config.get(k) == v for run in every)}
     found = {
         "data set": every[0].dataset or "unknown",
@@ -115,9 +115,8 @@ def _provenance(runs: Runs, dataset: PreparedDataset | None) -> dict[str, str]:
 
 def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:
     """The test knees of the runs, which are the same in all of them."""
-    first = runs.settings[0].first
-    test = first.predictions(int(first.rounds["round"].iloc[0]))
-    return TestSet.of(test.kl.tolist(), [patients[i] for i in test.ids])
+    test = runs.test_predictions
+    return TestSet.of(test.kl, [patients[i] for i in test.ids])
 
 
 def _markdown(
@@ -150,7 +149,7 @@ def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, st
     """The data set, if it is where it should be, and else a message."""
     if given is not None:
         return PreparedDataset.open(given), ""
-    named = next((run.data_dir for s in runs.settings for run in s.runs.values() if run.data_dir), None)
+    named = next((run.data_dir for run in runs.all if run.data_dir), None)
     if named is None or not Path(named).is_dir():
         where = f" ({named})" if named else ""
         return None, f"the data set{where} is not available, so there are no pictures and no sites; give --data DIR"
@@ -161,7 +160,7 @@ def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str,
     """Patient and site by knee. Without the data set the patient is in the knee's name: <patient>_<side>."""
     if dataset is not None:
         known = dataset.manifest.patients
-        missing = [i for i in runs.settings[0].first.predictions(0).ids if i not in known]
+        missing = [i for i in runs.test_predictions.ids if i not in known]
         if missing:
             raise UserError(
                 f"the data set {dataset.path} lacks {len(missing)} test knees of the runs, for example {missing[0]}",
@@ -169,9 +168,7 @@ def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str,
                 "give it with --data",
             )
         return known, dataset.manifest.sites
-    first = runs.settings[0].first
-    ids = {i for s in runs.settings for run in s.runs.values() for q in run.queries() for i in q.ids}
-    ids.update(first.predictions(int(first.rounds["round"].iloc[0])).ids)
+    ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries() for i in q.ids)}
     return {i: i.rpartition("_")[0] or i for i in ids}, {}
 
 

@@ -26,7 +26,7 @@ def forecast(study: Study, measured: Sequence[Path]) -> TextTable:
     Raises:
         UserError: The measured runs have another network, or lack a kind that the study has.
     """
-    runs = [run for s in read_runs(measured).settings for run in s.runs.values()]
+    runs = read_runs(measured).all
     wanted = {shape_of(identity(cell.config)) for cell in study.cells}
     other = [run.path for run in runs if shape_of(run.config) not in wanted]
     if other:
