@@ -239,9 +239,10 @@ class RunConfig(_Section):
         loss, active = (tree.get(name, {}) for name in ("loss", "active")) if isinstance(tree, dict) else ({}, {})
         if not isinstance(loss, dict) or not isinstance(active, dict) or "consistency" in loss:
             return tree
-        chooser = active.get("pseudo_by", "strategy")
-        chooser = active.get("strategy") if chooser == "strategy" else chooser
-        if chooser is None or _scores_uncertainty(str(chooser)):
+        chooser, options = active.get("pseudo_by", "strategy"), {}
+        if chooser == "strategy":
+            chooser, options = active.get("strategy"), active.get("options", {})
+        if chooser is None or _scores_uncertainty(str(chooser), options):
             return tree
         return {**tree, "loss": {**loss, "consistency": False}}
 
@@ -256,10 +257,10 @@ class RunConfig(_Section):
         return self
 
 
-def _scores_uncertainty(strategy: str) -> bool:
+def _scores_uncertainty(strategy: str, options: Any) -> bool:
     from kneeal import acquisition  # takes a second to import, which no other setting needs
 
     try:
-        return acquisition.describe(strategy).posterior is not acquisition.Posterior.NONE
-    except UserError:
+        return acquisition.get(strategy, **options).scores_uncertainty
+    except (UserError, TypeError):
         return True  # said where the strategy is made

@@ -11,7 +11,6 @@ from helpers.commands import QUICK, done, kneeal, refused
 from kneeal import acquisition
 from kneeal.build import network
 from kneeal.nn import ssl
-from kneeal.training import posteriors
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +60,3 @@ def test_wrong_settings_are_refused_before_anything_is_written(
             *messages,
         )
         assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("name", posteriors.available())
-def test_every_posterior_runs(name: str, data: Path, tmp_path: Path) -> None:
-    if name == "laplace":
-        pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install 'kneeal[laplace]')")
-    options = ("--set", f"posterior.method={name}", "--set", "posterior.members=2", "--set", "active.budget=10")
-    done("fit", "--strategy", "entropy_mcd", "--data", data, "--out", tmp_path / "run", *QUICK, *options)
-    assert len((tmp_path / "run/rounds.csv").read_text().splitlines()) == 3

@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
     "training.milestones": [1],
     "training.batch_size": 8,
     "training.eval_batch_size": 64,
-    "views.kept": 1,
+    "views.kept": 2,
     "posterior.members": 2,
     "active.n_init": 10,
     "active.n_query": 4,
@@ -62,10 +62,10 @@ SAMPLED: dict[str, Any] = {"active.strategy": "entropy_mcd", "active.options": {
 #: A network for each library, and each way to freeze one.
 NETWORKS: list[dict[str, Any]] = [
     {"model.freeze": "group1"},
-    {"model.freeze": "all"},
-    {"model.backbone": "knee_encoder", "model.freeze": "all"},
+    {"model.freeze": "all", "loss.target": "logits"},
+    {"model.backbone": "knee_encoder", "model.freeze": "all", "loss.target": "logits"},
     {"model.backbone": "resnet18", "data.patch_size": 32},
-    {"model.backbone": "timm:resnet10t", "model.freeze": "all", "data.patch_size": 32},
+    {"model.backbone": "timm:resnet10t", "model.freeze": "all", "loss.target": "logits", "data.patch_size": 32},
 ]
 #: Each constraint with options; a new one needs a line here.
 CONSTRAINTS: dict[str, dict[str, Any]] = {
@@ -79,7 +79,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
 WITH: dict[str, dict[str, Any]] = {
     "active.first_features": {"active.first_query": "kmeans", "model.backbone": "knee_encoder"},
     "active.n_init": {"active.budget": "all"},
-    "active.budget": {"active.n_query": 100},
+    "active.budget": {"active.n_query": 21},
     "tracking.knees": {"tracking.mode": "offline"},
 }
 #: Values that may be refused: this machine has no such thing, or it makes no sense with the rest.
