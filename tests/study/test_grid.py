@@ -166,11 +166,11 @@ def test_a_packaged_study_is_found_by_name_or_by_its_path_in_the_checkout(
 
 
 def test_a_study_and_a_configuration_are_told_apart() -> None:
-    with pytest.raises(UserError, match="kneeal study --config small"):
-        resolve("small")
+    with pytest.raises(UserError, match="kneeal study --config table2"):
+        resolve("table2")
     with pytest.raises(UserError, match="kneeal fit --config"):
         read_study(Path("demo"))
-    assert "small" not in config_names() and "demo" in config_names()
+    assert "table2" not in config_names() and "demo" in config_names()
 
 
 def test_the_baseline_of_all_labels_stays_one_under_set() -> None:
