@@ -12,8 +12,11 @@ from kneeal.prepare.notation import UnreadableError, read_side
 
 #: The layout of most public copies of OAI's knees.
 DEFAULT = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
-#: Share of the pictures that a pattern must take to be suggested.
-_FITS = 0.9
+#: A pattern is suggested that takes at least this share of the pictures, and of those the one that says most of them.
+_FITS = 0.5
+_WORTH = {"patient": 3, "grade": 3, "split": 1, "side": 1}
+#: Paths on which patterns are compared before the best is tried on all.
+_COMPARED = 1000
 _NAMED = {"normal": 0, "healthy": 0, "none": 0, "doubtful": 1, "minimal": 2, "mild": 2, "moderate": 3, "severe": 4}
 _SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
 _DEEPER = r"/(?:[^/]+/)*"
@@ -67,17 +70,28 @@ def rows_by_pattern(
     return make_rows(texts, source, grades), [name for name in names if name not in matches]
 
 
-def suggest(names: Sequence[str]) -> str:
-    """Options of `kneeal prepare folder` that would take nearly all of these paths; empty where nothing fits."""
-    for pattern, options in _candidates(names):
-        found = [match for name in names if (match := re.search(pattern, name))]
+def suggest(names: Sequence[str]) -> tuple[str, int]:
+    """Options of `kneeal prepare folder` for these paths, and how many they would take; empty where nothing fits."""
+    compared = names[:: max(1, len(names) // _COMPARED)]
+    ranked = []
+    for order, (pattern, options) in enumerate(_candidates(compared)):
+        fields = (match.groupdict().items() for match in _matches(pattern, compared))
+        worth = sum(_WORTH[field] for known in fields for field, text in known if text is not None)
+        ranked.append((-worth, order, pattern, options))
+    for *_, pattern, options in sorted(ranked):
+        found = _matches(pattern, names)
         knees = {(match["patient"], match["side"]) for match in found if "patient" in match.groupdict()}
-        if len(found) >= _FITS * len(names) and (not knees or len(knees) == len(found)):
-            return " ".join([f"--pattern '{pattern}'", *options])
-    return ""
+        if found and len(found) >= _FITS * len(names) and (not knees or len(knees) == len(found)):
+            return " ".join([f"--pattern '{pattern}'", *options]), len(found)
+    return "", 0
+
+
+def _matches(pattern: str, names: Sequence[str]) -> list[re.Match[str]]:
+    return [match for name in names if (match := re.search(pattern, name))]
 
 
 def _candidates(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Patterns with the options that they need; of two that say the same the simpler first."""
     folders = {part for name in names for part in name.split("/")[:-1]}
     named = sorted({folder for folder in folders if folder.lower() in _NAMED}, key=lambda name: _NAMED[name.lower()])
     grades: list[tuple[str, list[str]]] = [
@@ -85,18 +99,22 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         (r"(?P<grade>(?i:kl|klg|grade|g)[ _-]*[0-4])", []),
         (r"(?P<grade>[0-4])[^/0-9][^/]*", []),
     ]
-    if named:
+    if len(named) > 1:
         mapping = ",".join(f"{name}={_NAMED[name.lower()]}" for name in named)
         grades.append((f"(?P<grade>{'|'.join(map(re.escape, named))})", [f'--grades "{mapping}"']))
     for file in _FILES:
         side = [] if "<side>" in file else ["--side unknown"]
-        for (grade, options), nested in product(grades, (True, False)):
-            for parts in ((_SPLIT, grade), (grade, _SPLIT)) if nested else ((grade,),):
+        for grade, options in grades:
+            for parts in ((_SPLIT, grade), (grade, _SPLIT), (grade,)):
                 yield r"(?:^|/)" + _DEEPER.join(parts) + _DEEPER + file, [*options, *side]
+        yield rf"(?:^|/)[^/]*?{_SPLIT}[ _-](?P<grade>[0-4])(?![0-9])[^/]*{_DEEPER}{file}", side
         for split in (_SPLIT + _DEEPER, ""):
             if side:
                 yield rf"(?:^|/){split}[^/]*?(?i:kl|grade)[ _-]*(?P<grade>[0-4])[^/0-9][^/]*$", side
             yield rf"(?:^|/){split}{file}", [*side, "--ungraded"]
+    for file, (grade, options) in product(_FILES, grades):
+        side = [] if "<side>" in file else ["--side unknown"]
+        yield rf"(?:^|/)(?:{grade}{_DEEPER})?{file}", [*options, *side, "--ungraded"]
 
 
 def side_option(text: str) -> str:

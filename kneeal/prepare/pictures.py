@@ -103,12 +103,12 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
         names, notes = _of_splits(source, names)
         rows, others = rows_by_pattern(names, compile_pattern(DEFAULT), str(source))
     if others and (options.pattern is None or not rows):
-        fits = suggest(names)
+        fits, taken = suggest(names)
         raise UserError(
             f"pictures in {source} that do not follow the {'layout' if options.pattern is None else 'pattern'}: "
             f"{some(others)}",
             _LAYOUT,
-            f"nearly all would be taken with {fits}" if fits else "move or rename them, or give a --table",
+            f"{taken} of {len(names)} would be taken with {fits}" if fits else "move or rename them, or give a --table",
         )
     if not rows:
         raise UserError(f"no picture in {source}", _LAYOUT, "check the path and the layout")

@@ -39,7 +39,9 @@ def numbered(template: str) -> list[str]:
 )
 def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> None:
     names = numbered(template)
-    options = shlex.split(suggest([*names[:19], "readme.png"]))
+    text, taken = suggest([*names[:19], "readme.png"])
+    options = shlex.split(text)
+    assert taken == (19 if "grade" in groups else 20)
     pattern = compile_pattern(options[options.index("--pattern") + 1])
     assert list(pattern.groupindex) == groups.split()
     grades = grade_names(options[options.index("--grades") + 1]) if "--grades" in options else {}
@@ -54,8 +56,33 @@ def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> 
 
 
 def test_a_folder_without_any_order_gets_no_grade_from_a_suggestion() -> None:
-    assert "--ungraded" in suggest([f"picture {k}.png" for k in range(9)])
-    assert suggest([]) == "" or suggest([]).startswith("--pattern")
+    text, taken = suggest([f"picture {k}.png" for k in range(9)])
+    assert "--ungraded" in text and "<grade>" not in text and taken == 9
+    assert suggest([]) == ("", 0)
+
+
+def test_a_pattern_that_says_more_of_most_pictures_goes_before_one_that_takes_all() -> None:
+    known = [f"set 2/train/{k % 5}/{9001000 + k}L.png" for k in range(40)]
+    augmented = [f"set 2/train/{k % 5}/{k % 5}_{k}_png.rf.{k:08x}.jpg" for k in range(25)]
+    others = [f"set 2/auto_test/{k % 5}/{9001000 + k}_1.png" for k in range(9)]
+    text, taken = suggest([*known, *augmented, *others])
+    assert taken == 40
+    assert set(re.findall(r"\?P<(\w+)>", text)) == {"split", "grade", "patient", "side"}
+
+
+def test_pictures_with_and_without_a_grade_are_taken_together() -> None:
+    graded = [f"Labeled/{k % 5}/image{k}.png" for k in range(20)]
+    text, taken = suggest([*graded, *(f"Unlabeled/image{k}.png" for k in range(60))])
+    assert taken == 80 and "--ungraded" in text
+    pattern = compile_pattern(shlex.split(text)[1])
+    assert [row.grade for row in rows_by_pattern(graded, pattern, "f")[0]] == [k % 5 for k in range(20)]
+
+
+def test_a_folder_whose_name_holds_split_and_grade_is_taken_apart() -> None:
+    text, taken = suggest([f"patient_{split}_{k % 5}_{k:04}/pa.png" for k in range(20) for split in ("train", "test")])
+    assert taken == 40
+    rows, _ = rows_by_pattern(["patient_test_3_0008/pa.png"], compile_pattern(shlex.split(text)[1]), "f")
+    assert (rows[0].split, rows[0].grade) == ("test", 3)
 
 
 def test_a_pattern_says_what_it_can_and_what_does_not_match_is_told() -> None:
