@@ -67,6 +67,9 @@ class PictureArguments:
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Of identical pictures keep one, none where grades differ.")
     ] = False
+    drop_unusable: Annotated[
+        bool, typer.Option("--drop-unusable", help="Leave out pictures that cannot be used, and name them.")
+    ] = False
 
 
 def from_folder(

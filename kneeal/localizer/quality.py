@@ -69,7 +69,7 @@ class SideEvidence:
 
     Attributes:
         told: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
-        flipped: Whether the header says that the patient's right is on the right of the picture.
+        flipped: Whether the header says that the picture is flipped.
         lateral: Whether the header says that it is a lateral view.
         width_mm: Width of the radiograph.
     """
@@ -237,8 +237,10 @@ def _single(
         # Its own marker, or that of a second knee that was not found? Only the side on which it lies can tell.
         letters &= {"R" if off_center < 0 else "L", "mirrored"}
     sides = told | letters
-    if len(told) > 1 or "mirrored" in letters or (told and letters and len(sides) > 1):
-        reason = "marker_mirrored" if "mirrored" in letters else "side_conflict"
+    if "mirrored" in letters or (evidence.flipped and not letters):
+        reason = "marker_mirrored"
+    elif len(told) > 1 or (told and letters and len(sides) > 1):
+        reason = "side_conflict"
     elif len(sides) != 1 and (one_of_two or "B" in evidence.told or not rules.side):
         reason = "one_knee"
     else:

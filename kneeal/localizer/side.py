@@ -18,17 +18,13 @@ WEIGHTS = "side.npy"
 SIZE_PX = 16
 
 
-def find_side(pair: NDArray[np.uint8]) -> tuple[str, float]:
-    """The side of a knee.
+def find_side(pair: NDArray[np.uint8]) -> str:
+    """The side of a knee, "R" or "L".
 
     Args:
         pair: uint8 [2, 128, 128], its patches as ``kneeal.data.patches.cut_patch_pair`` cuts them of a right knee.
-
-    Returns:
-        "R" or "L", and the log-odds of that answer, 0 or more.
     """
-    odds = float((_weights() * contrast(pair)).sum())
-    return ("R" if odds >= 0 else "L"), abs(odds)
+    return "R" if float((_weights() * contrast(pair)).sum()) >= 0 else "L"
 
 
 def contrast(pair: NDArray[np.uint8]) -> NDArray[np.float32]:

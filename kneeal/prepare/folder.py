@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.data.grades import N_GRADES
 from kneeal.data.manifest import check_manifest
 from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
-from kneeal.data.prepared import refuse_occupied, write_prepared
+from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepared
 from kneeal.errors import UserError
 from kneeal.localizer.side import find_side
 from kneeal.prepare.duplicates import without_duplicates
 from kneeal.prepare.knee_table import KneeRow
+from kneeal.prepare.outputs import REJECTED, write_rejected
 from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_files, find_rows
+from kneeal.prepare.summary import FolderSummary
+from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.picture import read_codes
 from kneeal.tables import some
-
-_SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class FolderSummary:
-    """What was prepared.
-
-    Attributes:
-        counts: Knees by (split, grade); grade None where it is not known.
-        notes: Decisions that the user should know.
-    """
-
-    counts: Mapping[tuple[str, int | None], int]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """A table of splits and grades, then the notes."""
-        splits = sorted({split for split, _ in self.counts}, key=[*_SPLITS, ""].index)
-        grades = [*range(N_GRADES), *([None] if any(grade is None for _, grade in self.counts) else [])]
-        lines = ["split     " + "".join(f"{'none' if g is None else f'KL {g}':>7}" for g in grades) + f"{'all':>7}"]
-        for split in splits:
-            row = [self.counts.get((split, grade), 0) for grade in grades]
-            lines.append(f"{split or '(open)':<10}" + "".join(f"{n:>7}" for n in (*row, sum(row))))
-        return "\n".join([*lines, *self.notes])
 
 
 def prepare_folder(
@@ -69,8 +46,8 @@ def prepare_folder(
         Counts and decisions.
 
     Raises:
-        UserError: There are no such pictures, some cannot be used or have a name of another form (all are looked
-            at first), the scale is impossible, or `out` is occupied. Nothing is left half-written.
+        UserError: There are no such pictures, some have a name of another form or cannot be used (all are looked at,
+            and rejected.csv in `out` names them), the scale is impossible, or `out` is occupied.
     """
     refuse_occupied(out)
     options = options or FolderOptions()
@@ -82,6 +59,16 @@ def prepare_folder(
     rows, files = [rows[k] for k in kept], [files[k] for k in kept]
     rows, sides = _with_sides(rows, files, options)
     notes += [*duplicates, *sides]
+    rejected: list[Rejection] = []
+    if options.drop_unusable:
+        faults = [_fault(path, row, options) for row, path in zip(rows, files, strict=True)]
+        rejected = [_rejection(row, fault) for row, fault in zip(rows, faults, strict=True) if fault]
+        usable = [k for k, fault in enumerate(faults) if not fault]
+        if not usable:
+            raise _unusable(rejected, len(rows), out)
+        rows, files = [rows[k] for k in usable], [files[k] for k in usable]
+        if rejected:
+            notes.append(f"{len(rejected)} pictures cannot be used and are left out; rejected.csv names them")
     test = _choose_test(sorted({row.split for row in rows}), options.test_split)
     if test == "val":
         notes.append(
@@ -92,28 +79,21 @@ def prepare_folder(
             "no patient is known of some pictures: each counts as a patient of its own, so both knees of one person "
             "may be in two splits"
         )
-    names = [path.relative_to(source).as_posix() for path in files]
-    patients = [row.patient or Path(name).with_suffix("").as_posix() for row, name in zip(rows, names, strict=True)]
-    patients = [patient.replace("/", "-") for patient in patients]
-    frame = pd.DataFrame(
-        {
-            "knee_id": [f"{patient}_{row.side}" for patient, row in zip(patients, rows, strict=True)],
-            "patient_id": patients,
-            "side": [row.side for row in rows],
-            "kl": ["" if row.grade is None else str(row.grade) for row in rows],
-            "path": names,
-            "split": ["test" if test and row.split == test else row.split for row in rows],
-            "site": [row.site for row in rows],
-        }
-    )
-    check_manifest(frame, str(source), places=[row.where for row in rows])
+    frame = _manifest(source, rows, files, test)
     recorded = {"roi_mm": options.roi_mm, "joint_offset_mm": options.joint_offset_mm, "test_split": test}
     if options.mm_per_px is None:
         recorded["roi_mm"] = options.roi_mm or ROI_MM
     else:
         recorded["mm_per_px"] = options.mm_per_px
-    pairs = _patch_pairs(files, [row.side for row in rows], options)
-    write_prepared(out, frame, pairs, source="folder", options=recorded, progress=progress)
+    write_prepared(
+        out,
+        frame,
+        _patch_pairs(rows, files, options, out),
+        source="folder",
+        options=recorded,
+        progress=progress,
+        more=(lambda folder: write_rejected(folder, rejected)) if rejected else None,
+    )
     counts = Counter(zip(frame["split"], (row.grade for row in rows), strict=True))
     return FolderSummary(counts, tuple(notes))
 
@@ -133,21 +113,61 @@ def read_gray(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return image
 
 
-def _patch_pairs(files: Sequence[Path], sides: Sequence[str], options: FolderOptions) -> Iterator[NDArray[np.uint8]]:
+def _manifest(source: Path, rows: Sequence[KneeRow], files: Sequence[Path], test: str | None) -> pd.DataFrame:
+    names = [path.relative_to(source).as_posix() for path in files]
+    patients = [row.patient or Path(name).with_suffix("").as_posix() for row, name in zip(rows, names, strict=True)]
+    patients = [patient.replace("/", "-") for patient in patients]
+    frame = pd.DataFrame(
+        {
+            "knee_id": [f"{patient}_{row.side}" for patient, row in zip(patients, rows, strict=True)],
+            "patient_id": patients,
+            "side": [row.side for row in rows],
+            "kl": ["" if row.grade is None else str(row.grade) for row in rows],
+            "path": names,
+            "split": ["test" if test and row.split == test else row.split for row in rows],
+            "site": [row.site for row in rows],
+        }
+    )
+    check_manifest(frame, str(source), places=[row.where for row in rows])
+    return frame
+
+
+def _patch_pairs(
+    rows: Sequence[KneeRow], files: Sequence[Path], options: FolderOptions, out: Path
+) -> Iterator[NDArray[np.uint8]]:
     """Patch pairs in order; one complaint at the end, so that a user meets all bad pictures at once."""
-    bad: list[str] = []
-    for path, side in zip(files, sides, strict=True):
+    bad: list[Rejection] = []
+    for row, path in zip(rows, files, strict=True):
         try:
-            yield _patch_pair(path, side, options)
+            yield _patch_pair(path, row.side, options)
         except UserError as error:
-            bad.append(error.found)
+            bad.append(_rejection(row, error.found))
             yield np.zeros((2, PATCH_PX, PATCH_PX), np.uint8)
     if bad:
-        raise UserError(
-            f"{len(bad)} of {len(files)} pictures cannot be used: {some(bad)}",
-            "gray pictures of one knee at a known scale, square ones about 101 mm wide in the public set",
-            "replace or remove them; where the size or shape is at fault, give --roi-mm or --mm-per-px",
-        )
+        raise _unusable(bad, len(rows), out)
+
+
+def _unusable(bad: Sequence[Rejection], n: int, out: Path) -> UserError:
+    """The error for pictures that cannot be used, which rejected.csv names all."""
+    write_leftovers(out, lambda folder: write_rejected(folder, bad))
+    return UserError(
+        f"{len(bad)} of {n} pictures cannot be used: {some(r.detail for r in bad)}; all are in {out / REJECTED}",
+        "gray pictures of one knee at a known scale, square ones about 101 mm wide in the public set",
+        "where the size or shape is at fault, give --roi-mm or --mm-per-px; else replace them"
+        + (", or leave them out with --drop-unusable" if len(bad) < n else ""),
+    )
+
+
+def _rejection(row: KneeRow, detail: str) -> Rejection:
+    return Rejection(row.path, row.patient, row.side, "unusable", detail)
+
+
+def _fault(path: Path, row: KneeRow, options: FolderOptions) -> str:
+    try:
+        _patch_pair(path, row.side, options)
+    except UserError as error:
+        return error.found
+    return ""
 
 
 def _patch_pair(path: Path, side: str, options: FolderOptions) -> NDArray[np.uint8]:
@@ -180,7 +200,7 @@ def _with_sides(
         side = options.side
         if side == "unknown":
             try:
-                side, _ = find_side(_patch_pair(files[k], "R", options))
+                side = find_side(_patch_pair(files[k], "R", options))
             except UserError:
                 side = "R"  # it is told among all pictures that cannot be used
         sided[k] = replace(rows[k], side=side)

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kneeal.data.prepared import LEFTOVERS
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.contact_sheet import ContactSheetEntry
@@ -20,6 +22,7 @@ from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, nothing
 from kneeal.tables import csv_text, some
 
+REJECTED, SHEET = LEFTOVERS
 _REPLACED = "; another radiograph of the patient is used"
 _NOT_NEEDED = "another radiograph of the same patient is used"
 #: Cells that begin so are formulas to a spreadsheet.
@@ -126,8 +129,9 @@ def patch_pairs(patients: Sequence[PatientAttempts], store: ResultStore) -> Iter
             yield from _loaded(store, tried, position).patches
 
 
-def rejected_table(rejections: Sequence[Rejection]) -> str:
-    """The text of rejected.csv; cells that a spreadsheet would take for a formula begin with an apostrophe."""
+def write_rejected(folder: Path, rejections: Sequence[Rejection]) -> None:
+    """Write rejected.csv; cells that a spreadsheet would take for a formula begin with an apostrophe."""
     rows = [("patient_id", "side", "path", "reason", "detail")]
     rows += [(r.patient, r.side, r.name, r.reason, r.detail) for r in rejections]
-    return csv_text([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    text = csv_text([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    (folder / REJECTED).write_text(text, encoding="utf-8", newline="")

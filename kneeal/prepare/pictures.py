@@ -41,6 +41,7 @@ class FolderOptions:
         side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
         ungraded: Whether knees without a grade are kept.
         drop_duplicates: Whether of identical pictures one is kept; otherwise all are, and they are told.
+        drop_unusable: Whether pictures that cannot be used are left out; otherwise they are refused.
     """
 
     roi_mm: float | None = None
@@ -54,6 +55,7 @@ class FolderOptions:
     side: str = ""
     ungraded: bool = False
     drop_duplicates: bool = False
+    drop_unusable: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.

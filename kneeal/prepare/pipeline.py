@@ -22,7 +22,7 @@ from kneeal.prepare.attempts import Attempt, settled, try_radiographs
 from kneeal.prepare.contact_sheet import write_contact_sheet
 from kneeal.prepare.corrections import Correction
 from kneeal.prepare.cures import nothing_usable
-from kneeal.prepare.outputs import collect, patch_pairs, rejected_table
+from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_rejected
 from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.store import ResultStore
@@ -31,7 +31,6 @@ from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker
 from kneeal.tables import some
 
-REJECTED, SHEET = "rejected.csv", "sheet.html"
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
 
@@ -105,7 +104,7 @@ def prepare_archive(
     )
 
     def write_reports(target: Path) -> None:
-        (target / REJECTED).write_text(rejected_table(rejections), encoding="utf-8", newline="")
+        write_rejected(target, rejections)
         heading = f"{out.name}: knees found ({plan.source})"
         write_contact_sheet(target / SHEET, sheet, max_entries=options.max_sheet_entries, heading=heading)
 

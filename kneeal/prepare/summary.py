@@ -10,7 +10,7 @@ from kneeal.data.grades import N_GRADES
 
 #: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.
-PAPER: Mapping[str, int] = {"B": 1882, "E": 903, "ACD": 8050 - 1882, "ABCD": 8050, "ABCDE": 8953}
+PAPER: Mapping[str, int] = {"B": 1882, "E": 903, "A, C, D": 8050 - 1882, "A to D": 8050, "all": 8953}
 _PAPER_NOTE = (
     "paper: knees in its Table 1, as far as this package knows it: the sites B and E, A to D together, and all. Not\n"
     "compared: the sites A, C and D one by one, and each grade. Of the paper's own disagreements, B is the sum of its\n"
@@ -38,19 +38,20 @@ class ArchiveSummary:
 
     def __str__(self) -> str:
         """Sites by grades, then what was rejected, then the notes."""
-        unknown = any(kl is None for _, kl in self.counts)
-        grades: list[int | None] = [*range(N_GRADES), *([None] if unknown else [])]
         paper = self.source == "oai"
-        header = "site      " + "".join(f"{'none' if g is None else f'KL {g}':>7}" for g in grades) + f"{'all':>7}"
-        lines = [header + (f"{'paper':>8}{'diff.':>8}" if paper else "")]
         sites = sorted({site for site, _ in self.counts} | (set("ABCDE") if paper else set()))
-        lines += [self._line(site or "(none)", [site], grades, PAPER.get(site), paper) for site in sites]
+        groups = {site or "(none)": [site] for site in sites}
         if paper:
-            lines.append(self._line("A, C, D", list("ACD"), grades, PAPER["ACD"], paper))
-            lines.append(self._line("A to D", list("ABCD"), grades, PAPER["ABCD"], paper))
-        lines.append(self._line("all", sites, grades, PAPER["ABCDE"], paper))
-        total = sum(self.counts.values())
-        lines.append(f"{total} knees from {self.n_radiographs} radiographs")
+            groups |= {"A, C, D": list("ACD"), "A to D": list("ABCD")}
+        groups["all"] = sites
+        lines = grade_table("site", groups, self.counts)
+        if paper:
+            lines[0] += f"{'paper':>8}{'diff.':>8}"
+            for row, (name, members) in enumerate(groups.items(), 1):
+                total = sum(n for (site, _), n in self.counts.items() if site in members)
+                known = PAPER.get(name)
+                lines[row] += f"{'-':>8}{'-':>8}" if known is None else f"{known:>8}{total - known:>+8}"
+        lines.append(f"{sum(self.counts.values())} knees from {self.n_radiographs} radiographs")
         if self.rejected:
             reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(self.rejected).most_common())
             lines.append(f"rejected (rejected.csv): {reasons}")
@@ -58,11 +59,40 @@ class ArchiveSummary:
             lines.append(_PAPER_NOTE)
         return "\n".join([*lines, *self.notes])
 
-    def _line(
-        self, name: str, sites: Sequence[str], grades: Sequence[int | None], paper: int | None, beside: bool
-    ) -> str:
-        row = [sum(self.counts.get((site, grade), 0) for site in sites) for grade in grades]
-        line = f"{name:<10}" + "".join(f"{n:>7}" for n in (*row, sum(row)))
-        if not beside:
-            return line
-        return line + (f"{'-':>8}{'-':>8}" if paper is None else f"{paper:>8}{sum(row) - paper:>+8}")
+
+@dataclass(frozen=True)
+class FolderSummary:
+    """Counts and decisions of pictures in folders.
+
+    Attributes:
+        counts: Knees by (split, grade); grade None where it is not known.
+        notes: Decisions that the user should know.
+    """
+
+    counts: Mapping[tuple[str, int | None], int]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """Splits by grades, then the notes."""
+        splits = sorted({split for split, _ in self.counts}, key=("train", "val", "test", "").index)
+        return "\n".join([*grade_table("split", {s or "(open)": [s] for s in splits}, self.counts), *self.notes])
+
+
+def grade_table(
+    heading: str, groups: Mapping[str, Sequence[str]], counts: Mapping[tuple[str, int | None], int]
+) -> list[str]:
+    """A line of headings, and one with the counts by grade and their sum for each group.
+
+    Args:
+        heading: What the groups are.
+        groups: By name the sites or splits that each counts together.
+        counts: Knees by (site or split, grade); grade None where it is not known.
+    """
+    grades: list[int | None] = [*range(N_GRADES), *([None] if any(grade is None for _, grade in counts) else [])]
+    rows: list[tuple[str, list[object]]] = [
+        (heading, [*("none" if grade is None else f"KL {grade}" for grade in grades), "all"])
+    ]
+    for name, members in groups.items():
+        row = [sum(counts.get((member, grade), 0) for member in members) for grade in grades]
+        rows.append((name, [*row, sum(row)]))
+    return [f"{name:<10}" + "".join(f"{cell:>7}" for cell in cells) for name, cells in rows]

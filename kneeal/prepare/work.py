@@ -127,7 +127,7 @@ def _find_side(radiograph: Radiograph, selection: Selection) -> tuple[Selection,
     if not any(pose.side == "unknown" for pose in selection.poses):
         return selection, ()
     pose = selection.poses[0]
-    side, _ = find_side(cut_patches(radiograph.gray, radiograph.mm_per_px, replace(pose, side="R")))
+    side = find_side(cut_patches(radiograph.gray, radiograph.mm_per_px, replace(pose, side="R")))
     sided = (replace(pose, side=side),)
     note = "nothing tells the side of the knee: it was found on the picture, which is not always right"
     return replace(selection, poses=sided, seen=sided), (note,)

@@ -25,9 +25,11 @@ from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+#: What shows no knee as a radiograph does, although a slice of it may look like one.
+_OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
 #: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
 _TAGS = [
-    "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
+    "SpecificCharacterSet", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
     "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
     "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
@@ -85,9 +87,13 @@ def _read(
         raise RadiographError(
             "no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)", "remove the file"
         )
+    if _word(header, "Modality").upper() in _OTHER_MODALITIES:
+        raise RadiographError("modality", "the header names another modality", "a plain radiograph", "remove the file")
     rows, columns = _shape(header, max_pixels)
     spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
     codes, n_levels = _codes(header, rows, columns)
+    # Where the rows and the columns of the picture run: to the patient's left and foot, as the radiograph is looked at.
+    across, down = (*(str(way).upper()[:1] for way in header.get("PatientOrientation") or ()), "", "")[:2]
     table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=apply_voi, bits=bits)
     return Radiograph(
         gray=look_up(table, codes),
@@ -95,9 +101,8 @@ def _read(
         patient_id=_word(header, "PatientID"),
         burned_in=_word(header, "BurnedInAnnotation").upper() == "YES",
         laterality=(_word(header, "ImageLaterality") or _word(header, "Laterality")).upper()[:1],
-        # Rows run to the patient's right, so that the left knee is on the left of the picture.
-        flipped=str((header.get("PatientOrientation") or [""])[0]).upper().startswith("R"),
-        lateral=_word(header, "ViewPosition").upper().startswith(("LAT", "LL", "RL")),
+        flipped=across == "R" or down == "H",
+        lateral=across in ("A", "P") or _word(header, "ViewPosition").upper().startswith(("LAT", "LL", "RL")),
         notes=notes,
     )
 

@@ -19,7 +19,7 @@ class Radiograph:
         patient_id: The header's, empty for pictures. To look up the patient, never to be written out.
         burned_in: Whether the header says that text is burned into the pixels.
         laterality: "R", "L" or "B" (both) as the header says it, else empty.
-        flipped: Whether the header says that the patient's right is on the right of the picture.
+        flipped: Whether the header says that the patient's right is on the right of the picture, or the feet on top.
         lateral: Whether the header says that it is a lateral view.
         notes: What was done otherwise than the header asks.
     """

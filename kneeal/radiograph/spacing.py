@@ -56,6 +56,8 @@ def _pair(value: Any) -> tuple[float, float] | None:
         numbers = [float(v) for v in values]
     except (TypeError, ValueError):
         return math.nan, math.nan
+    if not any(numbers):  # how some systems leave it empty
+        return None
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (math.nan, math.nan)
 
 

@@ -117,6 +117,7 @@ def chosen(localization: Localization, rules: SelectionRules | None = None, **kn
         ({"told": ("", "R")}, "R"),
         ({"told": ("R", "L")}, "side_conflict"),
         ({"told": ("", "B")}, "one_knee"),
+        ({"told": ("R", ""), "flipped": True}, "marker_mirrored"),
         ({}, "one_knee"),
     ],
 )
@@ -130,6 +131,8 @@ def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
 
     assert chosen(marker("L", 0.99, 60, 30)) == "L" and chosen(marker("mirrored", 0.99, 60, 30)) == "marker_mirrored"
     assert chosen(marker("L", 0.85, 60, 30)) == "one_knee"
+    # A letter that reads as it should shows that the picture is not flipped, whatever the header says.
+    assert chosen(marker("L", 0.99, 60, 30), flipped=True) == "L"
     # On bone anything may look like a letter.
     assert chosen(marker("L", 0.93, 130, 160)) == "one_knee"
     assert chosen(marker("L", 0.99, 60, 30), told=("R", "")) == "side_conflict"

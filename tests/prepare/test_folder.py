@@ -17,10 +17,11 @@ from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.synthetic import draw_synthetic
 from kneeal.errors import UserError
-from kneeal.prepare.folder import FolderSummary, prepare_folder, read_gray
+from kneeal.prepare.folder import prepare_folder, read_gray
 from kneeal.prepare.knee_table import Columns
 from kneeal.prepare.notation import grade_names
 from kneeal.prepare.pictures import FolderOptions
+from kneeal.prepare.summary import FolderSummary
 
 MM = 101.0
 
@@ -145,7 +146,7 @@ def test_a_picture_outside_the_layout_is_named(source: Path, tmp_path: Path, nam
         prepare_folder(source, tmp_path / "out")
 
 
-def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tmp_path: Path) -> None:
+def test_bad_pictures_are_all_named_at_once_or_left_out(source: Path, tmp_path: Path) -> None:
     color = picture(1, (224, 224, 3))
     bad = {
         "colour": save(source / "train/1/010L.png", color),
@@ -163,13 +164,22 @@ def test_bad_pictures_are_all_named_at_once_and_nothing_is_left(source: Path, tm
         assert str(path) in caught.value.found
     for reason in ("in color", "not square (200 x 224 px)", "damaged or of another format", "all of one gray"):
         assert reason in caught.value.found
-    assert left(tmp_path) == ["knees"]
+    assert left(tmp_path) == ["knees", "out"] and left(tmp_path / "out") == ["rejected.csv"]
+    named = (tmp_path / "out/rejected.csv").read_text().splitlines()
+    assert len(named) == 6 and named[1].startswith("010,L,train/1/010L.png,unusable,") and "in color" in named[1]
+    assert "--drop-unusable" in caught.value.cure
+    summary = prepare_folder(source, tmp_path / "out", FolderOptions(drop_unusable=True))
+    assert len(PreparedDataset.open(tmp_path / "out", verify=True).manifest) == 5
+    assert "5 pictures cannot be used and are left out; rejected.csv names them" in summary.notes
+    assert (tmp_path / "out/rejected.csv").read_text().splitlines() == named
 
 
 def test_a_scale_that_leaves_no_room_for_the_patches_is_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"5 of 5[^$]*50 mm[^$]*--roi-mm"):
-        prepare_folder(source, tmp_path / "out", FolderOptions(roi_mm=50.0))
-    assert left(tmp_path) == ["knees"]
+    for drop in (False, True):
+        with pytest.raises(UserError, match=r"5 of 5[^$]*50 mm[^$]*--roi-mm") as caught:
+            prepare_folder(source, tmp_path / "out", FolderOptions(roi_mm=50.0, drop_unusable=drop))
+        # That would leave nothing.
+        assert "--drop-unusable" not in caught.value.cure and left(tmp_path / "out") == ["rejected.csv"]
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

@@ -81,6 +81,9 @@ def test_a_spacing_that_repeats_the_detectors_is_divided_by_the_magnification(tm
     assert read(tmp_path, **calibrated).mm_per_px == (0.8, 0.8)
     assert read(tmp_path, **{**equal, "ImagerPixelSpacing": [0.9, 0.9]}).mm_per_px == (0.8, 0.8)
     assert read(tmp_path, EstimatedRadiographicMagnificationFactor=1.25).mm_per_px == (0.8, 0.8)
+    # Some systems write 0 where they know none.
+    assert read(tmp_path, PixelSpacing=[0, 0], ImagerPixelSpacing=[0.9, 0.9]).mm_per_px == (0.9, 0.9)
+    assert read(tmp_path, options=ReadOptions(mm_per_px=0.5), PixelSpacing=[0, 0]).mm_per_px == (0.5, 0.5)
 
 
 def test_the_header_tells_side_and_flip(tmp_path: Path) -> None:
@@ -89,6 +92,8 @@ def test_the_header_tells_side_and_flip(tmp_path: Path) -> None:
     found = read(tmp_path, Laterality="L", PatientOrientation=["L", "F"])
     assert (found.laterality, found.flipped) == ("L", False)
     assert (read(tmp_path).laterality, read(tmp_path).flipped, read(tmp_path).lateral) == ("", False, False)
+    assert read(tmp_path, PatientOrientation=["L", "H"]).flipped
+    assert [read(tmp_path, PatientOrientation=[way, "F"]).lateral for way in ("A", "P", "L")] == [True, True, False]
     assert read(tmp_path, ViewPosition="LL").lateral and read(tmp_path, ViewPosition="Lateral").lateral
 
 

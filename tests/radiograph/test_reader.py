@@ -143,6 +143,7 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> N
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
         ({"SamplesPerPixel": 3}, "colour"),
         ({"NumberOfFrames": 2}, "frames"),
+        ({"Modality": "MR"}, "modality"),
         ({"BitsStored": 17}, "mismatch"),
         ({"PixelSpacing": [0, 0]}, "spacing"),
         ({"PixelSpacing": ["nan", "nan"]}, "spacing"),
