@@ -25,8 +25,7 @@ def first_grades(
 ) -> Iterator[list[int]]:
     """The grades of the first query of each seed, exactly the query that `kneeal fit` would make."""
     from kneeal.build.dataset import divide
-    from kneeal.build.runner import make_runner
-    from kneeal.build.selection import first_query
+    from kneeal.build.loop import make_plan
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
     from kneeal.jobs.process import set_up_process
@@ -41,12 +40,12 @@ def first_grades(
             "active.first_query": name,
             "active.first_features": "pixels" if init is None else "init",
             "training.init": init and str(init),
+            "active.n_init": knees,
+            "active.budget": knees,
         }
         config = resolve(None, settings, flags)
         cohort = divide(config, dataset)
-        runner = make_runner(config, cohort)
-        ask = first_query(config, cohort, runner, knees)
-        query = ask(cohort.splits.train, knees, derive_seed(seed, "first query"))
+        query = make_plan(config, cohort).first_query(cohort.splits.train, knees, derive_seed(seed, "first query"))
         yield [cohort.grades[i] for i in query]
 
 

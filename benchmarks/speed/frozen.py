@@ -53,7 +53,7 @@ def rows(
     checkpoint = folder.parent / "best.ckpt"
 
     def one_round(config: RunConfig, pool: tuple[str, ...]) -> Candidate:
-        runner = plain_runner(config, cohort, start=start if config is frozen else None)
+        runner = plain_runner(config, cohort, start if config is frozen else make_start(config, cohort))
 
         def work() -> None:
             runner.fit(PoolState(labeled, pool), checkpoint, None)

@@ -10,9 +10,10 @@ from torch import Tensor
 from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
 from kneeal.build.devices import find_device
-from kneeal.build.network import check_network
+from kneeal.build.network import check_network, has_weights, make_network
 from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
+from kneeal.build.start import make_start
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
@@ -86,14 +87,17 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
             "choose data.validation=budget, or another criterion",
         )
     check_side(config.model.backbone, config.data.patch_size)
-    runner = make_runner(config, cohort, progress)
+    start = make_start(config, cohort)
+    runner = make_runner(config, cohort, start, progress)
 
     def features(ids: Sequence[str]) -> Tensor | None:
         needs = Needs(Posterior.NONE, features=True)
-        return plain_runner(config, cohort, progress).predict(None, 0, ids, needs).features
+        return plain_runner(config, cohort, start, progress).predict(None, 0, ids, needs).features
 
     samples = any(s.needs.posterior is Posterior.SAMPLES for s in (strategy, pseudo) if s is not None)
-    check_network(config, masks=samples and runner.draws_masks)
+    masks = samples and runner.draws_masks
+    if masks or has_weights(config):
+        check_network(config, start.template or make_network(config), masks=masks)
     return Plan(
         config,
         cohort,

@@ -84,19 +84,17 @@ def has_weights(config: RunConfig) -> bool:
     return given or config.model.backbone == KNEE_ENCODER
 
 
-def check_network(config: RunConfig, *, masks: bool) -> None:
-    """Refuse a network that cannot be made, before anything is trained or asked.
+def check_network(config: RunConfig, network: SiameseKneeNet, *, masks: bool) -> None:
+    """Check the network of a run before anything is trained or asked, and say where its head is not the given one.
 
     Args:
         config: The resolved configuration.
+        network: As a fit starts from it.
         masks: Whether Monte-Carlo dropout is going to draw masks.
 
     Raises:
-        UserError: It cannot, or has no dropout to draw masks for.
+        UserError: It has no dropout to draw masks for.
     """
-    if not masks and not has_weights(config):
-        return
-    network = make_network(config)
     if masks:
         dropout_modules(network)
     init = config.training.init

@@ -8,7 +8,7 @@ from torch import nn
 
 from kneeal.build.dataset import Cohort
 from kneeal.build.keywords import keywords
-from kneeal.build.start import Start, in_one_view, make_start
+from kneeal.build.start import Start, in_one_view
 from kneeal.config import RunConfig
 from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.grades import N_GRADES
@@ -23,18 +23,23 @@ from kneeal.training.lightning_runner import Devices, LightningRunner
 from kneeal.training.posteriors.base import Sampler
 
 
-def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> Sampler:
+def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None) -> Sampler:
     """The runner whose samples are those of `posterior.method`.
+
+    Args:
+        config: The resolved configuration.
+        cohort: Data set and split.
+        start: What all its fits start from.
+        progress: Told about epochs and predicted knees.
 
     Raises:
         UserError: A setting is wrong.
     """
-    start = make_start(config, cohort)
 
     def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
         changed = {"seed": config.seed if seed is None else seed}
         chosen = start if view is None else in_one_view(start, config, cohort, view)
-        return plain_runner(_length(config, cycles).model_copy(update=changed), cohort, progress, start=chosen)
+        return plain_runner(_length(config, cycles).model_copy(update=changed), cohort, chosen, progress)
 
     posterior = posteriors.get(config.posterior.method)
     return posterior(
@@ -45,15 +50,15 @@ def make_runner(config: RunConfig, cohort: Cohort, progress: FitProgress | None 
 
 
 def plain_runner(
-    config: RunConfig, cohort: Cohort, progress: FitProgress | None = None, *, start: Start | None = None
+    config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None
 ) -> LightningRunner:
     """The runner that trains one network.
 
     Args:
         config: The resolved configuration.
         cohort: Data set and split.
+        start: What its fits start from; several runners may share it.
         progress: Told about epochs and predicted knees.
-        start: What several runners share; made by the configuration if None.
 
     Raises:
         UserError: A setting is wrong.
@@ -65,7 +70,6 @@ def plain_runner(
             "a batch size (it counts the knees of all devices) that the number of devices divides",
             "set training.batch_size to a multiple of --devices",
         )
-    start = start or make_start(config, cohort)
     method = _method(config)
     if method is not None:
         _check_second_term(config, method, start)

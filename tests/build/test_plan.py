@@ -39,6 +39,10 @@ def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytes
     done("ask", run, "--config", "paper", "--strategy", "mi_mcd", "--data", data, *QUICK)
     # The network that is checked for dropout; the first query needs none.
     assert built == {"mi_mcd": 1, "random": 1, "consistency": 1, "make_network": 1}
+    built.clear()
+    done("ask", tmp_path / "frozen", "--data", data, *QUICK, "--set", "active.options={}")
+    # The network that is checked is the one whose features make the first query.
+    assert built == {"max_herding": 2, "make_network": 1}
 
 
 @pytest.mark.parametrize(
