@@ -134,12 +134,6 @@ class SiameseKneeNet(nn.Module):
         """Give the classifier new random weights."""
         self.classifier.apply(_init_weights)
 
-    def encode(self, patches: Tensor) -> Tensor:
-        """The activations [N, 2, ...] of the frozen part for patches [N, 2, H, H]."""
-        if self.encoder is None:
-            raise RuntimeError("no part of the network is frozen")
-        return self.encoder(patches)
-
     def whole_state(self) -> dict[str, Tensor]:
         """Every weight under the name that it has where nothing is frozen."""
         frozen = {} if self.encoder is None else self.encoder.branch.state_dict()
@@ -173,7 +167,8 @@ class SiameseKneeNet(nn.Module):
             ValueError: The patches have another shape.
         """
         if self.encoder is not None:
-            return self._grade(self.branch((self.encode(patches) if patches.ndim == 4 else patches).flatten(0, 1)))
+            activations = self.encoder(patches) if patches.ndim == 4 else patches
+            return self._grade(self.branch(activations.flatten(0, 1)))
         if patches.ndim != 4 or patches.shape[1] != 2 or any(side % self._step for side in patches.shape[2:]):
             raise ValueError(
                 f"patches must be [N, 2, H, H] with H divisible by {self._step} but got {tuple(patches.shape)}."

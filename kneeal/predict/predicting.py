@@ -6,22 +6,21 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kneeal import __version__
 from kneeal.acquisition import measures
 from kneeal.build.dataset import fingerprint
 from kneeal.build.network import arguments, bare_network
+from kneeal.build.start import make_source
+from kneeal.data.batches import Source
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.views import normalize, resize
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import (
     Card,
@@ -35,11 +34,13 @@ from kneeal.jobs.open_run import open_run
 from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.threshold import choose_threshold
+from kneeal.settings import ViewsConfig
 from kneeal.training.lightning_runner import load_network
 from kneeal.training.metrics import evaluate
 from kneeal.training.posteriors.ensemble import EnsembleRunner
 
 BATCH = 64
+_DEVICE = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,13 @@ HEADER = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total",
 
 
 @torch.inference_mode()
-def grade(
-    networks: Sequence[SiameseKneeNet],
-    patches: Callable[[str], NDArray[np.uint8]],
-    ids: Sequence[str],
-    *,
-    size: int,
-    n_samples: int,
-) -> Grading:
+def grade(networks: Sequence[SiameseKneeNet], knees: Source, ids: Sequence[str], *, n_samples: int) -> Grading:
     """Grade knees.
 
     Args:
         networks: The trained members of an ensemble, or one network.
-        patches: Gives the patch pair uint8 [2, H, H] of a knee.
+        knees: What the networks take: patches, or activations of the frozen part that they share.
         ids: The knees.
-        size: Side in px that the network sees.
         n_samples: Monte-Carlo dropout samples; with 0 the members themselves are the posterior samples.
     """
     each = math.ceil(n_samples / len(networks))
@@ -99,10 +92,9 @@ def grade(
         MonteCarloDropout(n, each, seed=k, output=lambda output: output.logits) for k, n in enumerate(networks) if each
     ]
     probs, total, epistemic = [], [], []
-    for start in range(0, len(ids), BATCH):
-        batch = torch.from_numpy(np.stack([normalize(resize(patches(i), size)) for i in ids[start : start + BATCH]]))
-        if networks[0].encoder is not None:  # the same for all members, so each knee is encoded once
-            batch = networks[0].encode(batch)
+    size = max(BATCH, knees.batch_size)
+    for start in range(0, len(ids), size):
+        batch = knees.plain(knees.rows(ids[start : start + size]), _DEVICE)
         point = torch.stack([network(batch).logits.float().log_softmax(dim=-1) for network in networks], dim=1)
         probs.append(point.exp().mean(dim=1))
         log_probs = torch.cat([s(batch).float().log_softmax(dim=-1) for s in samplers], dim=1) if samplers else point
@@ -142,10 +134,10 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     if not has_dropout(networks[0]) or config.posterior.method in ("ensemble", "snapshot"):
         n_samples = 0
 
+    source = make_source(networks[0], dataset, config.data.patch_size, config.views, device=_DEVICE)
+
     def grade_knees(knees: Mapping[str, int], n_samples: int) -> tuple[Grading, Tensor]:
-        size, ids = config.data.patch_size, tuple(knees)
-        found = grade(networks, lambda i: dataset.patches[dataset.row[i]], ids, size=size, n_samples=n_samples)
-        return found, torch.tensor(list(knees.values()))
+        return grade(networks, source, tuple(knees), n_samples=n_samples), torch.tensor(list(knees.values()))
 
     _, val = opened.cohort.validation.split(labeled)
     # Without validation knees, knees of the pool show how uncertainty is distributed, though not what it is worth.
@@ -234,9 +226,8 @@ def predict_dataset(
         raise UserError(f"no knee {unknown[0]} in {data}", "knees of the data set", "correct --knee")
     ids = tuple(only or dataset.manifest.ids)
     check_writable(out / "predictions.csv")
-    grading = grade(
-        networks, lambda i: dataset.patches[dataset.row[i]], ids, size=card.patch_size, n_samples=card.n_samples
-    )  # fmt: skip
+    source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
+    grading = grade(networks, source, ids, n_samples=card.n_samples)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerows([HEADER, *grading.rows(card.threshold.uncertainty)])

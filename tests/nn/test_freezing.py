@@ -37,7 +37,7 @@ def test_both_parts_compute_what_the_whole_does(backbone: str, stage: str, befor
     whole, parts = network(backbone).eval(), network(backbone, stage).eval()
     with torch.no_grad():
         expected = whole(knees())
-        activations = parts.encode(knees())
+        activations = parts.encoder(knees())
         assert activations.shape[:2] == (3, 2) and activations.ndim == 5
         for given in (knees(), activations):
             output = parts(given)
@@ -51,12 +51,12 @@ def test_both_parts_compute_what_the_whole_does(backbone: str, stage: str, befor
 
 def test_a_whole_branch_is_frozen_with_its_own_dropout_off_and_its_statistics_kept() -> None:
     net = network(SMALL, "all").train()
-    first = net.encode(knees())
+    first = net.encoder(knees())
     assert first.shape == (3, 2, 1024) and not first.requires_grad
-    assert torch.equal(net.encode(knees()), first)
+    assert torch.equal(net.encoder(knees()), first)
     assert [name for name, _ in net.named_parameters()] == ["classifier.weight"]
     own = network("vgg_like", "all").train()
-    torch.testing.assert_close(own.encode(knees())[:1], own.encode(knees()[:1]))
+    torch.testing.assert_close(own.encoder(knees())[:1], own.encoder(knees()[:1]))
     net(first).logits.sum().backward()  # the head alone is trained
     assert net.classifier.weight.grad is not None
 
@@ -74,7 +74,7 @@ def test_the_whole_state_brings_a_frozen_network_back(freeze: str) -> None:
         for weight in net.parameters():
             weight.add_(0.01)
         if isinstance(net.standardize, Standardize):
-            net.standardize.fit(net.encode(knees(5)).flatten(1))
+            net.standardize.fit(net.encoder(knees(5)).flatten(1))
     torch.manual_seed(5)
     other = SiameseKneeNet(backbone="resnet18", freeze=freeze)
     other.load_whole_state(net.whole_state())
@@ -104,7 +104,7 @@ def test_the_checksum_is_of_weights_layers_and_stage() -> None:
 def test_monte_carlo_dropout_of_activations_is_that_of_patches() -> None:
     net = network(SMALL, "all")
     samples = MonteCarloDropout(net, 5, output=lambda output: output.logits)
-    torch.testing.assert_close(samples(net.encode(knees())), samples(knees()))
+    torch.testing.assert_close(samples(net.encoder(knees())), samples(knees()))
 
 
 def test_stages_that_are_not_there_or_no_place_to_cut() -> None:

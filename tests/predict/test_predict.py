@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import pickle
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import Card, Threshold, read_model, write_model
+from kneeal.nn.freezing import FrozenEncoder
 from kneeal.predict.dicom import read_reference, structured_report
 from kneeal.predict.predicting import Grading, open_model
 from kneeal.predict.threshold import choose_threshold
@@ -81,6 +83,33 @@ def test_the_file_holds_what_its_card_measures(place: Path, tmp_path: Path, meth
     assert card.test["mae"] == pytest.approx(mae)
     if method == "ensemble":
         assert any(float(row["epistemic"]) > 1e-5 for row in rows.values())
+
+
+def test_a_frozen_part_computes_nothing_again(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, run, encoded = tmp_path / "data", tmp_path / "run", [0]
+    compute = FrozenEncoder.__call__
+
+    def counting(encoder: FrozenEncoder, patches: torch.Tensor) -> torch.Tensor:
+        encoded[0] += len(patches)
+        return compute(encoder, patches)
+
+    monkeypatch.setattr(FrozenEncoder, "__call__", counting)
+    shutil.copytree(place / "data", data)
+    frozen = ("--no-ssl", "--set", "model.freeze=all", "--set", "views.kept=0", "--set", "active.options={}")
+    done("fit", "--data", data, "--out", run, "--strategy", "entropy", *QUICK, *LARGER, *frozen)
+    encoded[0] = 0
+    done("export", run, "--out", tmp_path / "m", "--samples", "4")
+    done("predict", tmp_path / "m", "--data", data, "--out", tmp_path / "kept")
+    assert encoded[0] == 2  # a knee by each command, for the shape of the activations
+    shutil.rmtree(data / "activations")
+    done("predict", tmp_path / "m", "--data", data, "--out", tmp_path / "again")
+    assert encoded[0] > 40
+    kept = (tmp_path / "kept/predictions.csv").read_text()
+    assert (tmp_path / "again/predictions.csv").read_text() == kept
+    rows = {row["knee_id"]: row for row in csv.DictReader(kept.splitlines())}
+    for row in csv.DictReader(sorted(run.glob("rounds/*/test_predictions.csv"))[-1].open()):
+        own = [float(rows[row["knee_id"]][f"p{grade}"]) for grade in range(5)]
+        assert own == pytest.approx([float(row[f"p{grade}"]) for grade in range(5)], rel=1e-5)
 
 
 def test_a_network_without_dropout_is_exported(place: Path, tmp_path: Path) -> None:
