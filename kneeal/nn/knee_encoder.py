@@ -7,6 +7,8 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,16 +40,19 @@ class KneeEncoder(nn.Module):
     Each patch is standardized on its own, since exposure differs more between radiographs than anything else does.
     The features are the means of the last map over the left and the right half of its middle rows.
 
+    Args:
+        blocks: Expansion, kernel, stride and output channels of each block.
+
     Attributes:
         n_features: Features F per patch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Sequence[tuple[int, int, int, int]] = BLOCKS) -> None:
         super().__init__()
         self.stem = _SameConv(1, 32, 3, 2)
         n_in = 32
         self.blocks = nn.Sequential()
-        for expansion, kernel, stride, n_out in BLOCKS:
+        for expansion, kernel, stride, n_out in blocks:
             self.blocks.append(_Block(n_in, expansion, kernel, stride, n_out))
             n_in = n_out
         self.n_features = n_in * _CELLS[0] * _CELLS[1]
