@@ -37,7 +37,6 @@ STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
 #: Keys that say where and how a run is executed or shown, not what comes out of it.
 EXECUTION_KEYS = (
     "data.dir",
-    "data.workers",
     "tracking",
     "compute.accelerator",
     "compute.compile",

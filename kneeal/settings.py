@@ -42,15 +42,11 @@ class DataConfig(_Section):
     )
     split_seed: int | None = Field(None, description="seed of the split; the run's seed if empty")
     patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a device, for views.where: worker")
 
 
 class ViewsConfig(_Section):
     """Random views."""
 
-    where: Literal["device", "worker"] = Field(
-        "device", description="made in a batch on the device, or one by one by the loader's workers (albumentations)"
-    )
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
     pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = Field(
         (-2 / 128, 3 / 128), description="shift as a share of the patch: at most so much each way, or from and to"

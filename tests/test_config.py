@@ -11,7 +11,7 @@ from kneeal.files import parse_yaml
 
 
 def test_defaults_are_the_paper() -> None:
-    assert resolve("paper") == resolve(None, ["data.workers=4"])
+    assert resolve("paper") == resolve()
     paper = resolve("paper")
     assert (paper.active.n_init, paper.active.n_query, paper.active.budget) == (50, 50, 800)
     assert (paper.training.epochs, paper.training.milestones, paper.training.betas) == (500, (300, 400), (0.9, 0.99))
@@ -118,8 +118,9 @@ def test_identity_leaves_out_where_a_run_is_executed() -> None:
     base = validate({})
     moved = validate(
         {
-            "data": {"dir": "/elsewhere", "workers": 3},
+            "data": {"dir": "/elsewhere"},
             "compute": {"accelerator": "cpu", "compile": "default"},
+            "training": {"eval_batch_size": 3},
             "tracking": {"mode": "none"},
         }
     )

@@ -17,10 +17,9 @@ from timing import Candidate
 from torch import Tensor, nn
 
 from kneeal.data.batches import PatchSource
-from kneeal.data.datamodule import LoaderOptions
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import PatchStore, StoredPatches
+from kneeal.data.store import PatchStore
 from kneeal.data.validation import Validation
+from kneeal.data.views import Views
 from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.nn.ssl.consistency import Consistency
@@ -61,14 +60,18 @@ class Setting:
         return tuple(f"{k:07d}_L" for k in range(self.n_knees))
 
     @cached_property
-    def stored(self) -> StoredPatches:
+    def patches(self) -> np.ndarray:
         """Random patches; what is in them changes no time."""
-        draw = np.random.default_rng(0).integers(0, 256, (self.n_knees, 2, self.size, self.size), dtype=np.uint8)
-        return StoredPatches(draw, {name: k for k, name in enumerate(self.ids)})
+        return np.random.default_rng(0).integers(0, 256, (self.n_knees, 2, self.size, self.size), dtype=np.uint8)
+
+    def source(self) -> PatchSource:
+        """The knees and their views as the runner takes them."""
+        rows = {name: k for k, name in enumerate(self.ids)}
+        return PatchSource(PatchStore(self.patches, rows, self.size), Views(self.size))
 
     def images(self) -> Tensor:
         """All knees as the network takes them, on the device."""
-        return torch.from_numpy(self.stored.patches).to(self.device).float().mul_(2 / 255).sub_(1.0)
+        return torch.from_numpy(self.patches).to(self.device).float().mul_(2 / 255).sub_(1.0)
 
     def network(self) -> SiameseKneeNet:
         """A new network on the CPU."""
@@ -83,13 +86,13 @@ class Setting:
         return LightningRunner(
             make_network=self.network,
             make_learner=lambda network, grades: self.learner(network),
-            knees=PatchSource(PatchStore(self.stored, self.size), DeviceViews(self.size)),
+            knees=self.source(),
             validation=Validation({name: k % 5 for k, name in enumerate(self.ids[:32])}),
             test={},
-            worker_views=None,
-            loading=LoaderOptions(self.size, batch_size=min(32, self.n_knees), eval_batch_size=self.batch),
             devices=Devices("gpu" if self.bf16 else "cpu", precision="bf16-mixed" if self.bf16 else "32-true"),
             epochs=epochs,
+            batch_size=min(32, self.n_knees),
+            eval_batch_size=self.batch,
             validate_every=epochs,
         )
 

@@ -9,17 +9,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from parts import AS_WRITTEN, Setting, as_the_runner_does, as_written, plainly_written
+from plain_views import AlbumentationsViews, TwoViews
 from pytorch_lightning.callbacks import Callback
 from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, synchronize, take_turns
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from kneeal.data.batches import PatchSource
-from kneeal.data.datamodule import KneeDataModule, LoaderOptions, TrainingViews
-from kneeal.data.device_views import DeviceViews
+from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.sampling import ShuffledBatches
-from kneeal.data.store import PatchStore
-from kneeal.data.views import Views
 from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
 
@@ -108,10 +105,8 @@ class _Epochs(Callback):
 
 
 def _data(s: Setting) -> KneeDataModule:
-    options = LoaderOptions(s.size, batch_size=_BATCH, eval_batch_size=s.batch)
     pool = state(s)
-    source = PatchSource(PatchStore(s.stored, s.size), DeviceViews(s.size))
-    return KneeDataModule(source, None, options, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
+    return KneeDataModule(s.source(), batch_size=_BATCH, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
 
 
 def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:
@@ -129,7 +124,7 @@ def _bare(s: Setting) -> Candidate:
     optimizer = torch.optim.Adam(learner.network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     data = _data(s)
     if s.bf16:
-        data._place = lambda: (0, 1, s.device)  # type: ignore[method-assign]
+        data._process = lambda: (0, 1, s.device)  # type: ignore[method-assign]
     loaders = data.train_dataloader()
 
     def epoch() -> None:
@@ -149,17 +144,17 @@ def _plain(s: Setting, workers: int, written: bool) -> Candidate:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     pool = state(s)
 
-    def loader(ids: tuple[str, ...], kl: dict[str, int] | None) -> DataLoader[Any]:
-        data = TrainingViews(s.stored, ids, Views(s.size), size=s.size, n_views=2, kl=kl)
+    def loader(start: int, n: int, kl: list[int] | None) -> DataLoader[Any]:
         return DataLoader(
-            data,
-            batch_sampler=ShuffledBatches(len(ids), _BATCH, seed=0),
+            TwoViews(s.patches[start : start + n], AlbumentationsViews(s.size), kl),
+            batch_sampler=ShuffledBatches(n, _BATCH, seed=0),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=s.bf16,
         )
 
-    loaders = loader(tuple(pool.labeled), dict(pool.labeled)), loader(pool.pseudo, None)
+    half = len(pool.labeled)
+    loaders = loader(0, half, list(pool.labeled.values())), loader(half, half, None)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for labeled, pseudo in zip(*loaders, strict=True):

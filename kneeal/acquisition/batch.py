@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -60,6 +60,26 @@ class CoverageStrategy(BatchStrategy):
     def score(self, predictions: Predictions) -> Tensor:
         """Zeros [N]: only a set of knees has a value, not a single knee."""
         return torch.zeros(len(predictions))
+
+
+def lazy_best(bounds: Tensor, gains: Callable[[Tensor], Tensor], step: int) -> int:
+    """The position of the largest gain, computed for those whose bound exceeds the best gain so far (Minoux, 1978).
+
+    Args:
+        bounds: [M] no gain is above its bound; -inf for what is chosen already. Gains that are computed replace them.
+        gains: From positions [B] to their gains [B].
+        step: Positions computed together.
+    """
+    order = torch.argsort(bounds, descending=True, stable=True)
+    best, gain = int(order[0]), -torch.inf
+    for rows in order.split(step):
+        if float(bounds[rows[0]]) <= gain:
+            break
+        bounds[rows] = torch.where(torch.isfinite(bounds[rows]), gains(rows), -torch.inf)
+        top = int(rows[bounds[rows].argmax()])
+        if float(bounds[top]) > gain:
+            best, gain = top, float(bounds[top])
+    return best
 
 
 def draw(weights: Tensor, generator: Generator) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.batch import BatchStrategy
+from kneeal.acquisition.batch import BatchStrategy, lazy_best
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
@@ -32,7 +32,7 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
     """The knees whose grades have the highest joint mutual information with the weights.
 
     Gains never increase as S grows, so old gains are upper bounds, and only knees whose bound exceeds the best gain
-    found so far are evaluated again (lazy greedy, Minoux, 1978). With exact sums the choice is the same.
+    found so far are evaluated again. With exact sums the choice is the same.
 
     Args:
         n_configurations: Largest number of configurations, at least 2: enumerated up to it, that many samples beyond.
@@ -60,32 +60,22 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
         expected = measures.expected_entropy(log_probs)
         joint = Configurations(log_probs.shape[1], self.n_configurations, generator)
         chosen: list[int] = []
+
+        def gains(rows: Tensor) -> Tensor:
+            found = bounds[rows]
+            free = rows[torch.isfinite(found)]
+            # A sampled sum can exceed the bound; the bound is exact.
+            gain = torch.minimum(joint.conditional_entropy(log_probs[free]) - expected[free], bounds[free])
+            return found.masked_scatter(torch.isfinite(found), gain)
+
         for _ in range(n):
-            best = _lazy_best(bounds, joint, log_probs, expected) if chosen else int(bounds.argmax())
+            step = max(1, _BLOCK // (len(joint) * log_probs.shape[2]))
+            best = lazy_best(bounds, gains, step) if chosen else int(bounds.argmax())
             chosen.append(best)
             bounds[best] = -torch.inf
             if len(chosen) < n:
                 joint.extend(log_probs[best])
         return candidates[chosen].tolist()
-
-
-def _lazy_best(bounds: Tensor, joint: Configurations, log_probs: Tensor, expected: Tensor) -> int:
-    """The knee with the largest gain; updates `bounds` [M] in place for the knees that are evaluated."""
-    step = max(1, _BLOCK // (len(joint) * log_probs.shape[2]))
-    order = torch.argsort(bounds, descending=True, stable=True)
-    best, gain = int(order[0]), -torch.inf
-    for start in range(0, len(order), step):
-        rows = order[start : start + step]
-        if float(bounds[rows[0]]) <= gain:
-            break
-        # A sampled sum can exceed the bound; the bound is exact.
-        rows = rows[torch.isfinite(bounds[rows])]
-        gains = torch.minimum(joint.conditional_entropy(log_probs[rows]) - expected[rows], bounds[rows])
-        bounds[rows] = gains
-        top = int(gains.argmax()) if len(rows) else 0
-        if len(rows) and float(gains[top]) > gain:
-            best, gain = int(rows[top]), float(gains[top])
-    return best
 
 
 class Configurations:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.strategy import seeded_order
 from kneeal.errors import UserError
+from kneeal.registry import Registry
 from kneeal.seeds import derive_seed
 
 #: Whether a knee may join those chosen so far.
 Gate = Callable[[str, Sequence[str]], bool]
-_registered: dict[str, type[Constraint]] = {}
-_C = TypeVar("_C", bound="type[Constraint]")
 
 
 class Constraint:
@@ -47,24 +45,11 @@ class Constraint:
         return len(ids)
 
 
-def constraint(name: str) -> Callable[[_C], _C]:
-    """Register a constraint under a name for configuration files."""
-
-    def add(kind: _C) -> _C:
-        if name in _registered:
-            raise UserError(f"two constraints called {name!r}", "one constraint per name", "rename one of them")
-        _registered[name] = kind
-        return kind
-
-    return add
+#: Constraints by their name in configuration files.
+CONSTRAINTS: Registry[type[Constraint]] = Registry("constraint", "active.constraints")
 
 
-def constraints() -> Mapping[str, type[Constraint]]:
-    """Every constraint by its name."""
-    return dict(sorted(_registered.items()))
-
-
-@constraint("max_per_group")
+@CONSTRAINTS.register("max_per_group")
 class MaxPerGroup(Constraint):
     """Limits how many knees of a group, for example of a patient, one query holds.
 
@@ -87,7 +72,7 @@ class MaxPerGroup(Constraint):
         return admits
 
 
-@constraint("share_per_group")
+@CONSTRAINTS.register("share_per_group")
 class SharePerGroup(Constraint):
     """Gives each group, for example each site, its share of every query.
 
@@ -156,7 +141,7 @@ class SharePerGroup(Constraint):
         return len(ids) if self.shares is None else sum(self.groups.get(i) in self.shares for i in ids)
 
 
-@constraint("exclude")
+@CONSTRAINTS.register("exclude")
 class Exclude(Constraint):
     """Never queries knees of certain groups, for example those flagged as unreadable.
 
@@ -180,7 +165,7 @@ class Exclude(Constraint):
         return len(self.restrict(ids, 0, seed=0))
 
 
-@constraint("subsample")
+@CONSTRAINTS.register("subsample")
 class Subsample(Constraint):
     """Queries from a random part of the pool: cheaper, and more varied than its very top.
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy
+from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy, lazy_best
 from kneeal.acquisition.confidence import margins
 from kneeal.acquisition.geometry import blocks, squared_distances, vectors
 from kneeal.acquisition.options import check_float, check_int
@@ -112,16 +112,7 @@ def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float,
     bounds = torch.cat([gains(x[rows]) for rows in blocks(len(x), len(x))])
     chosen: list[int] = []
     for _ in range(n):
-        order = torch.argsort(bounds, descending=True, stable=True)
-        best, gain = int(order[0]), -torch.inf
-        for start in range(0, len(order), _TOGETHER):
-            batch = order[start : start + _TOGETHER]
-            if float(bounds[batch[0]]) <= gain:
-                break
-            new = torch.where(torch.isfinite(bounds[batch]), gains(x[batch]), -torch.inf)
-            bounds[batch] = new
-            if float(new.max()) > gain:
-                best, gain = int(batch[new.argmax()]), float(new.max())
+        best = lazy_best(bounds, lambda rows: gains(x[rows]), _TOGETHER)
         chosen.append(best)
         covered = torch.maximum(covered, similarity(x[best : best + 1], x)[0])
         bounds[best] = -torch.inf

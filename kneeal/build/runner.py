@@ -10,7 +10,6 @@ from kneeal.build.dataset import Cohort
 from kneeal.build.keywords import keywords
 from kneeal.build.start import Start, in_one_view
 from kneeal.config import RunConfig
-from kneeal.data.datamodule import LoaderOptions
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.events import FitProgress
@@ -38,7 +37,7 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
 
     def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
         changed = {"seed": config.seed if seed is None else seed}
-        chosen = start if view is None else in_one_view(start, config, cohort, view)
+        chosen = start if view is None else in_one_view(start, config.seed, view)
         return plain_runner(_length(config, cycles).model_copy(update=changed), cohort, chosen, progress)
 
     posterior = posteriors.get(config.posterior.method)
@@ -93,9 +92,7 @@ def plain_runner(
         knees=start.knees,
         validation=cohort.validation,
         test=cohort.splits.test,
-        worker_views=start.views,
         n_views=max(2 if loss.consistency else 1, loss.views or 1),
-        loading=LoaderOptions(**keywords(LoaderOptions, config.data, training)),
         devices=Devices(**keywords(Devices, config.compute)),
         seed=config.seed,
         progress=progress,

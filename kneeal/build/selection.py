@@ -13,14 +13,14 @@ from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.acquisition.checked import Checked
 from kneeal.acquisition.constrained import Constrained
-from kneeal.acquisition.constraints import Constraint, constraints
+from kneeal.acquisition.constraints import CONSTRAINTS, Constraint
 from kneeal.acquisition.mixed import Mixed
 from kneeal.build.dataset import Cohort
 from kneeal.build.network import has_weights
 from kneeal.config import RunConfig
 from kneeal.data.manifest import Manifest
+from kneeal.data.patches import resize
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.views import resize
 from kneeal.errors import UserError
 from kneeal.loop.query import FirstQuery, Schedule, random_first_query
 
@@ -86,11 +86,10 @@ def _mix(strategy: Strategy, options: dict[str, Any]) -> Strategy:
 
 
 def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Constraint:
-    known = constraints()
-    if name not in known:
+    if name not in CONSTRAINTS.names():
         raise UserError(
             f"active.constraints: no constraint called {name!r}",
-            f"one of: mix, {', '.join(known)}",
+            f"one of: mix, {', '.join(CONSTRAINTS.names())}",
             "correct the name",
         )
     if "by" in options:
@@ -103,7 +102,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
             )
         options["groups"] = dict(zip(manifest.ids, manifest.frame[column], strict=True))
     try:
-        return known[name](**options)
+        return CONSTRAINTS[name](**options)
     except UserError as error:
         raise UserError(f"active.constraints: {name}: {error.found}", error.expected, error.cure) from error
     except TypeError as error:

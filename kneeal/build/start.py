@@ -16,17 +16,14 @@ from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig
 from kneeal.data.activations import FOLDER, Activations, ActivationView
-from kneeal.data.batches import PatchSource, Source
-from kneeal.data.device_views import DeviceViews
+from kneeal.data.batches import OneView, PatchSource, Source
 from kneeal.data.prepared import PATCHES, PreparedDataset
-from kneeal.data.store import Patches, PatchStore, StoredPatches
-from kneeal.data.views import Views, resize
-from kneeal.errors import UserError
+from kneeal.data.store import PatchStore
+from kneeal.data.views import Views
 from kneeal.nn.freezing import NONE, Standardize
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.seeds import derive_seed
 from kneeal.settings import ViewsConfig
-from kneeal.training.posteriors.augmented import ViewedPatches
 
 #: Knees of the training pool that the features are standardized by, at most.
 _MEASURED = 5000
@@ -38,14 +35,12 @@ class Start:
 
     Attributes:
         network: Makes a network as a fit starts from it.
-        knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
-        views: Random views by the workers; None where `knees` has its own.
+        knees: What batches are made of.
         template: The network whose frozen part all networks share; None where nothing is frozen.
     """
 
     network: Callable[[], SiameseKneeNet]
-    knees: Source | Patches
-    views: Views | None = None
+    knees: Source
     template: SiameseKneeNet | None = None
 
     @property
@@ -60,20 +55,9 @@ def make_start(config: RunConfig, cohort: Cohort) -> Start:
     Raises:
         UserError: A setting is wrong, or a file of weights does not fit.
     """
-    frozen = config.model.freeze != NONE
-    if frozen and config.views.where == "worker":
-        raise UserError(
-            f"views.where = worker with model.freeze = {config.model.freeze}",
-            "random views that are made on the device, where they are encoded",
-            "set views.where=device",
-        )
-    dataset, size = cohort.dataset, config.data.patch_size
-    if config.views.where == "worker":
-        patches = StoredPatches(dataset.patches, dataset.row)
-        return Start(lambda: make_network(config), patches, Views(size, **keywords(Views, config.views)))
-    template = make_network(config) if frozen else None
+    template = make_network(config) if config.model.freeze != NONE else None
     device = torch.device(find_device(config.compute))
-    knees = make_source(template, dataset, size, config.views, device=device)
+    knees = make_source(template, cohort.dataset, config.data.patch_size, config.views, device=device)
     if template is None:
         return Start(lambda: make_network(config), knees)
     copies = _Copies(template, lambda: _measured(knees, tuple(cohort.splits.train)))
@@ -92,7 +76,8 @@ def make_source(
         views: Settings of the random views.
         device: Where the frozen part computes.
     """
-    patches = _patch_source(StoredPatches(dataset.patches, dataset.row), size, views)
+    options = keywords(Views, views)
+    patches = PatchSource(PatchStore(dataset.patches, dataset.row, size), Views(size, **options))
     if network is None or network.encoder is None:
         return patches
     return Activations(
@@ -107,12 +92,12 @@ def make_source(
             PATCHES: dataset.info["checksums"][PATCHES],
             "patch_size": size,
         },
-        views=keywords(DeviceViews, views),
+        views=options,
         device=device,
     )
 
 
-def in_one_view(start: Start, config: RunConfig, cohort: Cohort, number: int) -> Start:
+def in_one_view(start: Start, seed: int, number: int) -> Start:
     """The same start, with each knee in one random view of it.
 
     Raises:
@@ -120,18 +105,8 @@ def in_one_view(start: Start, config: RunConfig, cohort: Cohort, number: int) ->
     """
     if isinstance(start.knees, Activations):
         return Start(start.network, ActivationView(start.knees, number))
-    size = config.data.patch_size
-    views = Views(size, **keywords(Views, config.views))
-    viewed = ViewedPatches(
-        StoredPatches(cohort.dataset.patches, cohort.dataset.row),
-        lambda pair, draw: views(resize(pair, size), draw),
-        derive_seed(config.seed, "test view", number),
-    )
-    return Start(start.network, viewed if start.views else _patch_source(viewed, size, config.views), start.views)
-
-
-def _patch_source(patches: Patches, size: int, views: ViewsConfig) -> PatchSource:
-    return PatchSource(PatchStore(patches, size), DeviceViews(size, **keywords(DeviceViews, views)))
+    view = derive_seed(seed, "test view", number)
+    return Start(start.network, OneView(start.knees, lambda knee: derive_seed(view, knee)))
 
 
 class _Copies:

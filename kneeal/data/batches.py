@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.sampling import Share, ShuffledBatches
+from kneeal.data.sampling import ShuffledBatches
 from kneeal.data.store import PatchStore
+from kneeal.data.views import Views
 
 
 class Source(Protocol):
@@ -20,7 +20,7 @@ class Source(Protocol):
     batch_size: int
 
     def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees, int64 [N]."""
+        """Rows of knees, int64 [N] or [N, 2]."""
 
     def row_device(self, device: torch.device) -> torch.device:
         """Device of the rows that the other methods take, for results on `device`."""
@@ -42,7 +42,7 @@ class PatchSource:
 
     batch_size = 1
 
-    def __init__(self, store: PatchStore, augment: DeviceViews) -> None:
+    def __init__(self, store: PatchStore, augment: Views) -> None:
         self.store = store
         self.augment = augment
         self.rows = store.rows
@@ -55,6 +55,33 @@ class PatchSource:
     def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
         """Random views of them."""
         return self.augment(self.store.gather(rows, device), seeds)
+
+
+class OneView:
+    """The knees of a source in one random view each, in the place of those without a view.
+
+    Args:
+        source: Patches or activations.
+        seed: From a knee to the seed of its view.
+    """
+
+    def __init__(self, source: Source, seed: Callable[[str], int]) -> None:
+        self.batch_size = source.batch_size
+        self.row_device = source.row_device
+        self._source = source
+        self._seed = seed
+
+    def rows(self, ids: Sequence[str]) -> Tensor:
+        """Rows and seeds of knees, int64 [N, 2]."""
+        return torch.stack([self._source.rows(ids), torch.tensor([self._seed(i) for i in ids])], dim=1)
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """The views of rows [B, 2]."""
+        return self._source.views(rows[:, 0], rows[:, 1].to(device), device)
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """The same: there is one view."""
+        return self.plain(rows, device)
 
 
 class ViewBatches:
@@ -102,7 +129,7 @@ class ViewBatches:
         rows = torch.split(self._rows[draws[:, 0].to(self._rows.device)], sizes)
         view = torch.arange(self.n_views, device=self.device)
         for position, seed, row in zip(positions, seeds, rows, strict=True):
-            repeated = row.repeat_interleave(self.n_views)
+            repeated = row.repeat_interleave(self.n_views, dim=0)
             views = self.source.views(repeated, (seed[:, None] + view).flatten(), self.device)
             batch = {"views": views.view(len(row), self.n_views, *views.shape[1:])}
             if self._kl is not None:
@@ -116,7 +143,7 @@ class EvaluationBatches:
     Args:
         source: Patches or activations.
         ids: The knees.
-        share: The positions of this device.
+        positions: Those of this device in the list.
         batch_size: Knees per batch.
         kl: Grades by knee id.
         device: The network's device.
@@ -126,7 +153,7 @@ class EvaluationBatches:
         self,
         source: Source,
         ids: Sequence[str],
-        share: Share,
+        positions: range,
         *,
         batch_size: int,
         kl: Mapping[str, int] | None,
@@ -135,7 +162,7 @@ class EvaluationBatches:
         self.source = source
         self.batch_size = max(batch_size, source.batch_size)
         self.device = device
-        self._positions = torch.tensor(list(share), dtype=torch.long)
+        self._positions = torch.tensor(positions, dtype=torch.long)
         self._rows = source.rows(ids)[self._positions].to(source.row_device(device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids])[self._positions].to(device)
 

@@ -80,3 +80,16 @@ def cut_patch_pair(
     lateral = band[:, left : left + PATCH_PX]
     medial = band[:, width - left - PATCH_PX : width - left][:, ::-1]
     return np.ascontiguousarray(np.stack([medial, lateral]).astype(np.uint8))
+
+
+def resize(pair: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The same patches with `size` px on a side; the field of view in mm stays."""
+    if pair.shape[-1] == size:
+        return np.ascontiguousarray(pair)
+    method = cv2.INTER_AREA if size < pair.shape[-1] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(patch, (size, size), interpolation=method) for patch in pair]).astype(np.uint8)
+
+
+def normalize(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """From 0 .. 255 to (x - 0.5) / 0.5 in [-1, 1]."""
+    return pair.astype(np.float32) * np.float32(2 / 255) - np.float32(1)

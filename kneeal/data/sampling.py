@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
 
-class ShuffledBatches(Sampler[list[tuple[int, int]]]):
+class ShuffledBatches:
     """Shuffled batches of (position, view seed) for one device of several.
 
     One pass over the samples after another. An epoch is a pass, or `length` batches where that is set.
@@ -96,18 +95,3 @@ def _balanced(shuffled: Tensor, grades: Sequence[int], generator: torch.Generato
     rounds = torch.stack([m.repeat(-(-n_rounds // len(m)))[:n_rounds] for m in members], dim=1)
     mixed = torch.rand(rounds.shape, generator=generator).argsort(dim=1)
     return rounds.gather(1, mixed).flatten()[: len(shuffled)]
-
-
-class Share(Sampler[int]):
-    """Every world_size-th position, in order: each sample exactly once over all devices."""
-
-    def __init__(self, n: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.positions = range(rank, n, world_size)
-
-    def __len__(self) -> int:
-        """Number of positions of this device."""
-        return len(self.positions)
-
-    def __iter__(self) -> Iterator[int]:
-        """The positions, ascending."""
-        return iter(self.positions)

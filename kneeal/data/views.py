@@ -1,19 +1,34 @@
-"""Random views of a patch pair, by albumentations, and the normalization that all inputs share.
+"""Random views of many patch pairs at once, on the device they are on.
 
-The transforms and their ranges are those of Nguyen et al., "Semixup", IEEE Transactions on Medical Imaging, 2020.
+The transforms are those of Nguyen et al., "Semixup", IEEE Transactions on Medical Imaging, 2020.
+
+Every number drawn is a hash of the sample's seed and a counter (Salmon et al., "Parallel Random Numbers: As Easy as 1,
+2, 3", SC 2011), so a view is a function of its pair and its seed alone: not of the batch it is in, the number of
+devices or what was drawn before. The hash is the 32-bit finalizer "lowbias32" of Wellons (hash-prospector, public
+domain).
 """
 
 from __future__ import annotations
 
-import os
+import math
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Counters of the parameters of a view; the noise has the hash key of its own.
+_ANGLE, _DOWN, _RIGHT, _HAS_GAMMA, _GAMMA, _HAS_NOISE, _NOISE_STD, _KEY, _OTHER_KEY, _HAS_CONTRAST, _CONTRAST = range(
+    11
+)
+_GOLDEN = 0x9E3779B9 - 2**32
 
 
 class Views:
-    """Draw one random view of a patch pair.
+    """Draw one random view of each of N patch pairs, with different randomness for each.
+
+    In this order: Gaussian noise, clipped to the value range; rotation about the center; padding and a random crop of
+    whole pixels; gamma; contrast. Rotation and crop are one resampling, bilinear, with reflection about the outermost
+    pixels or black beyond them.
 
     Args:
         size: Side of the patches in px.
@@ -45,64 +60,105 @@ class Views:
         contrast: tuple[float, float] = (1.0, 1.0),
         contrast_p: float = 0.0,
     ) -> None:
-        # albumentations looks for a newer version online at import; a hospital's machine should not.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        # Imported here: views made on the device do not need it, and its import is slow.
-        import albumentations as A
+        self.size = size
+        self.rotation = math.radians(rotation)
+        low, high = pad if isinstance(pad, tuple) else (-pad, pad)
+        self.shift = round(low * size), round(high * size)
+        self.black = border == "black"
+        self.per_patch = each == "patch"
+        self.gamma = gamma
+        self.gamma_p = gamma_p
+        self.noise_std = noise_std
+        self.noise_p = noise_p
+        self.contrast = contrast
+        self.contrast_p = contrast_p
 
-        low, high = shift_range(pad, size)
-        outside = cv2.BORDER_CONSTANT if border == "black" else cv2.BORDER_REFLECT_101
-        contrasts = (contrast[0] - 1, contrast[1] - 1)
-        self._per_patch = each == "patch"
-        self._transform = A.Compose(
-            [
-                A.GaussNoise(std_range=noise_std, per_channel=True, p=noise_p),
-                A.Rotate(limit=(-rotation, rotation), border_mode=outside, p=1.0),
-                A.Pad(padding=(-low, -low, high, high), border_mode=outside, p=1.0),
-                A.RandomCrop(height=size, width=size, p=1.0),
-                A.RandomGamma(gamma_limit=(100 * gamma[0], 100 * gamma[1]), p=gamma_p),
-                A.RandomBrightnessContrast(brightness_limit=(0, 0), contrast_limit=contrasts, p=contrast_p),
-            ]
-        )
-
-    def __call__(self, pair: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        """A view that is a function of the pair and the seed alone.
+    @torch.no_grad()
+    def __call__(self, pairs: Tensor, seeds: Tensor) -> Tensor:
+        """One view of each pair.
 
         Args:
-            pair: uint8 [2, H, H].
-            seed: Any integer of 0 or more.
+            pairs: uint8 [N, 2, H, H].
+            seeds: int64 [N] of 0 or more, on the same device.
 
         Returns:
-            uint8 [2, H, H].
+            float32 [N, 2, H, H], normalized to [-1, 1].
         """
-        if self._per_patch:
-            return np.concatenate([self._view(pair[k : k + 1], (seed, k)) for k in range(2)])
-        return self._view(pair, seed)
+        shape = pairs.shape
+        if self.per_patch:
+            pairs = pairs.reshape(-1, 1, *shape[2:])
+            seeds = (2 * seeds[:, None] + torch.arange(2, device=seeds.device)).flatten()
+        draw = _Draws(seeds)
+        image = pairs.float().mul_(1 / 255)
+        if self.noise_p > 0:
+            std = torch.where(draw(_HAS_NOISE) < self.noise_p, draw.between(_NOISE_STD, *self.noise_std), 0.0)
+            image = image.addcmul_(draw.normal_pairs(self.size)[:, : image.shape[1]], _per_pair(std)).clamp_(0.0, 1.0)
+        if self.rotation > 0 or any(self.shift):
+            outside = "zeros" if self.black else "reflection"
+            image = F.grid_sample(image, self._grid(draw), mode="bilinear", padding_mode=outside, align_corners=True)
+        if self.gamma_p > 0:
+            exponent = torch.where(draw(_HAS_GAMMA) < self.gamma_p, draw.between(_GAMMA, *self.gamma), 1.0)
+            image = image.clamp_min_(0.0).pow_(_per_pair(exponent))
+        if self.contrast_p > 0:
+            factor = torch.where(draw(_HAS_CONTRAST) < self.contrast_p, draw.between(_CONTRAST, *self.contrast), 1.0)
+            image = image.mul_(_per_pair(factor)).clamp_(0.0, 1.0)
+        return image.mul_(2.0).sub_(1.0).view(shape)
 
-    def _view(self, patches: NDArray[np.uint8], seed: int | tuple[int, int]) -> NDArray[np.uint8]:
-        # Compose.set_random_seed gives every transform the same seed, which would tie noise to gamma and the crop to
-        # the angle.
-        states = np.random.SeedSequence(seed).generate_state(len(self._transform.transforms))
-        for transform, state in zip(self._transform.transforms, states.tolist(), strict=True):
-            transform.set_random_seed(state)
-        image = self._transform(image=np.ascontiguousarray(patches.transpose(1, 2, 0)))["image"]
-        return np.ascontiguousarray(image.reshape(*patches.shape[1:], -1).transpose(2, 0, 1))
+    def _grid(self, draw: _Draws) -> Tensor:
+        """Where each pixel of the view comes from: [N, H, H, 2], x then y, -1 and 1 at the outermost pixels."""
+        last, (low, high) = self.size - 1, self.shift
+        pixels = torch.arange(self.size, device=draw.device, dtype=torch.float32)
+
+        def cropped(counter: int) -> Tensor:
+            """Coordinates along one axis after the crop, -1 and 1 at the outermost pixels of the image: [N, H]."""
+            position = pixels + ((draw(counter) * (high - low + 1)).floor() + low)[:, None]
+            if not self.black:
+                position = last - (last - position.abs()).abs()  # reflected into the image
+            return position * (2 / last) - 1
+
+        angle = draw.between(_ANGLE, -self.rotation, self.rotation)[:, None, None]
+        cos, sin = angle.cos(), angle.sin()
+        y, x = cropped(_DOWN)[:, :, None], cropped(_RIGHT)[:, None, :]
+        return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
 
 
-def shift_range(pad: float | tuple[float, float], size: int) -> tuple[int, int]:
-    """The least and the largest shift in px: by at most a share of the size each way, or within a range of shares."""
-    low, high = pad if isinstance(pad, tuple) else (-pad, pad)
-    return round(low * size), round(high * size)
+class _Draws:
+    """Random numbers of N seeds, without state."""
+
+    def __init__(self, seeds: Tensor) -> None:
+        self.device = seeds.device
+        # Both halves of a seed take part; conversion to 32 bits wraps around.
+        high, low = (seeds >> 31).to(torch.int32), (seeds & 0x7FFFFFFF).to(torch.int32)
+        key = _mix_(_mix_(high).bitwise_xor_(low))
+        counters = torch.arange(11, device=self.device, dtype=torch.int32)[:, None] * _GOLDEN
+        self._hashes = _mix_(_mix_(counters + key))  # [counter, N]
+
+    def __call__(self, counter: int) -> Tensor:
+        """Uniform in [0, 1): [N]."""
+        return ((self._hashes[counter] >> 8) & 0xFFFFFF).float() * (1 / 2**24)
+
+    def between(self, counter: int, low: float, high: float) -> Tensor:
+        """Uniform in [low, high): [N]."""
+        return self(counter) * (high - low) + low
+
+    def normal_pairs(self, size: int) -> Tensor:
+        """Standard normal [N, 2, size, size], by Box and Muller (1958): each hash gives one number per patch."""
+        pixels = torch.arange(size * size, device=self.device, dtype=torch.int32) * _GOLDEN
+        bits = _mix_((pixels + self._hashes[_KEY, :, None]).bitwise_xor_(self._hashes[_OTHER_KEY, :, None]))
+        angle = (bits & 0xFFFF).float().mul_(2 * math.pi / 2**16)
+        radius = ((bits >> 16) & 0xFFFF).float().add_(0.5).mul_(1 / 2**16).log_().mul_(-2.0).sqrt_()
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1).view(-1, 2, size, size)
 
 
-def resize(pair: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The same patches with `size` px on a side; the field of view in mm stays."""
-    if pair.shape[-1] == size:
-        return np.ascontiguousarray(pair)
-    method = cv2.INTER_AREA if size < pair.shape[-1] else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(patch, (size, size), interpolation=method) for patch in pair]).astype(np.uint8)
+def _mix_(x: Tensor) -> Tensor:
+    """Hash int32 numbers in place; multiplication wraps around."""
+    x ^= (x >> 16) & 0xFFFF
+    x *= 0x7FEB352D
+    x ^= (x >> 15) & 0x1FFFF
+    x *= 0x846CA68B - 2**32
+    x ^= (x >> 16) & 0xFFFF
+    return x
 
 
-def normalize(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """From 0 .. 255 to (x - 0.5) / 0.5 in [-1, 1]."""
-    return pair.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+def _per_pair(x: Tensor) -> Tensor:
+    return x[:, None, None, None]

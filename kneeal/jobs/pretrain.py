@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -12,7 +11,6 @@ from kneeal.build.dataset import open_cohort
 from kneeal.build.devices import find_device
 from kneeal.build.start import make_start
 from kneeal.config import RunConfig
-from kneeal.data.batches import Source
 from kneeal.errors import UserError
 from kneeal.files import check_writable
 from kneeal.jobs.process import keep_freed_memory
@@ -46,9 +44,7 @@ def run_pretrain(
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_side(config.model.backbone, config.data.patch_size)
     cohort = open_cohort(config)
-    # Views are made on the device whatever `views.where` says: there are no loader processes here.
-    views = config.views.model_copy(update={"where": "device"})
-    start = make_start(config.model_copy(update={"views": views}), cohort)
+    start = make_start(config, cohort)
     if start.fixed_features:
         raise UserError(
             f"pretraining with model.freeze = {config.model.freeze}, which leaves nothing to train",
@@ -70,7 +66,7 @@ def run_pretrain(
     pretrain(
         network,
         objective,
-        cast(Source, start.knees),
+        start.knees,
         ids,
         epochs=epochs,
         batch_size=batch_size,

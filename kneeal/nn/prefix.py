@@ -22,7 +22,6 @@ class PrefixCache:
     """
 
     def __init__(self, network: nn.Module, dropouts: Collection[nn.Module]) -> None:
-        self._network = network
         self._stop = False
         self._records: list[tuple[nn.Module, Tensor, int]] = []
         stochastic = set(dropouts)

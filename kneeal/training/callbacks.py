@@ -82,48 +82,29 @@ class EpochReports(Callback):
         self.progress.fit_finished()
 
 
-class PredictionReports(Callback):
-    """Report predicted knees, those of the other devices included."""
-
-    def __init__(self, progress: FitProgress, n_knees: int, what: str) -> None:
-        self.progress = progress
-        self.n_left = n_knees
-        self.n_knees = n_knees
-        self.what = what
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the number of knees."""
-        self.progress.predict_started(self.n_knees, self.what)
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Report the knees of this batch on all devices."""
-        n = min(self.n_left, len(batch["position"]) * trainer.world_size)
-        self.n_left -= n
-        self.progress.knees_predicted(n)
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the end."""
-        self.progress.predict_finished()
-
-
 class PredictionTable(Callback):
-    """Keeps what comes out of each batch, each number once: memory grows by the results and by nothing else.
+    """Keeps what comes out of each batch, each number once, and reports the knees of all devices.
+
+    Args:
+        n_knees: Knees to predict, over all devices.
+        progress: Told about predicted knees.
+        what: What the knees are, for `progress`.
 
     Attributes:
         columns: Name to [n, ...], the n knees of this device in the order of its loader.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_knees: int, progress: FitProgress | None, what: str) -> None:
         self.columns: dict[str, Tensor] = {}
+        self.n_knees = n_knees
+        self.progress = progress
+        self.what = what
         self._filled = 0
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the number of knees."""
+        if self.progress is not None:
+            self.progress.predict_started(self.n_knees, self.what)
 
     def on_predict_batch_end(
         self,
@@ -134,24 +115,19 @@ class PredictionTable(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Copy the rows of this batch to their place."""
+        """Copy the rows of this batch to their place, and report them."""
         start, end = self._filled, self._filled + len(outputs["position"])
         for name, rows in outputs.items():
-            column = self.columns.get(name)
-            if column is None or len(column) < end:
-                column = self._room(column, rows, trainer, end)
-                self.columns[name] = column
-            column[start:end] = rows
+            if name not in self.columns:
+                n = len(range(trainer.global_rank, self.n_knees, trainer.world_size))
+                self.columns[name] = torch.empty((n, *rows.shape[1:]), dtype=rows.dtype)
+            self.columns[name][start:end] = rows
         self._filled = end
+        if self.progress is not None:
+            done = [min(self.n_knees, n * trainer.world_size) for n in (start, end)]
+            self.progress.knees_predicted(done[1] - done[0])
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave out the room that was not needed."""
-        self.columns = {name: column[: self._filled] for name, column in self.columns.items()}
-
-    def _room(self, column: Tensor | None, rows: Tensor, trainer: pl.Trainer, needed: int) -> Tensor:
-        if column is None:
-            # All batches but the last have the size of the first, so this is enough, and used up but for a batch.
-            batches = trainer.num_predict_batches[0]
-            known = int(batches) if batches != float("inf") else 1
-            return torch.empty((max(needed, known * len(rows)), *rows.shape[1:]), dtype=rows.dtype)
-        return torch.cat([column, torch.empty_like(column)])
+        """Report the end."""
+        if self.progress is not None:
+            self.progress.predict_finished()

@@ -16,17 +16,15 @@ from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.data.batches import Source
-from kneeal.data.datamodule import KneeDataModule, LoaderOptions
-from kneeal.data.store import Patches
+from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.validation import Validation
-from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionReports, PredictionTable
+from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
 from kneeal.training.evaluation import evaluate_test
 from kneeal.training.learner import Learner, Predictor
 
@@ -52,13 +50,13 @@ class LightningRunner:
     Args:
         make_network: A new network with random weights.
         make_learner: Wraps a network with loss and optimizer, given the grades that it trains on.
-        knees: What batches are made of on the device, or patch pairs by knee id for the loader's workers.
+        knees: What batches are made of.
         validation: Splits the labels of a round into knees to train on and knees that choose the epoch.
         test: Test knees and grades.
-        worker_views: Random views by the loader's workers; None where `knees` has its own.
-        loading: How batches are made.
         devices: Where to run.
         epochs: Epochs of a fit.
+        batch_size: Training knees per batch, over all devices.
+        eval_batch_size: Knees per batch and device without gradients.
         steps: Steps of a fit, spread over its epochs; None makes each epoch a pass over the knees.
         validate_every: Epochs from one validation to the next.
         consistency: Whether training sees the pseudo pool.
@@ -73,13 +71,13 @@ class LightningRunner:
         *,
         make_network: Callable[[], nn.Module],
         make_learner: Callable[[nn.Module, Sequence[int]], Learner],
-        knees: Source | Patches,
+        knees: Source,
         validation: Validation,
         test: Mapping[str, int],
-        worker_views: Views | None,
-        loading: LoaderOptions,
         devices: Devices,
         epochs: int,
+        batch_size: int = 32,
+        eval_batch_size: int = 128,
         steps: int | None = None,
         validate_every: int = 1,
         consistency: bool = True,
@@ -94,10 +92,10 @@ class LightningRunner:
         self.validation = validation
         self.test_knees = dict(test)
         self.draws_masks = True
-        self.worker_views = worker_views
-        self.loading = loading
         self.devices = devices
         self.epochs = epochs
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
         self.steps = steps
         self.validate_every = min(validate_every, epochs)
         self.consistency = consistency
@@ -127,8 +125,8 @@ class LightningRunner:
         )
         data = KneeDataModule(
             self.knees,
-            self.worker_views,
-            self.loading,
+            batch_size=self.batch_size,
+            eval_batch_size=self.eval_batch_size,
             labeled=train,
             pseudo=state.pseudo if self.consistency else (),
             val=val,
@@ -173,10 +171,9 @@ class LightningRunner:
             seed=derive_seed(self.seed, "dropout", round),
             features=needs.features,
         )
-        bars = [PredictionReports(self.progress, len(ids), what)] if self.progress else []
-        collected = PredictionTable()
-        trainer = self._trainer(callbacks=[collected, *bars], enable_checkpointing=False)
-        data = KneeDataModule(self.knees, self.worker_views, self.loading, predict=ids)
+        collected = PredictionTable(len(ids), self.progress, what)
+        trainer = self._trainer(callbacks=[collected], enable_checkpointing=False)
+        data = KneeDataModule(self.knees, eval_batch_size=self.eval_batch_size, predict=ids)
         trainer.predict(predictor, data, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]

@@ -129,7 +129,6 @@ def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "messages"),
     [
-        (["views.where=worker"], ["views.where = worker", "set views.where=device"]),
         (["model.freeze=group9"], ["group9", "group1, group2, group3"]),
         (["model.weights=default"], ["model.weights = default", "vgg_like"]),
         (["posterior.method=tta", "active.options.n_samples=4"], ["views.kept = 3", "raise views.kept to 4"]),

@@ -18,8 +18,8 @@ import torch
 from kneeal.data import shelf as shelf_module
 from kneeal.data.activations import Activations, ActivationView
 from kneeal.data.batches import PatchSource
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.store import PatchStore, StoredPatches
+from kneeal.data.store import PatchStore
+from kneeal.data.views import Views
 from kneeal.errors import UserError
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ class Encoder:
 
 
 def source() -> PatchSource:
-    return PatchSource(PatchStore(StoredPatches(PIXELS, ROW), 16), DeviceViews(16))
+    return PatchSource(PatchStore(PIXELS, ROW, 16), Views(16))
 
 
 class Kept:

@@ -5,20 +5,20 @@ import pytest
 import torch
 
 from kneeal.data import store as store_module
-from kneeal.data.batches import EvaluationBatches, PatchSource, ViewBatches
-from kneeal.data.device_views import DeviceViews
-from kneeal.data.sampling import Share, ShuffledBatches
-from kneeal.data.store import PatchStore, StoredPatches
-from kneeal.data.views import normalize, resize
+from kneeal.data.batches import EvaluationBatches, OneView, PatchSource, ViewBatches
+from kneeal.data.patches import normalize, resize
+from kneeal.data.sampling import ShuffledBatches
+from kneeal.data.store import PatchStore
+from kneeal.data.views import Views
 
 CPU = torch.device("cpu")
 IDS = tuple(f"p{k}_R" for k in range(11))
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 2, 32, 32)).astype(np.uint8)
-PATCHES = StoredPatches(PIXELS, {knee: 10 - k for k, knee in enumerate(IDS)})
+ROW = {knee: 10 - k for k, knee in enumerate(IDS)}
 
 
 def source(size: int = 32) -> PatchSource:
-    return PatchSource(PatchStore(PATCHES, size), DeviceViews(size))
+    return PatchSource(PatchStore(PIXELS, ROW, size), Views(size))
 
 
 def view_batches(rank: int = 0, world_size: int = 1, size: int = 32) -> ViewBatches:
@@ -51,55 +51,59 @@ def test_an_epoch_has_each_knee_once_in_two_views_that_differ_and_the_next_has_o
 
 @pytest.mark.parametrize("size", [32, 16])
 def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
-    loader = EvaluationBatches(source(size), IDS, Share(11), batch_size=4, kl=None, device=CPU)
+    loader = EvaluationBatches(source(size), IDS, range(11), batch_size=4, kl=None, device=CPU)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     assert torch.cat([b["position"] for b in batches]).tolist() == list(range(11))
-    expected = np.stack([normalize(resize(PATCHES[i], size)) for i in IDS])
+    expected = np.stack([normalize(resize(PIXELS[ROW[i]], size)) for i in IDS])
     torch.testing.assert_close(torch.cat([b["patches"] for b in batches]), torch.from_numpy(expected))
 
 
 def test_a_share_brings_its_own_grades() -> None:
     kl = {knee: k % 5 for k, knee in enumerate(IDS)}
-    loader = EvaluationBatches(source(), IDS, Share(11, rank=1, world_size=3), batch_size=9, kl=kl, device=CPU)
+    loader = EvaluationBatches(source(), IDS, range(1, 11, 3), batch_size=9, kl=kl, device=CPU)
     (batch,) = loader
     assert batch["position"].tolist() == [1, 4, 7, 10]
     assert batch["kl"].tolist() == [1, 4, 2, 0]
 
 
 def test_a_data_set_of_the_size_is_not_copied() -> None:
-    store = PatchStore(PATCHES, 32)
-    assert store._array is PIXELS
-    store.rows(IDS)
-    assert store._array is PIXELS
+    store = PatchStore(PIXELS, ROW, 32)
+    assert store._patches is PIXELS
 
 
 def test_what_memory_does_not_hold_is_read_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    roomy = PatchStore(PATCHES, 16)
+    roomy = PatchStore(PIXELS, ROW, 16)
     expected = roomy.gather(roomy.rows(IDS), CPU)
     monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
-    tight = PatchStore(PATCHES, 16)
+    tight = PatchStore(PIXELS, ROW, 16)
     rows = [tight.rows(IDS[:3]), tight.rows(IDS)]
-    assert tight._array is None
+    assert tight._patches is PIXELS
     assert torch.equal(tight.gather(rows[1], CPU), expected)
     assert torch.equal(tight.gather(rows[0], CPU), expected[:3])
 
 
-def test_a_store_grows_by_what_is_new() -> None:
-    store = PatchStore(PATCHES, 16)
-    first = store.rows(IDS[:4])
-    again = store.rows(IDS)
-    assert torch.equal(again[:4], first)
-    expected = torch.from_numpy(np.stack([resize(PATCHES[i], 16) for i in IDS]))
-    assert torch.equal(store.gather(again, CPU), expected)
+def test_a_store_resamples() -> None:
+    store = PatchStore(PIXELS, ROW, 16)
+    expected = torch.from_numpy(np.stack([resize(PIXELS[ROW[i]], 16) for i in IDS]))
+    assert torch.equal(store.gather(store.rows(IDS), CPU), expected)
+
+
+def test_one_view_of_a_knee_is_that_of_its_seed_in_whatever_batch() -> None:
+    seeds = {knee: 17 * k for k, knee in enumerate(IDS)}
+    view, patches = OneView(source(), seeds.__getitem__), source()
+    expected = patches.views(patches.rows(IDS), torch.tensor(list(seeds.values())), CPU)
+    for batch_size in (11, 3):
+        loader = EvaluationBatches(view, IDS, range(11), batch_size=batch_size, kl=None, device=CPU)
+        torch.testing.assert_close(torch.cat([batch["patches"] for batch in loader]), expected)
 
 
 def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     # The device "meta" stands for a GPU: it has shapes and no values.
     meta = torch.device("meta")
-    store = PatchStore(PATCHES, 32)
+    store = PatchStore(PIXELS, ROW, 32)
     assert store.row_device(meta) == meta
     assert store._resident[meta].shape == (11, 2, 32, 32)
     assert store.row_device(CPU) == CPU
     monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
-    assert PatchStore(PATCHES, 32).row_device(meta) == CPU
+    assert PatchStore(PIXELS, ROW, 32).row_device(meta) == CPU

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
+from kneeal.data.patches import (
+    FIELD_PX,
+    MM_PER_PX,
+    PATCH_PX,
+    cut_patch_pair,
+    normalize,
+    resize,
+    scale_intensities,
+)
 
 MEDIAL, LATERAL = 0, 1
 
@@ -126,3 +134,18 @@ def test_exposure_and_contrast_do_not_matter(gain: float, offset: float, seed: i
 
 def test_a_flat_radiograph_becomes_black() -> None:
     assert scale_intensities(np.full((8, 8), 37, np.uint16)).max() == 0
+
+
+def test_normalize_maps_bytes_to_minus_one_and_one() -> None:
+    assert normalize(np.array([[[0, 255]]], np.uint8)).tolist() == [[[-1.0, 1.0]]]
+    value = 77
+    assert normalize(np.array([value], np.uint8))[0] == pytest.approx((value / 255 - 0.5) / 0.5, abs=1e-6)
+
+
+def test_resize_averages_and_keeps_what_has_the_size() -> None:
+    ramp = np.linspace(20, 230, 32 * 32).reshape(32, 32)
+    pair = np.stack([ramp, ramp.T]).astype(np.uint8)
+    half = resize(pair, 16)
+    assert half.shape == (2, 16, 16)
+    assert half[0, 0, 0] == pytest.approx(pair[0, :2, :2].mean(), abs=1)
+    assert np.array_equal(resize(pair, 32), pair)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.data.sampling import Share, ShuffledBatches
+from kneeal.data.sampling import ShuffledBatches
 from kneeal.errors import UserError
 
 
@@ -50,13 +50,6 @@ def test_an_empty_set_and_an_indivisible_batch_are_refused() -> None:
         ShuffledBatches(0, 8, seed=0)
     with pytest.raises(UserError, match="batch of 9 knees for 2 devices"):
         ShuffledBatches(10, 9, seed=0, world_size=2)
-
-
-@given(n=st.integers(0, 40), world_size=st.integers(1, 5))
-def test_shares_cover_every_position_exactly_once(n: int, world_size: int) -> None:
-    shares = [Share(n, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert sorted(position for share in shares for position in share) == list(range(n))
-    assert sum(map(len, shares)) == n
 
 
 def test_balanced_batches_hold_every_grade_that_occurs_equally_often() -> None:

@@ -9,41 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior
 from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
-from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, features_by, log_probs_of, register
-
-
-class _Pairs(Protocol):
-    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]: ...
-
-
-class ViewedPatches:
-    """Patch pairs as one random view each, which is a function of the knee and the seed.
-
-    Args:
-        patches: Patch pairs uint8 [2, H, H] by knee id.
-        view: Makes a view uint8 [2, h, h] of a pair from a seed.
-        seed: Of all views.
-    """
-
-    def __init__(self, patches: _Pairs, view: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]], seed: int) -> None:
-        self.patches = patches
-        self.view = view
-        self.seed = seed
-
-    def __getitem__(self, knee_id: str) -> NDArray[np.uint8]:
-        """The view of a knee."""
-        return self.view(self.patches[knee_id], derive_seed(self.seed, knee_id))
 
 
 class AugmentedRunner(PosteriorRunner):

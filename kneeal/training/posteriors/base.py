@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kneeal.acquisition import Needs, Posterior, Predictions, measures
+from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.loop.runner import Evaluation, Runner
 from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
@@ -70,8 +69,8 @@ get = _posteriors.__getitem__
 class PosteriorRunner(ABC):
     """Trains, evaluates and predicts by another approximate posterior over the weights.
 
-    A subclass implements training (`fit`) and sampling (`samples`). The metrics rest on the point estimate (`point`),
-    by default the mean of the samples.
+    A subclass implements training (`fit`), sampling (`samples`) and the point estimate that the metrics rest on
+    (`point`).
 
     Args:
         test: Test knees and grades.
@@ -93,9 +92,9 @@ class PosteriorRunner(ABC):
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Feature vectors [N, F] of one network."""
 
+    @abstractmethod
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Log probabilities [N, C] of the point estimate."""
-        return measures.mean_log_probs(self.samples(checkpoint, round, ids, 50))
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples."""
@@ -122,8 +121,3 @@ def features_by(runner: Runner, checkpoint: Path, round: int, ids: Sequence[str]
     if features is None:
         raise RuntimeError("a prediction without the features that were asked for")
     return features
-
-
-def share_out(n_samples: int, n_members: int) -> list[int]:
-    """How many samples each member draws: the same for all, at least 1, together at least `n_samples`."""
-    return [max(1, math.ceil(n_samples / n_members))] * n_members

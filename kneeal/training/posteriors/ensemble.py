@@ -27,7 +27,6 @@ from kneeal.training.posteriors.base import (
     features_by,
     log_probs_of,
     register,
-    share_out,
 )
 
 
@@ -73,14 +72,10 @@ class EnsembleRunner(PosteriorRunner):
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
         """One sample a member, or its dropout samples: [N, K, C], member after member."""
-        needs = [Needs(Posterior.POINT)] * len(self.members)
-        if self.draws_masks:
-            needs = [Needs(Posterior.SAMPLES, k) for k in share_out(n_samples, len(self.members))]
-        parts = [
-            log_probs_of(member, self.place(checkpoint, number), round, ids, needs[number])
-            for number, member in enumerate(self.members)
-        ]
-        return torch.cat(parts, dim=1)
+        # Every member draws equally many, together at least `n_samples`.
+        n_each = -(-n_samples // len(self.members))
+        needs = Needs(Posterior.SAMPLES, n_each) if self.draws_masks else Needs(Posterior.POINT)
+        return self._of_all(checkpoint, round, ids, needs)
 
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Those of the first member."""
@@ -88,11 +83,15 @@ class EnsembleRunner(PosteriorRunner):
 
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """The mean of the members' deterministic predictions."""
+        parts = self._of_all(checkpoint, round, ids, Needs(Posterior.POINT))
+        return torch.logsumexp(parts, dim=1) - torch.log(torch.tensor(float(len(self.members))))
+
+    def _of_all(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
         parts = [
-            log_probs_of(member, self.place(checkpoint, number), round, ids, Needs(Posterior.POINT))
+            log_probs_of(member, self.place(checkpoint, number), round, ids, needs)
             for number, member in enumerate(self.members)
         ]
-        return torch.logsumexp(torch.cat(parts, dim=1), dim=1) - torch.log(torch.tensor(float(len(parts))))
+        return torch.cat(parts, dim=1)
 
     @staticmethod
     def place(checkpoint: Path, member: int) -> Path:

@@ -148,18 +148,7 @@ def draw_outputs(head: Head, weight: Tensor, features: Tensor, kl: Tensor, n: in
 
 
 def draw_last_layers(weight: Tensor, features: Tensor, kl: Tensor, n: int, *, seed: int) -> Tensor:
-    """Draws of the last layer from its Laplace approximation.
-
-    Args:
-        weight: [C, F], where it is at its best for the data.
-        features: [M, F] of the labeled knees.
-        kl: int64 [M], their grades.
-        n: Draws.
-        seed: Of the draws.
-
-    Returns:
-        [n, C, F].
-    """
+    """Draws [n, C, F] from the Laplace approximation around weights [C, F] of a softmax, for M labeled knees."""
     from laplace import Laplace
 
     # It draws by torch's global generator, and takes no other.

@@ -18,8 +18,7 @@ from kneeal.loop.runner import Runner
 from kneeal.loop.writer import RunWriter
 from kneeal.nn.heads import HEADS
 from kneeal.pool import PoolState
-from kneeal.training.posteriors.augmented import AugmentedRunner, ViewedPatches
-from kneeal.training.posteriors.base import share_out
+from kneeal.training.posteriors.augmented import AugmentedRunner
 from kneeal.training.posteriors.ensemble import EnsembleRunner
 from kneeal.training.posteriors.laplace import draw_last_layers, draw_outputs
 
@@ -73,8 +72,8 @@ def test_members_of_dropout_share_the_samples(tmp_path: Path) -> None:
     assert found.shape == (6, 6, 5)
     second = members[1].predict(members[1].places[0], 0, IDS, Needs(Posterior.SAMPLES, 2)).require_log_probs()
     torch.testing.assert_close(found[:, 2:4], second)
-    assert share_out(50, 3) == [17, 17, 17]
-    assert share_out(2, 3) == [1, 1, 1]
+    for asked, drawn in ((50, 51), (2, 3)):
+        assert runner.samples(checkpoint, 0, IDS, asked).shape == (6, drawn, 5)
 
 
 def test_the_metrics_are_those_of_the_mean_and_the_uncertainty_that_of_the_samples(tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_one_member_is_no_ensemble() -> None:
 class Pixels:
     """Predicts from the patches that it is given."""
 
-    def __init__(self, patches: Mapping[str, np.ndarray] | ViewedPatches) -> None:
+    def __init__(self, patches: Mapping[str, np.ndarray]) -> None:
         self.patches = patches
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
@@ -131,11 +130,10 @@ class Pixels:
 def test_augmentation_predicts_each_view() -> None:
     patches = {i: np.arange(8, dtype=np.uint8).reshape(2, 2, 2) + k for k, i in enumerate(IDS)}
 
-    def view(pair: np.ndarray, seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).permutation(pair.reshape(-1)).reshape(pair.shape)
-
     def viewed(k: int) -> Pixels:
-        return Pixels(ViewedPatches(patches, view, k))
+        return Pixels(
+            {i: np.random.default_rng((k, *i.encode())).permutation(pair.flatten()) for i, pair in patches.items()}
+        )
 
     runner = AugmentedRunner(Pixels(patches), viewed, TEST)  # type: ignore[arg-type, return-value]
     samples = runner.samples(Path(), 0, IDS, 4)
