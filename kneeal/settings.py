@@ -101,7 +101,7 @@ class LossConfig(_Section):
     )
     method: str = Field(
         "consistency",
-        description="the second term; docs/around.md lists the methods",
+        description="the second term; docs/beyond.md lists the methods",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = Field(
@@ -181,7 +181,7 @@ class ActiveConfig(_Section):
 class PosteriorConfig(_Section):
     """What posterior samples are."""
 
-    method: str = Field("mcd", description="Monte-Carlo dropout; docs/around.md lists the others")
+    method: str = Field("mcd", description="Monte-Carlo dropout; docs/beyond.md lists the others")
     members: Annotated[int, Field(ge=2)] = Field(5, description="networks of an ensemble, or cycles of a snapshot")
 
 

@@ -107,7 +107,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
         raise UserError(f"active.constraints: {name}: {error.found}", error.expected, error.cure) from error
     except TypeError as error:
         raise UserError(
-            f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/around.md"
+            f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/beyond.md"
         ) from error
 
 
