@@ -72,7 +72,7 @@ def lazy_best(bounds: Tensor, gains: Callable[[Tensor], Tensor], step: int) -> i
     """
     order = torch.argsort(bounds, descending=True, stable=True)
     best, gain = int(order[0]), -torch.inf
-    for rows in order.split(step):
+    for rows in torch.split(order, step):
         if float(bounds[rows[0]]) <= gain:
             break
         bounds[rows] = torch.where(torch.isfinite(bounds[rows]), gains(rows), -torch.inf)
