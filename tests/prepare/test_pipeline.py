@@ -151,3 +151,13 @@ def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
     reasons = {k: value.reason for k, value in results.items() if isinstance(value, Lost)}
     assert reasons == {1: "crashed", 2: "failed", 3: "hung"}
     assert "secret" not in str(results)
+
+
+def make_numbered() -> Any:
+    return lambda task: os.getpid()
+
+
+def test_further_radiographs_start_no_further_processes() -> None:
+    with WorkerPool(make_numbered, (), workers=2, timeout_s=60) as pool:
+        numbers = {number for _ in range(4) for _, number in pool.run([0, 1, 2])}
+    assert 1 <= len(numbers) <= 2 and os.getpid() not in numbers
