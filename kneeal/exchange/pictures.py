@@ -17,7 +17,7 @@ from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture, patch_boxes, read_picture, side_by_side
 from kneeal.localizer.pose import KneePose, cut_region
 from kneeal.prepare.pictures import JOINT_OFFSET_MM, ROI_MM
-from kneeal.radiograph.reader import ReadOptions, read_radiograph
+from kneeal.radiograph import ReadOptions, read_radiograph
 
 #: Columns of the manifest that say where on its radiograph a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")

@@ -131,7 +131,7 @@ class Localizer:
             # In one batch with the others, which costs less than two.
             seen = np.concatenate([seen, seen[..., ::-1]])
         maps, kinds = self.fine(_batch(seen))
-        points = map_points(maps)[0].numpy().astype(np.float64)
+        points = map_points(maps).numpy().astype(np.float64)
         looks = [points[: len(frames)]]
         if mirror:
             looks.append((points[len(frames) :] * (-1.0, 1.0))[:, ::-1])

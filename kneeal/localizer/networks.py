@@ -113,23 +113,18 @@ class MarkerNetwork(nn.Module):
         return kind
 
 
-def map_points(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the maps of the fine network point, and how sure they are.
+def map_points(maps: Tensor) -> Tensor:
+    """Where the maps of the fine network point: the mean of their softmax.
 
     Args:
         maps: Logits [B, 2, 48, 48].
 
     Returns:
-        Points [B, 2, 2], (x, y) in mm from the center of the window: the mean of the softmax around its peak;
-        and spread [B, 2]: the standard deviation in mm of the whole softmax.
+        Points [B, 2, 2], (x, y) in mm from the center of the window.
     """
-    batch, n, height, width = maps.shape
+    height, width = maps.shape[-2:]
     step = FINE_MM * 2
     x = (torch.arange(width, device=maps.device) - (width - 1) / 2) * step
     y = (torch.arange(height, device=maps.device) - (height - 1) / 2) * step
-    probability = maps.flatten(2).softmax(-1).view(batch, n, height, width)
-    mean_x = (probability.sum(2) * x).sum(-1)
-    mean_y = (probability.sum(3) * y).sum(-1)
-    spread_x = (probability.sum(2) * (x - mean_x[..., None]) ** 2).sum(-1)
-    spread_y = (probability.sum(3) * (y - mean_y[..., None]) ** 2).sum(-1)
-    return torch.stack([mean_x, mean_y], dim=-1), (spread_x + spread_y).sqrt()
+    probability = maps.flatten(2).softmax(-1).view(maps.shape)
+    return torch.stack([(probability.sum(2) * x).sum(-1), (probability.sum(3) * y).sum(-1)], dim=-1)

@@ -45,19 +45,13 @@ def _cures(options: PrepareOptions) -> list[tuple[str, str]]:
     """Reasons with what helps, without options that were given already."""
     rules = options.select
     cures = [
-        ("no_grade", "--ungraded keeps knees without a grade"),
-        ("codec", "see which decoder or conversion is named"),
+        ("no_grade", True, "--ungraded keeps knees without a grade"),
+        ("codec", True, "see which decoder or conversion is named"),
+        ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
+        ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
+        ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
+        ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
+        ("low_score", rules.min_score > 0, f"--least-score below {rules.min_score:g} accepts knees that are less sure"),
+        ("replacement", not rules.keep_other, "--keep-other keeps the good knee beside one that cannot be used"),
     ]
-    if rules.markers == "require":
-        cures.append(("marker_missing", "--markers check accepts radiographs without side markers"))
-    if rules.markers != "ignore":
-        cures += [(reason, "--markers ignore does not read side markers") for reason in ("marker_swapped",)]
-    if options.read.mm_per_px is None:
-        cures.append(("spacing", "--mm-per-px gives the pixel size of files without one"))
-    if not rules.side:
-        cures.append(("one_knee", "--side R, L or unknown gives the side of radiographs of one knee"))
-    if rules.min_score > 0:
-        cures.append(("low_score", f"--least-score below {rules.min_score:g} accepts knees that are less sure"))
-    if not rules.keep_other:
-        cures.append(("replacement", "--keep-other keeps the good knee beside one that cannot be used"))
-    return cures
+    return [(reason, cure) for reason, helps, cure in cures if helps]

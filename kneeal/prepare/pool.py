@@ -85,7 +85,7 @@ class WorkerPool(Generic[T, R]):
                 yield position, _attempt(self._work, task)
             return
         waiting = iter(range(len(tasks)))
-        self._crew += [self._start() for _ in range(min(self._n, len(tasks)) - len(self._crew))]
+        self._crew += [_start(self._make, self._arguments) for _ in range(min(self._n, len(tasks)) - len(self._crew))]
         unfinished = len(tasks)
         while unfinished:
             for worker in self._crew:
@@ -97,9 +97,6 @@ class WorkerPool(Generic[T, R]):
             for position, result in self._collect():
                 unfinished -= 1
                 yield position, result
-
-    def _start(self) -> _Worker[T]:
-        return _start(self._make, self._arguments)
 
     def _collect(self) -> list[tuple[int, Any]]:
         results: list[tuple[int, Any]] = []
@@ -127,7 +124,7 @@ class WorkerPool(Generic[T, R]):
                 if worker.task is not None:
                     results.append((worker.task, lost))
                 _stop(worker)
-                self._crew[place] = self._start()
+                self._crew[place] = _start(self._make, self._arguments)
         return results
 
 

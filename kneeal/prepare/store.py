@@ -17,6 +17,9 @@ from kneeal.files import atomic_file
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
+#: Fields of a result that are kept as arrays; the others are kept as JSON.
+_BINARY = ("patches", "thumbnail", "strips")
+
 
 class ResultStore:
     """Results by key, each a file written whole or not at all.
@@ -56,32 +59,20 @@ class ResultStore:
         try:
             with np.load(self._path(key), allow_pickle=False) as data:
                 meta = json.loads(bytes(data["meta"]))
+                meta |= {name: tuple(map(_pose, meta[name])) for name in ("poses", "unused")}
+                meta |= {"rejected": tuple(map(tuple, meta["rejected"])), "notes": tuple(meta["notes"])}
                 return RadiographResult(
-                    poses=_poses(meta["poses"]),
+                    **meta,
                     patches=np.asarray(data["patches"], np.uint8),
-                    rejected=tuple((side, reason, text) for side, reason, text in meta["rejected"]),
                     thumbnail=bytes(data["thumbnail"]),
                     strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
-                    readable=meta["readable"],
-                    unused=_poses(meta["unused"]),
-                    single=meta["single"],
-                    checksum=meta["checksum"],
-                    notes=tuple(meta["notes"]),
-                )  # fmt: skip
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
     def put(self, key: str, result: RadiographResult) -> None:
         """Keep a result."""
-        meta = {
-            "poses": [asdict(pose) for pose in result.poses],
-            "rejected": result.rejected,
-            "readable": result.readable,
-            "unused": [asdict(pose) for pose in result.unused],
-            "single": result.single,
-            "checksum": result.checksum,
-            "notes": result.notes,
-        }
+        meta = {name: value for name, value in asdict(result).items() if name not in _BINARY}
         arrays: dict[str, Any] = {
             "meta": _bytes(json.dumps(meta).encode()),
             "patches": result.patches,
@@ -95,8 +86,8 @@ class ResultStore:
         return self.folder / key[:2] / f"{key}.npz"
 
 
-def _poses(found: list[dict[str, Any]]) -> tuple[KneePose, ...]:
-    return tuple(KneePose(p["side"], tuple(p["center_mm"]), p["angle_deg"], p["score"]) for p in found)
+def _pose(fields: dict[str, Any]) -> KneePose:
+    return KneePose(**{**fields, "center_mm": tuple(fields["center_mm"])})
 
 
 def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

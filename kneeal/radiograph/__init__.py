@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kneeal.radiograph.errors import RadiographError
 from kneeal.radiograph.image import Radiograph
-from kneeal.radiograph.reader import ReadOptions, read_radiograph
+from kneeal.radiograph.options import ReadOptions
+from kneeal.radiograph.reader import read_radiograph
 
 __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]

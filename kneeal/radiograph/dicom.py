@@ -21,6 +21,7 @@ from kneeal.radiograph.errors import RadiographError, too_large, unreadable
 from kneeal.radiograph.gray import gray_levels
 from kneeal.radiograph.image import Radiograph
 from kneeal.radiograph.levels import count_levels, look_up
+from kneeal.radiograph.options import ReadOptions
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -41,13 +42,11 @@ _TAGS = [
 ]  # fmt: skip
 
 
-def read_dicom(
-    path: Path, *, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int, bits: int
-) -> Radiograph:
+def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     try:
         with quiet_pydicom():
-            return _read(path, mm_per_px, magnification, apply_voi, max_pixels, bits)
+            return _read(path, options)
     except RadiographError:
         raise
     except OSError as error:
@@ -75,9 +74,7 @@ def quiet_pydicom() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _read(
-    path: Path, mm_per_px: float | None, magnification: float | None, apply_voi: bool, max_pixels: int, bits: int
-) -> Radiograph:
+def _read(path: Path, options: ReadOptions) -> Radiograph:
     header = read_header(path, _TAGS)
     if "PixelData" not in header:
         if _breaks_off(path):
@@ -89,12 +86,12 @@ def _read(
         )
     if _word(header, "Modality").upper() in _OTHER_MODALITIES:
         raise RadiographError("modality", "the header names another modality", "a plain radiograph", "remove the file")
-    rows, columns = _shape(header, max_pixels)
-    spacing = pixel_size(header, mm_per_px=mm_per_px, magnification=magnification)
+    rows, columns = _shape(header, options.max_pixels)
+    spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
     codes, n_levels = _codes(header, rows, columns)
     # Where the rows and the columns of the picture run: to the patient's left and foot, as the radiograph is looked at.
     across, down = (*(str(way).upper()[:1] for way in header.get("PatientOrientation") or ()), "", "")[:2]
-    table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=apply_voi, bits=bits)
+    table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=options.apply_voi, bits=options.bits)
     return Radiograph(
         gray=look_up(table, codes),
         mm_per_px=spacing,
@@ -135,9 +132,9 @@ def read_patient_id(path: Path) -> str:
     """
     try:
         with quiet_pydicom():
-            return (
-                _word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID") if path.is_file() else ""
-            )
+            if not path.is_file():
+                return ""
+            return _word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID")
     except RadiographError:
         raise
     except Exception:  # pydicom raises anything on what is not DICOM
@@ -182,11 +179,10 @@ def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
 
 def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedinteger], int]:
     """What is stored in each pixel, as an unsigned number below the second value returned."""
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    syntax = pydicom.uid.ImplicitVRLittleEndian if syntax is None else syntax
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        syntax = header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
-    if not hasattr(header.file_meta, "TransferSyntaxUID"):
-        header.file_meta.TransferSyntaxUID = syntax
     expected = rows * columns * allocated // 8
     decoder = ""
     if syntax.is_encapsulated:

@@ -13,9 +13,8 @@ from PIL import Image, ImageOps
 
 from kneeal.radiograph.errors import RadiographError, too_large, unreadable
 from kneeal.radiograph.levels import count_levels, look_up, lookup_table
+from kneeal.radiograph.options import MAX_PIXELS
 
-#: Larger pictures are rejected before they are decoded.
-MAX_PIXELS = 60_000_000
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 #: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
 #: this share of the pixels has a color (a frame, a mark).

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.errors import UserError
 from kneeal.radiograph.dicom import read_dicom
 from kneeal.radiograph.errors import RadiographError, unreadable
 from kneeal.radiograph.image import Radiograph
-from kneeal.radiograph.picture import MAX_PIXELS, read_picture
-from kneeal.radiograph.spacing import LARGEST_MM, SMALLEST_MM
+from kneeal.radiograph.options import ReadOptions
+from kneeal.radiograph.picture import read_picture
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
 #: Data sets without a preamble begin with a tag of group 0002 or 0008.
 _BARE_DICOM = (b"\x02\x00", b"\x08\x00")
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How radiographs are read.
-
-    Attributes:
-        mm_per_px: Pixel size where the file has none (pictures always), in mm.
-        magnification: Size on the detector over true size, instead of what the header says.
-        apply_voi: Whether the VOI LUT or window of a DICOM file is applied.
-        max_pixels: Larger pictures are rejected before they are decoded.
-        max_bytes: Larger files are rejected before they are opened.
-        bits: Of the gray: 8, as the model sees it, or 16 for a reader's window and contrast.
-    """
-
-    mm_per_px: float | None = None
-    magnification: float | None = None
-    apply_voi: bool = True
-    max_pixels: int = MAX_PIXELS
-    max_bytes: int = 500_000_000
-    bits: int = 8
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UserError: One of them is out of range.
-        """
-        if self.mm_per_px is not None and not SMALLEST_MM <= self.mm_per_px <= LARGEST_MM:
-            raise UserError(
-                f"--mm-per-px {self.mm_per_px}", f"{SMALLEST_MM} to {LARGEST_MM} mm", "measure it; often 0.1 to 0.2"
-            )
-        if self.magnification is not None and not (math.isfinite(self.magnification) and self.magnification >= 1):
-            raise UserError(f"--magnification {self.magnification}", "1 or more", "1.05 is common for a knee")
 
 
 def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:
@@ -78,14 +41,7 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.max_bytes / 1e6:.0f} MB", "remove it"
         )
     if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
-        return read_dicom(
-            path,
-            mm_per_px=options.mm_per_px,
-            magnification=options.magnification,
-            apply_voi=options.apply_voi,
-            max_pixels=options.max_pixels,
-            bits=options.bits,
-        )
+        return read_dicom(path, options)
     if not start.startswith(_PICTURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
     gray = read_picture(path, max_pixels=options.max_pixels, bits=options.bits)

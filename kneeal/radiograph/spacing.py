@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kneeal.radiograph.errors import RadiographError
+from kneeal.radiograph.options import LARGEST_MM, SMALLEST_MM
 
-#: Pixel sizes of radiographs in mm; what lies outside is an error of the header.
-SMALLEST_MM, LARGEST_MM = 0.02, 2.0
 _CURE = "give the pixel size with --mm-per-px, or correct the header"
 
 

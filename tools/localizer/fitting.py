@@ -74,7 +74,7 @@ def train_fine(
         known = ~torch.isnan(target).flatten(1).any(1) & (target.abs() < FINE_PX * FINE_MM / 2 - 4).flatten(1).all(1)
         total = F.cross_entropy(kind, torch.from_numpy(kinds[chosen[rows]].astype(np.int64)))
         if known.any():
-            found, _ = map_points(maps[known])
+            found = map_points(maps[known])
             total = total + 0.3 * F.smooth_l1_loss(found, target[known], beta=2.0)
             total = total + 0.5 * _map_loss(maps[known], target[known])
         return total

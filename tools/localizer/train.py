@@ -130,7 +130,7 @@ def mark_pictures(network: FineNetwork, pictures: list[Path], numbers: Iterable[
             seen = np.ascontiguousarray(radiograph[:, ::-1]) if flip else radiograph
             windows = np.stack([cut_window(seen, spacing, center, turn, FINE_PX, FINE_MM) for turn in _TURNS])
             with torch.no_grad():
-                points, _ = map_points(network(torch.from_numpy(stretch(windows)))[0])
+                points = map_points(network(torch.from_numpy(stretch(windows)))[0])
             for turn, pair in zip(_TURNS, points.numpy().astype(np.float64), strict=True):
                 ends = to_radiograph(pair, center, turn) - center
                 found.append((ends * (-1, 1))[::-1] if flip else ends)
