@@ -66,7 +66,7 @@ class LandmarkSource:
             `<radiograph>_f.pts`, marked on the mirrored radiograph, for the right.
 
     Raises:
-        UserError: It is none of these, or malformed.
+        UserError: It is something else, or malformed.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the localizer says about a radiograph. Standard library only: whoever judges localization needs no networks."""
+"""What the localizer says about a radiograph. Standard library only: to judge it needs no networks."""
 
 from __future__ import annotations
 

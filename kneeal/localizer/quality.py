@@ -30,11 +30,11 @@ _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 #: What the codes in rejected.csv say.
 REASONS = {
     "no_knee": "no knee was found",
-    "one_knee": "one knee was found, and nothing says of which side it is",
+    "one_knee": "one knee was found, and its side is not known",
     "too_many": "more than two places look like a knee",
     "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
     "view": "the header says that it is a lateral view",
-    "side_conflict": "what is said of the side of this knee contradicts itself",
+    "side_conflict": "table, header and marker contradict each other on the side of this knee",
     "replacement": "a knee replacement",
     "marker_missing": "no side marker could be read for sure",
     "marker_swapped": "a side marker lies beside the other knee",
@@ -68,13 +68,13 @@ class SideEvidence:
     """What is known of the sides of a radiograph beside its pixels.
 
     Attributes:
-        told: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
+        stated: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
         flipped: Whether the header says that the picture is flipped.
         lateral: Whether the header says that it is a lateral view.
         width_mm: Width of the radiograph.
     """
 
-    told: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
     flipped: bool = False
     lateral: bool = False
     width_mm: float = 0.0
@@ -100,7 +100,7 @@ class Selection:
 def marker_rule(text: str) -> str:
     """The rule that `--markers` gives: one of `MARKER_RULES`, or two letters that stand for right and left, D/E.
 
-    Only R and L can be read. With other letters, what looks like an R or L is none, so that the rule is `ignore`.
+    Only R and L can be read. With other letters, nothing that looks like an R or L counts: the rule is `ignore`.
 
     Raises:
         UserError: It is neither.
@@ -228,24 +228,24 @@ def _contradiction(letters: Sequence[LocalizedMarker], between: float, rules: Se
 def _single(
     knee: LocalizedKnee, markers: Sequence[LocalizedMarker], rules: SelectionRules, evidence: SideEvidence
 ) -> Selection:
-    """A radiograph on which one knee was found: used where its side is told or shown by a marker."""
+    """A radiograph on which one knee was found: used where its side is stated or shown by a marker."""
     off_center = knee.center_mm[0] - evidence.width_mm / 2
     one_of_two = evidence.width_mm > _BILATERAL_MM and abs(off_center) > _OFF_CENTER_MM
-    told = {side for side in evidence.told if side in ("R", "L")}
+    stated = {side for side in evidence.stated if side in ("R", "L")}
     letters = {m.letter for m in _letters([knee], markers, rules) if m.probability >= _CERTAIN}
-    if one_of_two and not told:
+    if one_of_two and not stated:
         # Its own marker, or that of a second knee that was not found? Only the side on which it lies can tell.
         letters &= {"R" if off_center < 0 else "L", "mirrored"}
-    sides = told | letters
+    sides = stated | letters
     if "mirrored" in letters or (evidence.flipped and not letters):
         reason = "marker_mirrored"
-    elif len(told) > 1 or (told and letters and len(sides) > 1):
+    elif len(stated) > 1 or (stated and letters and len(sides) > 1):
         reason = "side_conflict"
-    elif len(sides) != 1 and (one_of_two or "B" in evidence.told or not rules.side):
+    elif len(sides) != 1 and (one_of_two or "B" in evidence.stated or not rules.side):
         reason = "one_knee"
     else:
         reason = _fault(knee, max(rules.min_score, SINGLE_SCORE))
-        if not reason and rules.markers == "require" and not letters and not told:
+        if not reason and rules.markers == "require" and not letters and not stated:
             reason = "marker_missing"
     side = sides.pop() if len(sides) == 1 else rules.side
     pose = _pose(side, knee)

@@ -55,15 +55,15 @@ def cut_window(
     return np.asarray(window, radiograph.dtype)
 
 
-def shrink(radiograph: Gray8, mm_per_px: tuple[float, float], wanted: float) -> tuple[Gray8, tuple[float, float]]:
-    """The radiograph at about `wanted` mm a pixel, each pixel the mean of what it covers; never enlarged.
+def shrink(radiograph: Gray8, mm_per_px: tuple[float, float], target_mm: float) -> tuple[Gray8, tuple[float, float]]:
+    """The radiograph at about `target_mm` a pixel, each pixel the mean of what it covers; never enlarged.
 
     Returns:
         uint8 [h, w] and the exact height and width of its pixels in mm.
     """
     height, width = radiograph.shape
-    rows = min(height, max(1, round(height * mm_per_px[0] / wanted)))
-    columns = min(width, max(1, round(width * mm_per_px[1] / wanted)))
+    rows = min(height, max(1, round(height * mm_per_px[0] / target_mm)))
+    columns = min(width, max(1, round(width * mm_per_px[1] / target_mm)))
     if (rows, columns) == (height, width):
         return radiograph, mm_per_px
     # Whole factors are ten times as fast as others. What is left is a factor of 2 to 4, so that nothing blurs.

@@ -1,8 +1,7 @@
 """Which radiographs of a patient are used: the first that gives a knee, whatever the number of processes and restarts.
 
-A source lists the radiographs of a patient in its order. All first radiographs are worked on; where one is damaged or
-rejected, or is of one knee while the other is wanted too, its patient's next one is, and so on. Which one that is
-depends on the results alone, never on who finished first.
+A source lists the radiographs of a patient in order. Where the first is damaged or rejected, or shows one knee while
+both are needed, the next one is tried. The choice depends on the results alone, never on which process finished first.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class PatientAttempts:
 
     Attributes:
         attempts: Those that were worked on, in order.
-        used: Which of them stand for the patient's knees; one that gave none where none of them did.
+        used: Positions of those that give the patient's knees; of one that gave none where no other did.
     """
 
     attempts: tuple[Attempt, ...]
@@ -75,10 +74,9 @@ def settled(attempts: Sequence[Attempt]) -> bool:
     last = attempts[-1]
     if not last.work.task.alternatives:
         return True
-    wanted = set(last.work.task.grades)
-    given = {side for attempt in attempts for side in attempt.sides}
-    # A radiograph of both knees stands for both, even where one of them was rejected; one without a side for itself.
-    return bool(last.sides) and (not last.single or wanted <= given)
+    found = {side for attempt in attempts for side in attempt.sides}
+    # A radiograph of both knees is enough, even where one of them was rejected.
+    return bool(last.sides) and (not last.single or set(last.work.task.grades) <= found)
 
 
 def try_radiographs(
@@ -86,22 +84,18 @@ def try_radiographs(
     corrections: Sequence[Mapping[str, Correction]],
     attempt: Callable[[Sequence[Work]], list[Attempt]],
 ) -> list[PatientAttempts]:
-    """Work on radiographs until each task has one that gives a knee, or none left.
+    """Work on the radiographs of each task until one gives a knee or none is left.
 
-    What a person says of a knee holds for the radiograph that the sheet showed as used: of several radiographs, the
-    one that is used without corrections, else the first that could be read. It never brings another radiograph in.
+    A correction applies to the radiograph that the contact sheet showed as used, and never brings in another one.
 
     Args:
         tasks: First radiographs, with their alternatives.
-        corrections: What a person says of the knees of each task, by side.
-        attempt: Works on radiographs and gives their attempts in the same order; takes what is finished already as it
-            is.
+        corrections: Corrections of the knees of each task, by side.
+        attempt: Works on radiographs, or takes what is finished already; returns attempts in the same order.
     """
     attempts: list[list[Attempt]] = [[] for _ in tasks]
-    # Where there is only one radiograph, nothing is to be chosen, and it need not be read twice.
-    current = {
-        k: Work(task, {} if task.alternatives else dict(corrections[k])) for k, task in enumerate(tasks)
-    }  # fmt: skip
+    # With a single radiograph there is no choice to make first, so it need not be read twice.
+    current = {k: Work(task, {} if task.alternatives else dict(corrections[k])) for k, task in enumerate(tasks)}
     while current:
         following: dict[int, Work] = {}
         for k, done in zip(current, attempt(list(current.values())), strict=True):

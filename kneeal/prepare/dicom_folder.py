@@ -104,7 +104,7 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
     for row in rows:
         path, reason = files.find(row.path)
         if path is None:
-            # Which of the reasons it is, is told where all names are looked up.
+            # A row with a patient is rejected later, where all names are looked up.
             named.append(row) if row.patient else rejected.append(
                 Rejection(row.path, "", "", reason, f"the table names no file below the folder ({row.where})")
             )
@@ -112,7 +112,7 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
         plain = path.relative_to(root).as_posix()
         patient = row.patient
         if not patient:
-            with contextlib.suppress(RadiographError):  # told when it is read
+            with contextlib.suppress(RadiographError):  # reported when it is read
                 patient = identifier(read_patient_id(path))
         patient = patient or PurePosixPath(plain).with_suffix("").as_posix().replace("/", "-")
         named.append(replace(row, path=plain, patient=patient))

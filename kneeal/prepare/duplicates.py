@@ -1,4 +1,4 @@
-"""The same picture twice: files of equal content, told before anything is made of them."""
+"""Identical pictures: files of equal content, reported before anything is made of them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def identical_files(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: bool) -> tuple[list[int], list[str]]:
-    """Which rows to keep, and what to tell of pictures that occur more than once.
+    """Which rows to keep, and notes on pictures that occur more than once.
 
     Args:
         rows: Rows of knees.
         paths: Their pictures.
         drop: Whether identical pictures are reduced to one (that of the test set, else of the validation set, else the
-            first), and left out altogether where their grades differ; otherwise all are kept and told.
+            first), and left out altogether where their grades differ; otherwise all are kept and reported.
     """
     groups = identical_files(paths)
     if not groups:
@@ -41,18 +41,18 @@ def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: 
     torn = [group for group in groups if len({rows[k].split for k in group}) > 1]
     graded = [group for group in groups if len({rows[k].grade for k in group}) > 1]
     named = some((" = ".join(rows[k].where for k in group) for group in [*graded, *torn, *groups]), 3)
-    told = (
+    note = (
         f"{sum(map(len, groups))} files hold {len(groups)} pictures more than once ({len(torn)} of them in two splits, "
         f"{len(graded)} under two grades): {named}"
     )
     if not drop:
         bad = "; the results would be too good or wrong" if torn or graded else ""
         return list(range(len(rows))), [
-            f"{told}{bad}; --drop-duplicates keeps one of each, and none where their grades differ"
+            f"{note}{bad}; --drop-duplicates keeps one of each, and none where their grades differ"
         ]
     left_out: set[int] = set()
     for group in groups:
         kept = min(group, key=lambda position: _FIRST.index(rows[position].split))
         contradict = len({rows[position].grade for position in group}) > 1
         left_out.update(position for position in group if contradict or position != kept)
-    return [k for k in range(len(rows)) if k not in left_out], [f"{told}; {len(left_out)} files are left out"]
+    return [k for k in range(len(rows)) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]

@@ -202,7 +202,7 @@ def _with_sides(
             try:
                 side = find_side(_patch_pair(files[k], "R", options))
             except UserError:
-                side = "R"  # it is told among all pictures that cannot be used
+                side = "R"  # it is reported with all pictures that cannot be used
         sided[k] = replace(rows[k], side=side)
     found = f"the side of {len(unknown)} knees was found on the picture, which is not always right"
     return sided, [found] if options.side == "unknown" else []

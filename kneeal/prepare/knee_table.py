@@ -52,7 +52,7 @@ class KneeRow:
         path: The picture; empty where it is found by the patient.
         patient: Patient id; empty where it is not known.
         side: "L", "R", or empty where it is not known.
-        grade: KL grade; None where there is none.
+        grade: KL grade; None where it is missing.
         split: "train", "val", "test" or empty.
         site: Acquisition site or empty.
     """
@@ -111,7 +111,7 @@ def make_rows(
         grades: Names of grades.
 
     Raises:
-        UserError: A grade, side or split is none; all are named.
+        UserError: A grade, side or split cannot be read; all are named.
     """
     bad: dict[str, list[str]] = {}
 
@@ -136,7 +136,7 @@ def make_rows(
     ]
     if bad:
         cures = {
-            "grade": "a grade from 0 to 4, or x, n/a, TKR or nothing where there is none; name others with --grades",
+            "grade": "a grade from 0 to 4, or x, n/a, TKR or empty where it is missing; name others with --grades",
             "side": "R or L, right or left, 1 or 2",
             "split": "train, val or test",
         }

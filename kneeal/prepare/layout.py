@@ -121,7 +121,7 @@ def side_option(text: str) -> str:
     """What `--side` says: "R", "L" or "unknown"; empty where it says nothing.
 
     Raises:
-        UserError: It is none of these.
+        UserError: The text is something else.
     """
     if text.strip().lower() == "unknown":
         return "unknown"

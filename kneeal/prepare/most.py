@@ -27,7 +27,7 @@ def plan_most(
         source: Folder of the radiographs.
         tables: Folder with `mostv01235xray` and `mostv<visit>enroll`; `source` by default.
         visit: Number of the visit.
-        view: Beginning of the folder name of the views wanted: PA10, PA05 or PA15 by the angle of the beam.
+        view: Beginning of the name of the views' folders: PA10, PA05 or PA15 by the angle of the beam.
         ungraded: Whether knees without a grade are kept.
 
     Raises:

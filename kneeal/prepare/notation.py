@@ -68,7 +68,7 @@ def grade_names(text: str) -> dict[str, int]:
 
 
 def read_grade(text: str, names: Mapping[str, int] | None = None) -> int | None:
-    """A KL grade from 0 to 4; None where the cell says that there is none.
+    """A KL grade from 0 to 4; None where the cell marks it as missing.
 
     Args:
         text: As it is written: `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: Right`.
@@ -96,10 +96,10 @@ def read_grade(text: str, names: Mapping[str, int] | None = None) -> int | None:
 
 
 def read_side(text: str) -> str:
-    """The side, "R" or "L", in the words of several languages or 1 (right), 2 (left); empty where there is none.
+    """The side, "R" or "L", in the words of several languages or 1 (right), 2 (left); empty where it is missing.
 
     Raises:
-        UnreadableError: It is none of these.
+        UnreadableError: The text is not known.
     """
     text = plain(text).lower().split(":")[0].removesuffix(".0")
     found = {"R" if word in _RIGHT else "L" for word in re.findall(r"[^\W_]+", text) if word in _RIGHT | _LEFT}
@@ -114,7 +114,7 @@ def read_split(text: str) -> str:
     """The split, "train", "val", "test" or "", from what is written.
 
     Raises:
-        UnreadableError: It is none of these.
+        UnreadableError: The text is not known.
     """
     try:
         return _SPLITS[plain(text).lower()]

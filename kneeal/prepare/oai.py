@@ -75,7 +75,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
 def _read_grades(
     readings: pd.DataFrame, visit: str
 ) -> tuple[dict[str, dict[str, int | None]], dict[str, set[int]], list[str]]:
-    """Grades by patient and side, barcodes of the radiographs read by patient, and what to tell about it."""
+    """Grades by patient and side, barcodes of the radiographs read by patient, and notes."""
     rows: dict[tuple[str, str], list[tuple[tuple[int, float], int | None]]] = defaultdict(list)
     barcodes: dict[str, set[int]] = defaultdict(set)
     odd = 0

@@ -76,11 +76,11 @@ def collect(
         rejections += [
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
-    told = [f"{n} radiographs: {note}" for note, n in notes.most_common()]
+    noted = [f"{n} radiographs: {note}" for note, n in notes.most_common()]
     alike = [" = ".join(list(titles.values())[:3]) for titles in seen.values() if len(titles) > 1]
     if alike:
-        told.append(f"{len(alike)} pictures are the radiographs of several patients: {some(alike, 3)}")
-    return rows, rejections, sheet, told
+        noted.append(f"{len(alike)} pictures are the radiographs of several patients: {some(alike, 3)}")
+    return rows, rejections, sheet, noted
 
 
 def _grade(task: RadiographTask, side: str) -> int | None:

@@ -27,7 +27,7 @@ _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or -
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What the pictures are and what is said of them.
+    """What the pictures are, and what is known of them.
 
     Attributes:
         roi_mm: Width of the pictures in mm; None: 101 mm, for square pictures alone.
@@ -40,7 +40,7 @@ class FolderOptions:
         grades: Names of grades.
         side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
         ungraded: Whether knees without a grade are kept.
-        drop_duplicates: Whether of identical pictures one is kept; otherwise all are, and they are told.
+        drop_duplicates: Whether of identical pictures one is kept; otherwise all are kept and reported.
         drop_unusable: Whether pictures that cannot be used are left out; otherwise they are refused.
     """
 
@@ -79,7 +79,7 @@ class FolderOptions:
 
 
 def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
-    """What is known of each picture that is to be used, and what to tell.
+    """What is known of each picture that is to be used, and notes.
 
     Raises:
         UserError: There are no pictures, some follow no layout, or none has a grade.

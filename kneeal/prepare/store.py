@@ -55,7 +55,7 @@ class ResultStore:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> RadiographResult | None:
-        """The result, None where there is none or it is damaged."""
+        """The result; None where it is missing or damaged."""
         try:
             with np.load(self._path(key), allow_pickle=False) as data:
                 meta = json.loads(bytes(data["meta"]))

@@ -51,7 +51,7 @@ def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
     """The table of one of these names (without suffix, case does not count) in a folder or a few levels below it.
 
     Raises:
-        UserError: There is none.
+        UserError: No such table is there.
     """
     wanted = [name.lower() for name in names]
     found = [

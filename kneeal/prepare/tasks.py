@@ -1,4 +1,4 @@
-"""What is to be done: radiographs, the knees wanted from them, and what the tables reject already."""
+"""What is to be done: radiographs, the knees that they should give, and what the tables reject already."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RadiographTask:
         path: The file.
         name: How it is called in the archive: its path there, with `/`.
         patient: Patient id of the tables. Becomes a pseudonym before anything is written, where that is asked for.
-        grades: Side ("L", "R") to KL grade of the knees wanted from this radiograph; None where it is not known.
+        grades: Side ("L", "R") to KL grade of the knees that this radiograph should give; None where it is not known.
             The side is empty for the one knee of this radiograph, whichever it is.
-        site: Acquisition site, empty where there is none.
+        site: Acquisition site or empty.
         side: Side of the knee, where the tables say that the radiograph is of one.
         marked: Where the knees are, from a landmark or box file; None: the localizer looks.
         alternatives: Other radiographs of the same knees, in the order in which they are tried where this one gives
@@ -41,7 +41,7 @@ class Rejection:
     """Something rejected.
 
     Attributes:
-        name: The radiograph in the archive, empty where there is none.
+        name: The radiograph in the archive or empty.
         patient: Patient id.
         side: "L", "R", or "" for a whole radiograph.
         reason: A code, one word.

@@ -112,7 +112,7 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
         if localizer is None:
             raise ValueError("a radiograph without poses needs the localizer.")
         evidence = SideEvidence(
-            told=(task.side, radiograph.laterality),
+            stated=(task.side, radiograph.laterality),
             flipped=radiograph.flipped,
             lateral=radiograph.lateral,
             width_mm=radiograph.gray.shape[1] * radiograph.mm_per_px[1],
@@ -123,13 +123,13 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
 
 
 def _find_side(radiograph: Radiograph, selection: Selection) -> tuple[Selection, tuple[str, ...]]:
-    """The selection with the side of its one knee found on the picture, where nothing else told it."""
+    """The selection with the side of its one knee found on the picture, where it is not known otherwise."""
     if not any(pose.side == "unknown" for pose in selection.poses):
         return selection, ()
     pose = selection.poses[0]
     side = find_side(cut_patches(radiograph.gray, radiograph.mm_per_px, replace(pose, side="R")))
     sided = (replace(pose, side=side),)
-    note = "nothing tells the side of the knee: it was found on the picture, which is not always right"
+    note = "the side of the knee is not known: it was found on the picture, which is not always right"
     return replace(selection, poses=sided, seen=sided), (note,)
 
 
@@ -184,7 +184,7 @@ def _cut(
         reason = "side_unknown" if "" in task.grades else "other_side"
         rejected.append(("", reason, _WORDS[reason]))
     answered = {pose.side for pose in poses} | {pose.side for pose in unused}
-    # What was seen and not used is shown as well: whoever corrects the radiograph must know where that was.
+    # Knees that are not used are shown too: to correct the radiograph, a person must know where they were seen.
     unused += [pose for pose in selection.seen if pose.side not in answered and (not pose.side or asked(pose.side))]
     return RadiographResult(
         poses=tuple(poses),

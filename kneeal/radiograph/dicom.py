@@ -61,7 +61,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
 def quiet_pydicom() -> Iterator[None]:
     """No warnings, and nothing of pydicom's log: it prints values of the header, and tracebacks of its decoders.
 
-    A malformed value that matters is rejected by whoever reads; the others are none of our business.
+    A malformed value is rejected where it is used.
     """
     log = logging.getLogger("pydicom")
     level = log.level
@@ -125,7 +125,7 @@ def read_header(path: Path, tags: list[str], *, stop_before_pixels: bool = False
 
 
 def read_patient_id(path: Path) -> str:
-    """PatientID of a DICOM file, empty where there is none or the file is something else.
+    """PatientID of a DICOM file; empty where it is missing or the file is something else.
 
     Raises:
         RadiographError: The data set is deflated.

@@ -28,7 +28,7 @@ def pixel_size(
             EstimatedRadiographicMagnificationFactor, the ratio of its distances, or 1.
 
     Raises:
-        RadiographError: There is none, or it is no pixel size.
+        RadiographError: No pixel size is known, or it is impossible.
     """
     plain = _pair(header.get("PixelSpacing"))
     detector = [_pair(header.get(name)) for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing")]
@@ -66,7 +66,7 @@ def _checked(pair: tuple[float, float], name: str) -> tuple[float, float]:
             "spacing",
             f"{name} is {pair[0]:g} x {pair[1]:g} mm",
             f"two numbers from {SMALLEST_MM} to {LARGEST_MM} mm",
-            "correct or remove it in the header; where there is none, --mm-per-px counts",
+            "correct it in the header, or remove it there and give --mm-per-px",
         )
     return pair
 

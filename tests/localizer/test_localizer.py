@@ -113,11 +113,11 @@ def chosen(localization: Localization, rules: SelectionRules | None = None, **kn
 @pytest.mark.parametrize(
     ("known", "side"),
     [
-        ({"told": ("L", "")}, "L"),
-        ({"told": ("", "R")}, "R"),
-        ({"told": ("R", "L")}, "side_conflict"),
-        ({"told": ("", "B")}, "one_knee"),
-        ({"told": ("R", ""), "flipped": True}, "marker_mirrored"),
+        ({"stated": ("L", "")}, "L"),
+        ({"stated": ("", "R")}, "R"),
+        ({"stated": ("R", "L")}, "side_conflict"),
+        ({"stated": ("", "B")}, "one_knee"),
+        ({"stated": ("R", ""), "flipped": True}, "marker_mirrored"),
         ({}, "one_knee"),
     ],
 )
@@ -135,7 +135,7 @@ def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
     assert chosen(marker("L", 0.99, 60, 30), flipped=True) == "L"
     # On bone anything may look like a letter.
     assert chosen(marker("L", 0.93, 130, 160)) == "one_knee"
-    assert chosen(marker("L", 0.99, 60, 30), told=("R", "")) == "side_conflict"
+    assert chosen(marker("L", 0.99, 60, 30), stated=("R", "")) == "side_conflict"
     for side in ("R", "L", "unknown"):
         assert chosen(Localization((RIGHT,), ()), SelectionRules(side=side)) == side
     # A second knee may have been missed on a wide radiograph: only a marker on the right half of it tells the side.
@@ -144,8 +144,8 @@ def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
     assert chosen(marker("R", 0.99, 60, 30), width_mm=400) == "R"
     # Alone, it must be surer than beside a second one.
     doubtful = replace(RIGHT, score=0.6)
-    assert chosen(Localization((doubtful,), ()), SelectionRules(min_score=0.5), told=("R", "")) == "low_score"
-    assert chosen(Localization((replace(RIGHT, replaced=0.8),), ()), told=("R", "")) == "replacement"
+    assert chosen(Localization((doubtful,), ()), SelectionRules(min_score=0.5), stated=("R", "")) == "low_score"
+    assert chosen(Localization((replace(RIGHT, replaced=0.8),), ()), stated=("R", "")) == "replacement"
 
 
 @pytest.mark.parametrize(

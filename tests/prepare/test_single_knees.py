@@ -68,7 +68,7 @@ def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> No
     said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "q", "--table", table, "--workers", "0",
                 "--side", "unknown")  # fmt: skip
     assert rows(tmp_path / "q") == {"a_R": ("x.dcm", "3"), "a_L": ("y.dcm", "2")}
-    assert "2 radiographs: nothing tells the side of the knee" in said
+    assert "2 radiographs: the side of the knee is not known" in said
 
 
 def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
     """Knees of a synthetic cohort, patient by patient, right knee first.
 
     Args:
-        n_knees: how many; an odd number leaves the last patient one knee.
+        n_knees: number of knees; an odd number leaves the last patient one knee.
         seed: seed of the cohort; the same seed gives the same knees, a larger cohort begins with the smaller one.
 
     Yields:
@@ -150,7 +150,7 @@ def write_synthetic(
 
     Args:
         out: folder to make; it must not exist or be empty.
-        n_knees: how many knees, at least 2.
+        n_knees: number of knees, at least 2.
         seed: seed of the cohort.
         progress: called with 1 after every knee.
 

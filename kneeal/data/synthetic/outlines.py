@@ -123,7 +123,7 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
 
     plateau = spline(plateau_points, closed=False)
     femur_points = np.vstack([condyle_points, femur_wall])
-    # Turn and shift the femur as a whole until both compartments have the wanted width.
+    # Turn and shift the femur as a whole until both compartments have their width.
     lever = 1.2 * half_width
     for _ in range(5):
         now = joint_space(plateau, spline(femur_points[: len(condyle_points)], closed=False), half_width)
