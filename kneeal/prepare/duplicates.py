@@ -40,7 +40,12 @@ def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: 
         return list(range(len(rows))), []
     torn = [group for group in groups if len({rows[k].split for k in group}) > 1]
     graded = [group for group in groups if len({rows[k].grade for k in group}) > 1]
-    named = some((" = ".join(rows[k].where for k in group) for group in [*graded, *torn, *groups]), 3)
+    # Those that do harm first, each named by two of its files, which differ where any do.
+    ranked = {
+        group[0]: sorted(group, key=lambda k: (str(rows[k].grade), rows[k].split))
+        for group in [*graded, *torn, *groups]
+    }
+    named = some((f"{rows[group[0]].where} = {rows[group[-1]].where}" for group in ranked.values()), 3)
     note = (
         f"{sum(map(len, groups))} files hold {len(groups)} pictures more than once ({len(torn)} of them in two splits, "
         f"{len(graded)} under two grades): {named}"

@@ -33,6 +33,7 @@ from kneeal.tables import some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
+_BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
 
 
 @dataclass(frozen=True)
@@ -187,26 +188,17 @@ def _without_bad_ids(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
     """Without the radiographs whose patient id cannot be a knee id; a pseudonym always can."""
     if pseudonyms is not None:
         return plan
-
-    def safe(patient: str) -> bool:
-        return (
-            patient.isprintable()
-            and patient == patient.strip() != ""
-            and not (set(patient) & set(',"/\\') or patient[0] in "=@")
-        )
-
     bad = [
-        Rejection(
-            task.name,
-            task.patient,
-            "",
-            "bad_id",
-            'the patient id begins with = or @, or holds , " / \\ or what cannot be printed',
-        )
-        for task in plan.tasks
-        if not safe(task.patient)
+        Rejection(task.name, task.patient, "", "bad_id", _BAD_ID) for task in plan.tasks if not _is_safe(task.patient)
     ]
-    return replace(plan, tasks=[task for task in plan.tasks if safe(task.patient)], rejected=[*plan.rejected, *bad])
+    good = [task for task in plan.tasks if _is_safe(task.patient)]
+    return replace(plan, tasks=good, rejected=[*plan.rejected, *bad])
+
+
+def _is_safe(patient: str) -> bool:
+    return (patient.isprintable() and patient == patient.strip() != "" and not set(patient) & set(',"/\\')) and patient[
+        0
+    ] not in "=@"
 
 
 def _of_patient(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:

@@ -17,7 +17,7 @@ from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import codestream_size, strip_lossless
 from kneeal.radiograph.decoders import choose_decoder
-from kneeal.radiograph.errors import RadiographError, too_large, unreadable
+from kneeal.radiograph.errors import RadiographError, no_memory, too_large, unreadable
 from kneeal.radiograph.gray import gray_levels
 from kneeal.radiograph.image import Radiograph
 from kneeal.radiograph.levels import count_levels, look_up
@@ -52,7 +52,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     except OSError as error:
         raise unreadable(f"the file cannot be read: {error.strerror or type(error).__name__}") from None
     except MemoryError:
-        raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file", "remove it") from None
+        raise no_memory() from None
     except Exception as error:  # pydicom and its plugins raise anything on damaged files
         raise unreadable(f"the DICOM file is damaged ({type(error).__name__})") from None
 
@@ -81,11 +81,9 @@ def _read(path: Path, options: ReadOptions) -> Radiograph:
             raise RadiographError(
                 "truncated", "the file ends within its pixel data", "a whole file", "fetch the file again"
             )
-        raise RadiographError(
-            "no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)", "remove the file"
-        )
+        raise RadiographError("no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)")
     if _word(header, "Modality").upper() in _OTHER_MODALITIES:
-        raise RadiographError("modality", "the header names another modality", "a plain radiograph", "remove the file")
+        raise RadiographError("modality", "the header names another modality", "a plain radiograph")
     rows, columns = _shape(header, options.max_pixels)
     spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
     codes, n_levels = _codes(header, rows, columns)
@@ -155,14 +153,12 @@ def _word(header: Any, name: str) -> str:
 def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     if rows < 1 or columns < 1:
-        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture", "remove the file")
+        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture")
     if rows * columns > max_pixels:
-        raise too_large(columns, rows, max_pixels)
+        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
     photometric = str(header.get("PhotometricInterpretation", ""))
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise RadiographError(
-            "colour", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2", "remove the file"
-        )
+        raise RadiographError("colour", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2")
     if int(header.get("NumberOfFrames") or 1) != 1:
         raise RadiographError("frames", "more than one frame", "one radiograph a file", "split or remove the file")
     allocated, stored = int(header.get("BitsAllocated") or 0), int(header.get("BitsStored") or 0)
@@ -206,15 +202,13 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     # Unused bits are cleared below, without a further copy.
     pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=decoder)
     if pixels.shape != (rows, columns):
-        raise RadiographError(
-            "mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says", "remove the file"
-        )
+        raise RadiographError("mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says")
     codes: Any = np.ascontiguousarray(pixels)
     if codes.dtype.byteorder == ">":
         codes = codes.astype(codes.dtype.newbyteorder("<"))
     codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
     if codes.dtype.itemsize > 2:
-        raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit", "remove the file")
+        raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit")
     shift = int(header.get("HighBit", stored - 1)) + 1 - stored
     if syntax.is_encapsulated and syntax != _RLE:
         shift = 0  # a codec gives the stored bits alone
@@ -229,7 +223,7 @@ def _check_compressed(frame: bytes, syntax: Any, rows: int, columns: int, alloca
     if syntax == _RLE:
         # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
         if len(frame) > 2 * rows * columns * allocated // 8 + 1024:
-            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture", "remove the file")
+            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture")
         return
     size = codestream_size(frame)
     if size is None:
@@ -240,5 +234,4 @@ def _check_compressed(frame: bytes, syntax: Any, rows: int, columns: int, alloca
             f"the compressed picture is {size.columns} x {size.rows} px with {size.components} components of "
             f"{size.bits} bit",
             f"{columns} x {rows} px with 1 of at most {allocated} bit, as the header says",
-            "remove the file",
         )

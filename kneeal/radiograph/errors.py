@@ -17,7 +17,7 @@ class RadiographError(UserError):
         cure: What to do about it.
     """
 
-    def __init__(self, reason: str, found: str, expected: str, cure: str) -> None:
+    def __init__(self, reason: str, found: str, expected: str, cure: str = "remove the file") -> None:
         super().__init__(found, expected, cure)
         self.reason = reason
 
@@ -26,14 +26,14 @@ class RadiographError(UserError):
         return type(self), (self.reason, self.found, self.expected, self.cure)
 
 
-def too_large(columns: int, rows: int, most: int) -> RadiographError:
-    """The header names a picture beyond the limit; nothing of it was decoded."""
-    return RadiographError(
-        "too_large",
-        f"the header says {columns} x {rows} px",
-        f"at most {most / 1e6:g} million px",
-        "remove the file, or scale it down",
-    )
+def too_large(size: str, most: int) -> RadiographError:
+    """The picture is beyond the limit; nothing of it was decoded."""
+    return RadiographError("too_large", size, f"at most {most / 1e6:g} million px", "remove the file, or scale it down")
+
+
+def no_memory() -> RadiographError:
+    """Decoding needs more memory than there is."""
+    return RadiographError("too_large", "not enough memory for its pixels", "a smaller file")
 
 
 def unreadable(what: str) -> RadiographError:

@@ -42,7 +42,7 @@ def gray_levels(
     else:
         table, notes = _presented(header, values, counts, apply_voi, bits)
     if table is None:
-        raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
+        raise RadiographError("flat", "all pixels have one gray", "a radiograph")
     return table, notes
 
 

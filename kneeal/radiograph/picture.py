@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from kneeal.radiograph.errors import RadiographError, too_large, unreadable
+from kneeal.radiograph.errors import RadiographError, no_memory, too_large, unreadable
 from kneeal.radiograph.levels import count_levels, look_up, lookup_table
 from kneeal.radiograph.options import MAX_PIXELS
 
@@ -33,7 +33,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, bits: int = 8) -> 
     n_levels = 256 if codes.dtype == np.uint8 else 65536
     table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels), bits)
     if table is None:
-        raise RadiographError("flat", "all pixels have one gray", "a radiograph", "remove the file")
+        raise RadiographError("flat", "all pixels have one gray", "a radiograph")
     return look_up(table, codes)
 
 
@@ -56,12 +56,9 @@ def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
         raise
     except Image.DecompressionBombError:
         # Pillow's own limit, which lies above ours; it names the size in its message alone.
-        raise RadiographError(
-            "too_large", "the picture is larger than any radiograph", f"at most {max_pixels / 1e6:g} million px",
-            "remove the file",
-        ) from None  # fmt: skip
+        raise too_large("the picture is larger than any radiograph", max_pixels) from None
     except MemoryError:
-        raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file", "remove it") from None
+        raise no_memory() from None
     except Exception as error:  # Pillow raises anything on damaged files
         raise unreadable(f"the picture is damaged or of another format ({type(error).__name__})") from None
 
@@ -69,7 +66,7 @@ def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
 def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     columns, rows = picture.size
     if rows * columns > max_pixels:
-        raise too_large(columns, rows, max_pixels)
+        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
     if getattr(picture, "n_frames", 1) != 1:
         raise RadiographError("frames", "more than one page", "one radiograph a file", "split or remove the file")
     deep = _is_deep(picture)
