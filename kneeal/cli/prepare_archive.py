@@ -12,7 +12,6 @@ import typer
 from kneeal.cli.options import with_option_groups
 
 if TYPE_CHECKING:
-    from kneeal.prepare.knee_table import Columns
     from kneeal.prepare.tasks import Plan
 
 Out = Annotated[Path, typer.Option(help="Where to write the prepared data set.")]
@@ -36,11 +35,11 @@ class KneeArguments:
     ungraded: Ungraded = False
 
     @property
-    def columns(self) -> Columns:
-        """The names of the columns."""
-        from kneeal.prepare.knee_table import FIELDS, Columns
+    def columns(self) -> dict[str, str | None]:
+        """The names of the columns by field."""
+        from kneeal.prepare.knee_table import FIELDS
 
-        return Columns(**{field: getattr(self, f"{field}_column") for field in FIELDS})
+        return {field: getattr(self, f"{field}_column") for field in FIELDS}
 
     @property
     def names(self) -> dict[str, int]:

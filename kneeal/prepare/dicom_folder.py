@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from kneeal.errors import UserError
 from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
-from kneeal.prepare.knee_table import Columns, KneeRow, read_knee_table
+from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.tables import identifier
 from kneeal.prepare.tasks import Plan, Rejection
@@ -23,7 +23,7 @@ def plan_dicom(
     source: Path,
     *,
     table: Path | None = None,
-    columns: Columns | None = None,
+    columns: Mapping[str, str | None] | None = None,
     grades: Mapping[str, int] | None = None,
     ungraded: bool = False,
 ) -> Plan:
@@ -35,7 +35,7 @@ def plan_dicom(
     Args:
         source: A folder, or a text file with one path a line, relative to that file.
         table: One row per knee; without it, all knees of all radiographs are kept without a grade.
-        columns: Its columns.
+        columns: Names of its columns by field.
         grades: Names of grades.
         ungraded: Whether knees that the table does not grade are kept.
 

@@ -23,27 +23,6 @@ _WIDE = re.compile(r"(.*?)[\s_.-]*(R|L|RIGHT|LEFT|RE|LI)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Names of the columns of a table of knees; None: the field's own name, where the table has it.
-
-    Attributes:
-        path: The picture, below the folder of pictures or from it.
-        patient: Patient id, as in the headers of radiographs.
-        side: Side of the knee.
-        grade: KL grade.
-        split: train, val or test.
-        site: Acquisition site.
-    """
-
-    path: str | None = None
-    patient: str | None = None
-    side: str | None = None
-    grade: str | None = None
-    split: str | None = None
-    site: str | None = None
-
-
-@dataclass(frozen=True)
 class KneeRow:
     """What is known of a knee.
 
@@ -67,22 +46,26 @@ class KneeRow:
 
 
 def read_knee_table(
-    path: Path, columns: Columns | None = None, *, needed: Sequence[str] = (), grades: Mapping[str, int] | None = None
+    path: Path,
+    columns: Mapping[str, str | None] | None = None,
+    *,
+    needed: Sequence[str] = (),
+    grades: Mapping[str, int] | None = None,
 ) -> list[KneeRow]:
     """Read a table with one row per knee, or per patient with a column of grades for each side (KL_R, KL_L).
 
     Args:
         path: See `kneeal.prepare.tables.read_table`.
-        columns: Its columns.
+        columns: Names of its columns by field; by default each field's own name.
         needed: Fields that must be there, such as "grade" or "patient or path".
         grades: Names of grades; see `kneeal.prepare.notation.grade_names`.
 
     Raises:
         UserError: A column is missing, or cells say something else; they are named with their rows.
     """
-    columns = columns or Columns()
-    frame = read_table(path, [name for name in vars(columns).values() if name is not None])
-    names = {field: plain_name(getattr(columns, field) or field) for field in FIELDS}
+    given = {field: name for field, name in (columns or {}).items() if name is not None}
+    frame = read_table(path, list(given.values()))
+    names = {field: plain_name(given.get(field, field)) for field in FIELDS}
     frame, names = _long(frame, names)
     there = {field: name for field, name in names.items() if name in frame.columns}
     missing = [fields for fields in needed if not set(fields.split(" or ")) & set(there)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeal.errors import UserError
-from kneeal.prepare.knee_table import Columns, KneeRow, read_knee_table
+from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.tables import some
@@ -35,7 +35,7 @@ class FolderOptions:
         joint_offset_mm: How far the joint line lies below its place in the published pipeline.
         test_split: Split that becomes the test set; by default test, else val.
         table: Table with a row per picture.
-        columns: Its columns.
+        columns: Names of its columns by field.
         pattern: What the paths say; see `kneeal.prepare.layout`.
         grades: Names of grades.
         side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
@@ -49,7 +49,7 @@ class FolderOptions:
     joint_offset_mm: float = JOINT_OFFSET_MM
     test_split: str | None = None
     table: Path | None = None
-    columns: Columns = field(default_factory=Columns)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     pattern: str | None = None
     grades: Mapping[str, int] = field(default_factory=dict)
     side: str = ""

@@ -18,7 +18,6 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.data.synthetic import draw_synthetic
 from kneeal.errors import UserError
 from kneeal.prepare.folder import prepare_folder, read_gray
-from kneeal.prepare.knee_table import Columns
 from kneeal.prepare.notation import grade_names
 from kneeal.prepare.pictures import FolderOptions
 from kneeal.prepare.summary import FolderSummary
@@ -335,7 +334,7 @@ def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
         save(tmp_path / "in" / name, picture(k, (260, 300)))
     table = tmp_path / "t.csv"
     table.write_text("file,who,knee,kl,set\nA.PNG,p,R,2,train\nb,p,links,n/a,train\nsub/c.png,q,,1,test\nd.png,,L,0,\n")
-    columns = Columns(path="file", patient="who", side="knee", grade="kl", split="set")
+    columns = {"path": "file", "patient": "who", "side": "knee", "grade": "kl", "split": "set"}
     options = FolderOptions(table=table, columns=columns, side="R", mm_per_px=0.4)
     summary = prepare_folder(tmp_path / "in", tmp_path / "out", options)
     data = PreparedDataset.open(tmp_path / "out")

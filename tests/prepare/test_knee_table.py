@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.prepare.knee_table import Columns, KneeRow, read_knee_table
+from kneeal.prepare.knee_table import KneeRow, read_knee_table
 
 
 def table(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -20,13 +20,13 @@ def test_all_but_one_column_may_be_missing(tmp_path: Path) -> None:
     path = table(tmp_path / "t.csv", "path\na.png\nb.png\n")
     assert read_knee_table(path) == [KneeRow("line 2", "a.png"), KneeRow("line 3", "b.png")]
     path = table(tmp_path / "u.csv", "File;Who;Knee;KL;Set;Clinic\na.png;7.0;rechts;II;Training;Ost\n")
-    columns = Columns("file", "who", "knee", "kl", "set", "clinic")
+    columns = {"path": "file", "patient": "who", "side": "knee", "grade": "kl", "split": "set", "site": "clinic"}
     assert read_knee_table(path, columns) == [KneeRow("line 2", "a.png", "7", "R", 2, "train", "Ost")]
     with pytest.raises(UserError, match="without the column grade") as caught:
         read_knee_table(path, needed=("grade",))
     assert "--grade-column" in caught.value.cure
     with pytest.raises(UserError, match="column score"):
-        read_knee_table(path, Columns(grade="score"))
+        read_knee_table(path, {"grade": "score"})
 
 
 def test_cells_that_say_something_else_are_all_named_with_their_lines(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_cells_that_say_something_else_are_all_named_with_their_lines(tmp_path: 
 
 def test_a_column_of_grades_for_each_side_becomes_a_row_for_each_knee(tmp_path: Path) -> None:
     for head in ("id,KL_R,KL_L", "id,kl right,kl left", "id,KLR,KLL"):
-        rows = read_knee_table(table(tmp_path / "t.csv", f"{head}\n7,2,TKR\n8,0,1\n"), Columns(patient="id"))
+        rows = read_knee_table(table(tmp_path / "t.csv", f"{head}\n7,2,TKR\n8,0,1\n"), {"patient": "id"})
         assert [(row.where, row.patient, row.side, row.grade) for row in rows] == [
             ("line 2", "7", "R", 2), ("line 2", "7", "L", None), ("line 3", "8", "R", 0), ("line 3", "8", "L", 1),
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from helpers.archive import radiograph_header
 
 from kneeal.errors import UserError
 from kneeal.prepare.corrections import Correction, read_corrections
-from kneeal.prepare.dicom_folder import Columns, plan_dicom
+from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.most import plan_most
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
@@ -56,7 +56,7 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
         radiograph(radiographs / name, patient)
     (radiographs / "notes.txt").write_text("no radiograph")
     table.write_text("Who;Knee;KL;Clinic\np1;left;3;Ost\np1;R;0;Ost\np2;2;4;West\np5;R;1;West\n")
-    columns = Columns(patient="who", side="knee", grade="kl", site="clinic")
+    columns = {"patient": "who", "side": "knee", "grade": "kl", "site": "clinic"}
     plan = plan_dicom(radiographs, table=table, columns=columns)
     assert [(t.name, t.patient, dict(t.grades), t.site) for t in plan.tasks] == [
         ("a", "p1", {"R": 0, "L": 3}, "Ost"), ("b/c", "p2", {"L": 4}, "West"),
@@ -72,7 +72,7 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without the column clinic"):
         table.write_text("who,knee,kl\nnobody,R,1\n")
         plan_dicom(radiographs, table=table, columns=columns)
-    columns = Columns(patient="who", side="knee", grade="kl")
+    columns = {"patient": "who", "side": "knee", "grade": "kl"}
     with pytest.raises(UserError, match="nobody"):
         plan_dicom(radiographs, table=table, columns=columns)
     table.write_text("who,knee,kl\np1,R,1\np1,R,2\np1,up,2\n")
@@ -85,7 +85,7 @@ def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
     (tmp_path / "radiographs" / "loop").symlink_to("loop")
     table = tmp_path / "g.csv"
     table.write_text("patient,side,grade,file\np1,R,1,бедро\np2,R,1,../g.csv\np3,L,1,gone\np4,L,1,loop\n", "utf-8")
-    plan = plan_dicom(tmp_path / "radiographs", table=table, columns=Columns(path="file"))
+    plan = plan_dicom(tmp_path / "radiographs", table=table, columns={"path": "file"})
     assert [(t.name, t.patient) for t in plan.tasks] == [("бедро", "p1")]
     assert [(r.patient, r.reason) for r in plan.rejected if r.reason != "no_grade"] == [
         ("p2", "outside"), ("p3", "missing"), ("p4", "missing"),
