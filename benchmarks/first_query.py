@@ -24,7 +24,7 @@ def first_grades(
     data: Path, name: str, *, seeds: int, knees: int, init: Path | None, settings: Sequence[str] = ()
 ) -> Iterator[list[int]]:
     """The grades of the first query of each seed, exactly the query that `kneeal fit` would make."""
-    from kneeal.build.dataset import divide
+    from kneeal.build.dataset import split
     from kneeal.build.loop import make_plan
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
@@ -44,7 +44,7 @@ def first_grades(
             "active.budget": knees,
         }
         config = resolve(None, settings, flags)
-        cohort = divide(config, dataset)
+        cohort = split(config, dataset)
         query = make_plan(config, cohort).first_query(cohort.splits.train, knees, derive_seed(seed, "first query"))
         yield [cohort.grades[i] for i in query]
 

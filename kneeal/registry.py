@@ -1,4 +1,4 @@
-"""Things by name: what a setting such as `loss.method` may be."""
+"""Objects by name, as a setting such as `loss.method` gives it."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things that register themselves under a name.
+    """Objects registered under a name.
 
     Args:
-        kind: What they are, for messages.
+        kind: What the objects are, for messages.
         key: The setting that names one.
     """
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind = kind
         self.key = key
-        self._things: dict[str, T] = {}
+        self._registered: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a thing.
+        """Decorator that registers an object.
 
         Raises:
             UserError: The name is taken.
         """
 
-        def add(thing: T) -> T:
-            if name in self._things:
+        def add(item: T) -> T:
+            if name in self._registered:
                 raise UserError(f"two {self.kind}s called {name!r}", "one per name", "register one under another name")
-            self._things[name] = thing
-            return thing
+            self._registered[name] = item
+            return item
 
         return add
 
     def names(self) -> Sequence[str]:
         """Every name, sorted."""
-        return sorted(self._things)
+        return sorted(self._registered)
 
     def __getitem__(self, name: str) -> T:
-        """The thing with a name.
+        """The object with a name.
 
         Raises:
-            UserError: There is none; the nearest name is suggested.
+            UserError: The name is unknown; the message suggests the nearest.
         """
-        if name not in self._things:
-            near = difflib.get_close_matches(name, self._things, 1)
+        if name not in self._registered:
+            near = difflib.get_close_matches(name, self._registered, 1)
             raise UserError(
                 f"no {self.kind} called {name!r}",
                 f"one of: {', '.join(self.names())}",
                 f"did you mean {near[0]!r}?" if near else f"correct {self.key}",
             )
-        return self._things[name]
+        return self._registered[name]

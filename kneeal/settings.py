@@ -35,7 +35,7 @@ class DataConfig(_Section):
     test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
     validation: Literal["free", "budget", "none"] = Field(
         "free",
-        description="grades that choose the epoch: given besides the budget, a share of the asked knees, or none",
+        description="grades that choose the epoch: given besides the budget, a share of the queried knees, or none",
     )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share of the patients for validation"
@@ -51,8 +51,10 @@ class ViewsConfig(_Section):
     pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = Field(
         (-2 / 128, 3 / 128), description="shift as a share of the patch: at most so much each way, or from and to"
     )
-    border: Literal["black", "reflect"] = Field("black", description="what comes from outside of the patch")
-    each: Literal["patch", "knee"] = Field("patch", description="a view for each patch, or one for both of a knee")
+    border: Literal["black", "reflect"] = Field("black", description="what lies outside the patch")
+    each: Literal["patch", "knee"] = Field(
+        "patch", description="a separate view for each patch, or one for both patches of a knee"
+    )
     gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
         (0.67, 2.0), description="range of the exponent"
     )
@@ -78,7 +80,9 @@ class ModelConfig(_Section):
     weights: str | None = Field(
         None, description="file of weights for the backbone, or default for those that its library publishes"
     )
-    freeze: str = Field("none", description="part of the backbone that is not trained: none, all or up to a module")
+    freeze: str = Field(
+        "none", description="part of the backbone that is not trained: none, all, or everything up to a module"
+    )
     width: Positive = Field(32, description="channels of the first group; vgg_like alone")
     dropout: Share = Field(0.35, description="after groups 1 to 3; vgg_like alone")
     classifier_dropout: Share = Field(0.35, description="before the classifier")
@@ -97,7 +101,7 @@ class LossConfig(_Section):
         True, description="the second term of equation (1); by default off where no score chooses the pseudo pool"
     )
     balance: Literal["none", "weights", "batches"] = Field(
-        "none", description="give all grades the same say, by weights in the loss or by how often a knee is drawn"
+        "none", description="give all grades equal weight, in the loss or by how often a knee is drawn"
     )
     method: str = Field(
         "consistency",
@@ -148,7 +152,7 @@ class TrainingConfig(_Section):
 
 
 class ActiveConfig(_Section):
-    """What is asked, and how much of it."""
+    """Queries and their size."""
 
     strategy: str = Field(
         "mi_mcd", description="acquisition strategy: a name that `kneeal strategies` lists, or file.py:Class"
@@ -189,7 +193,7 @@ class TrackingConfig(_Section):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "none"] = Field(
-        "auto", description="auto is WANDB_MODE, else online where a key is at hand, else offline"
+        "auto", description="auto is WANDB_MODE, else online if an API key is configured, else offline"
     )
     project: str = Field("kneeal", description="W&B project")
     entity: str | None = Field(None, description="W&B user or team")
@@ -204,7 +208,7 @@ class ComputeConfig(_Section):
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
     devices: Positive = Field(
-        1, description="how many; part of a run's identity, since each draws its own dropout masks"
+        1, description="number of devices; part of a run's identity, since each draws its own dropout masks"
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "32-true", description="numeric precision"

@@ -1,4 +1,4 @@
-"""Any strategy, with its results checked and its errors named: for loops that run strategies of others."""
+"""Wraps any strategy to check its results and name its errors, for loops that run third-party strategies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any strategy, under constraints."""
+"""Wraps any strategy to apply constraints."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from kneeal.seeds import derive_seed
 class Constrained(Wrapper):
     """A strategy whose queries satisfy constraints.
 
-    The knees that the strategy selects are taken in its order as long as every constraint admits them; for the rest of
-    the query it selects again among the knees that are still admitted. The knees taken so far count as labeled, so
-    that a strategy that spreads its query over the features does not repeat itself. If no constraint is active, the
-    query is the strategy's own.
+    Knees are taken in the order of the strategy as long as every constraint admits them; for the rest of the query, the
+    strategy selects again among the knees that are still admitted. Knees taken so far count as labeled, so a strategy
+    that spreads its query over the features does not repeat itself. If no constraint binds, the query is its own.
 
     Args:
         strategy: Any strategy.
@@ -45,7 +44,7 @@ class Constrained(Wrapper):
     def select(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
     ) -> tuple[str, ...]:
-        """The strategy's query, as far as the constraints admit it.
+        """The query under the constraints.
 
         Raises:
             ValueError: n is not in [0, N].

@@ -1,6 +1,6 @@
 """Constraints on a query. `constrained.Constrained` applies them to any strategy.
 
-A group is whatever a mapping from knee id to a name says: a patient, a site, a scanner. Nothing is read from the ids.
+A group is defined by a mapping from knee id to a name: of a patient, a site or a scanner. Ids are never parsed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Constraint:
         return lambda knee, chosen: True
 
     def limit(self, ids: Sequence[str]) -> int:
-        """How many knees of the pool can ever be queried; all by default."""
+        """Number of knees of the pool that can ever be queried; all by default."""
         return len(ids)
 
 
@@ -51,7 +51,7 @@ CONSTRAINTS: Registry[type[Constraint]] = Registry("constraint", "active.constra
 
 @CONSTRAINTS.register("max_per_group")
 class MaxPerGroup(Constraint):
-    """Limits how many knees of a group, for example of a patient, one query holds.
+    """Limits the knees of a group, for example of a patient, in one query.
 
     Args:
         groups: Knee id to group; a knee without one is not limited.

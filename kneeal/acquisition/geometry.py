@@ -20,8 +20,8 @@ FIT_POINTS = 12_000
 def vectors(predictions: Predictions, labeled: Predictions | None, *, normalize: bool) -> tuple[Tensor, Tensor]:
     """Features of the pool [N, F] and of the labeled knees [L, F], for the distances between them.
 
-    Both are shifted by the mean of the pool, which changes no distance: an offset that all features share costs
-    `squared_distances` its precision.
+    Both are shifted by the mean of the pool, which changes no distance, since a common offset would cost
+    `squared_distances` precision.
 
     Args:
         predictions: The pool.

@@ -95,7 +95,7 @@ def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float,
         known: [L, F], points that are chosen already.
         weights: [M] >= 0 of the points to cover.
         length_scale: s of the kernel.
-        n: How many, at most M.
+        n: Number of rows, at most M.
     """
 
     def similarity(a: Tensor, b: Tensor) -> Tensor:

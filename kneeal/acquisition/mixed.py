@@ -16,7 +16,7 @@ from kneeal.seeds import derive_seed
 class Mixed(Strategy):
     """Leaves part of each query to a second strategy, for example to random knees that keep the labels representative.
 
-    Both see the same predictions: where one needs posterior samples, the other sees their mean as its point estimate.
+    Both see the same predictions: if one needs posterior samples, a point strategy sees their mean.
 
     Args:
         first: Selects first, and its score is the score.
@@ -32,7 +32,7 @@ class Mixed(Strategy):
 
     @property
     def needs(self) -> Needs:
-        """What serves both strategies."""
+        """The needs of both strategies."""
         return self.first.needs.joined(self.second.needs)
 
     @property

@@ -1,4 +1,4 @@
-"""What a strategy needs and what it is given: predictive probabilities and features of the pool."""
+"""The input of a strategy: predictive probabilities and features of the pool."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Predictions:
         return self.label_counts.detach().cpu().double()
 
     def once(self, function: Callable[[Predictions], Tensor]) -> Tensor:
-        """What a function gives for these predictions, computed at the first call and kept.
+        """The cached result of a function of these predictions.
 
         Selecting a query and reporting it both need a strategy's scores: `predictions.once(strategy.score)`.
         """
@@ -173,7 +173,7 @@ class Predictions:
         )
 
     def joined(self, other: Predictions) -> Predictions:
-        """These knees followed by those of `other`; whatever one of the two lacks is left out."""
+        """These knees followed by those of `other`; tensors that either lacks are left out."""
 
         def both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
             return None if first is None or second is None else torch.cat([first, second.to(first)])

@@ -100,7 +100,7 @@ def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator,
 
 
 def _count(x: Tensor, points: Tensor, square: float) -> Tensor:
-    """How many of the points [M, F] lie in the ball around each row of x [N, F], int64 [N]."""
+    """Number of the points [M, F] in the ball around each row of x [N, F], int64 [N]."""
     count = torch.zeros(len(x), dtype=torch.long)
     if len(points):
         for rows in blocks(len(x), len(points)):

@@ -45,7 +45,7 @@ class StrategyInfo:
 
     @property
     def needs(self) -> str:
-        """What it must be given, in words."""
+        """Its needs, in words."""
         needs = [self.posterior.value] if self.posterior is not Posterior.NONE else []
         needs += ["features"] * self.needs_features + ["label counts"] * self.needs_label_counts
         return ", ".join(needs) or "nothing"
@@ -170,7 +170,7 @@ def _find(name: str) -> type[Strategy]:
 
 @functools.cache
 def _plugins() -> tuple[EntryPoint, ...]:
-    """Looked up once per process: it reads a file of every installed package."""
+    """Cached, since the lookup reads a file of every installed package."""
     return tuple(entry_points(group=GROUP))
 
 
@@ -229,7 +229,7 @@ def _is_strategy(value: object) -> TypeGuard[type[Strategy]]:
 
 
 def describe_all() -> Iterator[StrategyInfo]:
-    """All strategies; one that cannot be loaded causes a warning, not an error."""
+    """All strategies, with a warning for each that cannot be loaded."""
     for name in available():
         try:
             yield describe(name)

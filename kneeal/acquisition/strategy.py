@@ -17,10 +17,10 @@ class Strategy(ABC):
     """Scores the pool and selects the query.
 
     A subclass declares what it needs and implements `score`. Options are keyword arguments of its constructor.
-    A strategy around others passes on their `needs`, see `Wrapper`.
+    A wrapper passes on the `needs` of the wrapped strategy, see `Wrapper`.
 
     Attributes:
-        name: As it was asked for in `get`; the class's name otherwise.
+        name: The name given to `get`; otherwise that of the class.
         posterior: The predictive probabilities that it needs.
         n_samples: Number of posterior samples K, if `posterior` is SAMPLES.
         needs_features: Whether it needs feature vectors, of the pool and of the labeled knees.
@@ -45,13 +45,13 @@ class Strategy(ABC):
 
     @property
     def needs(self) -> Needs:
-        """What it must be given."""
+        """What predictions must hold."""
         n_samples = self.n_samples if self.posterior is Posterior.SAMPLES else 1
         return Needs(self.posterior, n_samples, self.needs_features, self.needs_label_counts)
 
     @property
     def scores_uncertainty(self) -> bool:
-        """Whether a low score means that the network is certain of a knee."""
+        """Whether a low score means that the network is certain about a knee."""
         return self.needs.posterior is not Posterior.NONE
 
     @abstractmethod
@@ -102,7 +102,7 @@ class SamplingStrategy(Strategy):
 
 
 class Wrapper(Strategy):
-    """A strategy around another one, which it stands in for.
+    """A strategy that wraps another one and takes its place.
 
     Args:
         strategy: Any strategy.
@@ -144,7 +144,7 @@ def top_n(ids: Sequence[str], scores: Tensor, n: int, *, seed: int, largest: boo
     Args:
         ids: N distinct ids.
         scores: [N], finite.
-        n: How many, in [0, N].
+        n: Number of ids, in [0, N].
         seed: Decides between equal scores.
         largest: False for the smallest.
 

@@ -1,4 +1,4 @@
-"""Score and select from a pool that does not fit into memory: predictions come in chunks, which are released again.
+"""Score and select from a pool that does not fit into memory: predictions come in chunks, which are then released.
 
 Only the id and score of each knee are kept, so a million knees with 50 posterior samples take about 100 MB beyond the
 current chunk instead of a gigabyte or more.
@@ -78,7 +78,7 @@ def select(strategy: Strategy, predictions: Iterable[Predictions], n: int, *, se
     Args:
         strategy: A pointwise strategy.
         predictions: Chunks of the pool.
-        n: How many, in [0, N].
+        n: Size of the query, in [0, N].
         seed: Decides between equal scores.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Our strategies in the loops of other active-learning libraries, one file a library; each imports it when called."""
+"""Our strategies in the loops of other active-learning libraries, one file per library, imported when called."""

@@ -149,7 +149,7 @@ def back_up(run: Path, target: Path) -> None:
         UserError: There is no store, the target is there, or it cannot be written.
     """
     if target.exists():
-        raise UserError(f"{target} is there already", "a new file", "give another name")
+        raise UserError(f"{target} already exists", "a new file", "give another name")
     try:
         with (
             closing(connect(run / STORE, create=False)) as source,

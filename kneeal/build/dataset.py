@@ -21,7 +21,7 @@ from kneeal.errors import UserError
 
 @dataclass(frozen=True)
 class Cohort:
-    """A data set with its division and the grades that only the oracle may see."""
+    """A data set with its splits and the grades that only the oracle may see."""
 
     dataset: PreparedDataset
     splits: Splits
@@ -34,10 +34,10 @@ class Cohort:
 
 
 def open_cohort(config: RunConfig) -> Cohort:
-    """Open the data set and divide it.
+    """Open the data set and split it.
 
     Raises:
-        UserError: There is no data set, or it cannot be divided as the configuration says.
+        UserError: There is no data set, or it cannot be split as configured.
     """
     if config.data.dir is None:
         raise UserError(
@@ -45,14 +45,14 @@ def open_cohort(config: RunConfig) -> Cohort:
             "the folder of a prepared data set",
             "give --data DIR; `kneeal demo-data --out demo-data` writes a synthetic one, `kneeal prepare` a real one",
         )
-    return divide(config, PreparedDataset.open(Path(config.data.dir)))
+    return split(config, PreparedDataset.open(Path(config.data.dir)))
 
 
-def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
-    """A data set with the division that the configuration asks for.
+def split(config: RunConfig, dataset: PreparedDataset) -> Cohort:
+    """Split a data set as configured.
 
     Raises:
-        UserError: It cannot be divided so.
+        UserError: It cannot be split so.
     """
     given = set(dataset.manifest.given_splits.values())
     seed = config.seed if config.data.split_seed is None else config.data.split_seed
@@ -68,5 +68,5 @@ def divide(config: RunConfig, dataset: PreparedDataset) -> Cohort:
 
 
 def fingerprint(info: Mapping[str, Any]) -> str:
-    """What identifies a data set, whatever folder it lies in."""
+    """Identifies the content of a data set, independent of its folder."""
     return hashlib.sha256(json.dumps(info["checksums"], sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from kneeal.settings import ComputeConfig
 
 
 def count_devices() -> dict[str, int]:
-    """How many devices of each kind beside the CPU torch sees here."""
+    """The number of GPUs and MPS devices that torch sees."""
     return {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
 
 
@@ -17,7 +17,7 @@ def find_device(compute: ComputeConfig) -> str:
     """The kind of device that a run uses, as torch names it: "cuda", "mps" or "cpu".
 
     Raises:
-        UserError: This machine has no such device or too few of them, or it has no such precision.
+        UserError: This machine has too few such devices, or the device lacks the precision.
     """
     count = count_devices()
     kind = compute.accelerator

@@ -1,4 +1,4 @@
-"""From a configuration to a run: everything checked and built once, before anything is written."""
+"""From a configuration to a run: everything is checked and built once, before anything is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kneeal.nn.backbones import check_side
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is made of, besides its folder."""
+    """All parts of a run except its folder."""
 
     config: RunConfig
     cohort: Cohort
@@ -42,7 +42,7 @@ class Plan:
     stop: StopRule | None
 
     def loop(self, folder: RunWriter, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
-        """The loop of the run, at the point that its folder has reached."""
+        """The loop of the run, from the state that its folder holds."""
         return ActiveLearningLoop(
             self.runner,
             self.strategy,
@@ -67,7 +67,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
     Args:
         config: The resolved configuration.
         cohort: Data set and split.
-        progress: Told about epochs and predicted knees.
+        progress: Notified of epochs and predicted knees.
 
     Raises:
         UserError: A setting is wrong, alone or with this data set.
@@ -114,7 +114,7 @@ def build_oracle(cohort: Cohort) -> SimulatedOracle:
     """The oracle that answers from the manifest.
 
     Raises:
-        UserError: The grade of a training knee is not known; better said now than in the middle of a run.
+        UserError: The grade of a training knee is unknown; all are checked now rather than in the middle of a run.
     """
     oracle = SimulatedOracle(cohort.grades)
     oracle.label(cohort.splits.train)

@@ -79,7 +79,7 @@ def bare_network(config: RunConfig) -> SiameseKneeNet:
 
 
 def has_weights(config: RunConfig) -> bool:
-    """Whether a fit starts from other weights than random ones."""
+    """Whether a fit starts from weights that are not random."""
     given = config.training.init is not None or config.model.weights is not None
     return given or config.model.backbone == KNEE_ENCODER
 
@@ -90,7 +90,7 @@ def check_network(config: RunConfig, network: SiameseKneeNet, *, masks: bool) ->
     Args:
         config: The resolved configuration.
         network: As a fit starts from it.
-        masks: Whether Monte-Carlo dropout is going to draw masks.
+        masks: Whether Monte-Carlo dropout will draw masks.
 
     Raises:
         UserError: It has no dropout to draw masks for.
@@ -130,7 +130,7 @@ def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[s
         config: The settings of the run.
 
     Returns:
-        The weights of the model's head, or none where it gives other grades or gives them in another way.
+        The weights of the model's head; empty if the head or the number of grades differs.
 
     Raises:
         UserError: The file is no model, or has another branch.
@@ -205,5 +205,5 @@ def _read(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(w, Tensor) for w in content.values()):
-        raise ValueError("it holds something else than tensors by name")
+        raise ValueError("it does not hold tensors by name")
     return content

@@ -16,13 +16,13 @@ from kneeal.loop.writer import RunWriter
 
 
 def run_name(config: RunConfig, data: str | None = None) -> str:
-    """The name of a run's folder: a function of what the run computes, never of the time.
+    """The name of a run's folder, a function of what the run computes and not of the time.
 
-    Values that equal the defaults do not enter, so that a later version with further settings finds its runs again.
+    Default values do not enter, so a later version with more settings finds its runs again.
 
     Args:
         config: The resolved configuration.
-        data: The data set's folder, where it tells runs apart.
+        data: The data set's folder, if it distinguishes runs.
     """
     chosen = _differing(config) | ({} if data is None else {"data.dir": data})
     kind = "cr" if config.loss.consistency else "naive"
@@ -31,12 +31,12 @@ def run_name(config: RunConfig, data: str | None = None) -> str:
 
 
 def default_out(config: RunConfig) -> Path:
-    """The folder of a run that was given none."""
+    """The folder of a run started without --out."""
     return Path("runs") / run_name(config, None if config.data.dir is None else str(Path(config.data.dir).resolve()))
 
 
 def run_id(config: RunConfig, cohort: Cohort) -> str:
-    """Identifies a run of a configuration on a data set, wherever that lies."""
+    """Identifies a run of a configuration on a data set, independent of their folders."""
     return _digest([_differing(config), fingerprint(cohort.dataset.info)])[:16]
 
 
@@ -51,26 +51,26 @@ def _digest(content: Any) -> str:
 
 
 def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:
-    """Begin a run folder, or go on with one of the same configuration and data.
+    """Begin a run folder, or continue one with the same configuration and data.
 
-    A folder that holds nothing but a configuration is as good as new: its run was refused before it began.
+    A folder that holds only a configuration counts as new: its run was refused before it began.
 
     Args:
         out: The folder.
         config: The resolved configuration.
         cohort: The data.
-        resume: Whether to go on with a run that is there.
+        resume: Whether to continue an existing run.
         writer: Whether this process writes.
 
     Raises:
-        UserError: A run is there and `resume` is not set, or it belongs to another configuration or data set.
+        UserError: A run exists and `resume` is not set, or it belongs to another configuration or data set.
     """
     folder = RunWriter(out, active=writer)
     occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
     if folder.begun and occupied:
         if writer and not resume:
             raise UserError(
-                f"{out} holds a run already", "a new folder", "add --resume to go on with it, or give another --out"
+                f"{out} already holds a run", "a new folder", "add --resume to continue it, or give another --out"
             )
         refuse_other_run(folder, config, cohort)
     elif occupied:

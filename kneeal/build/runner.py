@@ -29,7 +29,7 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
         config: The resolved configuration.
         cohort: Data set and split.
         start: What all its fits start from.
-        progress: Told about epochs and predicted knees.
+        progress: Notified of epochs and predicted knees.
 
     Raises:
         UserError: A setting is wrong.
@@ -57,7 +57,7 @@ def plain_runner(
         config: The resolved configuration.
         cohort: Data set and split.
         start: What its fits start from; several runners may share it.
-        progress: Told about epochs and predicted knees.
+        progress: Notified of epochs and predicted knees.
 
     Raises:
         UserError: A setting is wrong.
@@ -66,7 +66,7 @@ def plain_runner(
     if training.batch_size % config.compute.devices:
         raise UserError(
             f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
-            "a batch size (it counts the knees of all devices) that the number of devices divides",
+            "a batch size (over all devices) that is a multiple of the number of devices",
             "set training.batch_size to a multiple of --devices",
         )
     method = _method(config)
@@ -135,7 +135,7 @@ def _check_second_term(config: RunConfig, method: ssl.Method, start: Start) -> N
 def _length(config: RunConfig, cycles: int) -> RunConfig:
     """The settings of one of several equal parts of a fit, with at least a step in each epoch.
 
-    What is given in epochs keeps its place in the whole.
+    Settings in epochs are scaled to the shorter fit.
     """
     training = config.training
     steps = training.steps and max(1, training.steps // cycles)

@@ -29,7 +29,7 @@ PIXELS = 16
 
 
 def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
-    """The strategy that selects queries and, where it is another, the one that chooses the pseudo pool."""
+    """The strategy that selects queries, and the one that chooses the pseudo pool if that is a different one."""
     active = config.active
     strategy = acquisition.get(active.strategy, **active.options)
     pseudo = None if active.pseudo_by in ("strategy", active.strategy) else acquisition.get(active.pseudo_by)
@@ -37,22 +37,22 @@ def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
 
 
 def make_schedule(config: RunConfig, n_pool: int) -> Schedule:
-    """How many labels to ask for, with `all` resolved to the `n_pool` training knees."""
+    """The sizes of the queries and the budget, with `all` resolved to the `n_pool` training knees."""
     n_init, budget = (n_pool if n == "all" else n for n in (config.active.n_init, config.active.budget))
-    # A first query of the whole pool leaves no other query, whatever its size would be.
+    # After a first query of the whole pool there is no other, so any size of it is fine.
     return Schedule(n_init, min(config.active.n_query, n_pool) if n_init == n_pool else config.active.n_query, budget)
 
 
 def constrain(
     strategy: Strategy, settings: Sequence[Mapping[str, Any]], manifest: Manifest, pool: Sequence[str], budget: int
 ) -> Strategy:
-    """The strategy, with what `active.constraints` lists around it.
+    """The strategy under the constraints that `active.constraints` lists.
 
     Args:
         strategy: Any strategy.
         settings: Each with a `name`; `by` names the column of the manifest that groups the knees.
         manifest: Of the data set.
-        pool: The knees that may be asked for.
+        pool: The knees that may be queried.
         budget: Labels at the end.
 
     Raises:
@@ -78,7 +78,7 @@ def _mix(strategy: Strategy, options: dict[str, Any]) -> Strategy:
     if unknown or not {"strategy", "share"} <= set(options):
         raise UserError(
             f"active.constraints: mix with {', '.join(sorted(options)) or 'nothing'}",
-            "mix with strategy, share and, if wanted, options",
+            "mix with strategy, share and optionally options",
             "write for example {name: mix, strategy: random, share: 0.2}",
         )
     second = acquisition.get(options["strategy"], **options.get("options", {}))
@@ -114,11 +114,11 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
 def first_query(
     config: RunConfig, cohort: Cohort, features: Callable[[Sequence[str]], Tensor | None], budget: int
 ) -> FirstQuery:
-    """Who makes the first query: the configured strategy, under the configured constraints.
+    """The function that makes the first query: the configured strategy under the configured constraints.
 
     Args:
         config: The resolved configuration.
-        cohort: Data set and division, see `kneeal.build.dataset.Cohort`.
+        cohort: Data set and splits.
         features: Computes features [N, F] with the weights that a fit starts from.
         budget: Labeled knees at the end.
 

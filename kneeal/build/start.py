@@ -1,4 +1,4 @@
-"""What all fits of a run start from: the network with its frozen part, and the knees as patches or activations."""
+"""What all fits of a run start from: the network and its frozen part, and the knees as patches or activations."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class _Copies:
 
     Args:
         template: The network.
-        features: Features [M, F] of knees before they are standardized, asked for once.
+        features: Computes features [M, F] of knees before standardization; called once.
     """
 
     def __init__(self, template: SiameseKneeNet, features: Callable[[], Tensor]) -> None:

@@ -85,9 +85,9 @@ class OneView:
 
 
 class ViewBatches:
-    """Random views of knees, made on the device, in the sampler's order.
+    """Random views of knees, made on the device, in shuffled batches.
 
-    Only the grades handed in here can come out: for the pseudo pool there are none.
+    A batch holds grades only if `kl` gives them; the pseudo pool has none.
 
     Args:
         source: Patches or activations.

@@ -27,7 +27,7 @@ class Manifest:
     """The knees of a data set.
 
     Attributes:
-        frame: The table, every value text, with the columns `COLUMNS` and whatever else it came with.
+        frame: The table, all values as text: the columns `COLUMNS` and any others that the file has.
     """
 
     frame: pd.DataFrame
@@ -54,12 +54,12 @@ class Manifest:
 
     @cached_property
     def sites(self) -> dict[str, str]:
-        """Knee id to acquisition site, empty where there is none."""
+        """Knee id to acquisition site, empty where it is unknown."""
         return dict(zip(self.ids, self.frame["site"], strict=True))
 
     @cached_property
     def given_splits(self) -> dict[str, str]:
-        """Knee id to split, empty where it is to be made."""
+        """Knee id to the split that the manifest gives, empty where it gives none."""
         return dict(zip(self.ids, self.frame["split"], strict=True))
 
 
@@ -67,7 +67,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        UserError: It is missing or malformed, or contradicts itself; the offending rows are named.
+        UserError: It is missing, malformed or contradictory; the message names the rows.
     """
     rows: list[list[str]] = []
     lines: list[str] = []
@@ -132,10 +132,10 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     refuse_two_names(frame["patient_id"].unique(), where)
     given = frame[frame["split"] != ""]
     n_splits = given.groupby("patient_id")["split"].nunique()
-    torn = list(n_splits.index[n_splits > 1])
-    if torn:
+    in_two = list(n_splits.index[n_splits > 1])
+    if in_two:
         raise UserError(
-            f"{where} has patients in two splits: {some(torn)}",
+            f"{where} has patients in two splits: {some(in_two)}",
             "all knees of a patient in one split, or the test result would be too good",
             "correct the column split",
         )
@@ -143,10 +143,10 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
 
 
 def refuse_two_names(patients: Iterable[str], where: str) -> None:
-    """Refuse ids that differ in case, leading zeros, a trailing .0 or the form of their characters alone.
+    """Refuse ids that differ only in case, leading zeros, a trailing .0 or the form of their characters.
 
     Raises:
-        UserError: There are such; they are named.
+        UserError: There are such ids; the message names them.
     """
     names: defaultdict[str, set[str]] = defaultdict(set)
     for patient in patients:

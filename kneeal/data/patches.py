@@ -52,10 +52,10 @@ def cut_patch_pair(
         picture: uint8 [H, W], the knee region, not mirrored: the fibula is on the right of the picture for L.
         mm_per_px: Physical size of its pixels.
         side: "L" or "R".
-        joint_offset_mm: How far the joint line lies below the place where the published pipeline has it.
+        joint_offset_mm: Distance of the joint line below its position in the published pipeline.
 
     Returns:
-        uint8 [2, 128, 128], medial then lateral, at 0.367 mm a pixel.
+        uint8 [2, 128, 128], medial then lateral, at 0.367 mm per pixel.
 
     Raises:
         ValueError: The side is neither, or the picture is smaller than two patches.

@@ -20,7 +20,7 @@ from kneeal.errors import UserError
 from kneeal.files import atomic_folder, cannot_write, disk_errors, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
-#: What a preparation leaves that gave no knee.
+#: Reports that a preparation without a single usable knee leaves behind.
 LEFTOVERS = ("rejected.csv", "sheet.html")
 
 
@@ -42,7 +42,7 @@ class PreparedDataset:
 
     @cached_property
     def row(self) -> dict[str, int]:
-        """Knee id to its place in `patches`."""
+        """Knee id to its row in `patches`."""
         return {knee: row for row, knee in enumerate(self.manifest.ids)}
 
     @classmethod
@@ -89,20 +89,20 @@ def write_prepared(
     progress: Callable[[int], None] | None = None,
     more: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a data set; until it is whole, it is not there.
+    """Write a data set, whole or not at all.
 
     Args:
         out: A folder that does not exist yet, or is empty.
-        rows: The manifest's columns; those that are missing and may be empty are added.
+        rows: The manifest; missing columns that may be empty are added.
         patches: A patch pair uint8 [2, H, H] for each row, in order; may be a generator.
         source: What it was made from.
         options: How.
         patch_px: H.
         progress: Called with 1 after each knee.
-        more: Called with the folder before it is put in its place, to write further files into it.
+        more: Called with the folder before it is moved into place, to write further files into it.
 
     Raises:
-        UserError: The folder is not empty or cannot be written, or the rows are no manifest.
+        UserError: The folder is not empty or cannot be written, or the rows are not a valid manifest.
     """
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
@@ -124,8 +124,8 @@ def write_prepared(
 def reseal(path: Path) -> list[str]:
     """Renew the checksums of a manifest that was edited on purpose.
 
-    The knee ids, their order and their sides are what ties the manifest to patches.npy, so they must be as they
-    were. The checksum of the patches stays: an edited manifest says nothing about them.
+    Knee ids, their order and sides tie the manifest to patches.npy, so they must be unchanged. The checksum of the
+    patches is kept.
 
     Args:
         path: The data set.
@@ -134,15 +134,15 @@ def reseal(path: Path) -> list[str]:
         The columns that had changed.
 
     Raises:
-        UserError: The edited manifest is malformed or does not fit the patches, or cannot be sealed.
+        UserError: The edited manifest is malformed or does not fit the patches, or its checksums cannot be written.
     """
     manifest, info = read_manifest(path / MANIFEST), _read_info(path / INFO)
     _open_patches(path / PATCHES, len(manifest))
     changed = _changed(manifest, info["checksums"])
-    tied = [name for name in ("knee_id", "side") if name in changed]
-    if tied:
+    moved = [name for name in ("knee_id", "side") if name in changed]
+    if moved:
         raise UserError(
-            f"{path / MANIFEST} has another {' and '.join(tied)} than when it was prepared, or its rows were reordered",
+            f"{path / MANIFEST}: {' and '.join(moved)} changed since it was prepared, or rows were reordered",
             "the same knees in the same order, since row n describes patch pair n",
             "restore these columns and the order of the rows, or prepare the data set again",
         )
@@ -161,11 +161,11 @@ def refuse_occupied(out: Path) -> None:
     except OSError as error:
         raise cannot_write(out, error) from error
     if occupied:
-        raise UserError(f"{out} is there already", "a new folder", "give another --out, or remove it first")
+        raise UserError(f"{out} already exists", "a new folder", "give another --out, or remove it first")
 
 
 def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
-    """Write the reports of a preparation that gave no knee; the next one may replace them.
+    """Write the reports of a preparation without a single usable knee; the next preparation may replace them.
 
     Args:
         out: Where the data set would have been.
@@ -196,7 +196,7 @@ def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _changed(manifest: Manifest, checksums: Mapping[str, str]) -> list[str]:
-    """Columns that were edited, added or removed since the manifest was sealed."""
+    """Columns that were edited, added or removed since the checksums were written."""
     now = _column_checksums(manifest.frame)
     removed = [name for name in checksums if name not in now and name != PATCHES]
     return [name for name, digest in now.items() if checksums.get(name) != digest] + removed

@@ -1,4 +1,4 @@
-"""Batches that are the same whatever the number of devices and workers."""
+"""Shuffled batches that do not depend on the number of devices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kneeal.seeds import derive_seed
 class ShuffledBatches:
     """Shuffled batches of (position, view seed) for one device of several.
 
-    One pass over the samples after another. An epoch is a pass, or `length` batches where that is set.
+    An epoch is a pass over the samples, or `length` batches where that is set.
 
-    The batches are drawn for the whole group of devices and then dealt out, so `batch_size` is global and
-    a batch holds the same knees on two devices as on one. The last batch of an epoch is smaller, never
-    dropped; where it cannot be dealt out evenly, its first knees are repeated.
+    Batches are drawn for all devices together and then dealt out, so `batch_size` is global and a batch holds the same
+    knees on two devices as on one. The last batch of a pass may be smaller and is never dropped; where it cannot be
+    dealt out evenly, its first knees are repeated.
 
     Args:
         n: Number of samples.
@@ -26,7 +26,7 @@ class ShuffledBatches:
         seed: Seed of the order and of the views.
         rank: This device, in [0, world_size).
         world_size: Number of devices.
-        grades: Of the samples: each grade that occurs is then drawn equally often, in every batch as far as that goes.
+        grades: Of the samples; if given, each grade that occurs is drawn equally often, in each batch if possible.
 
     Raises:
         UserError: There are no samples, or the batch cannot be divided among the devices.
@@ -88,7 +88,7 @@ class ShuffledBatches:
 
 
 def _balanced(shuffled: Tensor, grades: Sequence[int], generator: torch.Generator) -> Tensor:
-    """As many positions, in rounds of one of each grade; the knees of a rare grade come again, in turn."""
+    """The same number of positions, in rounds of one knee per grade; the knees of a rare grade repeat in turn."""
     grade = torch.tensor(grades)[shuffled]
     members = [shuffled[grade == g] for g in sorted(set(grades))]
     n_rounds = -(-len(shuffled) // len(members))

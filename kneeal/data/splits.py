@@ -15,7 +15,7 @@ from kneeal.tables import some
 
 @dataclass(frozen=True)
 class Splits:
-    """A division of the knees.
+    """Training, validation and test knees.
 
     Attributes:
         train: The pool; no labels.
@@ -28,27 +28,27 @@ class Splits:
     test: Mapping[str, int]
 
     def check(self, patients: Mapping[str, str]) -> None:
-        """Make sure that no patient is on two sides.
+        """Make sure that no patient is in two splits.
 
         Args:
             patients: Knee id to patient id.
 
         Raises:
-            UserError: A patient is; named.
+            UserError: A patient is in two splits; the message names such patients.
         """
-        sides = {"train": self.train, "val": self.val, "test": self.test}
-        _refuse_torn({knee: name for name, knees in sides.items() for knee in knees}, patients)
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        _refuse_patients_in_two({knee: name for name, knees in splits.items() for knee in knees}, patients)
 
 
 def make_splits(
     manifest: Manifest, *, test_site: str | None, val_fraction: float | None = 0.2, seed: int = 0
 ) -> Splits:
-    """Divide the knees.
+    """Split the knees into training, validation and test set.
 
-    A knee whose split the manifest gives is where the manifest puts it. Of the others, those of `test_site` are
-    the test set; where the manifest gives no validation set, `val_fraction` of the remaining patients, stratified
-    by KL grade, become it: at least one with each grade that two patients have. A test or validation knee without
-    a known grade is left out; a training knee without one stays. The order of the rows does not matter.
+    Knees with a split in the manifest keep it. Of the others, those of `test_site` are the test set; where the
+    manifest has no validation set, `val_fraction` of the remaining patients become it, stratified by KL grade, with at
+    least one patient for each grade that two patients have. Test and validation knees without a known grade are left
+    out; training knees without one stay. The order of the rows does not matter.
 
     Args:
         manifest: The knees.
@@ -75,7 +75,7 @@ def make_splits(
             f"a site among {', '.join(sites)}" if sites else "a split for the knees, since they have no site",
             "set data.test_site, or write train and test into the manifest's column split",
         )
-    _refuse_torn(split, manifest.patients)
+    _refuse_patients_in_two(split, manifest.patients)
     free = defaultdict(list)
     for knee in manifest.ids:
         if split[knee] in ("", "train"):
@@ -95,27 +95,27 @@ def make_splits(
 
 def _refuse_contradiction(manifest: Manifest, test_site: str) -> None:
     given = manifest.given_splits
-    odd = [
+    contradicting = [
         knee
         for knee, site in manifest.sites.items()
         if (site == test_site and given[knee] in ("train", "val")) or (site != test_site and given[knee] == "test")
     ]
-    if odd:
+    if contradicting:
         raise UserError(
-            f"the test site is {test_site}, but the manifest's column split says otherwise of {some(odd)}",
+            f"the test site is {test_site}, but the manifest's column split contradicts it for {some(contradicting)}",
             "the test set by site or by split",
             "empty the column split for these knees, or leave the test site empty",
         )
 
 
-def _refuse_torn(split: Mapping[str, str], patients: Mapping[str, str]) -> None:
+def _refuse_patients_in_two(split: Mapping[str, str], patients: Mapping[str, str]) -> None:
     places = defaultdict(set)
     for knee, name in split.items():
         places[patients[knee]].add(name or "train")
-    torn = [patient for patient, names in places.items() if len(names) > 1]
-    if torn:
+    found = [patient for patient, names in places.items() if len(names) > 1]
+    if found:
         raise UserError(
-            f"patients in two splits: {some(torn)}",
+            f"patients in two splits: {some(found)}",
             "all knees of a patient at one site and in one split",
             "correct the columns site and split of the manifest",
         )
@@ -142,14 +142,14 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
 
 
 def _rare_grades(strata: Mapping[tuple[int, ...], Sequence[str]], drawn: Sequence[str]) -> list[str]:
-    """A patient more for each grade that nobody drawn has, though two or more patients have it."""
+    """One more patient for each grade that no drawn patient has although at least two patients have it."""
     taken = set(drawn)
     more: list[str] = []
     for grade in sorted({grade for stratum in strata for grade in stratum}):
-        having = [patient for stratum in sorted(strata) if grade in stratum for patient in strata[stratum]]
-        if len(having) > 1 and taken.isdisjoint(having):
-            more.append(having[0])
-            taken.add(having[0])
+        candidates = [patient for stratum in sorted(strata) if grade in stratum for patient in strata[stratum]]
+        if len(candidates) > 1 and taken.isdisjoint(candidates):
+            more.append(candidates[0])
+            taken.add(candidates[0])
     return more
 
 

@@ -1,4 +1,4 @@
-"""Patches on the device if they fit, memory-mapped on disk if not."""
+"""Patches, on the device if they fit and memory-mapped from disk if not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PatchStore:
 
     @cached_property
     def _patches(self) -> NDArray[np.uint8]:
-        """The patches, of the size asked for where memory holds them so."""
+        """The patches, resampled if memory can hold the result."""
         shape = (len(self._given), 2, self._size, self._size)
         if self._given.shape == shape or np.prod(shape) > free_memory() // 2:
             return self._given

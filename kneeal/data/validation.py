@@ -1,4 +1,4 @@
-"""Which graded knees choose the epoch of a fit, and at whose cost."""
+"""Which graded knees choose the epoch of a fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Validation:
 
     Attributes:
         free: Knees graded besides the budget.
-        share: Share of the labeled patients that is set aside instead, in [0, 1).
+        share: Share of the labeled patients that is held out instead, in [0, 1).
         patients: Patient of each knee, where there is a share.
         seed: Decides which patients.
     """
@@ -27,14 +27,13 @@ class Validation:
     seed: int = 0
 
     def split(self, labeled: Mapping[str, int]) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """The knees to train on and those that choose the epoch, with their grades; no such knee keeps the last epoch.
+        """Grades to train on, and grades that choose the epoch; without the latter, the last epoch is kept.
 
-        Whether a patient is set aside is a function of the seed and the patient, so that patients keep their side when
-        labels are added, and a network that starts from the weights of the round before has not seen them. Where all or
-        none would be, the first or the last of them is an exception.
+        The seed and the patient alone decide whether a patient is held out, so patients keep their side as labels are
+        added, and a warm start has not seen them. At least one patient is held out, and at least one is not.
 
         Raises:
-            UserError: A share is to be set aside, and all knees are of one patient.
+            UserError: A share is held out, and all labeled knees are of one patient.
         """
         if not self.share or self.patients is None:
             return labeled, self.free
@@ -45,22 +44,21 @@ class Validation:
                 "labeled knees of two patients or more, some of whom choose the epoch",
                 "label knees of other patients, or choose --set data.validation=none",
             )
-        # At least one patient is set aside, and at least one is not.
         lowest, *_, highest = sorted(draw, key=draw.__getitem__)
-        aside = {p for p in draw if p == lowest or (draw[p] < self.share and p != highest)}
-        train = {i: kl for i, kl in labeled.items() if self.patients[i] not in aside}
+        held_out = {p for p in draw if p == lowest or (draw[p] < self.share and p != highest)}
+        train = {i: kl for i, kl in labeled.items() if self.patients[i] not in held_out}
         return train, {i: kl for i, kl in labeled.items() if i not in train}
 
     def check(self, n_init: int) -> None:
-        """Refuse a first query that is too small to set a share of it aside.
+        """Refuse a first query that is too small to hold a share of it out.
 
         Raises:
-            UserError: It is; the least that works is named.
+            UserError: It is too small; the smallest size that works is named.
         """
-        least = max(3, math.ceil(1 / self.share)) if self.share else 1
-        if n_init < least:
+        smallest = max(3, math.ceil(1 / self.share)) if self.share else 1
+        if n_init < smallest:
             raise UserError(
                 f"a first query of {n_init} knees with data.validation = budget",
-                f"at least {least} knees, since a share of {self.share:g} of them chooses the epoch",
-                f"set active.n_init={least} or more, raise data.val_fraction, or choose data.validation=none",
+                f"at least {smallest} knees, since a share of {self.share:g} of them chooses the epoch",
+                f"set active.n_init={smallest} or more, raise data.val_fraction, or choose data.validation=none",
             )

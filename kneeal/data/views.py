@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Counters of the parameters of a view; the noise has the hash key of its own.
+#: Counters of the parameters of a view; the noise uses two of them as its hash key.
 _ANGLE, _DOWN, _RIGHT, _HAS_GAMMA, _GAMMA, _HAS_NOISE, _NOISE_STD, _KEY, _OTHER_KEY, _HAS_CONTRAST, _CONTRAST = range(
     11
 )
@@ -34,15 +34,14 @@ class Views:
         size: Side of the patches in px.
         rotation: Largest rotation in degrees.
         pad: Largest shift each way as a share of `size`, or the range of the shift, which holds 0.
-        border: What comes from outside of the patch: its reflection ("reflect") or 0 ("black").
-        each: Whether both patches of a "knee" share a view, since they are parts of one radiograph, or each "patch" has
-            one of its own.
+        border: What lies outside the patch: its reflection ("reflect") or 0 ("black").
+        each: "knee" gives both patches one view, since they are parts of one radiograph; "patch" gives each its own.
         gamma: Range of the gamma exponent.
         gamma_p: Probability of the gamma transform.
         noise_std: Range of the standard deviation of the Gaussian noise, as a share of the value range.
         noise_p: Probability of the noise.
-        contrast: Range of the factor that all values are multiplied by.
-        contrast_p: Probability of that.
+        contrast: Range of the factor that multiplies all values.
+        contrast_p: Probability of the contrast change.
     """
 
     def __init__(
@@ -127,7 +126,7 @@ class _Draws:
 
     def __init__(self, seeds: Tensor) -> None:
         self.device = seeds.device
-        # Both halves of a seed take part; conversion to 32 bits wraps around.
+        # Both halves of a seed are used; conversion to 32 bits wraps around.
         high, low = (seeds >> 31).to(torch.int32), (seeds & 0x7FFFFFFF).to(torch.int32)
         key = _mix_(_mix_(high).bitwise_xor_(low))
         counters = torch.arange(11, device=self.device, dtype=torch.int32)[:, None] * _GOLDEN

@@ -76,12 +76,12 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write a model, whole or not at all.
 
     Raises:
-        UserError: The file is there already, or cannot be written.
+        UserError: The file already exists, or cannot be written.
     """
     from safetensors.torch import save
 
     if path.exists():
-        raise UserError(f"{path} is there already", "a new file", "give another --out, or remove it first")
+        raise UserError(f"{path} already exists", "a new file", "give another --out, or remove it first")
     said = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=said)
     write_atomic(path, data)

@@ -20,10 +20,10 @@ _CONVOLUTIONS = {
 
 
 class AutocastConvolutions(TorchFunctionMode):
-    """Cast what a convolution is given as autocast does, where autocast is on.
+    """Casts the arguments of a convolution as autocast does, where autocast is on.
 
-    `torch.vmap` takes a convolution apart before autocast sees it. On a CPU what is left is no function that autocast
-    knows, so a 32-bit weight meets a bfloat16 map and torch refuses. Matrix products are seen by autocast as usual.
+    `torch.vmap` decomposes a convolution before autocast sees it. On a CPU, autocast does not know the remaining
+    operation, so a 32-bit weight meets a bfloat16 map and torch refuses. Matrix products are cast as usual.
     """
 
     def __torch_function__(

@@ -17,13 +17,13 @@ from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
 OWN = "vgg_like"
-#: Begins the name of a network of timm.
+#: Prefix of the name of a network of timm.
 TIMM = "timm:"
 #: Mean and standard deviation of red, green and blue that torchvision's published weights were trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Classes of the classifier that is removed. It is found by this number, so no other layer may have it.
 _CLASSES = 1009
-#: Sides in px that are tried in place of one that a network refuses.
+#: Sides in px among which the nearest is suggested for one that a network refuses.
 _SIDES = range(16, 520, 8)
 
 
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def prepare(self, patches: Tensor) -> Tensor:
-        """Patches [N, 1, H, H] in [-1, 1] as the network takes them, in three colors for other libraries' networks."""
+        """Patches [N, 1, H, H] in [-1, 1] as the network takes them; networks of other libraries take three colors."""
         # The gray value becomes red, green and blue in the range that published weights were trained on.
         return ((patches + 1) / 2 - self.mean) / self.std
 
@@ -79,7 +79,7 @@ _Parts = tuple[nn.Module, tuple[str, ...], int, tuple[float, ...], tuple[float, 
 
 
 def _ours(name: str) -> _Parts:
-    """The encoder that ships, which takes patches as they are."""
+    """The encoder that ships with the package."""
     model = KneeEncoder()
     return model, (), model.n_features, (0.5,), (0.5,)
 

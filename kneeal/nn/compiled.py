@@ -17,16 +17,16 @@ Mode = Literal["default", "reduce-overhead"]
 def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
     """The forward pass of a network, compiled when it is first called.
 
-    Dropout draws the numbers that it draws uncompiled, so both give the same within rounding, which training amplifies
-    as it does elsewhere. Another network with the same layers is not compiled anew.
+    Dropout draws the same numbers as uncompiled, so both give the same up to rounding, which training amplifies.
+    Another network with the same layers is not compiled again.
 
     Args:
         network: Any network that `torch.compile` can follow.
-        mode: What is done beyond fusing operations.
+        mode: The mode of `torch.compile`.
 
     Returns:
-        Takes and gives what the network does. It raises a `UserError` where nothing can be compiled, for want of a
-        compiler of C++ for example.
+        A function with the arguments and results of the network. It raises a `UserError` if the network cannot be
+        compiled, for example without a C++ compiler.
     """
 
     def forward(*inputs: Any) -> Any:

@@ -12,9 +12,9 @@ _BITS = 16
 class QuickDropout(nn.Dropout):
     """`torch.nn.Dropout` that cuts the random numbers of four activations out of one of 64 bits, on a CPU.
 
-    torch draws a Bernoulli number an activation, which took a sixth of a training step of a narrow network. Here the
-    probability is rounded to a multiple of 1 / 65,536, and activations that stay are divided by what is left of it, so
-    their expectation is exact. Elsewhere than on a CPU, and for an input dropped as a whole, it is torch's own.
+    torch draws one Bernoulli number per activation: a sixth of a training step of a narrow network. Here the
+    probability is rounded to a multiple of 1 / 65,536, and kept activations are divided by the rounded probability of
+    keeping them, so their expectation is exact. On other devices, and for p = 1, it is torch's own.
 
     Args:
         p: Probability of dropping an activation, in [0, 1].

@@ -1,7 +1,7 @@
 """From the outputs of the last layer to grades, and the loss that trains them.
 
 Every head gives logits [N, C] whose softmax are the probabilities of the grades, and its loss is a function of these
-logits, so that strategies, posteriors, semi-supervised methods and metrics need not know which head there is.
+logits, so strategies, posteriors, semi-supervised methods and metrics do not depend on the head.
 
 Notation: z [N, H] outputs, K = C - 1 thresholds, y in {0, ..., K} grades, sigma the logistic function.
 
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 
 class Head(ABC):
-    """How grades are read off the last layer.
+    """Turns outputs of the last layer into grades.
 
     Args:
         n_grades: Number of grades C, at least 2.
@@ -53,7 +53,7 @@ class Head(ABC):
         Args:
             logits: [N, C] of this head.
             kl: Grades, int64 [N].
-            weights: Of `balance`; None weights all knees alike.
+            weights: From `balance`; None weights all knees equally.
         """
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Head(ABC):
         """Weights that give every class of the head's problems the same total weight.
 
         Args:
-            counts: Labeled knees of each grade, C numbers. A grade with none breaks nothing.
+            counts: Labeled knees of each grade, C numbers; 0 is allowed.
         """
 
     @abstractmethod
@@ -72,8 +72,8 @@ class Head(ABC):
             kl: int64 [N].
 
         Returns:
-            For each problem which knees take part, bool [N], and the class of each of them: one problem of C classes
-            on all outputs, or one of 2 classes per output, which is the log-odds of class 1.
+            For each problem, which knees take part, bool [N], and the class of every knee: either one problem of C
+            classes on all outputs, or one binary problem per output, which is the log-odds of class 1.
         """
 
 

@@ -1,4 +1,4 @@
-"""Dropout that Monte-Carlo dropout cannot draw: refused, since it would be left out or drawn wrongly in silence."""
+"""Dropout that Monte-Carlo dropout cannot sample: refused, since it would silently be left out or sampled wrongly."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Calls(TorchFunctionMode):
 
 
 class HiddenDropout:
-    """Refuses dropout that cannot be drawn right, by one pass over a single input and the first pass over a batch."""
+    """Finds dropout that cannot be sampled, in a pass over a single input and the first pass over a batch."""
 
     def __init__(self) -> None:
         self._shapes: list[torch.Size] | None = None
@@ -41,7 +41,7 @@ class HiddenDropout:
     def check_one(
         self, network: nn.Module, masks: DropoutMasks, forward: Callable[..., Any], inputs: tuple[Any, ...]
     ) -> None:
-        """Look at a pass over the first input of a batch, the first time that there is one.
+        """Check a pass over the first input of the first batch.
 
         Args:
             network: In evaluation mode.
@@ -57,7 +57,7 @@ class HiddenDropout:
             return
         inside = [m for m in network.modules() if isinstance(m, _KERNELS) and m.dropout > 0]
         if inside:
-            _refuse(f"dropout inside of {type(inside[0]).__name__}", "set its dropout to 0")
+            _refuse(f"dropout inside {type(inside[0]).__name__}", "set its dropout to 0")
         with _Calls() as calls, masks.observe():
             forward(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
         if calls.count > len(masks.shapes):  # a dropout module calls the function, too
@@ -68,7 +68,7 @@ class HiddenDropout:
         """Compare the masks of the pass that was observed last.
 
         Raises:
-            UserError: They have another shape than for a single input: their first dimension is not the batch.
+            UserError: Their shapes differ from those for a single input: their first dimension is not the batch.
         """
         known, found = self._shapes or [], masks.shapes
         if len(known) == len(found) and known != found:

@@ -1,4 +1,4 @@
-"""All Monte-Carlo dropout samples of a linear layer right behind the only dropout, as one matrix product."""
+"""All Monte-Carlo dropout samples of a linear layer right after the only dropout, as one matrix product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kneeal.nn.masks import DropoutMasks, is_plain
 
 
 class LinearTail:
-    """Sees in one pass whether a network is linear right behind its only dropout.
+    """Detects in one pass whether a linear layer directly follows the only dropout of a network.
 
     A masked input times a weight is the input times a masked weight. So the samples of all masks come from one
     product, and no masked copy of the input is made for each of them. What follows the layer is run on its samples.
@@ -38,7 +38,7 @@ class LinearTail:
         def before_dropout(module: Any, inputs: tuple[Any, ...]) -> None:
             given.append(inputs[0])
 
-        def behind_dropout(module: Any, inputs: Any, output: Tensor) -> None:
+        def after_dropout(module: Any, inputs: Any, output: Tensor) -> None:
             self._dropped.append((given[-1], output))
 
         def before_layer(module: nn.Linear, inputs: tuple[Any, ...]) -> None:
@@ -46,7 +46,7 @@ class LinearTail:
 
         handles = [
             self._dropout.register_forward_pre_hook(before_dropout),
-            self._dropout.register_forward_hook(behind_dropout),
+            self._dropout.register_forward_hook(after_dropout),
             *(layer.register_forward_pre_hook(before_layer) for layer in self._layers),
         ]
         try:
@@ -61,7 +61,7 @@ class LinearTail:
         Args:
             masks: The masks that were applied in the observed pass.
             first: What the network gave there, sample 0.
-            forward: Runs a pass; it is run once, since the masked input may have gone elsewhere as well.
+            forward: Runs a pass; called once, to rule out that the masked input is also used elsewhere.
         """
         if len(self._dropped) != 1 or len(self._found) != 1 or not is_plain(self._dropout):
             return False

@@ -21,7 +21,7 @@ _KEEP_BYTES = 512 * 2**20
 
 
 class UnforeseenDropout(Exception):  # noqa: N818 - not an error: the caller goes another way
-    """A dropout module was called when, or with a shape that, the observed pass did not show."""
+    """A dropout module was called at a point or with a shape that the observed pass did not show."""
 
 
 class _Place(NamedTuple):
@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 
 
 class DropoutMasks:
-    """The masks of a network's dropout modules: one mask a module, call and sample, shared by all inputs.
+    """The masks of a network's dropout modules: one mask per module, call and sample, shared by all inputs.
 
     The mask of sample k depends on (seed, k, module, call) and the shape of one input, never on the batch, so masks
     are drawn once and kept for the batches to come.

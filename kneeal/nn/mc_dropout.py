@@ -37,17 +37,17 @@ class MonteCarloDropout:
     While it predicts, the network is in evaluation mode, dropout aside: batch normalization keeps its statistics.
     Every mode is restored afterwards, buffers and the global random state are never touched. What comes before the
     first dropout is computed once for all samples, and several samples are computed in one pass (`torch.vmap`).
-    A network that does not allow either is run in the plain way, with the same numbers. Where memory runs out, the
+    A network that allows neither is run one sample after another, with the same results. Where memory runs out, the
     passes and then the batches are made smaller.
 
-    Only dropout modules can be drawn. Dropout that a network applies as a function or inside an attention or recurrent
-    module, or where the first dimension is not the batch, is refused at the first call.
+    Only dropout modules can be sampled. Dropout as a function, inside an attention or recurrent module, or where the
+    first dimension is not the batch, is refused at the first call.
 
     Args:
         network: Any network with a dropout module; the first dimension of its inputs and outputs is the batch.
         n_samples: Samples K.
         seed: Seed of the masks.
-        output: Picks the tensor [N, ...] from what the network returns, where that is not the tensor itself.
+        output: Picks the tensor [N, ...] from what the network returns.
         reuse_prefix: Compute what precedes the first dropout once; False computes it for every sample.
         samples_per_pass: Samples computed together; None chooses by the size of the activations and by how much
             memory the first pass took. 1 computes one after another.
@@ -80,7 +80,7 @@ class MonteCarloDropout:
         self._masks = DropoutMasks(self._dropouts, seed)
         self._hidden = HiddenDropout()
         self._together = True  # until the network turns out not to allow several samples in one pass
-        self._largest_pass: int | None = None  # what memory has been seen not to hold more than
+        self._largest_pass: int | None = None  # known once memory has run out
         self._largest_batch: int | None = None
 
     @torch.inference_mode(False)  # an inference tensor cannot tell whether it was changed in place
@@ -95,8 +95,8 @@ class MonteCarloDropout:
             [N, K, ...]: the network's output [N, ...], K times.
 
         Raises:
-            UserError: The network has dropout that cannot be drawn.
-            torch.OutOfMemoryError: One sample of one input is too much for the device.
+            UserError: The network has dropout that cannot be sampled.
+            torch.OutOfMemoryError: One sample of one input exceeds the memory of the device.
         """
         modes = [(module, module.training) for module in self.network.modules()]
         try:
@@ -190,7 +190,7 @@ class MonteCarloDropout:
         return torch.stack(parts)
 
     def _pass_size(self, meter: _MemoryMeter, *, small: bool) -> int:
-        """Samples of one pass; all of them where what a sample takes is `small`."""
+        """Samples per pass; all of them if each needs `small` memory."""
         if self.samples_per_pass is not None or small:
             size = self.samples_per_pass or self.n_samples
         else:
@@ -222,7 +222,7 @@ def dropout_modules(network: nn.Module) -> list[_DropoutNd]:
 
 
 class _MemoryMeter:
-    """Measures what a pass takes of a GPU's memory; on other devices nothing is known."""
+    """Measures the GPU memory of a pass; on other devices it knows nothing."""
 
     def __init__(self, inputs: tuple[Any, ...]) -> None:
         self.device = next((i.device for i in inputs if isinstance(i, Tensor)), torch.device("cpu"))
@@ -231,7 +231,7 @@ class _MemoryMeter:
             self._before = torch.cuda.memory_allocated(self.device)
 
     def passes_that_fit(self) -> int:
-        """How many passes like the one since the beginning fit in half of the free memory."""
+        """The number of passes like the measured one that fit in half of the free memory."""
         if self.device.type != "cuda":
             return 2**31
         free, _ = torch.cuda.mem_get_info(self.device)

@@ -12,11 +12,11 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
     The norm of one element is always zero, so normalizing it would erase the feature; torch refuses to.
     It occurs only where a patch is so small that the pooled map has one row.
 
-    Computed as group normalization with one channel a group, which is the same function: torch's instance
+    Computed as group normalization with one channel per group, which is the same function: torch's instance
     normalization goes through batch normalization, whose kernels take three to six times as long on a CPU. The
     operator is called below autocast, which would widen bfloat16 maps to 32 bits; the statistics are 32 bits anyway.
-    That operator is slow where channels lie side by side in memory, and a copy would undo what convolutions gain by
-    it, so such maps are normalized by reductions that run along the channels, where no gradient is wanted.
+    That operator is slow on channels-last maps, and a copy would undo what convolutions gain by that layout; without
+    gradients, such maps are normalized by reductions along the channels instead.
 
     Args:
         channels: Number of channels C.
@@ -38,7 +38,7 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
 
 
 def _normed_channels_last(x: Tensor, eps: float) -> Tensor:
-    """Instance normalization of maps whose channels lie side by side, by reductions that run along the channels."""
+    """Instance normalization of channels-last maps."""
     y = x - x.mean((2, 3), keepdim=True)
     return y.mul_((y * y).mean((2, 3), keepdim=True).add_(eps).rsqrt_())
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 class PrefixCache:
     """Records the outputs of modules that finish before the first dropout and reuses them in later passes.
 
-    The one assumption is that, before its first dropout, the network calls the same modules in the same order in
-    every pass over the same input. The outermost modules that finish in time are recorded, so a whole group of
-    layers costs nothing in later passes. If the network changes a recorded tensor in place, its version counter
-    shows it, and nothing is reused.
+    It assumes that, before its first dropout, the network calls the same modules in the same order in every pass over
+    the same input. The outermost modules that finish before it are recorded, so a whole group of layers costs nothing
+    in later passes. If the network changes a recorded tensor in place, its version counter shows it, and nothing is
+    reused.
 
     Args:
         network: Any network.
@@ -50,7 +50,7 @@ class PrefixCache:
             self._stop = True
 
         try:
-            # Before any hook of the network, which is to change the output again when it is given back.
+            # Before the hooks of the network, which change the output again when it is replayed.
             for module in self._certain:
                 handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end, prepend=True)]
             handles += [module.register_forward_pre_hook(stop) for module in self._dropouts]
@@ -61,7 +61,7 @@ class PrefixCache:
 
     @property
     def usable(self) -> bool:
-        """Whether there is something to reuse and none of it has been changed in place since."""
+        """Whether anything was recorded, and nothing of it has been changed in place since."""
         return bool(self._records) and all(output._version == version for _, output, version in self._records)
 
     def replay(self, forward: Callable[[], Tensor]) -> Tensor:
@@ -82,7 +82,7 @@ class PrefixCache:
                     module.__dict__["forward"] = original
 
     def forget(self) -> None:
-        """Let go of the recorded tensors."""
+        """Release the recorded tensors."""
         self._records = []
 
 

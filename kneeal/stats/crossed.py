@@ -68,7 +68,7 @@ class TestSet:
         support: [P, C] knees of each patient by grade.
     """
 
-    #: Tells pytest that this is no test.
+    #: Tells pytest that this is not a test.
     __test__ = False
 
     grade: NDArray[np.int64]
@@ -105,7 +105,7 @@ class TestSet:
         # A mean of recalls is a mean of ratios. With m patients of a grade, m / (m - 1) makes its variance unbiased.
         with_grade = (self.support > 0).sum(axis=0)
         scale = np.sqrt(with_grade / np.maximum(1, with_grade - 1)) / (knees * n_grades)
-        # Of a single patient with a grade nothing is known but that the recall is 0 or 1.
+        # A single patient with a grade tells only that the recall is 0 or 1.
         center = np.where(with_grade > 1, recall, 0.5)
         influence = (hits - self.support * center[:, None, :]) @ scale
         return Accuracies(recall.mean(axis=1), influence)
@@ -122,7 +122,7 @@ class Estimate:
 
     Attributes:
         mean: Over the seeds.
-        seeds: V_s, the variance of the mean that comes from the seeds; NaN of a single seed.
+        seeds: V_s, the variance of the mean that comes from the seeds; NaN for a single seed.
         patients: V_p, the variance of the mean that more seeds would not remove.
         n_seeds: S.
     """
@@ -148,7 +148,7 @@ class Estimate:
         """A confidence interval of the mean.
 
         Of Student's t with (S - 1) / r degrees of freedom, r the share of V_s in the variance: S - 1 where the seeds
-        alone vary, many where the patients alone do. Of a single seed it speaks of that network on other patients.
+        alone vary, many where the patients alone do. For a single seed it describes that network on other patients.
         """
         total = self.patients if self.n_seeds == 1 else self.seeds + self.patients
         quantile = ndtri((1 + level) / 2)
@@ -159,7 +159,7 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value of a mean of 0; 1 of a single seed, which cannot tell.
+        """Two-sided p-value of a mean of 0; 1 for a single seed.
 
         The chance that |T √V_s + Z √V_p| is at least |mean|, with T of Student's t with S - 1 degrees of freedom and Z
         normal (Behrens and Fisher's distribution with one variance known). In the far tails, where a correction for
@@ -168,15 +168,15 @@ class Estimate:
         return 1.0 if self.n_seeds == 1 else _p_value(self.mean, self.seeds, self.patients, self.n_seeds - 1)
 
     def seeds_needed(self, level: float, *, power: float = 0.8, most: int = 100) -> int | None:
-        """How many seeds would find a true difference as large as this mean.
+        """The number of seeds that would find a true difference as large as this mean.
 
         Args:
             level: Of the test, corrected for the family.
             power: Chance of finding it.
-            most: Seeds that are thought of at most.
+            most: Upper limit of the number.
 
         Returns:
-            None of a single seed, or where `most` seeds are not enough.
+            None for a single seed, or if `most` seeds are not enough.
         """
         if self.n_seeds == 1:
             return None
@@ -236,7 +236,7 @@ class SpreadRatio:
     free: float
 
     def seeds_needed(self, level: float, *, power: float = 0.8, most: int = 100) -> int | None:
-        """How many seeds would find a true ratio as large as this one; None where `most` are not enough."""
+        """The number of seeds that would find a true ratio as large as this one; None if `most` are not enough."""
         effect = abs(math.log(self.ratio))
         if effect == 0:
             return None

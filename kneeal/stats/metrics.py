@@ -1,4 +1,4 @@
-"""The metrics of graded knees. `METRICS` is the one place that knows them: adding a metric is adding an entry.
+"""The metrics of graded knees. To add a metric, add an entry to `METRICS`.
 
 Notation: N knees, C grades.
 """
@@ -45,7 +45,7 @@ class GradedKnees:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: how it is computed and how it is shown.
+    """How a metric is computed and displayed.
 
     Attributes:
         name: In files: `test_<name>` and `val_<name>`.
@@ -154,6 +154,6 @@ METRICS = {
 
 
 def describe(column: str) -> Metric:
-    """The metric of a column such as `test_mae` or `val/mae`; one that is not known here stands for itself."""
+    """The metric of a column such as `test_mae` or `val/mae`; an unknown one is described by its name alone."""
     name = column.removeprefix("test").removeprefix("val").lstrip("_/")
     return METRICS.get(name) or Metric(name, name, lambda knees: float("nan"))

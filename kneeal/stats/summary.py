@@ -16,8 +16,8 @@ class Summary:
     Attributes:
         mean: Their mean.
         error: Standard error s / sqrt(n), s with n - 1; None for a single seed, which has no error.
-        n: How many.
-        missing: Seeds that should be there and are not.
+        n: Number of seeds.
+        missing: Expected seeds without a value.
     """
 
     mean: float
@@ -77,7 +77,7 @@ def summarize_at(curves: Mapping[int, Curve], n: int, seeds: Sequence[int] = ())
     Args:
         curves: By seed.
         n: Label count. Only rounds with exactly that many labels enter.
-        seeds: Every seed that should be there; those without a value are named in `missing`.
+        seeds: All expected seeds; those without a value are named in `missing`.
 
     Returns:
         None where no seed has that label count.
@@ -129,8 +129,8 @@ def labels_to_reach(curve: Curve, target: float) -> float | None:
 def restricted_labels(curve: Curve, target: float, budget: int) -> tuple[float, bool]:
     """Labels at which a curve reaches a value, at most the budget: what a restricted mean averages.
 
-    A run that does not reach the value is not left out, which would favor strategies that often fail: it counts with
-    the whole budget (Royston and Parmar, BMC Medical Research Methodology 2013, of survival times).
+    A run that does not reach the value counts with the whole budget, since leaving it out would favor strategies that
+    often fail (Royston and Parmar, BMC Medical Research Methodology 2013, on survival times).
 
     Returns:
         The labels, and whether the value was reached within the budget.

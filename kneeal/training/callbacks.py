@@ -1,4 +1,4 @@
-"""What the Trainer does besides training: seed each device, keep the best weights, and report progress."""
+"""Callbacks of the Trainer: seed each device, keep the best weights, collect predictions, report progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kneeal.training.learner import ACCURACY, LOSS, Learner
 
 
 class DeviceSeed(Callback):
-    """After all devices drew the same first weights, give each its own dropout masks."""
+    """Gives each device its own dropout masks, after all have drawn the same initial weights."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -30,9 +30,9 @@ class DeviceSeed(Callback):
 class BestEpoch(Callback):
     """Keeps the weights of the best validated epoch.
 
-    The best has the highest balanced accuracy; of equal ones, the lowest validation loss; of equal ones again, the
-    latest. Early epochs often share the accuracy of chance, where the loss tells which has learned more. Without
-    validation, the last epoch is kept.
+    The best epoch has the highest balanced accuracy; ties go to the lowest validation loss, then to the latest epoch.
+    Early epochs are often all at chance, where the loss shows which has learned more. Without validation, the last
+    epoch is kept.
 
     Args:
         path: Where the weights go.
@@ -83,11 +83,11 @@ class EpochReports(Callback):
 
 
 class PredictionTable(Callback):
-    """Keeps what comes out of each batch, each number once, and reports the knees of all devices.
+    """Collects the predictions of all batches and reports progress over all devices.
 
     Args:
         n_knees: Knees to predict, over all devices.
-        progress: Told about predicted knees.
+        progress: Notified of predicted knees.
         what: What the knees are, for `progress`.
 
     Attributes:

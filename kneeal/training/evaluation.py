@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint on the test set, whatever the posterior."""
+"""The evaluation of a checkpoint on the test set, for any posterior."""
 
 from __future__ import annotations
 

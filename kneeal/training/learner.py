@@ -22,7 +22,7 @@ from kneeal.stats.metrics import balanced_accuracy
 #: The names under which the metrics that choose the best epoch are logged.
 ACCURACY, LOSS = "val/balanced_accuracy", "val/loss"
 
-#: How many times as strong the prior on biases is.
+#: Factor by which the prior on biases is stronger.
 _BIAS_PRIOR = 10
 
 
@@ -32,7 +32,7 @@ class Learner(pl.LightningModule):
     Args:
         network: Gives an `Output` for patches [N, 2, H, H].
         head: Gives the loss on labeled knees; the softmax head's cross-entropy if None.
-        views: Views of a labeled knee in that loss; all that there are if None.
+        views: Number of views of a labeled knee in that loss; None uses all.
         class_weights: Weights of `head.balance` for that loss.
         method: The semi-supervised term; None leaves it out.
         weight: Weight of that term.
@@ -40,12 +40,12 @@ class Learner(pl.LightningModule):
         learning_rate: Adam's learning rate.
         betas: Adam's betas.
         weight_decay: Adam's weight decay.
-        prior: Weight decay beside it, ten times as much for biases: the precision of a Gaussian prior, divided by the
-            number of labels. A grade with one or two labels says little about where its threshold lies.
+        prior: Further weight decay, ten times as strong for biases: the precision of a Gaussian prior divided by the
+            number of labels. A grade with one or two labels says little about the position of its threshold.
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
         schedule: "milestones", or "cosine": the learning rate falls to 0 in every step, and `milestones` are ignored.
-        steps: Steps of the fit, where they are known beforehand.
+        steps: Steps of the fit, if they are known in advance.
         n_grades: Number of classes.
         compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None leaves it uncompiled.
     """
@@ -113,8 +113,7 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: dict[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
         """The loss of one batch: `labeled` and, where there is one, `pseudo`."""
         labeled, pseudo = batch["labeled"], batch.get("pseudo")
-        # One forward pass for all views of all knees: few, large batches. The views stay one after another: [first
-        # views of D_L and U, second views of D_L and U].
+        # One forward pass for all views of all knees: [first views of D_L and U, second views of D_L and U].
         knees = labeled["views"] if pseudo is None else torch.cat([labeled["views"], pseudo["views"]])
         n_knees, n_views = knees.shape[:2]
         output = (self._compiled or self.network)(knees.transpose(0, 1).flatten(0, 1))
@@ -129,12 +128,12 @@ class Learner(pl.LightningModule):
         return loss
 
     def on_fit_start(self) -> None:
-        """Tell the semi-supervised method that a fit starts."""
+        """Notify the semi-supervised method that a fit starts."""
         if self.method is not None:
             self.method.started(self.network)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell the semi-supervised method that the weights have changed."""
+        """Notify the semi-supervised method that the weights have changed."""
         if self.method is not None:
             self.method.stepped(self.network)
 

@@ -31,11 +31,11 @@ from kneeal.training.learner import Learner, Predictor
 
 @dataclass(frozen=True)
 class Devices:
-    """Where networks run.
+    """The devices that networks run on.
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", "mps".
-        devices: How many of them.
+        devices: Number of devices.
         precision: Lightning's name of the numeric precision, for example "32-true" or "bf16-mixed".
     """
 
@@ -63,7 +63,7 @@ class LightningRunner:
         n_views: Views of each knee in training.
         balance: "batches" draws every grade of the labeled knees equally often.
         seed: Seed of the run.
-        progress: Told about epochs and predicted knees.
+        progress: Notified of epochs and predicted knees.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class LightningRunner:
         )
 
     def predict(self, checkpoint: Path | None, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
-        """Predict knees, in the order of `ids`, whatever the number of devices."""
+        """Predict knees, in the order of `ids` for any number of devices."""
         return self._predict(checkpoint, round, tuple(ids), needs, "pool")
 
     def _predict(
@@ -187,8 +187,8 @@ class LightningRunner:
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         one = self.devices.devices == 1
-        # Deterministic mode would write to all new memory once more, on a GPU by a kernel of its own, to show programs
-        # that read what they never wrote.
+        # Deterministic mode would fill all new memory, on a GPU with an extra kernel, to reveal reads of uninitialized
+        # values.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return pl.Trainer(
             accelerator=self.devices.accelerator,
@@ -240,4 +240,4 @@ def _gather(table: dict[str, Tensor], trainer: pl.Trainer) -> dict[str, Tensor]:
 def _check_progress(trainer: pl.Trainer) -> None:
     # Lightning reports success for a fit that never took a step.
     if trainer.global_step == 0:
-        raise UserError("a fit without a single step", "at least one batch an epoch", "label more knees")
+        raise UserError("a fit without a single step", "at least one batch per epoch", "label more knees")

@@ -18,7 +18,7 @@ METHODS = ("simsiam", "vicreg")
 
 
 class SimSiam(nn.Module):
-    """One view predicts the other, whose gradient is stopped.
+    """Each view predicts the other, which passes no gradient.
 
     Args:
         lightly: The package.

@@ -35,7 +35,7 @@ def pretrain(
         objective: From the features of two views to a loss.
         source: Patches, or activations of a frozen part of the network.
         ids: Knees to train on, at least 2.
-        epochs: How often each knee is seen.
+        epochs: Number of passes over the knees.
         batch_size: Knees per step; a last batch of a single knee is left out, since the heads normalize by batch.
         learning_rate: Initial learning rate.
         seed: Of the order and of the views.
@@ -86,7 +86,7 @@ def write_weights(network: SiameseKneeNet, out: Path) -> None:
     """Write the weights, whole or not at all, in the form that `fit --init` and first queries read.
 
     Raises:
-        UserError: The file is there already, or cannot be written.
+        UserError: The file exists already, or cannot be written.
     """
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")

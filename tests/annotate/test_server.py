@@ -100,7 +100,7 @@ def test_kill_nine_in_the_middle_of_200_answers_loses_none(tmp_path: Path) -> No
             thread.join()
         backup = tmp_path / "backup.sqlite"
         done("annotate", run, "--backup", backup, "--table", tmp_path / "readings.csv")  # while it runs
-        refused(kneeal("annotate", run, "--backup", backup), "is there already")
+        refused(kneeal("annotate", run, "--backup", backup), "already exists")
         refused(kneeal("annotate", run, "--port", str(site.port)), "another process works on")
     table = list(csv.DictReader((tmp_path / "readings.csv").open()))
     firsts = [row for row in table if row["kind"] == "first"]

@@ -197,7 +197,7 @@ def test_what_is_there_is_not_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     refused(kneeal("fit", "--data", data, "--out", tmp_path / "mine", *TINY), "holds no run", "another --out")
-    refused(kneeal("demo-data", "--out", tmp_path / "mine", "--knees", "20"), "is there already")
+    refused(kneeal("demo-data", "--out", tmp_path / "mine", "--knees", "20"), "already exists")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
@@ -256,4 +256,4 @@ def test_prepare_folder_prints_counts(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "val is the test set" in done.stdout
     again = kneeal("prepare", "folder", tmp_path / "src", "--out", tmp_path / "out")
-    refused(again, "is there already")
+    refused(again, "already exists")

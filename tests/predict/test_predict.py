@@ -170,7 +170,7 @@ def test_what_is_no_model(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_is_not_written_over(place: Path) -> None:
-    refused(kneeal("export", place / "run", "--out", place / "m.safetensors"), "is there already")
+    refused(kneeal("export", place / "run", "--out", place / "m.safetensors"), "already exists")
 
 
 def test_a_run_that_cannot_be_written_is_exported(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_dicom_objects_are_written_all_or_none(place: Path, tmp_path: Path, monk
         refused(kneeal(*command), "cannot write", "No space left")
     assert [path.name for path in out.iterdir()] == ["predictions.csv"]
     done(*command)
-    refused(kneeal(*command, "--knee", "9000000_L"), "dicom is there already")
+    refused(kneeal(*command, "--knee", "9000000_L"), "dicom already exists")
 
 
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID"])

@@ -23,8 +23,8 @@ class AugmentedRunner(PosteriorRunner):
     """One network, which sees K random views of each knee.
 
     Args:
-        plain: Trains, and predicts knees as they are: that is the point estimate.
-        viewed: From a number k to a runner that predicts the k-th view of every knee.
+        plain: Trains, and predicts unaugmented knees: the point estimate.
+        viewed: From k to a runner that predicts the k-th random view of every knee.
         test: Test knees and grades.
     """
 
@@ -38,17 +38,17 @@ class AugmentedRunner(PosteriorRunner):
         return self.plain.fit(state, checkpoint, previous)
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
-        """One sample a view, [N, K, C]."""
+        """One sample per view, [N, K, C]."""
         views = (self.viewed(k) for k in range(n_samples))
         needs = Needs(Posterior.POINT)
         return torch.cat([log_probs_of(runner, checkpoint, round, ids, needs) for runner in views], dim=1)
 
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """Those of the knees as they are."""
+        """Those of the unaugmented knees."""
         return features_by(self.plain, checkpoint, round, ids)
 
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """The prediction of the knees as they are."""
+        """The prediction of the unaugmented knees."""
         return log_probs_of(self.plain, checkpoint, round, ids, Needs(Posterior.POINT))[:, 0]
 
 

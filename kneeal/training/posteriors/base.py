@@ -35,15 +35,15 @@ class MakeRunner(Protocol):
         """A runner.
 
         Args:
-            seed: Of its weights, order and views; the run's if None.
-            cycles: It trains for one of this many equal parts of a fit, with the learning rate of a whole fit.
-            view: It sees each knee as the random view of this number; as it is if None.
+            seed: Of its weights, order and views; None uses the run's.
+            cycles: Divides a fit into this many equal parts, each with the learning-rate schedule of a whole fit.
+            view: The index of the random view in which it sees each knee; None leaves the knees unaugmented.
         """
 
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What a posterior is made of.
+    """Everything a posterior may need.
 
     Attributes:
         make: Makes plain runners.

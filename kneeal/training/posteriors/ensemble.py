@@ -33,13 +33,13 @@ from kneeal.training.posteriors.base import (
 class EnsembleRunner(PosteriorRunner):
     """Several networks, which differ in first weights, order and views, are a sample of the posterior.
 
-    The checkpoint of the first member is the round's; the others lie beside it. Features are the first member's.
+    The checkpoint of the first member is the round's; the others are stored beside it. Features are the first member's.
 
     Args:
         members: Runners that differ in their seed, at least 2.
         test: Test knees and grades.
         dropout: Whether each member draws Monte-Carlo dropout samples rather than one prediction.
-        chain: Whether each member goes on from the weights of the one before: a snapshot ensemble.
+        chain: Whether each member continues from the weights of the previous one: a snapshot ensemble.
 
     Raises:
         UserError: There are fewer than 2 members.
@@ -62,7 +62,7 @@ class EnsembleRunner(PosteriorRunner):
             The mean of the members' validation metrics.
         """
         found: list[Mapping[str, float]] = []
-        # From the last to the first, so that the round's checkpoint is there only when all others are.
+        # From the last to the first, so that the round's checkpoint exists only once all others do.
         for number in reversed(range(len(self.members))):
             start = None if previous is None else self.place(previous, 0 if self.chain else number)
             if self.chain and number < len(self.members) - 1:
@@ -71,7 +71,7 @@ class EnsembleRunner(PosteriorRunner):
         return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
-        """One sample a member, or its dropout samples: [N, K, C], member after member."""
+        """One sample per member, or its dropout samples: [N, K, C], one member after the other."""
         # Every member draws equally many, together at least `n_samples`.
         n_each = -(-n_samples // len(self.members))
         needs = Needs(Posterior.SAMPLES, n_each) if self.draws_masks else Needs(Posterior.POINT)
@@ -95,7 +95,7 @@ class EnsembleRunner(PosteriorRunner):
 
     @staticmethod
     def place(checkpoint: Path, member: int) -> Path:
-        """Where the weights of a member lie: best.ckpt, best.1.ckpt, ..."""
+        """The file of a member's weights: best.ckpt, best.1.ckpt, ..."""
         return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 
 

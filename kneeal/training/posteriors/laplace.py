@@ -32,10 +32,10 @@ _LAYER = "network.classifier."
 class LaplaceRunner(PosteriorRunner):
     """One network, whose last layer is drawn from a Gaussian around its weights.
 
-    The Gaussian is that of the labeled knees without views and without weights, with a Kronecker-factored Hessian; the
-    precision of the prior maximizes the marginal likelihood. An ordered head has one Gaussian per output, since its
-    outputs are trained on problems of their own. Draws are made once per round, the only time when the labels are at
-    hand, and kept beside the checkpoint.
+    The Gaussian is fitted to the labeled knees, unaugmented and unweighted, with a Kronecker-factored Hessian; the
+    precision of the prior maximizes the marginal likelihood. An ordered head has one Gaussian per output, since each
+    output solves its own problem. Draws are made once per round, while the labels are available, and kept beside the
+    checkpoint.
 
     Args:
         runner: Trains and gives features.
@@ -73,10 +73,10 @@ class LaplaceRunner(PosteriorRunner):
         return metrics
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
-        """One sample a draw of the last layer, [N, K, C].
+        """One sample per draw of the last layer, [N, K, C].
 
         Raises:
-            UserError: More samples are asked for than draws are kept.
+            UserError: `n_samples` exceeds the number of draws that are kept.
         """
         if n_samples > DRAWS:
             raise UserError(
@@ -101,7 +101,7 @@ class LaplaceRunner(PosteriorRunner):
 
     @staticmethod
     def place(checkpoint: Path) -> Path:
-        """Where the draws lie."""
+        """The file of the draws."""
         return checkpoint.with_name(f"{checkpoint.stem}.laplace.pt")
 
 
@@ -123,7 +123,7 @@ def draw_outputs(head: Head, weight: Tensor, features: Tensor, kl: Tensor, n: in
 
     Args:
         head: The head.
-        weight: [H, F], where it is at its best for the data.
+        weight: [H, F], the trained weights.
         features: [M, F] of the labeled knees.
         kl: int64 [M], their grades.
         n: Draws.
@@ -151,7 +151,7 @@ def draw_last_layers(weight: Tensor, features: Tensor, kl: Tensor, n: int, *, se
     """Draws [n, C, F] from the Laplace approximation around weights [C, F] of a softmax, for M labeled knees."""
     from laplace import Laplace
 
-    # It draws by torch's global generator, and takes no other.
+    # laplace-torch draws from torch's global generator only.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)

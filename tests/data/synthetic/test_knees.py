@@ -284,7 +284,7 @@ def test_a_written_cohort_opens_as_a_prepared_data_set(tmp_path: Path) -> None:
 def test_an_occupied_folder_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     steps: list[int] = []
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         write_synthetic(tmp_path, n_knees=2, progress=steps.append)
     assert steps == []
     assert (tmp_path / "mine.txt").read_text() == "keep"
