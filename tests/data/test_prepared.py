@@ -94,9 +94,9 @@ def test_an_empty_folder_is_filled_and_parents_are_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: (p.mkdir(), (p / "x").write_text("x"))])
 def test_nothing_is_written_over(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "out")
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="already exists"):
         refuse_occupied(tmp_path / "out")
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="already exists"):
         write(tmp_path / "out")
 
 

@@ -214,7 +214,7 @@ def test_a_folder_without_pictures_or_that_is_not_there_is_refused(tmp_path: Pat
 
 def test_an_occupied_folder_is_refused_before_any_work(source: Path, tmp_path: Path) -> None:
     save(tmp_path / "out/kept.png")
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="already exists"):
         prepare_folder(source, tmp_path / "out")
     assert left(tmp_path / "out") == ["kept.png"]
 
