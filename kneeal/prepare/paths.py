@@ -68,13 +68,17 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def walk_files(
+    folder: Path, on_error: Callable[[OSError], None] | None = None, *, depth: int | None = None
+) -> Iterator[Path]:
     """All files below a folder in a fixed order, without hidden ones; links to folders are not followed.
 
     Args:
         folder: Where to look.
         on_error: Called where a folder cannot be read, which is passed over by default.
+        depth: Levels of folders to look into, this one included; by default all.
     """
     for parent, folders, files in os.walk(folder, onerror=on_error):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        deeper = depth is None or len(Path(parent).relative_to(folder).parts) < depth - 1
+        folders[:] = sorted(name for name in folders if deeper and not name.startswith("."))
         yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))

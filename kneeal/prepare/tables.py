@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from kneeal import tables
 from kneeal.errors import UserError
+from kneeal.prepare.paths import walk_files
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".sas7bdat", ".xlsx")
 _NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?::.*)?", re.DOTALL)
+#: Levels of folders in which tables are looked for: an archive's image folders are deeper.
 _DEPTH = 5
 
 
@@ -54,9 +55,8 @@ def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
         UserError: No such table is there.
     """
     wanted = [name.lower() for name in names]
-    found = [
-        path for path in _walk(folder) if path.suffix.lower() in SUFFIXES and path.stem.lower() in wanted
-    ]  # fmt: skip
+    candidates = (path for path in walk_files(folder, depth=_DEPTH) if path.suffix.lower() in SUFFIXES)
+    found = [path for path in candidates if path.stem.lower() in wanted]
     if not found:
         raise UserError(
             f"no table {' or '.join(names)} in {folder}",
@@ -99,12 +99,3 @@ def _read_sas(path: Path) -> pd.DataFrame:
 
 def _text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files at most a few levels deep: an archive's image folders are deeper. Links to folders are not followed."""
-    for parent, folders, files in os.walk(folder):
-        if len(Path(parent).relative_to(folder).parts) >= _DEPTH - 1:
-            folders.clear()
-        folders.sort()
-        yield from (Path(parent) / name for name in sorted(files))

@@ -144,17 +144,14 @@ def _correct(selection: Selection, corrections: dict[str, Correction]) -> Select
     for side, correction in corrections.items():
         poses.pop(side, None)
         rejected = [(s, reason) for s, reason in rejected if s != side]
-        pose = seen.get(side)
-        if correction.reject:
-            rejected.append((side, "by_hand"))
-        elif correction.center_mm is not None:
-            angle = correction.angle_deg if correction.angle_deg is not None else pose.angle_deg if pose else 0.0
-            poses[side] = KneePose(side, correction.center_mm, angle)
-        elif pose is not None:
-            angle = correction.angle_deg if correction.angle_deg is not None else pose.angle_deg
-            poses[side] = replace(pose, angle_deg=angle, score=1.0)
+        center, pose = correction.center_mm, seen.get(side)
+        if pose is None and center is not None:
+            pose = KneePose(side, center, 0.0)
+        if correction.reject or pose is None:
+            rejected.append((side, "by_hand" if correction.reject else "no_knee"))
         else:
-            rejected.append((side, "no_knee"))
+            angle = pose.angle_deg if correction.angle_deg is None else correction.angle_deg
+            poses[side] = KneePose(side, center or pose.center_mm, angle)
     if rejected and poses:
         # The whole radiograph was rejected, but a person answered for one of its knees: the reason holds for the other.
         others = [] if selection.single else [s for s in "RL" if s not in poses and s not in dict(rejected)]
