@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-prepare bench-report bench-false-wins bench-first-query format clean
+.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-checks bench-prepare bench-report bench-false-wins bench-first-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench-prepare: $(DEVELOPED)  ## radiographs per second and memory of `kneeal pre
 
 bench-peers: $(DEVELOPED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
+
+bench-checks: $(DEVELOPED)  ## our numbers beside those of other libraries, into docs/checks.md (.[bench], statsmodels, lifelines)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/checks.py
 
 bench-first-query: $(DEVELOPED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees) $(if $(INIT),--init $(INIT) $(foreach s,$(SET),--set $(s)))

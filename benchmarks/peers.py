@@ -129,6 +129,9 @@ def comparisons(inputs: Inputs) -> list[Comparison]:
          skactiveml("ProbCover", deltas=[delta]),
          lambda a, b: f"knees covered: {covered(inputs, a, delta)} against {covered(inputs, b, delta)}; knees of equal "
          "gain are decided at random in both"),
+        ("max_herding", "scikit-activeml MaxHerding, Gaussian kernel of length scale 1", ours("max_herding"),
+         skactiveml("MaxHerding", metric="rbf", metric_dict={"gamma": 1.0}), lambda a, b: same_scores(a, b)
+         and "the peer covers the labeled knees as well"),
     ]  # fmt: skip
 
 

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from helpers.commands import done
 
+from kneeal import acquisition
+from kneeal.nn import ssl
+from kneeal.nn.heads import HEADS
+from kneeal.training import posteriors
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,6 +27,16 @@ def test_the_python_page_runs(
     assert "60 0." in capsys.readouterr().out
     last = scope["last"]
     assert len(last.ids) == len(last.predicted) > 0  # type: ignore[attr-defined]
+
+
+def test_the_page_of_checks_names_everything_and_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    for name in (*acquisition.available(), *ssl.available(), *posteriors.available(), *HEADS):
+        assert f"`{name}`" in page, name
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import errno
 import json
 import pickle
 import shutil
+import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,20 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
     assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99KNEEAL"
     assert report.VerificationFlag == "UNVERIFIED" and report.PatientName == source.PatientName
     assert capture.Modality == "OT" and capture.pixel_array.shape[1] >= 512 and capture.PatientID == "9000000"
+    accepted_by_others(tmp_path / "out/dicom", f"Kellgren-Lawrence grade {first['kl']}")
+
+
+def accepted_by_others(folder: Path, grade: str) -> None:
+    """What dcmtk reads of the report, and what dicom3tools holds against either object, where they are installed."""
+    report, capture = sorted(folder.glob("*.dcm"))
+    if program := shutil.which("dsrdump"):
+        read = subprocess.run([program, report], capture_output=True, text=True, check=False)
+        assert read.returncode == 0 and grade in read.stdout
+        assert not [line for line in read.stderr.splitlines() if line.startswith(("E:", "W:"))], read.stderr
+    if program := shutil.which("dciodvfy"):
+        for path in (report, capture):
+            said = subprocess.run([program, path], capture_output=True, text=True, check=False).stderr
+            assert not [line for line in said.splitlines() if line.startswith("Error")], said
 
 
 def test_dicom_objects_are_written_all_or_none(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
