@@ -32,7 +32,6 @@ class PoolState:
     asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Freeze the containers and refuse an inconsistent state."""
         object.__setattr__(self, "labeled", MappingProxyType(dict(self.labeled)))
         object.__setattr__(self, "unlabeled", tuple(self.unlabeled))
         for name in ("pseudo", "unreadable", "asked"):

@@ -95,7 +95,6 @@ class Configurations:
         self._chosen: list[Tensor] = []
 
     def __len__(self) -> int:
-        """Number of configurations."""
         return len(self.log_p)
 
     def extend(self, knee: Tensor) -> None:

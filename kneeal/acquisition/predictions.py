@@ -81,7 +81,6 @@ class Predictions:
     )
 
     def __post_init__(self) -> None:
-        """Check shapes and values."""
         object.__setattr__(self, "ids", tuple(self.ids))
         n = len(self.ids)
         if len(set(self.ids)) != n:
@@ -97,7 +96,6 @@ class Predictions:
             raise ValueError(f"label_counts must be [C] >= 0 with C as in log_probs, but got {counts}.")
 
     def __len__(self) -> int:
-        """Number of knees N."""
         return len(self.ids)
 
     def require_log_probs(self) -> Tensor:

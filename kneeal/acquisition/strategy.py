@@ -40,7 +40,6 @@ class Strategy(ABC):
     source: str = ""
 
     def __str__(self) -> str:
-        """The name of the strategy."""
         return self.name or type(self).__name__
 
     @property

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +62,3 @@ def split(config: RunConfig, dataset: PreparedDataset) -> Cohort:
     share = config.data.val_fraction if config.data.validation == "budget" else 0.0
     validation = Validation(splits.val, share, dataset.manifest.patients, seed)
     return Cohort(dataset, splits, validation, dataset.manifest.kl)
-
-
-def fingerprint(info: Mapping[str, Any]) -> str:
-    """Identifies the content of a data set, independent of its folder."""
-    return hashlib.sha256(json.dumps(info["checksums"], sort_keys=True).encode()).hexdigest()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from kneeal import __version__
-from kneeal.build.dataset import Cohort, fingerprint
+from kneeal.build.dataset import Cohort
 from kneeal.config import RunConfig, identity, to_yaml, validate
+from kneeal.data.prepared import digest
 from kneeal.errors import UserError
 from kneeal.loop.folder import CONFIG, LOCK, RUN, RunFolder
 from kneeal.loop.writer import RunWriter
@@ -27,7 +26,7 @@ def run_name(config: RunConfig, data: str | None = None) -> str:
     chosen = _differing(config) | ({} if data is None else {"data.dir": data})
     kind = "cr" if config.loss.consistency else "naive"
     strategy = config.active.strategy.rpartition(":")[2]  # file.py:Class
-    return f"{strategy}-{kind}-seed{config.seed}-{_digest(chosen)[:8]}"
+    return f"{strategy}-{kind}-seed{config.seed}-{digest(chosen)[:8]}"
 
 
 def default_out(config: RunConfig) -> Path:
@@ -37,17 +36,13 @@ def default_out(config: RunConfig) -> Path:
 
 def run_id(config: RunConfig, cohort: Cohort) -> str:
     """Identifies a run of a configuration on a data set, independent of their folders."""
-    return _digest([_differing(config), fingerprint(cohort.dataset.info)])[:16]
+    return digest([_differing(config), cohort.dataset.fingerprint])[:16]
 
 
 def _differing(config: RunConfig) -> dict[str, Any]:
     """The settings that decide what comes out and that differ from their defaults."""
     defaults = identity(type(config)())
     return {key: value for key, value in identity(config).items() if defaults.get(key, ...) != value}
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:
@@ -79,7 +74,7 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
         out / RUN,
         {
             "kneeal": __version__,
-            "dataset": fingerprint(cohort.dataset.info),
+            "dataset": cohort.dataset.fingerprint,
             "validation": config.data.validation,
             "free_grades": len(cohort.splits.val),
         },
@@ -104,7 +99,7 @@ def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> No
             "the configuration that the run was started with",
             "give the same options, or another --out",
         )
-    if folder.dataset() not in ("", fingerprint(cohort.dataset.info)):
+    if folder.dataset() not in ("", cohort.dataset.fingerprint):
         raise UserError(
             f"{folder.path} belongs to another data set than {config.data.dir}",
             "the data set that the run was started with",

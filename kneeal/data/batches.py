@@ -116,7 +116,6 @@ class ViewBatches:
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids], device=device)
 
     def __len__(self) -> int:
-        """Number of batches per epoch."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
@@ -167,7 +166,6 @@ class EvaluationBatches:
         self._kl = None if kl is None else torch.tensor([kl[i] for i in ids])[self._positions].to(device)
 
     def __len__(self) -> int:
-        """Number of batches."""
         return -(-len(self._positions) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

@@ -33,7 +33,6 @@ class Manifest:
     frame: pd.DataFrame
 
     def __len__(self) -> int:
-        """Number of knees."""
         return len(self.frame)
 
     @cached_property

@@ -45,6 +45,11 @@ class PreparedDataset:
         """Knee id to its row in `patches`."""
         return {knee: row for row, knee in enumerate(self.manifest.ids)}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the content, independent of the folder."""
+        return digest(self.info["checksums"])
+
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
         """Open a data set.
@@ -177,6 +182,11 @@ def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def file_checksum(path: Path) -> str:

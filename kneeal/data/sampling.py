@@ -62,11 +62,9 @@ class ShuffledBatches:
         self._given = 0
 
     def __len__(self) -> int:
-        """Number of batches of an epoch."""
         return self.length
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """The batches of the next epoch."""
         numbers = range(self._given, self._given + self.length)
         self._given += self.length
         draws: list[tuple[int, int]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,15 +38,12 @@ class HiddenDropout:
     def __init__(self) -> None:
         self._shapes: list[torch.Size] | None = None
 
-    def check_one(
-        self, network: nn.Module, masks: DropoutMasks, forward: Callable[..., Any], inputs: tuple[Any, ...]
-    ) -> None:
+    def check_one(self, network: nn.Module, masks: DropoutMasks, inputs: tuple[Any, ...]) -> None:
         """Check a pass over the first input of the first batch.
 
         Args:
             network: In evaluation mode.
             masks: Draws its masks.
-            forward: From inputs to what the network returns.
             inputs: A batch.
 
         Raises:
@@ -59,7 +56,7 @@ class HiddenDropout:
         if inside:
             _refuse(f"dropout inside {type(inside[0]).__name__}", "set its dropout to 0")
         with _Calls() as calls, masks.observe():
-            forward(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
+            network(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
         if calls.count > len(masks.shapes):  # a dropout module calls the function, too
             _refuse("dropout applied as a function", "write it as a module, torch.nn.Dropout for example")
         self._shapes = masks.shapes

@@ -102,7 +102,7 @@ class MonteCarloDropout:
         try:
             for module, _ in modes:
                 module.training = False
-            self._hidden.check_one(self.network, self._masks, self.network, inputs)
+            self._hidden.check_one(self.network, self._masks, inputs)
             return self._whole_or_in_parts(inputs)
         finally:
             for module, mode in modes:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from kneeal import __version__
 from kneeal.acquisition import measures
-from kneeal.build.dataset import fingerprint
 from kneeal.build.network import arguments, bare_network
 from kneeal.build.start import make_source
 from kneeal.data.batches import Source
@@ -150,7 +149,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
         patch_size=config.data.patch_size,
         preparation=preparation_of(dataset.info),
         trained_on={
-            "dataset": fingerprint(dataset.info),
+            "dataset": dataset.fingerprint,
             "knees": len(labeled),
             "patients": len({dataset.manifest.patients[i] for i in labeled}),
             "grades": {str(grade): n for grade, n in sorted(Counter(labeled.values()).items())},

@@ -153,15 +153,11 @@ def _pack(study: Study) -> tuple[str, bytes]:
             f"{len(folders)} data sets to ship", "one data set for all cells", "give --data, or use shared storage"
         )
     dataset = PreparedDataset.open(Path(str(folders.pop())))
-    import hashlib
-    import json
-
-    digest = hashlib.sha256(json.dumps(dataset.info["checksums"], sort_keys=True).encode()).hexdigest()[:16]
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for path in sorted(dataset.path.iterdir()):
             archive.add(path, arcname=path.name)
-    return digest, content.getvalue()
+    return dataset.fingerprint[:16], content.getvalue()
 
 
 def _unpack(digest: str, content: bytes) -> Path:
