@@ -15,11 +15,12 @@ from kneeal.build.devices import find_device
 from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig
-from kneeal.data.activations import FOLDER, Activations, ActivationView
+from kneeal.data.activations import FOLDER, Activations
 from kneeal.data.batches import OneView, PatchSource, Source
 from kneeal.data.prepared import PATCHES, PreparedDataset
 from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
+from kneeal.errors import UserError
 from kneeal.nn.freezing import NONE, Standardize
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.seeds import derive_seed
@@ -104,7 +105,14 @@ def in_one_view(start: Start, seed: int, number: int) -> Start:
         UserError: Fewer views of each knee are kept.
     """
     if isinstance(start.knees, Activations):
-        return Start(start.network, ActivationView(start.knees, number))
+        kept = start.knees.n_views
+        if number >= kept:
+            raise UserError(
+                f"{number + 1} or more random views of each knee with views.kept = {kept}",
+                f"at most {kept}",
+                f"raise views.kept to {number + 1} or more, or lower n_samples in active.options",
+            )
+        return Start(start.network, OneView(start.knees, lambda knee: number))
     view = derive_seed(seed, "test view", number)
     return Start(start.network, OneView(start.knees, lambda knee: derive_seed(view, knee)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kneeal.data.batches import PatchSource
+from kneeal.data.prepared import digest
 from kneeal.data.shelf import Shelf
 from kneeal.errors import UserError
 from kneeal.files import hold, write_atomic
@@ -69,12 +69,12 @@ class Activations:
         self._encode = encode
         self._device = device
         self._log = log
-        self._folder = folder / _digest(made_of)
+        self._folder = folder / digest(made_of)[:16]
         shape = tuple(encode(source.plain(source.rows(self._ids[:1]), device)).shape[1:])
         self._open({**made_of, "shape": list(shape)})
         self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
         if n_views:
-            name = f"views-{_digest({**views, 'n_views': n_views})}.f16"
+            name = f"views-{digest({**views, 'n_views': n_views})[:16]}.f16"
             self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
@@ -160,43 +160,6 @@ class Activations:
                     )
                 )
             yield
-
-
-class ActivationView:
-    """Activations of knees in one random view each, in the place of those without a view.
-
-    Args:
-        activations: Of all views.
-        number: Which view, from 0.
-
-    Raises:
-        UserError: There are fewer views.
-    """
-
-    def __init__(self, activations: Activations, number: int) -> None:
-        if number >= activations.n_views:
-            raise UserError(
-                f"{number + 1} or more random views of each knee with views.kept = {activations.n_views}",
-                f"at most {activations.n_views}",
-                f"raise views.kept to {number + 1} or more, or lower n_samples in active.options",
-            )
-        self._activations = activations
-        self._number = number
-        self.batch_size = activations.batch_size
-        self.rows = activations.rows
-        self.row_device = activations.row_device
-
-    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
-        """Activations [B, 2, ...] of rows [B]."""
-        return self._activations.views(rows, torch.full_like(rows, self._number), device)
-
-    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
-        """The same: there is one view."""
-        return self.plain(rows, device)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> Any:
