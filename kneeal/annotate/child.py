@@ -1,7 +1,8 @@
 """The training of the next round in a process of its own, which ends with the server that started it.
 
 `python -m kneeal.annotate.child RUN` imports what it needs only once it watches its standard input, a pipe that closes
-when the server is gone: the imports alone take seconds, in which a server can be killed.
+when the server is gone: the imports alone take seconds, in which a server can be killed. It trains once it has read a
+byte, so that the server can start it while a reader may still take an answer back.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ import threading
 from pathlib import Path
 
 
-def end_with_input() -> None:
-    """Kill this process and its children when its standard input closes."""
+def watch_input() -> threading.Event:
+    """Kill this process and its children when its standard input closes.
+
+    Returns:
+        Set once something was read.
+    """
+    told = threading.Event()
 
     def watch() -> None:
         while os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
-            pass
+            told.set()
         if sys.platform != "win32":
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    threading.Thread(target=watch, name="end with input", daemon=True).start()
+    threading.Thread(target=watch, name="watch input", daemon=True).start()
+    return told
 
 
 def main() -> None:
@@ -33,12 +40,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path)
     arguments = parser.parse_args()
-    end_with_input()
+    told = watch_input()
 
     from kneeal.annotate.next_round import next_round
     from kneeal.errors import UserError
     from kneeal.jobs.signals import exit_on_signals
 
+    told.wait()
     try:
         with exit_on_signals("it begins again with the server"):
             next_round(arguments.run, arguments.data)

@@ -7,19 +7,16 @@ import csv
 import json
 import logging
 import math
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from kneeal.annotate.schema import PRIVATE
 from kneeal.annotate.store import Store
+from kneeal.annotate.training_process import TrainingProcess
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 
@@ -96,7 +93,7 @@ class RoundSupervisor:
         auto: Whether training starts by itself.
         enough: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
         grace: Seconds after the last answer in which it can still be undone.
-        command: Trains and makes the next query; for tests.
+        command: Trains and makes the next query, once it can read a byte from its standard input; for tests.
     """
 
     def __init__(
@@ -115,7 +112,8 @@ class RoundSupervisor:
         self._enough = enough
         self._grace = grace
         self._command = list(command or [sys.executable, "-m", "kneeal.annotate.child", str(run)])
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TrainingProcess | None = None
+        self._ready: TrainingProcess | None = None
         self._failed: str | None = None
         self._retry_at, self._pause = 0.0, RETRY_SECONDS
         self._stop = threading.Event()
@@ -143,25 +141,33 @@ class RoundSupervisor:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._end_ready()
         if self._process is not None:
-            end_process(self._process)
+            self._process.end()
 
     def step(self) -> None:
         """See to a training in progress, and start the next one when it is due."""
         with self._guard:
             if self._process is not None:
-                status = self._process.poll()
+                status = self._process.status()
                 if status is None:
                     return
-                end_process(self._process)
-                self._process = None
+                self._process.end()
                 if status == 0:
                     self._failed, self._pause = None, RETRY_SECONDS
                 else:
-                    self._fail(_last_words(self._run / LOG))
+                    self._fail(self._process.last_words())
+                self._process = None
             self.sync()
-            if self._auto and time.monotonic() >= self._retry_at and self._due():
+            if not self._auto or time.monotonic() < self._retry_at:
+                return
+            if self._due():
                 self._begin()
+            elif not self._enough_in():
+                self._end_ready()
+            elif self._ready is None:
+                # Its imports are done by the time that no answer can be taken back any more.
+                self._ready = TrainingProcess(self._command, self._run / LOG)
 
     def again(self) -> None:
         """Try again at once after a failure."""
@@ -217,27 +223,29 @@ class RoundSupervisor:
         return self._store.clock() - self._store.last_answer() >= self._grace
 
     def _due(self) -> bool:
-        if self.pending.finished:
-            return False
+        return self._enough_in() and (not self.pending.ids or self._grace_is_over())
+
+    def _enough_in(self) -> bool:
+        """Whether enough readings are in to train, or no query is pending that needs any."""
         n = len(self.pending.ids)
         if not n:
-            return True
+            return not self.pending.finished
         counts = self._store.counts()
         settled = counts["settled"] + counts["closed"]
-        enough = settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
-        return enough and self._grace_is_over()
+        return settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
 
     def _begin(self) -> None:
         # Closed before anybody can see that the training begins: from then on no answer can be taken back.
         self._store.decide(self.pending.ids)
         (self._run / PROGRESS).unlink(missing_ok=True)
-        with _open_private(self._run / LOG) as log:
-            # Its standard input is a pipe that nothing is written to: when this process ends, in whatever way, the
-            # pipe closes, and the training ends with it.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
+        self._process, self._ready = self._ready or TrainingProcess(self._command, self._run / LOG), None
+        self._process.begin()
         logger.info("training begins")
+
+    def _end_ready(self) -> None:
+        if self._ready is not None:
+            self._ready.end()
+            self._ready = None
 
     def _fail(self, message: str) -> None:
         self._failed = message
@@ -256,38 +264,9 @@ class RoundSupervisor:
                 self._error = str(error).partition("\n")[0]
 
 
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started in a session of its own, with its children."""
-    if process.stdin is not None:
-        process.stdin.close()
-    if sys.platform != "win32":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # a run that is killed at any instant goes on where it was
-    else:
-        process.kill()
-    process.wait()
-
-
-def _open_private(path: Path) -> IO[bytes]:
-    """Open a file that only its owner can read, to append to it."""
-    file = open(path, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE))  # noqa: SIM115
-    path.chmod(PRIVATE)
-    return file
-
-
 def _read_progress(path: Path) -> dict[str, Any] | None:
     try:
         progress: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return progress
-
-
-def _last_words(log: Path) -> str:
-    """The last message of a training that failed."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return "it left no log"
-    messages = [line for line in lines if line.startswith("kneeal: ")]
-    return (messages or lines or ["it left no message"])[-1].removeprefix("kneeal: ")

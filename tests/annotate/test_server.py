@@ -263,13 +263,47 @@ def test_a_clean_stop_leaves_one_file_and_no_orphan(tmp_path: Path, number: int)
         until(lambda: ann.call("GET", "/api/status")[1]["phase"] == "training", "the training again")
 
 
+def test_the_training_is_imported_while_an_answer_can_be_undone(tmp_path: Path) -> None:
+    run, mark = make_run(tmp_path, 3), tmp_path / "mark"
+    script = f"import sys; open({str(mark)!r}, 'a').write('+'); open({str(mark)!r}, 'a').write(sys.stdin.read(1))"
+    store = Store(run / STORE)
+    supervisor = RoundSupervisor(run, store, auto=True, grace=1e6, command=[sys.executable, "-c", script])
+    ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
+
+    def answer(nonce: int) -> None:
+        task = store.next(ann)
+        assert task is not None
+        store.write(store.answering(ann, Answer(task.id, task.picture, f"{nonce:020d}", 1)))
+
+    for k in range(3):
+        supervisor.step()
+        assert supervisor._ready is None
+        answer(k)
+    supervisor.step()
+    until(lambda: mark.is_file() and mark.read_text() == "+", "the process")
+    assert supervisor.status(decides=True)["phase"] == "read"
+    ready = supervisor._ready
+    assert ready is not None
+    store.undo(ann, nonce=f"{9:020d}")
+    supervisor.step()  # nothing is left to begin
+    assert supervisor._ready is None and ready.status() is not None
+    answer(10)
+    supervisor.step()
+    until(lambda: mark.read_text() == "++", "the second process")
+    supervisor._grace = 0.0
+    supervisor.step()
+    until(lambda: mark.read_text() == "++\n", "the training")
+    supervisor.stop()
+    store.close()
+
+
 def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     script = (
         "import sys, subprocess, time; from pathlib import Path; from kneeal.annotate.supervisor import *; "
         "from kneeal.annotate.store import Store; "
         "s = RoundSupervisor(Path(sys.argv[1]), Store(Path(sys.argv[1]) / 'annotate.sqlite'), auto=True); "
-        "s.pending = Pending(); s._begin(); print(s._process.pid, flush=True); time.sleep(600)"
+        "s.pending = Pending(); s._begin(); print(s._process.process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
