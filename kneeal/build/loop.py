@@ -10,7 +10,7 @@ from torch import Tensor
 from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
 from kneeal.build.devices import find_device
-from kneeal.build.network import check_network, has_weights, make_network
+from kneeal.build.network import make_network, say_new_head
 from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.build.start import make_start
@@ -94,15 +94,17 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
         needs = Needs(Posterior.NONE, features=True)
         return plain_runner(config, cohort, start, progress).predict(None, 0, ids, needs).features
 
-    samples = any(s.needs.posterior is Posterior.SAMPLES for s in (strategy, pseudo) if s is not None)
-    masks = samples and runner.draws_masks
-    if masks or has_weights(config):
-        check_network(config, start.template or make_network(config), masks=masks)
+    strategy = constrain(strategy, active.constraints, cohort.dataset.manifest, train, schedule.budget)
+    network = start.template or make_network(config)
+    say_new_head(config, network)
+    for needs in (s.needs for s in (strategy, pseudo) if s is not None):
+        if needs.posterior is Posterior.SAMPLES:
+            runner.check_samples(needs.n_samples, network)
     return Plan(
         config,
         cohort,
         runner,
-        constrain(strategy, active.constraints, cohort.dataset.manifest, train, schedule.budget),
+        strategy,
         pseudo,
         schedule,
         first_query(config, cohort, features, schedule.budget),

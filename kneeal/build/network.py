@@ -19,7 +19,6 @@ from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
 from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
-from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.nn.network import SiameseKneeNet
 
 _UNREADABLE = (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
@@ -84,19 +83,8 @@ def has_weights(config: RunConfig) -> bool:
     return given or config.model.backbone == KNEE_ENCODER
 
 
-def check_network(config: RunConfig, network: SiameseKneeNet, *, masks: bool) -> None:
-    """Check the network of a run before anything is trained or asked, and say where its head is not the given one.
-
-    Args:
-        config: The resolved configuration.
-        network: As a fit starts from it.
-        masks: Whether Monte-Carlo dropout will draw masks.
-
-    Raises:
-        UserError: It has no dropout to draw masks for.
-    """
-    if masks:
-        dropout_modules(network)
+def say_new_head(config: RunConfig, network: SiameseKneeNet) -> None:
+    """Say where the model that a run starts from gives its backbone, but not its head."""
     init = config.training.init
     if init is not None and Path(init).suffix == MODEL_SUFFIX and not network.head_loaded:
         print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)

@@ -101,14 +101,13 @@ def plain_runner(
 
 
 def _method(config: RunConfig) -> ssl.Method | None:
-    """The second term of the loss, or None without one."""
+    """The second term of the loss, or None without one; its settings are checked either way."""
     loss = config.loss
-    if not loss.consistency:
-        return None
     # Settings that several methods share have keys of their own.
     shared = {"target": loss.target, "reduction": loss.reduction}
     options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
-    return ssl.get(loss.method, **{**options, **loss.options})
+    method = ssl.get(loss.method, **{**options, **loss.options})
+    return method if loss.consistency else None
 
 
 def _check_second_term(config: RunConfig, method: ssl.Method, start: Start) -> None:

@@ -22,6 +22,7 @@ from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import FitProgress
 from kneeal.loop.runner import Evaluation
+from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
@@ -91,7 +92,6 @@ class LightningRunner:
         self.knees = knees
         self.validation = validation
         self.test_knees = dict(test)
-        self.draws_masks = True
         self.devices = devices
         self.epochs = epochs
         self.batch_size = batch_size
@@ -103,6 +103,14 @@ class LightningRunner:
         self.balance = balance
         self.seed = seed
         self.progress = progress
+
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse a network without dropout, from which no sample can be drawn.
+
+        Raises:
+            UserError: It has none.
+        """
+        dropout_modules(network)
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train from new weights, or from `previous`; keep the best epoch, or the last where none is validated."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior
 from kneeal.loop.runner import Runner
@@ -32,6 +32,10 @@ class AugmentedRunner(PosteriorRunner):
         super().__init__(test)
         self.plain = plain
         self.viewed = viewed
+
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse more views of a knee than are kept."""
+        self.viewed(n_samples - 1)
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train the one network."""

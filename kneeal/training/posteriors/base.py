@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.loop.runner import Evaluation, Runner
@@ -19,13 +19,18 @@ from kneeal.training.evaluation import evaluate_test
 
 
 class Sampler(Runner, Protocol):
-    """A runner that says how it draws posterior samples.
+    """A runner that says, before anything is trained, whether it can draw posterior samples."""
 
-    Attributes:
-        draws_masks: Whether samples come from dropout masks, so that the network must have dropout.
-    """
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse samples that it cannot draw.
 
-    draws_masks: bool
+        Args:
+            n_samples: Samples of each knee.
+            network: A network as it trains.
+
+        Raises:
+            UserError: It cannot draw so many, or none from such a network.
+        """
 
 
 class MakeRunner(Protocol):
@@ -78,7 +83,9 @@ class PosteriorRunner(ABC):
 
     def __init__(self, test: Mapping[str, int]) -> None:
         self.test_knees = dict(test)
-        self.draws_masks = False
+
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse samples that it cannot draw, see `Sampler`: by default, any number can be drawn."""
 
     @abstractmethod
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
-from kneeal.loop.runner import Runner
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import (
@@ -46,14 +45,19 @@ class EnsembleRunner(PosteriorRunner):
     """
 
     def __init__(
-        self, members: Sequence[Runner], test: Mapping[str, int], *, dropout: bool = False, chain: bool = False
+        self, members: Sequence[Sampler], test: Mapping[str, int], *, dropout: bool = False, chain: bool = False
     ) -> None:
         super().__init__(test)
         if len(members) < 2:
             raise UserError(f"an ensemble of {len(members)}", "at least 2 members", "set posterior.members")
         self.members = tuple(members)
-        self.draws_masks = dropout
+        self.dropout = dropout
         self.chain = chain
+
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse a network without dropout where the members draw dropout samples."""
+        if self.dropout:
+            self.members[0].check_samples(n_samples, network)
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train one member after the other.
@@ -74,7 +78,7 @@ class EnsembleRunner(PosteriorRunner):
         """One sample per member, or its dropout samples: [N, K, C], one member after the other."""
         # Every member draws equally many, together at least `n_samples`.
         n_each = -(-n_samples // len(self.members))
-        needs = Needs(Posterior.SAMPLES, n_each) if self.draws_masks else Needs(Posterior.POINT)
+        needs = Needs(Posterior.SAMPLES, n_each) if self.dropout else Needs(Posterior.POINT)
         return self._of_all(checkpoint, round, ids, needs)
 
     def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:

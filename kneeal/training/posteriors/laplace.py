@@ -61,6 +61,15 @@ class LaplaceRunner(PosteriorRunner):
         self.head = head
         self.seed = seed
 
+    def check_samples(self, n_samples: int, network: nn.Module) -> None:
+        """Refuse more samples than draws are kept."""
+        if n_samples > DRAWS:
+            raise UserError(
+                f"n_samples = {n_samples} with posterior.method=laplace",
+                f"at most {DRAWS}",
+                f"set active.options={{n_samples: {DRAWS}}}",
+            )
+
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train the network, then draw last layers around its own."""
         metrics = self.runner.fit(state, checkpoint, previous)
@@ -73,15 +82,7 @@ class LaplaceRunner(PosteriorRunner):
         return metrics
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
-        """One sample per draw of the last layer, [N, K, C].
-
-        Raises:
-            UserError: `n_samples` exceeds the number of draws that are kept.
-        """
-        if n_samples > DRAWS:
-            raise UserError(
-                f"n_samples = {n_samples} with posterior.method=laplace", f"at most {DRAWS}", "lower n_samples"
-            )
+        """One sample per draw of the last layer, [N, K, C]."""
         draws: Tensor = torch.load(self.place(checkpoint), weights_only=True)[:n_samples]  # [K, H, F]
         outputs = torch.einsum("nf,khf->nkh", self._inputs(checkpoint, round, ids), draws)
         return self.head.logits(outputs).log_softmax(dim=-1)
