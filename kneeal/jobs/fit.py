@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from kneeal.build.dataset import Cohort, open_cohort
+from kneeal.build.dataset import open_cohort
 from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
 from kneeal.config import RunConfig, flatten
 from kneeal.files import disk_errors, hold
 from kneeal.jobs.process import set_up_process
+from kneeal.jobs.run_header import run_header
 from kneeal.loggers.console import Console
 from kneeal.loop.events import FitProgress, LoopListener
 from kneeal.loop.folder import LOCK, RunFolder
@@ -76,7 +77,7 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
         )
     loop = plan.loop(folder, listeners)
     if console:
-        _say_what(config, cohort, folder.path, uncertain=loop.strategy.scores_uncertainty)
+        print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)
         finished = loop.finished_rounds()
         for listener in listeners:
             listener.run_started(flatten(config), finished)
@@ -99,24 +100,3 @@ def finish(out: Path) -> None:
     print(f"\nrun folder: {out}")
     for path in paths:
         print(f"figure: {path}")
-
-
-def _say_what(config: RunConfig, cohort: Cohort, out: Path, *, uncertain: bool) -> None:
-    splits = cohort.splits
-    kind = "with" if config.loss.consistency else "without"
-    if not config.loss.consistency and not uncertain:
-        kind = "(no score of it chooses a pseudo pool) without"
-    print(
-        f"{config.active.strategy} {kind} consistency, seed {config.seed}: "
-        f"{len(splits.train)} training and {len(splits.test)} test knees; {_validation(config, cohort)}; "
-        f"run folder {out}",
-        file=sys.stderr,
-    )
-
-
-def _validation(config: RunConfig, cohort: Cohort) -> str:
-    return {
-        "free": f"{len(cohort.splits.val)} validation knees, graded besides the budget, choose the epoch",
-        "budget": f"a share of {config.data.val_fraction:g} of the asked knees chooses the epoch",
-        "none": "no grade chooses the epoch, the last one is kept",
-    }[config.data.validation]

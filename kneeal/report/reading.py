@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from kneeal.config import identity, validate
+from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs, Setting
+from kneeal.stats.sample_size import warn_of_few_knees
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
 SEED_KEYS = ("seed", "data.split_seed")
@@ -66,6 +68,9 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     asking = [run for s in settings if not s.first.is_baseline for run in s.runs.values()]
     if len({tuple(run.rounds["n_labeled"])[:2] for run in asking if len(run.rounds) > 1}) > 1:
         messages.append("the runs have different label counts; a table cell uses the runs with exactly that count")
+    kl = list(runs[0].predictions(int(runs[0].rounds["round"].iloc[0])).kl)
+    if warning := warn_of_few_knees([kl.count(grade) for grade in range(N_GRADES)]):
+        messages.append(warning)
     return Runs(settings, seeds, tuple(messages))
 
 

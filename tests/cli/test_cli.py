@@ -58,7 +58,7 @@ def test_a_shell_can_complete_commands() -> None:
 def test_the_random_baseline_runs_with_the_defaults(data: Path, tmp_path: Path) -> None:
     result = kneeal("fit", "--strategy", "random", "--data", data, "--out", tmp_path / "run", *TINY)
     assert result.returncode == 0, result.stderr
-    assert "random (no score of it chooses a pseudo pool) without consistency" in result.stderr
+    assert "consistency  off: random has no score to choose a pseudo pool by" in result.stderr
     assert "consistency: false" in (tmp_path / "run/config.yaml").read_text()
 
 
