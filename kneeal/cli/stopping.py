@@ -29,7 +29,7 @@ def stopping(
             print(f"{point.criterion}: {why}")
         else:
             print(
-                f"{point.criterion}: after round {point.round} with {point.n_labeled} labels, "
+                f"{point.criterion}: after round {point.round + 1} with {point.n_labeled} labels, "
                 f"saving {point.labels_saved}; "
                 f"test balanced accuracy {100 * point.cost:+.1f} points by the end"
             )

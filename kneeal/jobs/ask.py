@@ -58,7 +58,8 @@ def run_ask(
             return
         folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
-    print(f"round {query.round}: {_knees(len(query.ids))} asked for, {len(loop.answers)} answered")
+    title = f"round {query.round + 1}" if loop.state.labeled else "first query"
+    print(f"{title}: {_knees(len(query.ids))} asked for, {len(loop.answers)} answered")
     print(f"fill in the column kl (0 to 4), or a reason in the column unreadable: {sheet}")
     for path in others:
         print(f"or use: {path}")

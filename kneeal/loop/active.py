@@ -176,7 +176,7 @@ class ActiveLearningLoop:
             some = ", ".join(map(repr, closed[:5]))
             raise UserError(
                 f"answers to a round that is closed: {len(closed)} knees, among them {some}",
-                f"answers to the query of round {self.state.round}; a network was trained on the others",
+                "answers to the pending query; a network was trained on the others",
                 "remove those rows, or begin a new run where they must change",
             )
         if query is None or not query.ids:

@@ -109,7 +109,7 @@ def check_answers(
     if strangers:
         raise UserError(
             f"answers for knees that were not asked for: {', '.join(map(repr, strangers[:5]))}",
-            f"answers for the {len(asked)} knees of round {query.round}'s query",
+            f"answers for the {len(asked)} knees of the pending query",
             "remove those rows",
         )
     for i, kl in answers.items():

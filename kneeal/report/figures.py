@@ -107,7 +107,7 @@ def _band(ax: Axes, setting: Setting, metric: str, factor: float, color: str, na
 def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure | None:
     """The paper's Figure 5: distribution of ENT-MCD's uncertainty on the test set, with and without consistency.
 
-    Rounds count from 0, so round 15 is the last of the paper's schedule. Shorter runs show four rounds over their
+    Its rounds count from 0, so 15 is the last of the paper's schedule. Shorter runs show four rounds over their
     length; without ENT-MCD the first strategy is shown.
     """
     candidates = [s for s in runs.curves if s.first.strategy == "entropy_mcd"] or list(runs.curves)[:1]
@@ -123,7 +123,7 @@ def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure | N
             values = np.concatenate([run.predictions(number).uncertainty for run in setting.runs.values()])
             entropy_histogram(ax, values.tolist(), _kind(setting)[0], setting.label)
         n_labeled = int(shown[0].first.rounds["n_labeled"].iloc[number])
-        title(ax, f"round {number}, {count(n_labeled, 'label')}")
+        title(ax, count(n_labeled, "label"))
     axes[0].set_ylabel("test knees (%)")
     legend(figure, axes)
     return figure

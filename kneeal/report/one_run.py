@@ -20,7 +20,7 @@ from kneeal.stats.metrics import METRICS, describe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COUNTS = {"round": "round", "n_labeled": "labels", "n_graded": "graded", "n_pseudo": "pseudo"}
+_COUNTS = {"n_labeled": "labels", "n_graded": "graded", "n_pseudo": "pseudo"}
 _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
 
 
@@ -31,20 +31,21 @@ def rounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: rounds.csv.
 
     Returns:
-        Text of less than 100 columns; BA is balanced accuracy.
+        Text of less than 100 columns, rounds counted from 1; BA is balanced accuracy.
     """
     metrics = [m for m in METRICS.values() if m.short]
-    header = [*_COUNTS.values(), "val BA %", *(f"test {m.short}" if m.percent else m.short for m in metrics)]
+    header = ["round", *_COUNTS.values(), "val BA %", *(f"test {m.short}" if m.percent else m.short for m in metrics)]
     columns = ["val_balanced_accuracy", *(f"test_{m.name}" for m in metrics)]
     table = [
         [
+            str(row["round"] + 1),
             *(_cell(row.get(name), 0) for name in _COUNTS),
             *(_cell(row.get(c), 1 if describe(c).percent else 3, describe(c).factor) for c in columns),
             *(_cell(row.get(name), 1) for name in _SECONDS),
         ]
         for row in rows
     ]
-    return TextTable("", [*header, *_SECONDS.values()], table).text().lstrip("\n")
+    return TextTable("", [*header, *_SECONDS.values()], table).text().strip("\n")
 
 
 def _cell(value: float | None, digits: int, factor: int = 1) -> str:

@@ -182,7 +182,7 @@ def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
     assert find(opened, "#q-title")[0].text == "first query: 10 knees"
     assert "url(" in find(opened, "#knees .picture")[0].value_of_css_property("background-image")
     find(opened, "#q-next")[0].click()
-    assert find(opened, "#q-title")[0].text == "round 0: 10 knees"
+    assert find(opened, "#q-title")[0].text == "query of round 1: 10 knees"
     query = json.loads((page.parents[1] / "study/entropy_mcd-naive-seed0/rounds/000/query.json").read_text())
     shown = [figure.find_element("css selector", "figcaption span").text for figure in find(opened, "#knees figure")]
     assert shown == query["ids"]

@@ -275,7 +275,7 @@
     $("q-back").disabled = place === 0;
     $("q-next").disabled = place === queries.length - 1;
     const grades = query.knees.map((knee) => data.knees.grades[knee]);
-    $("q-title").textContent = `${query.round < 0 ? "first query" : `round ${query.round}`}: ${knees(grades.length)}`;
+    $("q-title").textContent = `${query.round < 0 ? "first query" : `query of round ${query.round + 1}`}: ${knees(grades.length)}`;
     const known = grades.filter((grade) => grade !== null).length || 1;
     const counts = GRADES.map((_, g) => grades.filter((grade) => grade === g).length);
     drawSplit($("q-split"), counts.map((c) => c / known), (g) => `KL ${g}: ${knees(counts[g])}`);
