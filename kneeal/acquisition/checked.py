@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from kneeal.acquisition.predictions import Predictions
-from kneeal.acquisition.strategy import Wrapper, check_query_size
+from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size
+from kneeal.errors import UserError
 
 
 class Checked(Wrapper):
@@ -19,16 +20,16 @@ class Checked(Wrapper):
         """The strategy's score.
 
         Raises:
-            ValueError: It is not a finite number per knee.
+            UserError: It is not a finite number per knee.
         """
         with self._named_errors():
             scores = super().score(predictions)
-            if not isinstance(scores, Tensor) or scores.shape != (len(predictions),):
-                found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-                raise ValueError(f"score must return a tensor [N] with N = {len(predictions)}, but returned {found}.")
-            if not bool(torch.isfinite(scores).all()):
-                raise ValueError("scores must be finite, but some are not.")
-            return scores
+        if not isinstance(scores, Tensor) or scores.shape != (len(predictions),):
+            found = f"a tensor {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+            raise self._wrong(f"score returned {found}", f"a tensor [N] with N = {len(predictions)}")
+        if not bool(torch.isfinite(scores).all()):
+            raise self._wrong("score returned numbers that are not finite", "a finite number per knee")
+        return scores
 
     def select(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
@@ -36,18 +37,23 @@ class Checked(Wrapper):
         """The strategy's query.
 
         Raises:
-            ValueError: n is not in [0, N], or the query is not n distinct knees of the pool.
+            ValueError: n is not in [0, N].
+            UserError: The query is not n distinct knees of the pool.
         """
         check_query_size(n, len(predictions))
         self.score(predictions)
         with self._named_errors():
             chosen = tuple(self.strategy.select(predictions, n, labeled=labeled, seed=seed))
-            if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(predictions.ids):
-                raise ValueError(
-                    f"select must return {n} distinct ids of the pool, but returned {len(chosen)}, of which "
-                    f"{len(set(chosen) & set(predictions.ids))} are distinct ids of the pool."
-                )
-            return chosen
+        if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(predictions.ids):
+            valid = len(set(chosen) & set(predictions.ids))
+            raise self._wrong(
+                f"select returned {len(chosen)} ids, of which {valid} are distinct ids of the pool",
+                f"{n} distinct ids of the pool",
+            )
+        return chosen
+
+    def _wrong(self, found: str, expected: str) -> UserError:
+        return UserError(f"the strategy {self.name}: {found}", expected, "correct its class, see docs/strategies.md")
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -56,3 +62,27 @@ class Checked(Wrapper):
         except Exception as error:
             error.add_note(f"raised by the strategy {self.name}")
             raise
+
+
+def rehearse(strategy: Strategy, n_classes: int) -> None:
+    """Select from made-up knees, so that a strategy that cannot be used is found before anything is trained.
+
+    Args:
+        strategy: Any strategy.
+        n_classes: Number of grades C.
+
+    Raises:
+        UserError: Its score or query is wrong. Any other exception is that of the strategy, with its name as a note.
+    """
+    needs, generator = strategy.needs, torch.Generator().manual_seed(0)
+
+    def knees(n: int, prefix: str) -> Predictions:
+        logits = torch.randn(n, needs.n_samples, n_classes, generator=generator)
+        return Predictions(
+            tuple(f"{prefix}{k}" for k in range(n)),
+            None if needs.posterior is Posterior.NONE else logits.log_softmax(-1),
+            torch.randn(n, 8, generator=generator) if needs.features else None,
+            torch.ones(n_classes, dtype=torch.long) if needs.label_counts else None,
+        )
+
+    Checked(strategy).select(knees(40, "pool"), 4, labeled=knees(10, "labeled") if needs.features else None, seed=0)

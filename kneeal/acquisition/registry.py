@@ -114,6 +114,9 @@ def get(name: str, **options: Any) -> Strategy:
         raise UserError(
             f"options {options} for the strategy {name}: {error}", "values that it accepts", "correct the options"
         ) from error
+    except Exception as error:
+        error.add_note(f"raised by the strategy {name}")
+        raise
     made.name = name
     return made
 
@@ -142,6 +145,8 @@ def _find(name: str) -> type[Strategy]:
     path, _, attribute = name.rpartition(":")
     if path.endswith(".py"):
         return _from_file(Path(path), attribute)
+    if name.endswith(".py"):
+        raise UserError(f"{name} without a class", "a file and a class in it", f"write for example {name}:Mine")
     points = [point for point in _plugins() if point.name == name]
     if name in _registered:
         if points and _load(points[0]) is not _registered[name]:
@@ -209,10 +214,13 @@ def _from_file(path: Path, attribute: str) -> type[Strategy]:
     sys.modules[name] = module  # dataclasses and pickle look the module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise UserError(f"{where}: {error!r}", "a Python file that can be imported", f"correct {path}") from error
+        raise UserError(
+            f"{where}: {type(error).__name__}: {error}", "a Python file that can be imported", f"correct {path}"
+        ) from error
     strategy = getattr(module, attribute, None)
     if not _is_strategy(strategy):
         own = [key for key, value in vars(module).items() if _is_strategy(value) and value.__module__ == name]
@@ -220,6 +228,15 @@ def _from_file(path: Path, attribute: str) -> type[Strategy]:
             f"no strategy {attribute!r} in {path}",
             f"one of: {', '.join(own)}" if own else "a file with a subclass of kneeal.acquisition.Strategy",
             "correct the name after the colon" if own else "write the class, see docs/strategies.md",
+        )
+    missing = sorted(strategy.__abstractmethods__)
+    if not isinstance(getattr(strategy, "posterior", None), Posterior):
+        missing.append("posterior")
+    if missing:
+        raise UserError(
+            f"the strategy {attribute} in {path} lacks {' and '.join(missing)}",
+            "score(self, predictions), and posterior = Posterior.NONE, POINT or SAMPLES",
+            "add what is missing, see docs/strategies.md",
         )
     return strategy
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy
-from kneeal.acquisition.checked import Checked
+from kneeal.acquisition.checked import Checked, rehearse
 from kneeal.acquisition.constrained import Constrained
 from kneeal.acquisition.constraints import CONSTRAINTS, Constraint
 from kneeal.acquisition.mixed import Mixed
 from kneeal.build.dataset import Cohort
 from kneeal.build.network import has_weights
 from kneeal.config import RunConfig
+from kneeal.data.grades import N_GRADES
 from kneeal.data.manifest import Manifest
 from kneeal.data.patches import resize
 from kneeal.data.prepared import PreparedDataset
@@ -33,6 +34,8 @@ def make_strategies(config: RunConfig) -> tuple[Strategy, Strategy | None]:
     active = config.active
     strategy = acquisition.get(active.strategy, **active.options)
     pseudo = None if active.pseudo_by in ("strategy", active.strategy) else acquisition.get(active.pseudo_by)
+    for own in (s for s in (strategy, pseudo) if s is not None and ":" in str(s)):  # of a user's file
+        rehearse(own, N_GRADES)
     return strategy, pseudo if config.loss.consistency else None
 
 

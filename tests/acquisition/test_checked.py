@@ -7,8 +7,9 @@ from torch import Tensor
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions, Strategy
-from kneeal.acquisition.checked import Checked
+from kneeal.acquisition.checked import Checked, rehearse
 from kneeal.acquisition.testing import StrategyContract
+from kneeal.errors import UserError
 
 KNEES = pool(12)
 
@@ -40,8 +41,8 @@ def notes(error: BaseException) -> str:
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        (torch.zeros(12, 2), r"N = 12, but returned \(12, 2\)"),
-        ([0.0] * 12, "but returned list"),
+        (torch.zeros(12, 2), r"(?s)score returned a tensor \[12, 2\].*N = 12"),
+        ([0.0] * 12, "score returned list"),
         (torch.full((12,), torch.nan), "finite"),
         (KeyError("weights"), "weights"),
     ],
@@ -49,14 +50,18 @@ def notes(error: BaseException) -> str:
 def test_a_wrong_score_names_the_strategy(score: object, message: str) -> None:
     with pytest.raises((ValueError, KeyError), match=message) as error:
         Checked(Broken(score=score)).score(KNEES)
-    assert "raised by the strategy Broken" in notes(error.value)
+    assert "the strategy Broken" in str(error.value) + notes(error.value)
 
 
 @pytest.mark.parametrize("chosen", [("knee000",), ("knee000", "knee000"), ("knee000", "stranger"), ()])
 def test_a_wrong_query_names_the_strategy(chosen: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="must return 2 distinct ids of the pool") as error:
+    with pytest.raises(UserError, match=r"(?s)strategy Broken: select returned .*expected: 2 distinct ids"):
         Checked(Broken(score=torch.zeros(12), chosen=chosen)).select(KNEES, 2, seed=0)
-    assert "raised by the strategy Broken" in notes(error.value)
+
+
+@pytest.mark.parametrize("name", acquisition.available())
+def test_every_strategy_can_be_rehearsed(name: str) -> None:
+    rehearse(acquisition.get(name), 5)
 
 
 def test_the_name_is_the_one_that_was_asked_for() -> None:

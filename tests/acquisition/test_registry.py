@@ -119,6 +119,14 @@ def test_a_file_that_holds_no_such_strategy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("x = 1\ny = 1 / 0\n")
     with pytest.raises(UserError, match=r"bad\.py, line 2: ZeroDivisionError"):
         acquisition.get(f"{tmp_path}/bad.py:Mine")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(UserError, match=r"exits\.py, line 1: SystemExit: 3"):
+        acquisition.get(f"{tmp_path}/exits.py:Mine")
+    with pytest.raises(UserError, match=r"(?s)mine\.py without a class.*mine\.py:Mine"):
+        acquisition.get(f"{tmp_path}/mine.py")
+    (tmp_path / "half.py").write_text(FILE.replace("posterior = Posterior.POINT", "").replace("def score", "def scor"))
+    with pytest.raises(UserError, match=r"the strategy Mine in .*half\.py lacks score and posterior"):
+        acquisition.get(f"{tmp_path}/half.py:Mine")
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(UserError, match="a file with a subclass"):
         acquisition.get(f"{tmp_path}/empty.py:x")

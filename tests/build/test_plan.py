@@ -72,6 +72,19 @@ def test_wrong_settings_are_refused_before_anything_is_written(
         assert not (tmp_path / "run").exists()
 
 
+def test_a_strategy_of_a_file_is_tried_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from kneeal.acquisition import Posterior, Strategy\n"
+        "class Mine(Strategy):\n"
+        "    posterior = Posterior.POINT\n"
+        "    def score(self, predictions):\n"
+        "        return [0.0] * len(predictions)\n"
+    )
+    given = ("--strategy", f"{tmp_path}/mine.py:Mine", "--set", "active.options={}", "--out", tmp_path / "run")
+    refused(kneeal("fit", "--data", data, *QUICK, *given), "mine.py:Mine: score returned list", "a tensor [N]")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "messages"),
     [
