@@ -26,6 +26,7 @@ from kneeal.loop.runner import Runner
 from kneeal.loop.stopping import StopRule, stop_rule
 from kneeal.loop.writer import RunWriter
 from kneeal.nn.backbones import check_side
+from kneeal.nn.network import SiameseKneeNet
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Plan:
 
     config: RunConfig
     cohort: Cohort
+    network: SiameseKneeNet
     runner: Runner
     strategy: Strategy
     pseudo: Strategy | None
@@ -103,6 +105,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
     return Plan(
         config,
         cohort,
+        network,
         runner,
         strategy,
         pseudo,

@@ -89,7 +89,10 @@ def test_a_strategy_of_a_file_is_tried_before_anything_is_written(data: Path, tm
     ("settings", "messages"),
     [
         (["posterior.method=laplace", "active.options.n_samples=201"], ["n_samples = 201", "at most 200"]),
-        (["posterior.method=tta", "model.freeze=group1", "views.kept=1", "loss.consistency=false"], ["views.kept = 1", "raise views.kept to 2"]),
+        (
+            ["posterior.method=tta", "model.freeze=group1", "views.kept=1", "loss.consistency=false"],
+            ["views.kept = 1", "raise views.kept to 2"],
+        ),
         (
             [
                 *("active.strategy=margin", "active.options={}", "model.dropout=0", "model.classifier_dropout=0"),

@@ -84,8 +84,9 @@ class PosteriorRunner(ABC):
     def __init__(self, test: Mapping[str, int]) -> None:
         self.test_knees = dict(test)
 
+    @abstractmethod
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
-        """Refuse samples that it cannot draw, see `Sampler`: by default, any number can be drawn."""
+        """Refuse samples that it cannot draw, see `Sampler`."""
 
     @abstractmethod
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
