@@ -113,20 +113,28 @@ def _interval(run: RunFolder, number: int) -> tuple[float, float]:
 
 
 def _random_beside(run: RunFolder) -> list[dict[str, Any]]:
-    """Rounds of the run of the same study, seed and data set that queries at random; none where there is no such."""
+    """Rounds of the run of the same study, seed, data set and schedule that queries at random; none without such a run.
+
+    Of two, that with the consistency of this run.
+    """
 
     def key(tree: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tree.get("seed"), tree.get("data")
+        return (
+            tree.get("seed"),
+            tree.get("data"),
+            *(tree["active"].get(name) for name in ("n_init", "n_query", "budget")),
+        )
+
+    def consistency(tree: Mapping[str, Any]) -> Any:
+        return tree.get("loss", {}).get("consistency")
 
     if not run.begun or not (run.path.parent / "study.json").is_file():
         return []
     own = run.config()
-    for folder in sorted(run.path.parent.glob("random*")):
-        other = RunFolder(folder)
-        tree = other.config() if other.begun and folder != run.path else {}
-        if tree.get("active", {}).get("strategy") == "random" and key(tree) == key(own):
-            return other.rounds()
-    return []
+    others = [RunFolder(path) for path in sorted(run.path.parent.glob("random*")) if path != run.path]
+    found = [(other, tree) for other in others if other.begun and key(tree := other.config()) == key(own)]
+    found.sort(key=lambda pair: consistency(pair[1]) != consistency(own))
+    return found[0][0].rounds() if found else []
 
 
 def _uncertainty(run: RunFolder) -> Figure:

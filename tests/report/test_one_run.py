@@ -65,6 +65,7 @@ def test_the_curve_of_a_run_says_whose_it_is_and_what_chance_is(
 ) -> None:
     settings = {"ENT": ("entropy", False, 0.21), "Random": ("random", False, 0.2)}
     study = write_study(tmp_path / "study", seeds=2, settings=settings)
+    write_run(study / "random-all-seed1", "random", False, 1, everything=True)  # no curve of this schedule
     figures = drawn(study / "entropy-naive-seed1", tmp_path / "out", monkeypatch)
     (ax,) = figures["learning_curve"].axes
     assert ax.get_title() == "entropy, seed 1, 120 test knees"
