@@ -132,8 +132,8 @@ def validate(tree: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: A key is unknown or a value wrong; the nearest key is suggested.
     """
-    try:
-        return RunConfig.model_validate(tree)
+    try:  # a section with nothing in it has its defaults
+        return RunConfig.model_validate({key: value for key, value in tree.items() if value is not None})
     except ValidationError as error:
         raise _explain(error) from error
 
@@ -223,16 +223,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _explain(error: ValidationError) -> UserError:
-    known = list(flatten(RunConfig()))
     problems, cures = [], []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
-                key.split(".")[-1], [k.split(".")[-1] for k in known], 1
-            )
             problems.append(f"unknown key {key}")
-            cures.append(f"did you mean {near[0]}?" if near else f"remove {key}")
+            cures.append(_cure(key, section=isinstance(item["input"], dict), top=len(item["loc"]) == 1))
         else:
             problems.append(f"{key or 'configuration'} = {item['input']!r}: {item['msg']}" if key else item["msg"])
             cures.append(f"correct {key}" if key else "correct the values")
@@ -241,3 +237,18 @@ def _explain(error: ValidationError) -> UserError:
         "keys and values as in `kneeal fit --config paper` (docs/configuration.md)",
         "; ".join(cures),
     )
+
+
+def _cure(key: str, *, section: bool, top: bool) -> str:
+    """What to do about an unknown key, which holds a section or not, and stands at the top of the file or not."""
+    known = list(flatten(RunConfig()))
+    if top and key in known:
+        return "write it as `{1}` in the section `{0}`".format(*key.split("."))
+    last = {name.split(".")[-1]: name for name in known}
+    if section and (near := difflib.get_close_matches(key, RunConfig.model_fields, 1)):
+        return f"did you mean {near[0]}?"
+    if near := difflib.get_close_matches(key, known, 1, 0.5):
+        return f"did you mean {near[0]}?"
+    if near := difflib.get_close_matches(key.split(".")[-1], last, 1):
+        return f"did you mean {last[near[0]]}?"
+    return f"remove {key}"

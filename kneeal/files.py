@@ -111,9 +111,12 @@ def check_writable(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The message for a full disk or an unwritable folder."""
+    """The message for a full disk, an unwritable folder or a path that cannot be."""
+    found = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG):
+        return UserError(found, "the path of a new file or folder", "give another path")
     return UserError(
-        f"cannot write {path}: {error.strerror or error}",
+        found,
         "a writable folder with free space",
         "free some space or correct the permissions, then start again (a run with --resume); what is finished is kept",
     )

@@ -85,6 +85,26 @@ def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
         resolve(str(file))
 
 
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        ("modle: {width: 8}", "did you mean model?"),
+        ("active.budget: 60", "write it as `budget` in the section `active`"),
+        ("widht: 8", "did you mean model.width?"),
+    ],
+)
+def test_a_mistake_in_a_file_has_its_cure(content: str, cure: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(UserError) as error:
+        resolve(str(tmp_path / "mine.yaml"))
+    assert error.value.cure == cure
+
+
+def test_an_empty_section_has_its_defaults(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("active:\n  # budget: 60\nseed: 1\n")
+    assert resolve(str(tmp_path / "mine.yaml")) == resolve(None, ["seed=1"])
+
+
 def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("base: frozen\nseed: 3\nactive: {budget: 300}\nviews: {gamma: [0.5, 1.0]}\n")
     file = tmp_path / "mine.yaml"

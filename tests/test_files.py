@@ -65,6 +65,13 @@ def test_a_disk_that_does_not_take_a_file_is_told_with_a_cure(tmp_path: Path, er
         raise RuntimeError("else")
 
 
+def test_a_path_that_cannot_be_is_told_with_another_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write") as told:
+        write_atomic(tmp_path / "file" / "below", "x")
+    assert told.value.cure == "give another path"
+
+
 def test_no_other_module_writes_whole_files_or_locks_by_hand() -> None:
     package = Path(kneeal.__file__).parent
     by_hand = re.compile(r"os\.fsync|\bflock\b|msvcrt|NamedTemporaryFile|\.(tmp|part)[\"']")

@@ -10,20 +10,22 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(annotate)
+    app.command(epilog="Example: kneeal annotate RUN --images radiographs --reader 'Dr Ann' --auto")(annotate)
     app.command()(readers)
 
 
 def annotate(
     run: Annotated[Path, typer.Argument(help="Run folder, begun by `kneeal ask`.", metavar="RUN")],
     reader: Annotated[
-        list[str] | None, typer.Option(help="Name of a reader, any number of times; at the first start.")
+        list[str] | None,
+        typer.Option(help="Name of a reader, any number of times; at the first start.", metavar="NAME"),
     ] = None,
     adjudicator: Annotated[
         list[str] | None,
         typer.Option(
             help="Who decides where readings differ and reads nothing herself, unless named with --reader too."
-            " By default the first reader, when all readings are in."
+            " By default the first reader, when all readings are in.",
+            metavar="NAME",
         ),
     ] = None,
     reads: Annotated[int | None, typer.Option(help="Readers that each knee needs.  [default: 1]")] = None,
@@ -46,7 +48,9 @@ def annotate(
     public_url: Annotated[
         str | None, typer.Option(help="Address of the reverse proxy, for example https://reading.hospital.example.")
     ] = None,
-    link: Annotated[str | None, typer.Option(help="Print a one-time link for this reader, and exit.")] = None,
+    link: Annotated[
+        str | None, typer.Option(help="Print a one-time link for this reader, and exit.", metavar="NAME")
+    ] = None,
     backup: Annotated[Path | None, typer.Option(help="Copy the store to this file, and exit.")] = None,
     table: Annotated[Path | None, typer.Option(help="Write all readings to this CSV, and exit.")] = None,
 ) -> None:
@@ -70,12 +74,17 @@ def annotate(
 
 def readers(
     run: Annotated[Path, typer.Argument(help="Run folder that was annotated.", metavar="RUN")],
-    reader: Annotated[list[str] | None, typer.Option(help="Let this person read.")] = None,
+    reader: Annotated[list[str] | None, typer.Option(help="Let this person read.", metavar="NAME")] = None,
     adjudicator: Annotated[
-        list[str] | None, typer.Option(help="Let this person decide where readings differ; with --reader, also read.")
+        list[str] | None,
+        typer.Option(help="Let this person decide where readings differ; with --reader, also read.", metavar="NAME"),
     ] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="Take this reader out; her answers stay.")] = None,
-    sign_out: Annotated[list[str] | None, typer.Option(help="End her sessions and void her links.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="Take this reader out; her answers stay.", metavar="NAME")
+    ] = None,
+    sign_out: Annotated[
+        list[str] | None, typer.Option(help="End her sessions and void her links.", metavar="NAME")
+    ] = None,
     reads: Annotated[int | None, typer.Option(help="Readers that each knee needs.")] = None,
     repeat: Annotated[float | None, typer.Option(help="Share of the knees that a reader silently gets twice.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Make the change; without it, only say what it would do.")] = False,

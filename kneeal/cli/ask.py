@@ -10,8 +10,8 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(ask)
-    app.command()(tell)
+    app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")(ask)
+    app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")(tell)
 
 
 def ask(

@@ -10,7 +10,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(fit)
+    app.command(epilog="Example: kneeal fit --config frozen --data knees --set active.budget=300")(fit)
 
 
 def fit(
@@ -22,13 +22,13 @@ def fit(
     ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,
     devices: Annotated[int | None, typer.Option(help="Number of devices.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Checkpoint whose branch every fit starts from.")] = None,
+    init: Annotated[Path | None, typer.Option(help="File of weights that every fit starts from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
     ] = None,
 ) -> None:
-    """Run active learning with the grades of the manifest as the oracle: the main job."""
+    """Run active learning with the grades in the manifest as the answers: the main job."""
     from kneeal import config as configuration
 
     flags: dict[str, Any] = {

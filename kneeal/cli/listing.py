@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.", metavar="NAME")
+    ] = None,
 ) -> None:
     """List the acquisition strategies by kind, or describe one with its options and source."""
     from kneeal import acquisition

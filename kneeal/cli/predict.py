@@ -11,8 +11,8 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(export)
-    app.command()(predict)
+    app.command(epilog="Example: kneeal export RUN --out model.safetensors")(export)
+    app.command(epilog="Example: kneeal predict model.safetensors --data knees --out predictions")(predict)
 
 
 def export(
@@ -44,11 +44,11 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A model file.", metavar="MODEL")],
     data: Annotated[Path, typer.Option(help="Prepared data set.")],
     out: Annotated[Path, typer.Option(help="Folder of the predictions.")],
-    knee: Annotated[list[str] | None, typer.Option(help="Only this knee, any number of times.")] = None,
+    knee: Annotated[list[str] | None, typer.Option(help="Only this knee, any number of times.", metavar="ID")] = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects.")] = False,
     images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
     allow_preparation: Annotated[
-        bool, typer.Option("--allow-preparation", help="Take data that were prepared differently.")
+        bool, typer.Option("--allow-preparation", help="Accept data that were prepared differently.")
     ] = False,
 ) -> None:
     """Grade knees: grade, five probabilities, total and epistemic uncertainty, and a flag for review."""

@@ -12,15 +12,17 @@ from kneeal.errors import UserError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(report)
+    app.command(epilog="Example: kneeal report runs/few_labels --out results")(report)
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or study folders.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option(help="Where to write.")],
-    metric: Annotated[str, typer.Option(help="For the main table and the curves.")] = "balanced_accuracy",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    metric: Annotated[str, typer.Option(help="Metric of the main table and the curves.")] = "balanced_accuracy",
     labels: Annotated[str, typer.Option(help="Label counts of the table, for example 50,250,500,800.")] = "",
-    targets: Annotated[str, typer.Option(help="Values to count the labels saved for, for example 0.4,0.5.")] = "",
+    targets: Annotated[
+        str, typer.Option(help="Values of the metric whose labels are counted, for example 0.4,0.5.")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="Prepared data set; where the runs had it if not given.")] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
     thumbnails: Annotated[int, typer.Option(help="Pictures of knees kept in the page.", min=0)] = 2000,

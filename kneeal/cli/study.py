@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from kneeal.study.folder import CellStatus
     from kneeal.study.grid import Study
 
-_app = typer.Typer(help="Run a grid of settings and seeds.", rich_markup_mode=None)
+_app = typer.Typer(
+    help="Run a grid of settings and seeds.",
+    epilog="Example: kneeal study --config few_labels --data knees",
+    rich_markup_mode=None,
+)
 
 Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, few_labels, ...")]
 Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -218,14 +219,14 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
     """Load the weights of a learner's checkpoint into a network.
 
     Raises:
-        UserError: The file is not a checkpoint of such a network.
+        UserError: The file is not a checkpoint of such a network, or its training diverged.
     """
     try:
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         network.load_state_dict(
             {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
         )
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{checkpoint} is not a checkpoint of this network ({reason})",
@@ -233,6 +234,12 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
             "restore the weight files that the run was started with, or remove the folder of that round and start "
             "again with --resume",
         ) from error
+    if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+        raise UserError(
+            f"the training of {checkpoint} diverged: its weights are not finite",
+            "a training whose loss stays finite",
+            "begin a new run with a lower training.learning_rate (or loss.weight)",
+        )
 
 
 def _gather(table: dict[str, Tensor], trainer: pl.Trainer) -> dict[str, Tensor]:

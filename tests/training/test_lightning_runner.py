@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import QUICK, done
+from torch import nn
+
+from kneeal.errors import UserError
+from kneeal.training.lightning_runner import load_network
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,15 @@ def test_a_compiled_run_asks_what_an_uncompiled_one_asks(data: Path, plain: Path
     (queries, accuracies), (other, others) = results(tmp_path / "run"), results(plain)
     assert queries == other
     assert accuracies == pytest.approx(others)
+
+
+def test_a_checkpoint_that_is_damaged_or_of_a_diverged_training_is_refused(tmp_path: Path) -> None:
+    network, file = nn.Linear(2, 2), tmp_path / "best.ckpt"
+    file.write_bytes(b"x")
+    with pytest.raises(UserError, match="is not a checkpoint of this network"):
+        load_network(network, file)
+    torch.save(
+        {"state_dict": {f"network.{k}": torch.full_like(w, torch.nan) for k, w in network.state_dict().items()}}, file
+    )
+    with pytest.raises(UserError, match="diverged"):
+        load_network(network, file)
