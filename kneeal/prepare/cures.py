@@ -46,6 +46,11 @@ def _cures(options: PrepareOptions) -> list[tuple[str, str]]:
     rules = options.select
     cures = [
         ("no_grade", True, "--ungraded keeps knees without a grade"),
+        (
+            "no_patient",
+            True,
+            "a --table with columns path and patient names the patients of files without a header",
+        ),
         ("codec", True, "see which decoder or conversion is named"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
         ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),

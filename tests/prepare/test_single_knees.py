@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -74,13 +75,16 @@ def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> No
 def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tmp_path: Path) -> None:
     write(tmp_path / "in/1", RIGHT, "a")
     write(tmp_path / "in/2", LEFT, "b", PixelSpacing=None)
+    cv2.imwrite(str(tmp_path / "in/3.png"), np.rint(255 * LEFT))
     out = tmp_path / "out"
     command = ("prepare", "dicom", tmp_path / "in", "--out", out, "--workers", "0")
     result = kneeal(*command)
-    refused(result, "no knee could be used", "--side R, L or unknown", "--mm-per-px", "sheet.html", ".out.work")
+    refused(
+        result, "no knee could be used", "--side R, L or unknown", "--mm-per-px", "sheet.html", ".out.work", "--table"
+    )
     assert sorted(path.name for path in out.iterdir()) == ["rejected.csv", "sheet.html"]
     assert (
-        reasons(out) == [("1", "one_knee"), ("2", "spacing")]
+        reasons(out) == [("1", "one_knee"), ("2", "spacing"), ("3.png", "no_patient")]
         and "a_R or a_L was seen" in (out / "sheet.html").read_text()
     )
     # What was given is not proposed again.
