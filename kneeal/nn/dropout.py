@@ -28,6 +28,10 @@ class QuickDropout(nn.Dropout):
         n = x.numel()
         # One value of 2^64 never comes, since the upper end is left out.
         words = torch.randint(-(2**63), 2**63 - 1, (-(-n * _BITS // 64),))
-        stays = words.view(torch.int16)[:n].view(x.shape) >= dropped - 2 ** (_BITS - 1)
+        try:
+            bits = words.view(torch.int16)
+        except RuntimeError:  # inside torch.vmap, which older versions of torch do not support here
+            return super().forward(x)
+        stays = bits[:n].view(x.shape) >= dropped - 2 ** (_BITS - 1)
         kept: Tensor = x * stays.to(x.dtype).mul_(2**_BITS / (2**_BITS - dropped))
         return kept
