@@ -171,7 +171,7 @@ def config_names() -> list[str]:
 
 
 def study_names() -> list[str]:
-    """Studies that ship with the package, beside them."""
+    """Studies that ship with the package."""
     return [name for name in _packaged() if read_yaml(packaged_config(name)).keys() & STUDY_KEYS]
 
 

@@ -50,7 +50,7 @@ def predictions_of(
         log_probs = tensor.log()
         if needs.label_counts:
             if labels is None:
-                raise missing("the class of each labeled sample beside the predictions", "pass `labels`")
+                raise missing("the class of each labeled sample, in addition to the predictions", "pass `labels`")
             counts = torch.bincount(torch.as_tensor(labels).long(), minlength=tensor.shape[2])
     if needs.features:
         if features is None:

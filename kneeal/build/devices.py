@@ -1,4 +1,4 @@
-"""From `compute.*` to a device that is there."""
+"""From `compute.*` to a device of this machine."""
 
 from __future__ import annotations
 

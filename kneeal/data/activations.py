@@ -31,7 +31,7 @@ _REPORT = 1024
 
 
 class Activations:
-    """The activations of a data set's knees, in the place of their patches.
+    """Activations of the knees of a data set, in place of their patches.
 
     Each knee is encoded without a random view, and in `n_views` random views, when it is first asked for. Results are
     float16 in files under `folder`, in one folder for each encoder and preparation of the patches, so that all runs
@@ -41,9 +41,9 @@ class Activations:
         source: Patches and random views.
         row: Position of each knee in the data set.
         encode: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
-        n_views: Random views of each knee, among which a seed chooses; with 0, training has the knees without a view.
+        n_views: Random views of each knee, from which a seed chooses; with 0, training sees knees without random views.
         folder: Where the activations are kept.
-        made_of: What the activations depend on beside the random views: weights, patches, size.
+        made_of: What the activations depend on besides the random views: weights, patches, size.
         views: Settings of the random views.
         device: Where to encode.
         log: Called with a message for the user.

@@ -58,7 +58,7 @@ class PatchSource:
 
 
 class OneView:
-    """The knees of a source in one random view each, in the place of those without a view.
+    """The knees of a source in one random view each, in place of the knees without a view.
 
     Args:
         source: Patches or activations.

@@ -1,4 +1,4 @@
-"""Rows of numbers in a file, each there whole or not at all."""
+"""Rows of numbers in a file, each stored whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a branch that is not trained, and the part behind it that is."""
+"""The part of a branch that is not trained, and the part after it that is."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from kneeal.errors import UserError
 from kneeal.nn.backbones import Backbone
 
-#: Side in px of the patches that a cut is tried on, where the data give none.
+#: Default side in px of the patches on which a cut is tried.
 _SIDE = 64
 #: Patches that a CPU encodes at once.
 _CPU_PART = 16
-#: Values of `model.freeze` beside the name of a stage.
+#: Values of `model.freeze` besides the name of a stage.
 NONE, ALL = "none", "all"
 
 
 class FrozenEncoder:
-    """The beginning of a branch, which stays as it is: in evaluation mode, without gradients and without dropout.
+    """The frozen beginning of a branch: in evaluation mode, without gradients and without dropout.
 
-    It is no module of the network that uses it, so it is in no checkpoint, no optimizer and no copy of that network.
+    It is not a module of the network that uses it, so no checkpoint, optimizer or copy of that network contains it.
 
     Args:
         branch: From patches [N, 1, H, H] to features [N, F], with its final weights.
@@ -92,7 +92,7 @@ class _ReachedError(Exception):
 
 
 class _Tail(nn.Module):
-    """The part of a branch behind the frozen one; its weights have the names that they have in the branch.
+    """The part of a branch after the frozen one; its weights keep their names in the branch.
 
     Args:
         branch: A copy of the whole branch.
@@ -119,7 +119,7 @@ class _Tail(nn.Module):
 
 
 def cut(branch: nn.Module, stage: str, *, side: int = _SIDE) -> tuple[FrozenEncoder, nn.Module]:
-    """Cut a branch behind one of its modules.
+    """Cut a branch after one of its modules.
 
     Args:
         branch: From patches [N, 1, H, H] to features [N, F].
@@ -130,7 +130,7 @@ def cut(branch: nn.Module, stage: str, *, side: int = _SIDE) -> tuple[FrozenEnco
         The encoder, and the module that computes the features [N, F] of its activations [N, ...].
 
     Raises:
-        UserError: There is no such module, or the branch is no chain there: what follows needs more than its output.
+        UserError: There is no such module, or the rest of the branch needs more than its output.
     """
     if stage == ALL:
         return FrozenEncoder(branch), nn.Identity()
@@ -159,7 +159,7 @@ def cut(branch: nn.Module, stage: str, *, side: int = _SIDE) -> tuple[FrozenEnco
     encoder, tail = FrozenEncoder(branch, stage), _Tail(tail_of, frozen)
     if not _fits(encoder, tail.eval(), patches):
         raise UserError(
-            f"model.freeze = {stage!r}, behind which the branch cannot be cut",
+            f"model.freeze = {stage!r}, after which the branch cannot be cut",
             f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
             f"try one of: {', '.join(_stages(branch))}",
         )
@@ -197,7 +197,7 @@ def _module(branch: nn.Module, stage: str) -> nn.Module:
 
 
 def _stages(branch: nn.Module) -> list[str]:
-    """Names of modules behind which a branch may be cut: its parts, and the parts of those that are chains."""
+    """Names of modules after which a branch may be cut: its parts, and the parts of those that are chains."""
     if not isinstance(branch, Backbone):
         return ["group1", "group2", "group3"]
     found: list[str] = []

@@ -102,7 +102,7 @@ class SiameseKneeNet(nn.Module):
     def freeze(self, stage: str) -> None:
         """Freeze the branch with the weights that it has now.
 
-        Frozen weights are in none of `parameters`, `state_dict`, `modules`, and no copy of the network copies them.
+        `parameters`, `state_dict`, `modules` and copies of the network leave frozen weights out.
         Features of a branch that is frozen as a whole are standardized.
 
         Args:
@@ -196,10 +196,10 @@ def _bytes(checksum: str) -> Tensor:
 
 
 def _refuse_other_encoder(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, *more: Any) -> None:
-    """Refuse weights that were trained behind another frozen encoder: they would load, and grade at random."""
+    """Refuse weights that were trained on another frozen encoder: they would load, but grade at random."""
     theirs = weights.get(prefix + _CHECKSUM)
     if theirs is not None and not torch.equal(theirs.cpu(), module.get_buffer(_CHECKSUM).cpu()):
-        more[-1].append("they were trained behind another frozen encoder.")
+        more[-1].append("they were trained on another frozen encoder.")
 
 
 def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:

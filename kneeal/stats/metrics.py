@@ -20,7 +20,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GradedKnees:
-    """Predictions beside the true grades.
+    """Predictions with the true grades.
 
     Attributes:
         log_probs: [N, C] predictive log-probabilities in nats.
