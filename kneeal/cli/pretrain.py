@@ -20,7 +20,7 @@ def pretrain(
     epochs: Annotated[int, typer.Option(min=1, help="How often each knee is seen.")] = 100,
     batch_size: Annotated[int, typer.Option(min=2, help="Knees per step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen, demo, paper.")] = None,
+    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: paper.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
     settings: Annotated[

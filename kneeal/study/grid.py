@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kneeal.build.run_folder import run_name
+from kneeal.build.selection import make_strategies
 from kneeal.config import (
     RunConfig,
     flatten,
@@ -114,6 +115,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
         for key, value in given.items():
             put(tree, key, _for_seed(value, given[SEED]))
         config = _tracked(validate(tree), study, setting)
+        make_strategies(config)  # an unknown one would fail cell by cell
         name = run_name(config, config.data.dir if "data.dir" in varied else None)
         label = _label(setting, keys, study)
         if name in cells:

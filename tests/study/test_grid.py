@@ -134,6 +134,8 @@ def test_runs_are_grouped_for_wandb(tmp_path: Path) -> None:
         ({"grid": {"model.width": [8, 8]}}, "duplicate cell"),
         ({"cells": [{"seed": 0}]}, "duplicate cell"),
         ({"grid": {"model.widht": [8]}}, "did you mean model.width"),
+        ({"settings": {"a": {"active.strategy": "entropi"}}}, "did you mean 'entropy'"),
+        ({"set": {"active.strategy": "margin", "active.options": {"n_samples": 9}}}, "option n_samples"),
         ({"grid": {"model.width": []}}, "grid.model.width without a value"),
         ({"seeds": []}, "seeds"),
         ({"sedes": [1]}, "sedes"),
