@@ -35,7 +35,7 @@ def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str
         "consistency": _consistency(plan),
         "network": _network(config.model.backbone, plan.network),
         "device": f"{find_device(compute)}{f' x {n}' if (n := compute.devices) > 1 else ''}, {compute.precision}",
-        "best epoch": _validation(plan),
+        "epoch kept": _validation(plan),
     }
     if config.tracking.mode == "none":  # any other is said once it is known where W&B logs
         facts["W&B"] = "off (tracking.mode = none)"
@@ -75,7 +75,7 @@ def _network(backbone: str, network: SiameseKneeNet) -> str:
 def _validation(plan: Plan) -> str:
     data = plan.config.data
     return {
-        "free": f"chosen by {len(plan.cohort.splits.val)} validation knees, whose grades do not count as labels",
-        "budget": f"chosen by a share of {data.val_fraction:g} of the labels",
-        "none": "not chosen: the last epoch is kept, no grade is spent on it",
+        "free": f"the best on {len(plan.cohort.splits.val)} validation knees, whose grades do not count as labels",
+        "budget": f"the best on a share of {data.val_fraction:g} of the labels",
+        "none": "the last; no grades are spent on choosing one",
     }[data.validation]
