@@ -21,16 +21,17 @@ class SimSiam(nn.Module):
     """Each view predicts the other, which passes no gradient.
 
     Args:
-        lightly: The package.
+        heads: `lightly.models.modules.heads`.
+        losses: `lightly.loss`.
         n_features: Features F of a knee.
     """
 
-    def __init__(self, lightly: Any, n_features: int) -> None:
+    def __init__(self, heads: Any, losses: Any, n_features: int) -> None:
         super().__init__()
         hidden = max(8, n_features // 4)
-        self.projection = lightly.SimSiamProjectionHead(n_features, n_features, n_features)
-        self.prediction = lightly.SimSiamPredictionHead(n_features, hidden, n_features)
-        self.loss = lightly.NegativeCosineSimilarity()
+        self.projection = heads.SimSiamProjectionHead(n_features, n_features, n_features)
+        self.prediction = heads.SimSiamPredictionHead(n_features, hidden, n_features)
+        self.loss = losses.NegativeCosineSimilarity()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """The loss of the features [N, F] of two views, in [-1, 1]."""
@@ -43,14 +44,15 @@ class VICReg(nn.Module):
     """Views agree while every feature keeps its variance and none repeats another.
 
     Args:
-        lightly: The package.
+        heads: `lightly.models.modules.heads`.
+        losses: `lightly.loss`.
         n_features: Features F of a knee.
     """
 
-    def __init__(self, lightly: Any, n_features: int) -> None:
+    def __init__(self, heads: Any, losses: Any, n_features: int) -> None:
         super().__init__()
-        self.projection = lightly.VICRegProjectionHead(n_features, 4 * n_features, 4 * n_features)
-        self.loss = lightly.VICRegLoss()
+        self.projection = heads.VICRegProjectionHead(n_features, 4 * n_features, 4 * n_features)
+        self.loss = losses.VICRegLoss()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """The loss of the features [N, F] of two views, 0 or more."""
@@ -70,10 +72,6 @@ def make_objective(name: str, n_features: int) -> nn.Module:
     """
     if name not in METHODS:
         raise UserError(f"no method called {name!r}", f"one of: {', '.join(METHODS)}", "correct --method")
-    return {"simsiam": SimSiam, "vicreg": VICReg}[name](_lightly(), n_features)
-
-
-def _lightly() -> Any:
     try:
         from lightly import loss
         from lightly.models.modules import heads
@@ -83,12 +81,4 @@ def _lightly() -> Any:
             "the package lightly",
             "pip install 'kneeal[pretrain]'",
         ) from error
-
-    class Lightly:
-        SimSiamProjectionHead = heads.SimSiamProjectionHead
-        SimSiamPredictionHead = heads.SimSiamPredictionHead
-        VICRegProjectionHead = heads.VICRegProjectionHead
-        NegativeCosineSimilarity = loss.NegativeCosineSimilarity
-        VICRegLoss = loss.VICRegLoss
-
-    return Lightly
+    return {"simsiam": SimSiam, "vicreg": VICReg}[name](heads, loss, n_features)
