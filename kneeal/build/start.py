@@ -118,7 +118,10 @@ def in_one_view(start: Start, seed: int, number: int) -> Start:
 
 
 class _Copies:
-    """Copies of a network that share its frozen part, each with a new head.
+    """Copies of a network that share its frozen part, each with a new head or that of a model file.
+
+    Features are standardized by these knees also where a model file brings its own mean and deviation: exposure and
+    scale differ between two archives, and no grade is needed to take that out.
 
     Args:
         template: The network.
@@ -127,7 +130,7 @@ class _Copies:
 
     def __init__(self, template: SiameseKneeNet, features: Callable[[], Tensor]) -> None:
         self._template = template
-        self._features: Callable[[], Tensor] | None = None if template.head_loaded else features
+        self._features: Callable[[], Tensor] | None = features
 
     def __call__(self) -> SiameseKneeNet:
         if self._features is not None and isinstance(self._template.standardize, Standardize):

@@ -56,7 +56,7 @@ class SiameseKneeNet(nn.Module):
     Attributes:
         encoder: The frozen part of the branch, None where everything is trained.
         branch: The part of the branch that is trained.
-        head_loaded: Whether the classifier has weights of a file, to start from.
+        prior_center: Where the weights start, by name, if those of the classifier are of a file; else empty.
 
     Raises:
         ValueError: A setting is out of range.
@@ -95,7 +95,7 @@ class SiameseKneeNet(nn.Module):
         # A network of torchvision has its own initialization.
         (self if backbone == OWN else self.classifier).apply(_init_weights)
         self.encoder: FrozenEncoder | None = None
-        self.head_loaded = False
+        self.prior_center: dict[str, Tensor] = {}
         self.standardize: nn.Module = nn.Identity()
         self.freeze(freeze)
 
@@ -128,7 +128,12 @@ class SiameseKneeNet(nn.Module):
         own = {n: w for n, w in self.state_dict().items() if not n.startswith("branch.") and n != _CHECKSUM}
         if {n: w.shape for n, w in own.items()} == {n: w.shape for n, w in weights.items()}:
             self.load_state_dict(weights, strict=False)
-            self.head_loaded = True
+            self.prior_center = {name: weight.detach().clone() for name, weight in self.named_parameters()}
+
+    @property
+    def head_loaded(self) -> bool:
+        """Whether the classifier has weights of a file, to start from."""
+        return bool(self.prior_center)
 
     def reset_head(self) -> None:
         """Give the classifier new random weights."""

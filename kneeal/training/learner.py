@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -41,7 +41,8 @@ class Learner(pl.LightningModule):
         betas: Adam's betas.
         weight_decay: Adam's weight decay.
         prior: Further weight decay, ten times as strong for biases: the precision of a Gaussian prior divided by the
-            number of labels. A grade with one or two labels says little about the position of its threshold.
+            number of labels. A grade with one or two labels says little about the position of its threshold. The
+            weights are pulled to the network's `prior_center`, to 0 where it has none.
         milestones: Epochs at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
         schedule: "milestones", or "cosine": the learning rate falls to 0 in every step, and `milestones` are ignored.
@@ -86,6 +87,7 @@ class Learner(pl.LightningModule):
         self.betas = betas
         self.weight_decay = weight_decay
         self.prior = prior
+        self.prior_center: Mapping[str, Tensor] = getattr(network, "prior_center", {})
         self.milestones = tuple(milestones)
         self.factor = factor
         self.schedule = schedule
@@ -96,19 +98,25 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with its learning-rate schedule."""
-        named: dict[bool, list[nn.Parameter]] = {}
+        by_prior: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
-            named.setdefault(self.prior > 0 and name.endswith("bias"), []).append(parameter)
-        groups = [
-            {"params": parameters, "weight_decay": self.weight_decay + self.prior * (_BIAS_PRIOR if biases else 1)}
-            for biases, parameters in named.items()
-        ]
+            by_prior.setdefault(self._prior_of(name), []).append(parameter)
+        groups = [{"params": found, "weight_decay": self.weight_decay + prior} for prior, found in by_prior.items()]
         optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=self.betas)
         if self.schedule == "cosine":
             steps = self.steps or int(self.trainer.estimated_stepping_batches)
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
             return [optimizer], [{"scheduler": cosine, "interval": "step"}]
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.milestones), self.factor)]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move the center of the prior, which is a weight decay, from 0 to where the network has it."""
+        for name, weight in self.network.named_parameters():
+            if name in self.prior_center and weight.grad is not None:
+                weight.grad.sub_(self.prior_center[name].to(weight.grad), alpha=self._prior_of(name))
+
+    def _prior_of(self, name: str) -> float:
+        return self.prior * (_BIAS_PRIOR if name.endswith("bias") else 1)
 
     def training_step(self, batch: dict[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
         """The loss of one batch: `labeled` and, where there is one, `pseudo`."""

@@ -14,6 +14,7 @@ import torch
 from helpers.commands import QUICK, done, kneeal, refused
 
 from kneeal.build import start
+from kneeal.build.dataset import open_cohort
 from kneeal.build.network import make_network
 from kneeal.config import validate
 
@@ -113,6 +114,17 @@ def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None
     assert again.head_loaded
     assert torch.equal(again.classifier.weight, trained["network.classifier.weight"])
     assert torch.equal(again.standardize.mean, trained["network.standardize.mean"])
+    # Another data set has another exposure: its own features are standardized.
+    other = tmp_path / "other"
+    done("demo-data", "--out", other, "--knees", "60", "--seed", "7")
+    adapted = validate({**config, "data": {"dir": str(other), "patch_size": 8}, "views": {"kept": 0}})
+    cohort = open_cohort(adapted)
+    begin = start.make_start(adapted, cohort)
+    network, rows = begin.network(), begin.knees.rows(cohort.splits.train)
+    standard = network.standardize(begin.knees.plain(rows, torch.device("cpu")).flatten(1))
+    torch.testing.assert_close(standard.mean(0), torch.zeros(standard.shape[1]), atol=1e-4, rtol=0)
+    assert torch.equal(network.classifier.weight, again.classifier.weight)
+    assert torch.equal(network.prior_center["classifier.weight"], again.classifier.weight)
     # Another head takes the branch alone, and the run says so.
     other = make_network(validate({**config, "model": {**config["model"], "head": "corn"}}))
     assert not other.head_loaded and other.encoder.checksum() == again.encoder.checksum()

@@ -121,6 +121,21 @@ def test_predictions_have_the_samples_that_were_asked_for() -> None:
     assert set(samples) == {"position", "log_probs"}
 
 
+def test_the_prior_of_an_adapted_model_lies_where_it_starts() -> None:
+    network = SiameseKneeNet(width=2, head="cumulative")
+    network.prior_center = {name: torch.full_like(w, 0.25) for name, w in network.named_parameters()}
+    learner = Learner(network, prior=0.5)
+    (optimizer,), _ = learner.configure_optimizers()
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    learner.on_before_optimizer_step(optimizer)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        pull = (5.0 if name.endswith("bias") else 0.5) * (parameter - 0.25)
+        # What Adam makes of the gradient.
+        torch.testing.assert_close(parameter.grad + decay[id(parameter)] * parameter, 1.0 + pull)
+
+
 def test_the_prior_is_a_weight_decay_tenfold_for_biases() -> None:
     learner = Learner(SiameseKneeNet(width=2, head="cumulative"), weight_decay=0.25, prior=0.5)
     (optimizer,), _ = learner.configure_optimizers()
