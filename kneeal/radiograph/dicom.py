@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_DIRECTION = re.compile("[AFHLPR]{1,3}")
 #: What shows no knee as a radiograph does, although a slice of it may look like one.
 _OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
 #: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
@@ -87,8 +89,7 @@ def _read(path: Path, options: ReadOptions) -> Radiograph:
     rows, columns = _shape(header, options.max_pixels)
     spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
     codes, n_levels = _codes(header, rows, columns)
-    # Where the rows and the columns of the picture run: to the patient's left and foot, as the radiograph is looked at.
-    across, down = (*(str(way).upper()[:1] for way in header.get("PatientOrientation") or ()), "", "")[:2]
+    across, down = _directions(header)
     table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=options.apply_voi, bits=options.bits)
     return Radiograph(
         gray=look_up(table, codes),
@@ -144,6 +145,14 @@ def _breaks_off(path: Path) -> bool:
     with path.open("rb") as file:
         pydicom.dcmread(file, specific_tags=[], stop_before_pixels=True, force=True)
         return file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+
+
+def _directions(header: Any) -> tuple[str, str]:
+    """Where the rows and the columns of the picture run: L and F (left, foot) as a radiograph is looked at."""
+    value = header.get("PatientOrientation") or ""
+    ways = [value] if isinstance(value, str) else list(value)
+    across, down, *_ = [*(way[0] if _DIRECTION.fullmatch(way) else "" for way in map(str, ways)), "", ""]
+    return across, down
 
 
 def _word(header: Any, name: str) -> str:

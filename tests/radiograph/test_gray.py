@@ -94,6 +94,8 @@ def test_the_header_tells_side_and_flip(tmp_path: Path) -> None:
     assert (read(tmp_path).laterality, read(tmp_path).flipped, read(tmp_path).lateral) == ("", False, False)
     assert read(tmp_path, PatientOrientation=["L", "H"]).flipped
     assert [read(tmp_path, PatientOrientation=[way, "F"]).lateral for way in ("A", "P", "L")] == [True, True, False]
+    # A text that names no direction says nothing.
+    assert not read(tmp_path, PatientOrientation="POSTERIOR").lateral
     assert read(tmp_path, ViewPosition="LL").lateral and read(tmp_path, ViewPosition="Lateral").lateral
 
 
