@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A user's mistake: the command line prints it without a traceback and exits with status 2.
@@ -21,3 +24,13 @@ class UserError(ValueError):
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
         """Pickle by parts, so that the error survives the way back from a worker process."""
         return type(self), (self.found, self.expected, self.cure)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserError:
+    """The error for a name that nothing has: the nearest known one is suggested, else a cure."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    shown = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
+    return UserError(
+        f"no {kind} called {name!r}", f"one of: {shown or 'none'}", f"did you mean {near[0]!r}?" if near else cure
+    )

@@ -76,7 +76,7 @@ def move_whole(source: Path, target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return once a file or folder is on disk."""
+    """Return when a file or folder is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -86,7 +86,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the disk while the block writes `path` into a message to the user."""
+    """Turn disk errors while the block writes `path` into a message to the user."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def check_writable(path: Path) -> None:
     """Refuse a file or folder that could not be written, before the work for it is done.
 
     Raises:
-        UserError: It is so.
+        UserError: It could not be written.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

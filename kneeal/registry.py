@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 
 T = TypeVar("T")
 
@@ -50,10 +49,5 @@ class Registry(Generic[T]):
             UserError: The name is unknown; the message suggests the nearest.
         """
         if name not in self._registered:
-            near = difflib.get_close_matches(name, self._registered, 1)
-            raise UserError(
-                f"no {self.kind} called {name!r}",
-                f"one of: {', '.join(self.names())}",
-                f"did you mean {near[0]!r}?" if near else f"correct {self.key}",
-            )
+            raise unknown_name(self.kind, name, self.names(), f"correct {self.key}")
         return self._registered[name]

@@ -130,10 +130,10 @@ def decode(data: bytes) -> str | None:
     return None
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names and how many more there are, for a message."""
+def some(names: Iterable[str], max_names: int = 5) -> str:
+    """The first names and how many more there are, for a message."""
     names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -161,7 +161,7 @@ def load_openpyxl() -> Any:
 
 
 def _kind(data: bytes) -> str:
-    """What a file is that is no table we read."""
+    """What kind of file it is, if it is not a table that we read."""
     if data.startswith(b"PK"):
         return "an OpenDocument spreadsheet" if b"opendocument.spreadsheet" in data[:200] else "a zip archive"
     known = {b"\xd0\xcf\x11\xe0": "a spreadsheet of Excel before 2007", b"%PDF": "a PDF", b"{\\rtf": "a word document"}
@@ -198,7 +198,7 @@ def _xlsx_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
 
 
 def _unsqueeze(rows: list[tuple[int, list[str]]], separators: str) -> list[tuple[int, list[str]]]:
-    """Rows that are all in the first column, where a spreadsheet puts them that expects another separator."""
+    """Split rows that are all in the first column, where a spreadsheet with another separator puts them."""
     if not rows or any(any(cells[1:]) for _, cells in rows):
         return rows
     separator = max(separators, key=rows[0][1][0].count)

@@ -62,7 +62,7 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
     """
     folder = RunWriter(out, active=writer)
     occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
-    if folder.begun and occupied:
+    if folder.exists and occupied:
         if writer and not resume:
             raise UserError(
                 f"{out} already holds a run", "a new folder", "add --resume to continue it, or give another --out"

@@ -23,8 +23,8 @@ from kneeal.seeds import derive_seed
 class ActiveLearningLoop:
     """One active-learning run, for a simulated oracle (`run`) and for a person (`ask` and `tell`) alike.
 
-    Everything that is decided is on disk before it is acted on, so a new loop on the same folder goes on
-    where the last one stopped.
+    Decisions are on disk before they are acted on, so a new loop on the same folder continues where the last
+    one stopped.
 
     Args:
         runner: Trains and predicts.
@@ -113,19 +113,12 @@ class ActiveLearningLoop:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether it is finished with labels of its budget unspent, since `stop` said so."""
+        """Whether `stop` ended it with labels of its budget unspent."""
         left = min(self.schedule.next_query(len(self.state.labeled)), len(self.state.unlabeled))
         return self.finished and left > 0
 
     def run(self, oracle: Oracle) -> PoolState:
-        """Go on until the budget is spent.
-
-        Args:
-            oracle: Answers every query at once.
-
-        Returns:
-            The final state.
-        """
+        """Go on until the budget is spent, with an oracle that answers every query at once; returns the final state."""
         try:
             while self.ask() is not None:
                 self.tell(oracle.label(self.missing))

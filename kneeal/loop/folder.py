@@ -1,4 +1,4 @@
-"""A run on disk, read: everything else that wants to know something of a run asks here."""
+"""Reads a run from disk; everything else that needs something of a run asks here."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query
 
 
 class RunFolder:
-    """The files of one run.
-
-    Args:
-        path: The folder.
-    """
+    """The files of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +36,7 @@ class RunFolder:
         """The folder of a round."""
         return self.path / "rounds" / f"{number:03d}"
 
-    def place(self, state: PoolState) -> Path:
+    def query_folder(self, state: PoolState) -> Path:
         """Where the query made from a state lies: its round's folder, or `start` before anything is labeled."""
         return self.round(state.round) if state.labeled else self.path / START
 
@@ -51,8 +47,8 @@ class RunFolder:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a run."""
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
         return (self.path / CONFIG).is_file()
 
     @property
@@ -157,7 +153,7 @@ class RunFolder:
 
     def query(self, state: PoolState) -> Query | None:
         """The query made from a state, None where it is still to be made; one without knees ends the run."""
-        data = self._read_if_there(self.place(state) / QUERY)
+        data = self._read_if_there(self.query_folder(state) / QUERY)
         # A first query of nothing but unreadable knees is answered without a label: its folder stays the place of
         # the next one, and what lies there is history.
         if data is None or (not state.labeled and not set(data["ids"]) <= set(state.unlabeled)):
@@ -166,7 +162,7 @@ class RunFolder:
 
     def answers(self, state: PoolState) -> dict[str, int | None]:
         """The answers so far to the query made from a state; None for a knee that cannot be graded."""
-        query, found = self.query(state), self._read_if_there(self.place(state) / ANSWERS) or {}
+        query, found = self.query(state), self._read_if_there(self.query_folder(state) / ANSWERS) or {}
         return {i: kl for i, kl in found.items() if query is not None and i in query.ids}
 
     def queries(self) -> list[QueryRecord]:
@@ -188,12 +184,7 @@ class RunFolder:
         return {row["knee_id"]: tuple(float(row[name]) for name in row if name != "knee_id") for row in rows}
 
     def report(self, number: int, n_rounds: int) -> RoundReport:
-        """The report of a finished round.
-
-        Args:
-            number: The round.
-            n_rounds: Rounds of the whole run.
-        """
+        """The report of a finished round of a run that has `n_rounds` as a whole."""
         metrics, query = self.metrics(number), self.read_json(self.round(number) / QUERY)
         answers = self._read_if_there(self.round(number) / ANSWERS) or {}
         row = self.row(number)

@@ -16,11 +16,7 @@ class Oracle(Protocol):
 
 
 class SimulatedOracle:
-    """Answers from grades that are known already and that nothing else can see.
-
-    Args:
-        grades: KL grade by knee id.
-    """
+    """Answers from grades that are known already and that nothing else can see, by knee id."""
 
     def __init__(self, grades: Mapping[str, int]) -> None:
         self._grades = dict(grades)

@@ -1,4 +1,4 @@
-"""What is asked, how much of it, and which answers are taken."""
+"""Queries, their schedule, and which answers to them are accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FirstQuery = Callable[[Sequence[str], int, int], Sequence[str]]
 
 
 def random_first_query(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
-    """Any n knees of the pool."""
+    """A random choice of n knees of the pool."""
     return tuple(ids[k] for k in seeded_order(ids, seed)[:n])
 
 
@@ -92,7 +92,7 @@ def check_answers(
     *,
     replace: bool = False,
 ) -> None:
-    """Refuse answers that cannot be taken.
+    """Refuse answers that cannot be accepted.
 
     Args:
         answers: Knee id to KL grade; None for a knee that cannot be graded.
@@ -105,10 +105,10 @@ def check_answers(
         UserError: A knee was not asked for, a grade is invalid, or an earlier answer differs.
     """
     asked = set(query.ids)
-    strangers = [i for i in answers if i not in asked]
-    if strangers:
+    unknown = [i for i in answers if i not in asked]
+    if unknown:
         raise UserError(
-            f"answers for knees that were not asked for: {', '.join(map(repr, strangers[:5]))}",
+            f"answers for knees that were not asked for: {', '.join(map(repr, unknown[:5]))}",
             f"answers for the {len(asked)} knees of the pending query",
             "remove those rows",
         )

@@ -34,7 +34,7 @@ class QueryRecord:
     Attributes:
         round: The round that asked; -1 for the first query, before anything was trained.
         ids: The knees, the most informative first.
-        scores: Score of each; NaN where there is none.
+        scores: Score of each; NaN if unscored.
         grades: Answered grade of each; None where there is no answer.
     """
 

@@ -152,7 +152,7 @@ def _options(criterion: Callable[..., int | None]) -> list[str]:
 
 
 def _column(rows: Rows, name: str) -> list[float]:
-    """A number of each round; NaN where there is none."""
+    """A column of rounds.csv; NaN for a missing value."""
     return [float(row.get(name, math.nan)) for row in rows]
 
 

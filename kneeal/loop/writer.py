@@ -1,4 +1,4 @@
-"""A run on disk, written: every file whole or not at all, so that a run killed at any instant resumes."""
+"""Writes a run to disk, every file whole or not at all, so that a run killed at any instant resumes."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class RunWriter(RunFolder):
             return
         for leftover in self.path.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        unfinished = self.place(state)
+        unfinished = self.query_folder(state)
         for folder in unfinished.iterdir() if unfinished.is_dir() else ():
             if folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def write_state(self, state: PoolState) -> None:
         """Keep the state that goes into a round."""
-        self.write_json(self.place(state) / STATE, state.to_dict())
+        self.write_json(self.query_folder(state) / STATE, state.to_dict())
 
     def write_evaluation(
         self, number: int, row: Mapping[str, Any], evaluation: Evaluation, test_seconds: float
@@ -98,11 +98,11 @@ class RunWriter(RunFolder):
     def write_query(self, state: PoolState, query: Query, row: Mapping[str, float]) -> None:
         """Write query.json, the mark that a round's work is done; `row` goes into rounds.csv."""
         data = {"round": query.round, "ids": query.ids, "pseudo": query.pseudo, "scores": dict(query.scores)}
-        self.write_json(self.place(state) / QUERY, {**data, "row": row})
+        self.write_json(self.query_folder(state) / QUERY, {**data, "row": row})
 
     def write_answers(self, state: PoolState, answers: Mapping[str, int | None]) -> None:
         """Keep the answers to the query made from a state."""
-        self.write_json(self.place(state) / ANSWERS, answers)
+        self.write_json(self.query_folder(state) / ANSWERS, answers)
 
     def rebuild_rounds_csv(self) -> None:
         """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""

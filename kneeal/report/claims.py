@@ -109,7 +109,7 @@ def _stabilizes(runs: Runs) -> Claim | None:
 
 
 def decide_spread(ratios: Mapping[str, SpreadRatio]) -> dict[str, str]:
-    """For each ratio "win" where the first varies less, "loss" where it varies more, or that it cannot be told."""
+    """For each ratio "win" where the first varies less, "loss" where it varies more, or why it is undecided."""
     corrected = holm([r.p_value for r in ratios.values()])
     return {
         name: ("win" if r.ratio < 1 else "loss")

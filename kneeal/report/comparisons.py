@@ -15,10 +15,10 @@ from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm
 #: Level of a family of comparisons. Below the 5 % of reports of equal strategies that may show any win at all, which
 #: leaves room for seeds that are not normal.
 LEVEL = 0.03
-#: Seeds that a study may be advised to add at most.
-MOST_SEEDS = 100
+#: Studies are not advised to run more seeds than this.
+MAX_SEEDS = 100
 #: A difference in balanced accuracy that most readers would act upon.
-WORTH_TELLING = 0.02
+MEANINGFUL = 0.02
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Comparison:
 
     @property
     def needed(self) -> int | None:
-        """Seeds that would probably tell a true difference of this size; None beyond `MOST_SEEDS`."""
-        needed = self.estimate.seeds_needed(self.level, most=MOST_SEEDS)
+        """Seeds that would probably detect a true difference of this size; None beyond `MAX_SEEDS`."""
+        needed = self.estimate.seeds_needed(self.level, most=MAX_SEEDS)
         return needed and max(needed, self.estimate.n_seeds + 1)
 
     @property
     def winner(self) -> str:
-        """Who wins, empty if that cannot be told."""
+        """Who wins; empty if undecided."""
         if not self.p_family < LEVEL:
             return ""
         return self.a if self.estimate.mean > 0 else self.b
@@ -63,17 +63,16 @@ class Comparison:
 
 
 def cannot_tell(n_seeds: int, needed: int | None) -> str:
-    """The verdict that is none, with what would allow one."""
+    """The verdict of an undecided comparison, with the number of seeds that might decide it."""
     if n_seeds == 1:
         return "cannot tell (one seed)"
-    return f"cannot tell (needs {f'about {needed}' if needed else f'over {MOST_SEEDS}'} seeds)"
+    return f"cannot tell (needs {f'about {needed}' if needed else f'over {MAX_SEEDS}'} seeds)"
 
 
 def decide(differences: Mapping[tuple[str, str], Accuracies]) -> list[Comparison]:
-    """Test a family of differences; of families without any true difference at most `LEVEL` show a win.
+    """Test a family of differences, A minus B by the names of A and B.
 
-    Args:
-        differences: A minus B by the names of A and B.
+    Of families without any true difference, at most `LEVEL` show a win.
     """
     estimates = {pair: Estimate.of(measured) for pair, measured in differences.items()}
     corrected = holm([e.p_value for e in estimates.values()])
@@ -143,7 +142,7 @@ def count_losses(comparisons: Sequence[Comparison], name: str) -> int:
 
 
 def power_note(comparisons: Sequence[Comparison]) -> str:
-    """How many seeds would tell a difference that is worth telling, at the spread of these runs."""
+    """How many seeds it takes to detect a difference that matters, at the spread of these runs."""
     known = [c.estimate for c in comparisons if c.estimate.n_seeds > 1]
     if not comparisons:
         return ""
@@ -151,12 +150,12 @@ def power_note(comparisons: Sequence[Comparison]) -> str:
         return "One seed cannot tell strategies apart: how far the seeds of a strategy lie from each other is unknown."
     spread = float(np.median([e.seeds * e.n_seeds for e in known]))
     patients = float(np.median([e.patients for e in known]))
-    typical = Estimate(WORTH_TELLING, spread / known[0].n_seeds, patients, known[0].n_seeds)
-    needed = typical.seeds_needed(LEVEL / len(comparisons), most=MOST_SEEDS)
+    typical = Estimate(MEANINGFUL, spread / known[0].n_seeds, patients, known[0].n_seeds)
+    needed = typical.seeds_needed(LEVEL / len(comparisons), most=MAX_SEEDS)
     return (
         f"Between the seeds, differences vary with a standard deviation of {100 * spread**0.5:.1f} points (median): to "
-        f"find a true difference of {100 * WORTH_TELLING:.0f} points in 4 of 5 studies takes "
-        f"{f'about {needed}' if needed else f'over {MOST_SEEDS}'} seeds."
+        f"find a true difference of {100 * MEANINGFUL:.0f} points in 4 of 5 studies takes "
+        f"{f'about {needed}' if needed else f'over {MAX_SEEDS}'} seeds."
     )
 
 

@@ -73,8 +73,7 @@ class Rates:
 def measure(runs: Sequence[Run]) -> list[Rates]:
     """Rates by strategy and consistency, by least squares over the rounds.
 
-    Args:
-        runs: Runs of any length of the network and patch size in question; two rounds or more of each kind.
+    Runs may have any length, of the network and patch size in question; it takes two rounds or more of each kind.
     """
     kinds: dict[tuple[str, bool], list[Run]] = {}
     for run in runs:
@@ -84,11 +83,7 @@ def measure(runs: Sequence[Run]) -> list[Rates]:
 
 
 def project(config: Mapping[str, Any], rates: Sequence[Rates]) -> float:
-    """Seconds of one device for a run at measured rates.
-
-    Args:
-        config: The run's identifying keys.
-        rates: Of runs with the same network.
+    """Seconds of one device for a run with these settings, at rates measured with the same network.
 
     Raises:
         UserError: No measured run used consistency as this one does.

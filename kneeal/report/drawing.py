@@ -24,14 +24,7 @@ _BINS = np.linspace(0, math.log(len(GRADES)), 31)
 
 
 def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
-    """A figure of n panels with one scale from bottom to top, in rows of about equal length.
-
-    Args:
-        n: Panels.
-        width: Of one, inches.
-        height: Of one, inches.
-        columns: Panels in a row at most.
-    """
+    """A figure of n panels with one scale from bottom to top, in rows of about equal length; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,15 +44,9 @@ def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Fi
 
 
 def save_figures(figures: Mapping[str, Figure | None], out: Path, for_papers: Sequence[str] = ()) -> list[Path]:
-    """Write figures as PNG, some as PDF too, without the time of writing: the same runs give the same files.
+    """Write the figures that are not None as PNG, some as PDF too, and return the PNG files.
 
-    Args:
-        figures: By name; None where the runs do not allow one.
-        out: Where to write; made if need be.
-        for_papers: Names of those that are written as PDF too.
-
-    Returns:
-        The PNG files.
+    No time of writing is kept, so that the same runs give the same files.
     """
     out.mkdir(parents=True, exist_ok=True)
     drawn = {out / f"{name}.png": figure for name, figure in figures.items() if figure is not None}
@@ -72,13 +59,7 @@ def save_figures(figures: Mapping[str, Figure | None], out: Path, for_papers: Se
 
 
 def matrix(ax: Axes, values: NDArray[np.float64], *, low: float = 0.0) -> None:
-    """Numbers of 0 to 100 in shaded cells; NaN leaves a cell empty.
-
-    Args:
-        ax: Where to draw.
-        values: [R, C].
-        low: The value that is drawn white.
-    """
+    """Percentages [R, C] in shaded cells, white at `low`; NaN leaves a cell empty."""
     ax.imshow(values, cmap="Blues", vmin=low, vmax=100)
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,16 +34,9 @@ _FEW = 10
 
 
 def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> list[Path]:
-    """Every figure that the runs allow, as PNG; the paper's two as PDF too.
+    """Draw every figure that the runs allow as PNG, the paper's two as PDF too, and return the PNG files.
 
-    Args:
-        runs: The runs.
-        metric: For the learning curves.
-        out: Where to write; made if need be.
-        kl: Grades by knee; empty where the data set is not available.
-
-    Returns:
-        The PNG files.
+    The grades `kl` of the pool are empty where the data set is not available.
     """
     figures = {
         "learning_curves": learning_curves(runs, metric),
@@ -159,33 +152,34 @@ def overlap(runs: Runs) -> Figure | None:
     return figure
 
 
-def calibration(runs: Runs) -> Figure | None:
+def calibration(runs: Runs) -> Figure:
     """Confidence against accuracy after the last round, pooled over the seeds; bins of a few knees are not drawn."""
-    if not runs.settings:
-        return None
-    figure, axes = panels(len(runs.settings), width=2.5, height=2.5)
-    for ax, setting in zip(axes, runs.settings, strict=True):
+
+    def draw(ax: Axes, setting: Setting) -> None:
         curve = setting.calibration()
         ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
         many = curve.count >= _FEW
         ax.plot(curve.confidence[many], curve.accuracy[many], "o-", color=COLORS[0], markersize=3)
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        title(ax, setting.label)
-        ax.set_xlabel("confidence")
-        ax.set_ylabel("accuracy")
         ax.text(0.04, 0.9, f"ECE {curve.ece:.3f}", fontsize=8)
-    return figure
+
+    return _by_setting(runs, draw, "confidence", "accuracy")
 
 
-def confusion(runs: Runs) -> Figure | None:
+def confusion(runs: Runs) -> Figure:
     """Confusion matrices after the last round, rows in percent, mean over the seeds."""
-    if not runs.settings:
-        return None
-    figure, axes = panels(len(runs.settings), width=2.4, height=2.5)
-    for ax, setting in zip(axes, runs.settings, strict=True):
+
+    def draw(ax: Axes, setting: Setting) -> None:
         total = setting.confusion()
         matrix(ax, 100 * total / np.maximum(1, total.sum(axis=1, keepdims=True)))
+
+    return _by_setting(runs, draw, "predicted KL", "true KL")
+
+
+def _by_setting(runs: Runs, draw: Callable[[Axes, Setting], None], xlabel: str, ylabel: str) -> Figure:
+    figure, axes = panels(len(runs.settings), width=2.5, height=2.5)
+    for ax, setting in zip(axes, runs.settings, strict=True):
+        draw(ax, setting)
         title(ax, setting.label)
-        ax.set_xlabel("predicted KL")
-        ax.set_ylabel("true KL")
+        ax.set(xlabel=xlabel, ylabel=ylabel)
     return figure

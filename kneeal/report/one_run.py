@@ -25,14 +25,7 @@ _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
 
 
 def rounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line per round.
-
-    Args:
-        rows: rounds.csv.
-
-    Returns:
-        Text of less than 100 columns, rounds counted from 1; BA is balanced accuracy.
-    """
+    """rounds.csv as text of less than 100 columns, a line for each round from 1; BA is balanced accuracy."""
     metrics = [m for m in METRICS.values() if m.short]
     header = ["round", *_COUNTS.values(), "val BA %", *(f"test {m.short}" if m.percent else m.short for m in metrics)]
     columns = ["val_balanced_accuracy", *(f"test_{m.name}" for m in metrics)]
@@ -53,15 +46,7 @@ def _cell(value: float | None, digits: int, factor: int = 1) -> str:
 
 
 def draw_run_figures(run: Path, out: Path) -> list[Path]:
-    """Draw learning curve, uncertainty and queried grades of a run.
-
-    Args:
-        run: A run folder with at least one finished round.
-        out: Where the PNG files go; made if need be.
-
-    Returns:
-        Their paths.
-    """
+    """Draw learning curve, uncertainty and queried grades of a run with a finished round; returns the PNG files."""
     folder = RunFolder(run)
     figures = {
         "learning_curve": _learning_curve(folder),
@@ -94,7 +79,7 @@ def _learning_curve(run: RunFolder) -> Figure:
     chance = 100 / len(run.predictions(rows[-1]["round"]).probs[0])
     ax.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
     span_at_least(ax, [*values, *low, *high, *validation], chance)
-    settings = run.config() if run.begun else {}
+    settings = run.config() if run.exists else {}
     strategy = settings.get("active", {}).get("strategy", "")
     n_test = len(run.predictions(rows[-1]["round"]).kl)
     parts = [strategy, f"seed {settings.get('seed', 0)}", count(n_test, "test knee")]
@@ -128,11 +113,11 @@ def _random_beside(run: RunFolder) -> list[dict[str, Any]]:
     def consistency(tree: Mapping[str, Any]) -> Any:
         return tree.get("loss", {}).get("consistency")
 
-    if not run.begun or not (run.path.parent / "study.json").is_file():
+    if not run.exists or not (run.path.parent / "study.json").is_file():
         return []
     own = run.config()
     others = [RunFolder(path) for path in sorted(run.path.parent.glob("random*")) if path != run.path]
-    found = [(other, tree) for other in others if other.begun and key(tree := other.config()) == key(own)]
+    found = [(other, tree) for other in others if other.exists and key(tree := other.config()) == key(own)]
     found.sort(key=lambda pair: consistency(pair[1]) != consistency(own))
     return found[0][0].rounds() if found else []
 

@@ -39,25 +39,14 @@ def make_page(
     thumbnail: Thumbnail | None = None,
     n_thumbnails: int = 2000,
 ) -> str:
-    """The page.
+    """The page, which opens with `metric` and has the label counts `counts` in its table.
 
-    Args:
-        runs: The runs.
-        metric: The metric shown first.
-        counts: Label counts of the table.
-        title: Heading.
-        claims: Evidence for the paper's claims.
-        tables: Further tables, folded.
-        kl: Grades by knee; empty where the data set is not available.
-        provenance: What the page is made of, by name.
-        power: What these runs can tell, in words.
-        thumbnail: Knee id to a picture; None where the data set is not available.
-        n_thumbnails: At most so many pictures are kept in the page; those of the first seed and first rounds first.
+    Without the data set there are no grades `kl` and no `thumbnail`. At most `n_thumbnails` pictures are kept in the
+    page, those of the first seeds and rounds first.
     """
-    queries = {s.label: {seed: run.queries() for seed, run in s.runs.items()} for s in runs.curves}
-    every = [query for by_seed in queries.values() for found in by_seed.values() for query in found]
-    grades: dict[str, int | None] = {i: None for query in every for i in sorted(query.ids)}
-    for query in every:
+    queries = [query for s in runs.curves for run in s.runs.values() for query in run.queries()]
+    grades: dict[str, int | None] = {i: None for query in queries for i in query.ids}
+    for query in queries:
         grades.update({i: grade for i, grade in zip(query.ids, query.grades, strict=True) if grade is not None})
     ids = sorted(grades)
     number = {knee: k for k, knee in enumerate(ids)}
@@ -83,7 +72,7 @@ def make_page(
     return environment.get_template("page.html").render(
         title=title, summary=_summary(runs), messages=runs.messages, claims=claims, tables=tables,
         provenance=provenance, power=power,
-        has_queries=bool(every), has_validation=runs.any_free_grades,
+        has_queries=bool(queries), has_validation=runs.any_free_grades,
         css=Markup((files / "page.css").read_text(encoding="utf-8")),
         js=Markup((files / "page.js").read_text(encoding="utf-8")),
         # `</script>` in a label must not end the element.

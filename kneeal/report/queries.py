@@ -16,7 +16,7 @@ N_GRADES = 5
 
 
 def shares(grades: Iterable[int | None]) -> list[float] | None:
-    """Share of each grade among those known; None where none is."""
+    """Share of each grade among those known; None if no grade is known."""
     counts = Counter(g for g in grades if g is not None)
     return [counts[g] / counts.total() for g in range(N_GRADES)] if counts else None
 
@@ -40,9 +40,7 @@ def queried(run: Run) -> list[str]:
 def pool_shares(runs: Runs, kl: Mapping[str, int]) -> list[float] | None:
     """Share of each grade in the pool that the queries were made from, mean over the seeds.
 
-    Args:
-        runs: The runs.
-        kl: Grades by knee, from the data set; without it, runs that labeled the whole pool tell the grades.
+    Without the data set's grades `kl`, runs that labeled the whole pool tell them.
     """
     found = []
     if kl and runs.curves:
@@ -107,7 +105,7 @@ def overlap_by_chance(runs: Runs) -> float | None:
 
 
 def overlap_matrix(runs: Runs) -> tuple[list[str], NDArray[np.float64]]:
-    """Labels and [S, S] overlaps in [0, 1]; NaN where there is none."""
+    """Labels and [S, S] overlaps in [0, 1]; NaN where nothing was queried."""
     values = [[found if (found := overlap(a, b)) is not None else np.nan for b in runs.curves] for a in runs.curves]
     return [s.label for s in runs.curves], np.array(values, dtype=np.float64)
 

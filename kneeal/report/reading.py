@@ -15,6 +15,7 @@ from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs, Setting
+from kneeal.report.text import count
 from kneeal.stats.sample_size import warn_of_few_knees
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
@@ -33,7 +34,7 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     """Read run folders, or study folders with run folders in them.
 
     Raises:
-        UserError: A folder is no run, no run has a finished round, or the runs belong to different data sets or
+        UserError: A folder is not a run, no run has a finished round, or the runs belong to different data sets or
             test sets, or one is given twice.
     """
     messages: list[str] = []
@@ -51,7 +52,7 @@ def read_runs(folders: Sequence[Path]) -> Runs:
         runs.append(run)
     if not runs:
         raise UserError(
-            f"no run with a finished round among {len(folders)} folder{'s' * (len(folders) != 1)}",
+            f"no run with a finished round among {count(len(folders), 'folder')}",
             "run folders of `kneeal fit`, or a study folder",
             "; ".join(messages[:3]) or "check the paths",
         )
@@ -80,7 +81,7 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
         study = folder / "study.json"
         if study.is_file():
             found += [folder / name for name in RunFolder(folder).read_json(study)["cells"] if (folder / name).is_dir()]
-        elif RunFolder(folder).begun:
+        elif RunFolder(folder).exists:
             found.append(folder)
         elif folder.is_dir() and (inside := sorted(path.parent for path in folder.glob("*/config.yaml"))):
             found += inside
@@ -95,7 +96,7 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
 
 def _read_run(path: Path) -> Run | None:
     folder = RunFolder(path)
-    rounds = folder.rounds() if folder.begun else []
+    rounds = folder.rounds() if folder.exists else []
     if not rounds:
         return None
     config, finished = validate(folder.config()), folder.finished

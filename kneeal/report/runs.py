@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.errors import UserError
+from kneeal.errors import unknown_name
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.records import QueryRecord, RoundPredictions
 from kneeal.stats.calibration import CalibrationCurve, calibration_curve
@@ -77,7 +76,7 @@ class Run:
         return Curve.of(self.rounds["n_labeled"][known].tolist(), self.rounds[metric][known].tolist())
 
     def round_at(self, n_labeled: int) -> int | None:
-        """The round that trained on exactly so many labels."""
+        """The round that trained on exactly `n_labeled` labels."""
         found = self.rounds.loc[self.rounds["n_labeled"] == n_labeled, "round"]
         return int(found.iloc[0]) if len(found) else None
 
@@ -207,12 +206,8 @@ class Runs:
         for candidate in (name, f"test_{name}"):
             if candidate in self.metrics:
                 return candidate
-        near = difflib.get_close_matches(name, [*self.metrics, *(m.removeprefix("test_") for m in self.metrics)], 1)
-        raise UserError(
-            f"no metric called {name!r} in these runs",
-            f"one of: {', '.join(self.metrics)}",
-            f"did you mean {near[0]!r}?" if near else "choose one of those",
-        )
+        known = [column.removeprefix("test_") for column in self.metrics]
+        raise unknown_name("metric in these runs", name, known, "choose one of those")
 
     @property
     def label_counts(self) -> tuple[int, ...]:

@@ -17,13 +17,7 @@ PAPER_FULL = (64.13, 0.88)
 
 
 def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
-    """Mean and standard error of a metric at label counts; runs with all labels, if any, in a column of their own.
-
-    Args:
-        runs: The runs.
-        metric: A column of rounds.csv.
-        counts: Label counts, each matched exactly.
-    """
+    """Mean and standard error of a metric at exactly these label counts; runs with all labels have their own column."""
     free = runs.any_free_grades
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
@@ -112,15 +106,11 @@ def find_random(runs: Runs, *, consistency: bool = False) -> Setting | None:
 
 
 def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextTable:
-    """Labels needed for a value, and how many fewer than querying at random needs, paired by seed.
+    """Labels needed for each target, and how many fewer than querying at random needs, paired by seed.
 
-    Read from each seed's curve, on straight lines between rounds. A seed that does not reach the value by the last
-    label count that all runs have counts with that count: means are restricted means.
-
-    Args:
-        runs: The runs.
-        metric: A column of rounds.csv.
-        targets: Values; what random reaches on average at its end if there is none.
+    Read from each seed's curve, on straight lines between rounds. A seed that does not reach the target by the last
+    label count that all runs have counts with that count: means are restricted means. Without a target, it is what
+    random reaches on average at its end.
     """
     random, shown = find_random(runs), describe(metric)
     sign = -1 if shown.lower_is_better else 1

@@ -12,14 +12,7 @@ from kneeal.tables import csv_text
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        header: Column names; the first column is text, the others are numbers.
-        rows: Cells.
-        notes: What the reader must know.
-    """
+    """A table of cells: the first column is text, the others are numbers."""
 
     title: str
     header: Sequence[str]
@@ -61,22 +54,19 @@ def heading(column: str) -> str:
 
 
 def fixed(value: float, digits: int, *, sign: bool = False) -> str:
-    """A number with so many digits after the point, and never "-0.0"."""
+    """A number with `digits` decimals, and never "-0.0"."""
     return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
 
 
 def count(n: int, what: str) -> str:
-    """So many of something: "1 knee", "2 knees"."""
+    """A number with its noun: "1 knee", "2 knees"."""
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def show(summary: Summary | None, column: str, *, n_seeds: int = 0) -> str:
-    """Mean and standard error, `56.39±0.59`; a single seed has no error, and missing seeds are counted.
+    """Mean and standard error, `56.39±0.59`, with the metric's percent and digits; a dash for None.
 
-    Args:
-        summary: What to show; None is a dash.
-        column: The metric's column, which decides on percent and digits.
-        n_seeds: How many seeds there should be.
+    A single seed has no error; where seeds are missing of `n_seeds`, they are counted.
     """
     if summary is None:
         return "-"

@@ -49,7 +49,7 @@ def run_cell(config: Path, out: Path, *, data: str | None = None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask the kernel to end this process with the study that started it, however that ends (Linux)."""
+    """Let the kernel end this process with the study that started it, however that ends (Linux)."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
     with suppress(OSError, AttributeError):

@@ -20,7 +20,7 @@ class CellStatus:
     """What a cell is doing.
 
     Attributes:
-        state: "finished", "running", "failed", "begun" (interrupted, goes on at the next start) or "waiting".
+        state: "finished", "running", "failed", "interrupted" (goes on at the next start) or "waiting".
         rounds: Finished rounds.
         n_labeled: Labels of the last finished round.
         balanced_accuracy: On the test set, of the last finished round.
@@ -79,7 +79,7 @@ class StudyFolder:
         run = RunFolder(self.run(cell))
         rounds = run.rounds()
         last = rounds[-1] if rounds else {}
-        state, error = "begun" if run.path.is_dir() else "waiting", ""
+        state, error = "interrupted" if run.path.is_dir() else "waiting", ""
         if run.finished:
             state = "finished"
         elif is_locked(self.lock(cell)):

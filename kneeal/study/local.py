@@ -14,6 +14,7 @@ from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
 from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Cell, Study
+from kneeal.study.show import outcome
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -38,7 +39,7 @@ class Resources:
 def find_resources(
     study: Study, *, workers: int | None = None, gpu_fraction: float = 1.0, gpus: Sequence[str] | None = None
 ) -> Resources:
-    """What to use of this machine.
+    """How much of this machine to use.
 
     Args:
         study: Its cells say whether they want GPUs.
@@ -122,7 +123,7 @@ class LocalStudy:
     def run(self) -> dict[str, CellStatus]:
         """Run until every cell is finished or failed.
 
-        A cell that another process works on is waited for. A failed cell does not stop the others.
+        It waits for a cell that another process works on. A failed cell does not stop the others.
 
         Returns:
             The status of each cell by name.
@@ -196,18 +197,11 @@ class LocalStudy:
             write_atomic(error, f"{cause}; see {self.folder.log(cell)}\n")
         status = self.folder.status(cell)
         self._n_done += 1
-        head = f"[{self._n_done}/{len(self.study.cells)}] {cell.setting}, seed {cell.seed}: "
-        if status.state == "finished":
-            minutes = (time.monotonic() - running.started) / 60
-            accuracy = 100 * (status.balanced_accuracy or 0.0)
-            self.log(
-                f"{head}finished in {minutes:.1f} min, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels"
-            )
-        else:
-            self.log(f"{head}FAILED: {status.error}")
+        minutes = (time.monotonic() - running.started) / 60
+        self.log(outcome(self.study, cell, status, self._n_done, f"in {minutes:.1f} min"))
 
     def _stop(self) -> None:
-        """End what still runs; each goes on from its last finished round at the next start."""
+        """End what still runs; each cell resumes from its last finished round at the next start."""
         for running in self._running:
             running.process.terminate()
         for running in self._running:

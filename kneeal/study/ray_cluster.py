@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import signal
 import socket
@@ -21,6 +23,7 @@ from kneeal.files import try_lock, write_atomic
 from kneeal.loop.folder import RunFolder
 from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Study
+from kneeal.study.show import outcome
 
 #: Seconds to wait for the lock of a cell whose former worker is dying.
 _LOCK_PATIENCE = 60.0
@@ -94,25 +97,19 @@ def _run(
         for reference in done:
             cell = waiting.pop(reference)
             n_done += 1
-            head = f"[{n_done}/{len(study.cells)}] {cell.setting}, seed {cell.seed}: "
             try:
                 node = ray.get(reference)
             except ray.exceptions.RayError as error:
-                # What the task said is in its error file; a cell that lost all its workers left none.
+                # A failed task leaves an error file; a cell that lost all its workers does not.
                 if not folder.error(cell).is_file():
                     write_atomic(folder.error(cell), f"lost on the cluster: {error}\n")
                 node = ""
-            status = folder.status(cell)
-            if status.state == "finished":
-                accuracy = 100 * (status.balanced_accuracy or 0.0)
-                log(f"{head}finished on {node}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels")
-            else:
-                log(f"{head}FAILED: {status.error}")
+            log(outcome(study, cell, folder.status(cell), n_done, f"on {node}"))
     return {cell.name: folder.status(cell) for cell in study.cells}
 
 
 def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) -> str:
-    """Run on a node: one cell in a process of its own. Returns the node's name; says in the error file what fails."""
+    """Run on a node: one cell in a process of its own. Returns the node's name; failures go to the error file."""
     config, run, error, log = map(Path, paths)
     if not config.is_file():
         raise RuntimeError(f"{socket.gethostname()} does not see {config}: the study folder must be on shared storage")
@@ -127,7 +124,7 @@ def _cell_task(paths: list[str], lock: str, packed: tuple[str, bytes] | None) ->
             options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
             done = subprocess.run(command, pass_fds=(handle,), check=False, **options)
         if done.returncode < 0 or done.returncode == 128 + signal.SIGTERM:
-            # The process was killed, not wrong: the worker goes with it, so that Ray starts the task again.
+            # The process was killed and did not fail: the worker goes with it, so that Ray starts the task again.
             os._exit(1)
         if done.returncode and not error.is_file():
             write_atomic(error, f"exit status {done.returncode}; see {log}\n")

@@ -6,17 +6,13 @@ from collections import Counter
 
 from kneeal.report.text import TextTable
 from kneeal.study.folder import CellStatus, StudyFolder
-from kneeal.study.grid import Study
+from kneeal.study.grid import Cell, Study
 
 _EMPTY = "-"
 
 
 def show_grid(study: Study) -> str:
-    """One line per setting, one column per seed: accuracy of finished cells, progress of the others, then the errors.
-
-    Args:
-        study: The cells; their state is read from disk.
-    """
+    """A line per setting, a column per seed: accuracy of finished cells, progress of the others; then the errors."""
     folder = StudyFolder(study.out)
     statuses = {cell.name: folder.status(cell) for cell in study.cells}
     seeds = sorted({cell.seed for cell in study.cells})
@@ -38,6 +34,15 @@ def failures(study: Study, statuses: dict[str, CellStatus]) -> list[str]:
         for cell in study.cells
         if statuses[cell.name].state == "failed"
     ]
+
+
+def outcome(study: Study, cell: Cell, status: CellStatus, n_done: int, how: str) -> str:
+    """A line for a cell that has ended, the `n_done`th of the study."""
+    head = f"[{n_done}/{len(study.cells)}] {cell.setting}, seed {cell.seed}: "
+    if status.state != "finished":
+        return f"{head}FAILED: {status.error}"
+    accuracy = 100 * (status.balanced_accuracy or 0.0)
+    return f"{head}finished {how}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels"
 
 
 def _cell(status: CellStatus | None) -> str:

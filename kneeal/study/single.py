@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import yaml
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 from kneeal.files import hold
 from kneeal.study.cell import run_cell
 from kneeal.study.folder import StudyFolder, check_data
@@ -14,12 +12,7 @@ from kneeal.study.grid import Cell, Study
 
 
 def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
-    """Run one cell, or go on with it; a finished one is left as it is.
-
-    Args:
-        study: The study.
-        name: The cell's name.
-        index: Or its number, from 0.
+    """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is.
 
     Raises:
         UserError: There is no such cell, or another process works on it.
@@ -37,12 +30,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
 
 
 def sweep_yaml(study: Study, options: list[str]) -> str:
-    """A W&B sweep over the cells.
-
-    Args:
-        study: The study.
-        options: Command-line options of `kneeal study cell` beside the cell.
-    """
+    """A W&B sweep over the cells; `options` are those of `kneeal study cell` beside the cell."""
     command = ["${env}", "kneeal", "study", "cell", *options, "${args}"]
     sweep = {
         "name": study.name,
@@ -66,12 +54,7 @@ def _find(study: Study, name: str | None, index: int | None) -> Cell:
                 f"--index {index}", f"0 to {len(study.cells) - 1}", f"the study has {len(study.cells)} cells"
             )
         return study.cells[index]
-    found = next((cell for cell in study.cells if cell.name == name), None)
-    if found is None:
-        near = difflib.get_close_matches(str(name), [cell.name for cell in study.cells], 1)
-        raise UserError(
-            f"no cell called {name!r}",
-            f"one of the {len(study.cells)} cells in study.json",
-            f"did you mean {near[0]!r}?" if near else "see `kneeal study status`",
-        )
-    return found
+    cells = {cell.name: cell for cell in study.cells}
+    if name not in cells:
+        raise unknown_name("cell", str(name), cells, "see `kneeal study status`")
+    return cells[name]

@@ -33,14 +33,7 @@ _SECTIONS = (
 
 
 def make_workspace(study: Study, entity: str) -> Any:
-    """The workspace, not saved yet.
-
-    Args:
-        study: Its cells' W&B project and groups are what the workspace shows.
-        entity: W&B user or team that owns the project.
-
-    Returns:
-        A `wandb_workspaces.workspaces.Workspace`.
+    """A `wandb_workspaces.workspaces.Workspace` of the project that the cells log to, not saved yet.
 
     Raises:
         UserError: The extra `workspace` is not installed, or the cells lie in several projects or log nowhere.
@@ -78,17 +71,10 @@ def make_workspace(study: Study, entity: str) -> Any:
 
 
 def save_workspace(study: Study, entity: str) -> str:
-    """Save the workspace in the project.
-
-    Args:
-        study: As in `make_workspace`.
-        entity: As there.
-
-    Returns:
-        Its address.
+    """Save the workspace in the project, and return its address.
 
     Raises:
-        UserError: As in `make_workspace`; no key for W&B is at hand; or W&B refuses the workspace or is away.
+        UserError: As in `make_workspace`; there is no key for W&B; or W&B refuses the workspace or cannot be reached.
     """
     workspace = make_workspace(study, entity)
     if not has_key():

@@ -210,7 +210,7 @@ def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple
         time.sleep(0.05)
     study = read_study(path / "study.yaml", data=str(path / "data"), out=path / "out")
     states = [StudyFolder(study.out).status(cell).state for cell in study.cells]
-    assert "begun" in states and "finished" not in states[1:], states
+    assert "interrupted" in states and "finished" not in states[1:], states
 
     done = kneeal("study", *arguments, "--workers", "2")
     assert done.returncode == 1, done.stderr
