@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import secrets
 import sqlite3
-import time
 from dataclasses import dataclass
 
 from kneeal.annotate.assignment import settle
 from kneeal.annotate.store import Store
 from kneeal.annotate.tasks import RefusedError
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 
 LINK_SECONDS = 24 * 3600.0
 SESSION_SECONDS = 14 * 24 * 3600.0
-#: For so long a session is not looked up on disk again: another process may have ended it.
-_TRUSTED_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Session:
-    """Somebody who is signed in.
-
-    Attributes:
-        reader: Her number.
-        name: Her name.
-        reads: Whether she is given knees to read.
-        adjudicates: Whether she decides where readings differ.
-        csrf: What her page must send along with every request.
-        expires: When it ends, in seconds since 1970.
-    """
-
-    reader: int
-    name: str
-    reads: bool
-    adjudicates: bool
-    csrf: str
-    expires: float
 
 
 @dataclass(frozen=True)
@@ -63,28 +38,25 @@ class Account:
         return " and ".join(["reads"] * self.reads + ["adjudicates"] * self.adjudicates)
 
 
-class Accounts:
-    """Who may come in.
+@dataclass(frozen=True)
+class Session(Account):
+    """A reader who is signed in.
 
-    Args:
-        store: Where they are kept.
+    Attributes:
+        csrf: What her page must send along with every request.
     """
+
+    csrf: str
+
+
+class Accounts:
+    """Accounts, one-time links and sessions, kept in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._trusted: dict[str, tuple[Session, float]] = {}
-        self._ended: set[str] = set()
 
     def put(self, name: str, *, reads: bool, adjudicates: bool) -> int:
-        """Add a reader, or give a known one other roles.
-
-        Args:
-            name: Shown in tables; not a name of a patient.
-            reads: Whether she is given knees to read.
-            adjudicates: Whether she decides where readings differ.
-
-        Returns:
-            Her number.
+        """Add a reader, or give a known one other roles; the name is shown in tables. Returns her number.
 
         Raises:
             UserError: The name is empty or very long.
@@ -113,20 +85,15 @@ class Accounts:
         """A reader by name.
 
         Raises:
-            UserError: There is none of that name; the most similar one is suggested.
+            UserError: Nobody has that name; the most similar one is suggested.
         """
         known = {account.name: account for account in self.all()}
         if name.strip() in known:
             return known[name.strip()]
-        similar = difflib.get_close_matches(name, known, 1, 0.5)
-        raise UserError(
-            f"no reader called {name!r}",
-            f"one of {', '.join(known) or 'those that `kneeal readers` adds'}",
-            f"write {similar[0]!r}, if that is meant" if similar else "add a reader with `kneeal readers RUN --reader`",
-        )
+        raise unknown_name("reader", name, known, "add a reader with `kneeal readers RUN --reader`")
 
     def remove(self, account: Account) -> None:
-        """Take a reader out: her sessions and links end, her open tasks are free again, her answers stay and count."""
+        """Remove a reader: her sessions and links end, her open tasks are free again, her answers stay and count."""
 
         def change(db: sqlite3.Connection) -> None:
             now = self._store.clock()
@@ -141,7 +108,7 @@ class Accounts:
         self._store.write(lambda db: _end_sessions(db, account.id))
 
     def link(self, reader: int, seconds: float = LINK_SECONDS) -> str:
-        """A secret that signs a reader in once; earlier ones of hers that were not used are void."""
+        """A secret that signs a reader in once; her earlier unused ones become void."""
         secret = secrets.token_urlsafe(32)
 
         def change(db: sqlite3.Connection) -> None:
@@ -154,19 +121,19 @@ class Accounts:
         self._store.write(change)
         return secret
 
-    def sign_in(self, secret: str) -> tuple[str, Session]:
+    def sign_in(self, secret: str) -> tuple[str, int]:
         """Use a link.
 
         Returns:
-            The session's own secret, for a cookie, and the session.
+            The secret of the new session, for a cookie, and the number of the reader.
 
         Raises:
-            RefusedError: The link is unknown, used or too old; which of these is not told.
+            RefusedError: The link is unknown, used or too old; which of these is not disclosed.
         """
         now = self._store.clock()
         key, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
 
-        def change(db: sqlite3.Connection) -> None:
+        def change(db: sqlite3.Connection) -> int:
             used = db.execute(
                 "UPDATE link SET used = ? WHERE digest = ? AND used IS NULL AND expires > ? RETURNING reader",
                 (now, _digest(secret), now),
@@ -180,46 +147,29 @@ class Accounts:
                 "INSERT INTO session (digest, reader, csrf, expires) VALUES (?, ?, ?, ?)",
                 (_digest(key), used["reader"], csrf, now + SESSION_SECONDS),
             )
+            return int(used["reader"])
 
-        self._store.write(change)
-        session = self.session(key)
-        if session is None:  # pragma: no cover - it was just made
-            raise RuntimeError("a new session is missing")
-        return key, session
+        return key, self._store.write(change)
 
     def session(self, key: str | None) -> Session | None:
-        """Who a cookie belongs to, None for nobody."""
-        if not key:
-            return None
-        digest = _digest(key)
-        if digest in self._ended:
-            return None
-        session, until = self._trusted.get(digest, (None, 0.0))
-        if session is None or time.monotonic() > until:
-            rows = self._store.read(
-                "SELECT reader.id, reader.name, reader.reads, reader.adjudicates, session.csrf, session.expires "
-                "FROM session JOIN reader ON reader.id = session.reader WHERE session.digest = ?",
-                (digest,),
-            )
-            if not rows:
-                self._trusted.pop(digest, None)
-                return None
-            number, name, reads, adjudicates, csrf, expires = rows[0]
-            session = Session(number, name, bool(reads), bool(adjudicates), csrf, expires)
-            self._trusted[digest] = session, time.monotonic() + _TRUSTED_SECONDS
-        return session if session.expires > self._store.clock() else None
+        """Who a cookie belongs to, None for nobody; read anew each time, since another process may end a session."""
+        rows = self._store.read(
+            "SELECT reader.id, name, reads, adjudicates, csrf FROM session JOIN reader ON reader.id = session.reader "
+            "WHERE digest = ? AND expires > ?",
+            (_digest(key or ""), self._store.clock()),
+        )
+        return Session(rows[0][0], rows[0][1], bool(rows[0][2]), bool(rows[0][3]), rows[0][4]) if rows else None
 
     def sign_out(self, key: str) -> None:
         """End a session."""
-        self._ended.add(_digest(key))  # first, so that nobody who looks it up just now brings it back
         self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
 
 
 def _free(db: sqlite3.Connection, reader: int) -> None:
-    """Give what a reader has before her without a role for it to others, and wait for no silent repeat by her."""
+    """Release the tasks that a reader no longer has the role for, and drop her planned silent repeats."""
     role = "SELECT CASE kind WHEN 'adjudication' THEN adjudicates ELSE reads END FROM reader WHERE id = task.reader"
     left = f"FROM task WHERE reader = ? AND current IS NULL AND NOT ({role})"
-    # What she took back stays, with its history; it holds up nobody either.
+    # What she took back stays in the history, but keeps nobody waiting.
     db.execute(
         "UPDATE knee SET taken = (SELECT count(*) FROM task WHERE task.knee = knee.id AND kind = 'first' "
         f"AND (current IS NOT NULL OR reader != ? AND later IS NULL)) WHERE id IN (SELECT knee {left})",

@@ -7,18 +7,17 @@ References:
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.annotate.store import Store
 from kneeal.data.grades import N_GRADES
+from kneeal.stats.metrics import weighted_kappa
+from kneeal.tables import csv_text
 
 #: Resamples of the knees behind an interval.
 N_BOOTSTRAP = 1000
@@ -51,16 +50,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one reader takes.
-
-    Attributes:
-        reader: Her name.
-        n: Answers that hold.
-        unreadable: Of these, knees that she could not grade.
-        undone: Answers that she took back.
-        median: Seconds a knee.
-        quartiles: Of the seconds.
-    """
+    """How long one reader takes for a knee, in seconds, over her answers that hold."""
 
     reader: str
     n: int
@@ -70,37 +60,8 @@ class Pace:
     quartiles: tuple[float, float] | None
 
 
-def weighted_kappa(table: NDArray[np.floating[Any]] | NDArray[np.integer[Any]], power: int = 2) -> NDArray[np.float64]:
-    """Weighted kappa of tables of counts.
-
-    Args:
-        table: [..., C, C], first reading by second.
-        power: 1 for linear, 2 for quadratic weights.
-
-    Returns:
-        [...] in [-1, 1]; NaN where chance leaves nothing to disagree about.
-    """
-    counts = np.asarray(table, np.float64)
-    grades = np.arange(counts.shape[-1])
-    weights = np.abs(grades[:, None] - grades[None, :]).astype(np.float64) ** power
-    n = counts.sum(axis=(-2, -1))
-    expected = counts.sum(axis=-1)[..., :, None] * counts.sum(axis=-2)[..., None, :]
-    observed = (weights * counts).sum(axis=(-2, -1)) * n
-    chance = (weights * expected).sum(axis=(-2, -1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kappa: NDArray[np.float64] = np.where(chance > 0, 1.0 - observed / chance, np.nan)
-    return kappa
-
-
 def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | None]], *, seed: int = 0) -> Agreement:
-    """Agreement of two readings.
-
-    Args:
-        first: What to call the first.
-        second: What to call the second.
-        pairs: Their grades of the same knees; None is unreadable.
-        seed: Of the bootstrap.
-    """
+    """Agreement of two readings, by their grades of the same knees; None is unreadable."""
     graded = np.array([(a, b) for a, b in pairs if a is not None and b is not None], dtype=np.int64).reshape(-1, 2)
     n, unreadable = len(graded), len(pairs) - len(graded)
     if n == 0:
@@ -157,23 +118,15 @@ def paces(store: Store) -> list[Pace]:
             (reader["id"],),
         )[0]["n"]
         seconds = [row["seconds"] for row in rows]
-        low, median, high = np.percentile(seconds, (25, 50, 75)) if seconds else (None, None, None)
-        result.append(
-            Pace(
-                reader["name"],
-                len(rows),
-                sum(row["kl"] is None for row in rows),
-                undone,
-                None if median is None else float(median),
-                None if low is None or high is None else (float(low), float(high)),
-            )
-        )
+        unreadable = sum(row["kl"] is None for row in rows)
+        low, median, high = np.percentile(seconds, (25, 50, 75)).tolist() if seconds else (0.0, None, 0.0)
+        result.append(Pace(reader["name"], len(rows), unreadable, undone, median, (low, high) if seconds else None))
     return result
 
 
 def readings_table(store: Store) -> str:
     """Every row of the history as CSV: who, when, how long, and what it replaced."""
-    rows = store.read(
+    cursor = store.reader().execute(
         "SELECT answer.id AS answer, knee.knee_id, knee.query, reader.name AS reader, task.kind, answer.kl, "
         "answer.reason, answer.undone, (task.current = answer.id) AS holds, answer.seconds, "
         "strftime('%Y-%m-%dT%H:%M:%fZ', answer.at, 'unixepoch') AS at, answer.replaces, answer.measurements, "
@@ -183,16 +136,7 @@ def readings_table(store: Store) -> str:
         "FROM answer JOIN task ON task.id = answer.task JOIN reader ON reader.id = task.reader "
         "JOIN knee ON knee.id = task.knee ORDER BY answer.id"
     )
-    header = [
-        "answer", "knee_id", "query", "reader", "kind", "kl", "reason", "undone", "holds", "seconds", "at", "replaces",
-        "measurements", "findings", "comment", "saw_prediction", "rule", "trained_on",
-    ]  # fmt: skip
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    for row in rows:
-        table.writerow(["" if row[name] is None else row[name] for name in header])
-    return text.getvalue()
+    return csv_text([[column[0] for column in cursor.description], *cursor])
 
 
 def _number(value: NDArray[np.float64]) -> float | None:

@@ -1,4 +1,7 @@
-"""What becomes of an answer: recorded, undone, or refused. Inside a transaction of the store."""
+"""What becomes of an answer: recorded, undone, or refused. Inside a transaction of the store.
+
+Times are in seconds since 1970; tasks and readers are named by their numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import json
 import sqlite3
 
 from kneeal.annotate.assignment import claim, hold, let_go, read_plan, schedule_repeat, settle
-from kneeal.annotate.tasks import Answer, RefusedError, Task
+from kneeal.annotate.request_models import Answer
+from kneeal.annotate.tasks import RefusedError, Task
 
 _BEGUN = (409, "the training has begun, and this knee is closed", "an answer to an open knee", "go on with the next")
 
@@ -14,16 +18,11 @@ _BEGUN = (409, "the training has begun, and this knee is closed", "an answer to 
 def read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
     """A task of a reader.
 
-    Args:
-        db: A connection.
-        reader: Who.
-        number: Of the task.
-
     Raises:
-        RefusedError: It is not hers, or there is none.
+        RefusedError: It does not exist, or is not hers.
     """
     row = db.execute(
-        "SELECT task.id, task.kind, task.picture, task.current, knee.knee_id, knee.id AS knee FROM task "
+        "SELECT task.id, knee_id, kind, picture, current, looked, task.knee, state FROM task "
         "JOIN knee ON knee.id = task.knee WHERE task.id = ? AND task.reader = ?",
         (number, reader),
     ).fetchone()
@@ -38,7 +37,7 @@ def read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
         )
         # Sorted, so that the order does not tell who gave which.
         grades = tuple(sorted((a["kl"] for a in answers), key=lambda kl: -1 if kl is None else kl))
-    return Task(row["id"], row["knee_id"], row["kind"], row["picture"], row["current"], grades)
+    return Task(**dict(row), grades=grades)
 
 
 def next_task(db: sqlite3.Connection, reader: int, now: float) -> Task | None:
@@ -49,12 +48,6 @@ def next_task(db: sqlite3.Connection, reader: int, now: float) -> Task | None:
 
 def record_answer(db: sqlite3.Connection, reader: int, answer: Answer, now: float) -> None:
     """Store an answer, and what follows from it for its knee.
-
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        answer: Her answer.
-        now: Seconds since 1970.
 
     Raises:
         RefusedError: The task is not hers or already answered, its knee went to training, another picture was drawn,
@@ -80,34 +73,24 @@ def record_answer(db: sqlite3.Connection, reader: int, answer: Answer, now: floa
             "a page that shows what is stored",
             "nothing was changed; go on with the next knee, or undo the other answer",
         )
-    _refuse_if_final(db, task)
+    _refuse_if_final(task)
     cursor = db.execute(
         "INSERT INTO answer (task, kl, reason, seconds, at, replaces, nonce, measurements, findings, comment) "
         "VALUES (?, ?, ?, ?, ?, (SELECT max(id) FROM answer WHERE task = ?), ?, ?, ?, ?)",
         (
             task.id, answer.kl, answer.reason, answer.seconds, now, task.id, answer.nonce,
-            json.dumps(answer.measurements), json.dumps(answer.findings), answer.comment,
+            json.dumps([m.model_dump() for m in answer.measurements]), json.dumps(answer.findings), answer.comment,
         ),
     )  # fmt: skip
     hold(db, task.id, now)
     db.execute("UPDATE task SET current = ? WHERE id = ?", (cursor.lastrowid, task.id))
-    knee = _knee_of(db, task.id)
     if task.kind == "first":
-        schedule_repeat(db, reader, knee)
-    settle(db, knee)
+        schedule_repeat(db, reader, task.knee)
+    settle(db, task.knee)
 
 
 def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> Task | None:
-    """Take back a reader's last answer.
-
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        nonce: Name of this request.
-        now: Seconds since 1970.
-
-    Returns:
-        The task that is before her again.
+    """Take back a reader's last answer, and put its knee before her again.
 
     Raises:
         RefusedError: There is nothing to take back, or the last answer is final.
@@ -118,13 +101,12 @@ def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> 
     task = None if row is None else read_task(db, reader, row["id"])
     if task is None or task.current is None:
         raise RefusedError(409, "nothing to undo", "an answer of yours", "grade a knee first")
-    _refuse_if_final(db, task)
+    _refuse_if_final(task)
     # A training that began since then ends undo for all knees, in the same words: also for one which it did not take,
     # since its readers differ.
     begun = "SELECT 1 FROM knee, answer WHERE answer.id = ? AND knee.rule != 'file' AND knee.closed >= answer.at"
     if db.execute(begun, (task.current,)).fetchone():
         raise RefusedError(*_BEGUN)
-    knee = _knee_of(db, task.id)
     if task.kind != "adjudication":
         informed = "SELECT 1 FROM reader WHERE id = ? AND informed = (SELECT max(query) FROM knee)"
         if db.execute(informed, (reader,)).fetchone():
@@ -137,13 +119,13 @@ def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> 
     )
     db.execute("UPDATE task SET current = NULL, begun = ? WHERE id = ?", (now, task.id))
     if task.kind == "first":
-        db.execute("UPDATE planned SET due = NULL WHERE knee = ? AND reader = ?", (knee, reader))
+        db.execute("UPDATE planned SET due = NULL WHERE knee = ? AND reader = ?", (task.knee, reader))
         db.execute(
             "DELETE FROM task WHERE knee = ? AND reader = ? AND kind = 'repeat' AND current IS NULL "
             "AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.task = task.id)",
-            (knee, reader),
+            (task.knee, reader),
         )
-    settle(db, knee)
+    settle(db, task.knee)
     return read_task(db, reader, task.id)
 
 
@@ -159,12 +141,6 @@ def put_off(db: sqlite3.Connection, reader: int, number: int, now: float) -> Non
 def mark_prediction_seen(db: sqlite3.Connection, reader: int, number: int, now: float) -> None:
     """Note that a reader is about to see the model's prediction for a knee she has answered; her answer then stands.
 
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        number: Of the task.
-        now: Seconds since 1970.
-
     Raises:
         RefusedError: She has not answered it yet; or knees are silently repeated in this run: a prediction that is
             shown would bias the repeat, and one that is refused would give it away.
@@ -177,19 +153,11 @@ def mark_prediction_seen(db: sqlite3.Connection, reader: int, number: int, now: 
     db.execute("UPDATE task SET looked = coalesce(looked, ?) WHERE id = ?", (now, task.id))
 
 
-def _knee_of(db: sqlite3.Connection, number: int) -> int:
-    """Number of the knee of a task."""
-    return int(db.execute("SELECT knee FROM task WHERE id = ?", (number,)).fetchone()[0])
-
-
-def _refuse_if_final(db: sqlite3.Connection, task: Task) -> None:
+def _refuse_if_final(task: Task) -> None:
     """Refuse a change of what went to training, or after a prediction was shown."""
-    state, looked = db.execute(
-        "SELECT knee.state, task.looked FROM task JOIN knee ON knee.id = task.knee WHERE task.id = ?", (task.id,)
-    ).fetchone()
-    if state == "closed":
+    if task.state == "closed":
         raise RefusedError(*_BEGUN)
-    if looked is not None:
+    if task.looked is not None:
         raise RefusedError(
             409, "a change after the model's prediction was shown", "the answer that was given before", "go on"
         )

@@ -1,6 +1,7 @@
 """The web application: small JSON answers to one page. Knee ids never leave the server."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
+import hmac
 import logging
 from importlib import resources
 from pathlib import Path
@@ -16,17 +17,15 @@ from kneeal.annotate.atlas import Atlas
 from kneeal.annotate.consensus import RULE
 from kneeal.annotate.error_handlers import add_error_handlers
 from kneeal.annotate.picture_service import EncodedPicture, PictureService
-from kneeal.annotate.request_models import AnswerRequest, EmptyRequest, SignInRequest, UndoRequest
-from kneeal.annotate.security import COOKIE, CSRF_HEADER, HEALTH, Guard, Origin, same
+from kneeal.annotate.request_models import FINDINGS, Answer, EmptyRequest, SignInRequest, UndoRequest
+from kneeal.annotate.security import COOKIE, CSRF_HEADER, HEALTH, Guard, Origin
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import STALE_SECONDS, RoundSupervisor, read_prediction
-from kneeal.annotate.tasks import FINDINGS, Answer, Progress, RefusedError, Task
+from kneeal.annotate.tasks import Progress, RefusedError, Task
 from kneeal.exchange.answers import REASONS
 
 logger = logging.getLogger("kneeal.annotate")
 STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
-#: Longest time that one knee can have been looked at, in seconds.
-MAX_SECONDS = 86400.0
 _FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "keys.js": "text/javascript",
           "style.css": "text/css"}  # fmt: skip
 #: The page asks here who it is, before it knows the secret of its session; links and images cannot send one.
@@ -42,31 +41,22 @@ def make_app(
     run: Path,
     atlas: Atlas | None = None,
 ) -> FastAPI:
-    """The application of one run.
-
-    Args:
-        store: Readings.
-        accounts: Who may come in.
-        supervisor: The run behind the page.
-        pictures: Pictures of its knees.
-        origin: The server's own addresses.
-        run: The run folder.
-        atlas: The site's own examples of the grades.
-    """
+    """The application of one run."""
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
     add_error_handlers(app)
     examples = atlas or Atlas()
     cookie = COOKIE + store.id
 
-    # Not in a thread, as other handlers are: with many readers, waiting for one's turn twice costs more than the look.
+    # Not in a worker thread as other handlers are: with many readers, queueing twice costs more than the lookup.
     async def signed_in(request: Request) -> Session:
         session = accounts.session(request.cookies.get(cookie))
         if session is None:
             raise RefusedError(401, "nobody is signed in", "a session", "open a one-time link")
-        # Of every request, so that a page goes no further when another reader signs in in the same browser.
+        # Checked on every request, so that a page stops working once another reader signs in in the same browser.
         free = request.url.path in _WITHOUT_SECRET or request.url.path.startswith("/api/atlas/")
-        if not free and not same(request.headers.get(CSRF_HEADER), session.csrf):
+        given = request.headers.get(CSRF_HEADER, "")
+        if not free and not hmac.compare_digest(given.encode(), session.csrf.encode()):
             raise RefusedError(
                 401, "another reader has signed in in this browser", "the page of who is signed in", "load it again"
             )
@@ -83,21 +73,21 @@ def make_app(
                 raise RefusedError(
                     409, "the readings of others before all are in", "a query that is read", "look again then"
                 )
-            store.inform(session.reader)
+            store.inform(session.id)
         return session
 
     deciding = Annotated[Session, Depends(informed)]
 
     def status_for(session: Session) -> dict[str, Any]:
-        # Who also reads is told what an adjudicator is only when all readings are in, and hers stand.
-        ready = not session.reads or (not store.counts()["open"] and store.informed(session.reader))
+        # An adjudicator who also reads sees an adjudicator's status only when all readings are in and hers are final.
+        ready = not session.reads or (not store.counts()["open"] and store.informed(session.id))
         decides = session.adjudicates and ready
         return supervisor.status(decides=decides)
 
     def describe(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
         if task is None:
             return {**vars(progress), "task": None, "status": status_for(session)}
-        # Whether it is a repeat is not told.
+        # The page does not learn whether this is a repeat.
         shown = {"id": task.id, "adjudication": task.kind == "adjudication", "grades": list(task.grades)}
         predictions = supervisor.pending.predicted and not (store.plan or ReadingPlan()).repeat
         return {**vars(progress), "task": shown, "predictions": predictions}
@@ -124,16 +114,16 @@ def make_app(
 
     @app.post("/api/sign-in")
     def sign_in(body: SignInRequest, response: Response) -> dict[str, Any]:
-        key, session = accounts.sign_in(body.secret)
+        key, reader = accounts.sign_in(body.secret)
         response.set_cookie(
             cookie, key, max_age=int(SESSION_SECONDS), httponly=True, samesite="strict", secure=origin.secure, path="/"
         )
-        logger.info("reader %d signed in", session.reader)
-        return {"name": session.name}
+        logger.info("reader %d signed in", reader)
+        return {}
 
     @app.post("/api/sign-out")
     def sign_out(request: Request, response: Response, session: signed, body: EmptyRequest) -> dict[str, Any]:
-        accounts.sign_out(request.cookies.get(cookie, ""))
+        accounts.sign_out(request.cookies[cookie])
         response.delete_cookie(cookie, path="/", httponly=True, samesite="strict", secure=origin.secure)
         return {}
 
@@ -150,24 +140,13 @@ def make_app(
 
     @app.get("/api/next")
     def next_task(session: signed) -> dict[str, Any]:
-        return describe(session, store.next(session.reader), store.progress(session.reader))
+        return describe(session, store.next(session.id), store.progress(session.id))
 
     @app.post("/api/answer")
-    async def answer(session: signed, body: AnswerRequest) -> dict[str, Any]:
-        given = Answer(
-            body.task,
-            body.picture,
-            body.nonce,
-            body.kl,
-            body.reason,
-            min(float(body.seconds), MAX_SECONDS),
-            [measurement.model_dump() for measurement in body.measurements],
-            body.findings,
-            body.comment.strip(),
-        )
-        said = await store.write_soon(store.answering(session.reader, given))
-        pictures.forget(store.task(session.reader, body.task).knee_id)
-        return describe(session, *said)
+    async def answer(session: signed, body: Answer) -> dict[str, Any]:
+        following = await store.write_soon(store.answering(session.id, body))
+        pictures.forget(store.task(session.id, body.task).knee_id)
+        return describe(session, *following)
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
@@ -175,20 +154,20 @@ def make_app(
             raise RefusedError(
                 409, "all readings are in, and stand", "an answer to an open knee", "wait for the next knees"
             )
-        return describe(session, store.undo(session.reader, nonce=body.nonce), store.progress(session.reader))
+        return describe(session, store.undo(session.id, nonce=body.nonce), store.progress(session.id))
 
     @app.post("/api/task/{number}/later")
     def later(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
-        return describe(session, store.put_off(session.reader, number), store.progress(session.reader))
+        return describe(session, store.put_off(session.id, number), store.progress(session.id))
 
     @app.get("/api/task/{number}/picture")
     async def picture(session: signed, number: int) -> Response:
-        task = store.task(session.reader, number)
+        task = store.task(session.id, number)
         return _png(await pictures.get(task.knee_id), task=task.id, token=task.picture)
 
     @app.get("/api/task/{number}/other")
     async def other_picture(session: signed, number: int) -> Response:
-        task = store.task(session.reader, number)
+        task = store.task(session.id, number)
         knee_id = pictures.other_knee(task.knee_id)
         if knee_id is None:
             raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "go on without it")
@@ -196,9 +175,9 @@ def make_app(
 
     @app.post("/api/task/{number}/prediction")
     def prediction(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
-        found = read_prediction(run, store.task(session.reader, number).knee_id)
+        found = read_prediction(run, store.task(session.id, number).knee_id)
         if found is not None:
-            store.mark_prediction_seen(session.reader, number)
+            store.mark_prediction_seen(session.id, number)
         return {"probabilities": found}
 
     @app.get("/api/status")

@@ -2,6 +2,7 @@
 
 Nothing that a reader is given depends on what another has answered, and a silent repeat cannot be told from a first
 reading: it is planned before the reader begins, so that her counter includes it, and mixed with knees she has not seen.
+Times are in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kneeal.annotate.consensus import Reading, reach_consensus
+from kneeal.annotate.consensus import reach_consensus
+from kneeal.errors import UserError
 
 #: A reading that was begun this many seconds ago and never answered may be given to another reader.
 ABANDONED = 1800.0
 #: Answers between a first reading and its silent repeat, where the query is long enough.
 REPEAT_AFTER = 20
-#: Neither of her last so many knees is ever given to a reader again.
+#: The last knees of a reader that are never repeated.
 _REMEMBERED = 2
 
 #: A task that is open, still needed and of a role that its reader has. Of a knee that others have read meanwhile, no
@@ -52,7 +54,7 @@ RELEASED = """
 
 @dataclass(frozen=True)
 class ReadingPlan:
-    """How knees are given out. It belongs to the run.
+    """How knees are assigned to readers. It belongs to the run.
 
     Attributes:
         reads: Readers that each knee needs.
@@ -62,6 +64,19 @@ class ReadingPlan:
     reads: int = 1
     repeat: float = 0.0
 
+    def changed(self, reads: int | None, repeat: float | None) -> ReadingPlan:
+        """The plan with one or both of them replaced; None keeps what is.
+
+        Raises:
+            UserError: A number is out of range.
+        """
+        plan = ReadingPlan(self.reads if reads is None else reads, self.repeat if repeat is None else repeat)
+        if plan.reads < 1:
+            raise UserError(f"--reads {plan.reads}", "1 reader per knee or more", "correct the option")
+        if not 0 <= plan.repeat <= 1:
+            raise UserError(f"--repeat {plan.repeat}", "a share from 0 to 1", "correct the option")
+        return plan
+
 
 def read_plan(db: sqlite3.Connection) -> ReadingPlan:
     """The plan of the run; the default before one is set."""
@@ -70,16 +85,7 @@ def read_plan(db: sqlite3.Connection) -> ReadingPlan:
 
 
 def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
-    """The task that a reader should do now: the one she has before her, else the next one.
-
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        now: Seconds since 1970.
-
-    Returns:
-        Number of the task, None where nothing is left for her.
-    """
+    """The task that a reader should do now: the one she has before her, else the next one; None if nothing is left."""
     plan = read_plan(db)
     done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
     values = {"reader": reader, "reads": plan.reads, "done": done, "stale": now - ABANDONED}
@@ -131,18 +137,7 @@ def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
 
 
 def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float) -> int:
-    """Put a knee before a reader.
-
-    Args:
-        db: The connection that writes.
-        reader: Who.
-        knee: Number of the knee.
-        kind: See `Task`.
-        now: Seconds since 1970.
-
-    Returns:
-        Number of the new task.
-    """
+    """Make a task of some kind (see `Task`) and put it before a reader."""
     number = secrets.randbelow(2**48)
     db.execute(
         "INSERT INTO task (id, knee, reader, kind, picture, begun) VALUES (?, ?, ?, ?, ?, ?)",
@@ -174,7 +169,7 @@ def hold(db: sqlite3.Connection, number: int, now: float) -> None:
 
 
 def schedule_repeat(db: sqlite3.Connection, reader: int, knee: int) -> None:
-    """After a first reading: say from which answer on its silent repeat is due, if one is planned."""
+    """After a first reading: set from which answer on its silent repeat is due, if one is planned."""
     db.execute(
         "UPDATE planned SET due = ? + (SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL) "
         "WHERE knee = ? AND reader = ?",
@@ -201,10 +196,10 @@ def settle(db: sqlite3.Connection, knee: int) -> None:
         (knee,),
     ).fetchone()
     consensus = reach_consensus(
-        [Reading(row["reader"], row["kl"]) for row in rows if row["kind"] != "adjudication"],
+        [(row["reader"], row["kl"]) for row in rows if row["kind"] != "adjudication"],
         required=read_plan(db).reads,
         pending=pending is not None,
-        adjudicated=[Reading(row["reader"], row["kl"]) for row in rows if row["kind"] == "adjudication"],
+        adjudicated=[(row["reader"], row["kl"]) for row in rows if row["kind"] == "adjudication"],
     )
     db.execute(
         "UPDATE knee SET state = ?, kl = ?, rule = ? WHERE id = ? AND state != 'closed'",
@@ -224,7 +219,7 @@ def _spacing(n: int) -> int:
 
 
 def _plan_repeats(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> None:
-    """Choose which knees of a new query the reader is given twice: none of its last, which would come as one block."""
+    """Choose which knees of a new query the reader gets twice: none of its last, which would come as one block."""
     due = "SELECT 1 FROM reader WHERE id = ? AND planned < (SELECT max(query) FROM knee)"
     if not db.execute(due, (reader,)).fetchone():
         return
@@ -233,13 +228,13 @@ def _plan_repeats(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> Non
     known = "SELECT knee FROM task WHERE reader = ? UNION SELECT knee FROM planned WHERE reader = ?"
     begun = {row[0] for row in db.execute(known, (reader, reader))}
     early = [knee for knee in knees[: len(knees) - _spacing(len(knees))] if knee not in begun]
-    wanted = int(plan.repeat * len(knees) + random.random() * (plan.repeat > 0))  # right on average, if few
-    chosen = random.sample(early, min(wanted, len(early)))
+    n_repeats = int(plan.repeat * len(knees) + random.random() * (plan.repeat > 0))  # right on average, if few
+    chosen = random.sample(early, min(n_repeats, len(early)))
     db.executemany("INSERT INTO planned (knee, reader) VALUES (?, ?)", [(knee, reader) for knee in chosen])
 
 
 def _last_repeat(db: sqlite3.Connection, waiting: str, values: Mapping[str, Any]) -> int | None:
-    """A repeat that is not due when nothing else is left; one of a knee just read is given up."""
+    """A repeat before it is due, when nothing else is left; that of a knee just read is dropped."""
     last = "SELECT knee FROM task WHERE reader = ? AND current IS NOT NULL ORDER BY current DESC LIMIT ?"
     fresh = {row[0] for row in db.execute(last, (values["reader"], _REMEMBERED))}
     query = f"SELECT knee.id {waiting} AND planned.due IS NOT NULL ORDER BY planned.due"

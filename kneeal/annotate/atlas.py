@@ -18,9 +18,6 @@ _MAX_PICTURES = 40
 class Atlas:
     """Pictures whose file names begin with the grade that they show, such as `2 osteophytes.png`.
 
-    Args:
-        folder: Where they are; None: there are none.
-
     Raises:
         UserError: The folder cannot be read or has no such picture, or too many.
     """
@@ -52,7 +49,7 @@ class Atlas:
         """A picture as PNG.
 
         Raises:
-            RefusedError: There is none of that name.
+            RefusedError: No picture has that name.
         """
         if name not in self._pictures:
             raise RefusedError(404, "no such picture", "one of the atlas", "load the page again")

@@ -1,13 +1,12 @@
 """The training of the next round in a process of its own, which ends with the server that started it.
 
-`python -m kneeal.annotate.child RUN` imports what it needs only once it watches its standard input, a pipe that closes
-when the server is gone: the imports alone take seconds, in which a server can be killed. It trains once it has read a
-byte, so that the server can start it while a reader may still take an answer back.
+`python -m kneeal.annotate.child RUN [DATA]` imports what it needs only once it watches its standard input, a pipe that
+closes when the server is gone: the imports alone take seconds, in which a server can be killed. It trains once it has
+read a byte, so that the server can start it while a reader may still take an answer back.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -36,10 +35,7 @@ def watch_input() -> threading.Event:
 
 def main() -> None:
     """Train, and make the next query."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path)
-    arguments = parser.parse_args()
+    run, *data = map(Path, sys.argv[1:])
     told = watch_input()
 
     from kneeal.annotate.next_round import next_round
@@ -49,7 +45,7 @@ def main() -> None:
     told.wait()
     try:
         with exit_on_signals("it begins again with the server"):
-            next_round(arguments.run, arguments.data)
+            next_round(run, *data)
     except UserError as error:
         print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
         sys.exit(2)

@@ -13,17 +13,8 @@ RULE = (
 )
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One answer that holds.
-
-    Attributes:
-        reader: Who.
-        kl: The grade; None is unreadable.
-    """
-
-    reader: int
-    kl: int | None
+#: A reader and her grade, None for a knee that she could not grade.
+Reading = tuple[int, int | None]
 
 
 @dataclass(frozen=True)
@@ -52,13 +43,13 @@ def reach_consensus(
         pending: Whether a repeat is still to be read.
         adjudicated: The adjudicator's decision, where there is one.
     """
-    readers = {reading.reader for reading in readings}
+    readers = {reader for reader, _ in readings}
     # Also of an adjudicated knee: its readers can take a reading back, and must not learn from a refusal that they
     # differed. The decision stands when the reading is in again.
     if len(readers) < required or pending:
         return Consensus("open")
     if adjudicated:
-        return Consensus("settled", adjudicated[-1].kl, "adjudicated")
-    if len({reading.kl for reading in readings}) > 1:
+        return Consensus("settled", adjudicated[-1][1], "adjudicated")
+    if len({kl for _, kl in readings}) > 1:
         return Consensus("disagreed")
-    return Consensus("settled", readings[0].kl, "single" if len(readers) == 1 else "agreed")
+    return Consensus("settled", readings[0][1], "single" if len(readers) == 1 else "agreed")

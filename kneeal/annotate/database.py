@@ -18,12 +18,7 @@ Change = Callable[[sqlite3.Connection], T]
 
 
 class Database:
-    """One file, one writing connection, and a reading one for each thread.
-
-    Args:
-        path: The file, made where it is not there.
-        timeout: Seconds to wait for another program's lock.
-    """
+    """One file, one writing connection, and a reading one for each thread; `timeout` as in `connect`."""
 
     def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Errors as the page is told them."""
+"""Errors in the form that the page shows."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
 import logging
@@ -14,29 +14,23 @@ logger = logging.getLogger("kneeal.annotate")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let each error say what, and that everything else is kept.
-
-    Args:
-        app: The application.
-    """
+    """Say what is wrong, and that everything else is kept."""
 
     @app.exception_handler(RefusedError)
-    async def refused(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RefusedError):  # pragma: no cover - registered for this class alone
-            raise error
+    async def refused(request: Request, error: RefusedError) -> Response:
         return JSONResponse({"error": error.found, "expected": error.expected, "cure": error.cure}, error.code)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: Exception) -> Response:
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
         # Without the values: a body may hold what no log should.
         problems = [
-            f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}"
-            for item in (error.errors() if isinstance(error, RequestValidationError) else [])
+            ": ".join([*map(str, item["loc"][1:]), item["msg"].removeprefix("Value error, ")])
+            for item in error.errors()
         ]
         return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
 
     @app.exception_handler(sqlite3.OperationalError)
-    async def unwritable(request: Request, error: Exception) -> Response:
+    async def unwritable(request: Request, error: sqlite3.OperationalError) -> Response:
         text = str(error)
         logger.error("the store cannot be written: %s", text)
         if "locked" in text or "busy" in text:

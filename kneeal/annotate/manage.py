@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeal.annotate.accounts import Accounts
+from kneeal.annotate.accounts import Account, Accounts
 from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.serve import named_roles, open_store
 from kneeal.annotate.store import Store
@@ -14,17 +14,8 @@ from kneeal.errors import UserError
 
 
 @dataclass(frozen=True)
-class Change:
-    """What is to change.
-
-    Attributes:
-        readers: Names of those who are to read, new or known.
-        adjudicators: Names of those who are to adjudicate; named as readers too, they do both.
-        remove: Names of those who are to leave.
-        sign_out: Names of those whose sessions are to end.
-        reads: Readers that each knee needs; None: as it is.
-        repeat: Share of silent repeats; None: as it is.
-    """
+class ReaderChanges:
+    """Names of those whose roles change, leave or are signed out, and the new plan; None keeps a number as it is."""
 
     readers: Sequence[str] = ()
     adjudicators: Sequence[str] = ()
@@ -34,38 +25,28 @@ class Change:
     repeat: float | None = None
 
 
-def manage_readers(run: Path, change: Change, *, dry: bool) -> str:
-    """Change who reads what, and tell how it is then.
-
-    Args:
-        run: The run folder.
-        change: What is to change.
-        dry: Only say what the change would do.
+def manage_readers(run: Path, changes: ReaderChanges, *, dry: bool) -> str:
+    """Change who reads what, unless `dry`, and describe the change or how it is now.
 
     Raises:
         UserError: Nobody has annotated the run, there is no such reader, too few would be left, or a number is wrong.
     """
     with open_store(run) as store:
         accounts = Accounts(store)
-        lines = _apply(store, accounts, change, dry=dry)
+        lines = _apply(store, accounts, changes, dry=dry)
         if lines and dry:
             return "\n".join([*lines, "nothing is changed yet; add --yes"])
         return "\n".join([*lines, *_describe(store, accounts)])
 
 
-def _apply(store: Store, accounts: Accounts, change: Change, *, dry: bool) -> list[str]:
+def _apply(store: Store, accounts: Accounts, changes: ReaderChanges, *, dry: bool) -> list[str]:
     known = {account.name: account for account in accounts.all()}
-    leaving = [accounts.find(name) for name in change.remove]
-    ending = [accounts.find(name) for name in change.sign_out]
+    leaving = [accounts.find(name) for name in changes.remove]
+    ending = [accounts.find(name) for name in changes.sign_out]
     old = store.plan or ReadingPlan()
-    plan = ReadingPlan(
-        old.reads if change.reads is None else change.reads, old.repeat if change.repeat is None else change.repeat
-    )
-    if plan.reads < 1 or not 0 <= plan.repeat <= 1:
-        raise UserError(f"--reads {plan.reads} --repeat {plan.repeat}", "1 or more; 0 to 1", "correct the option")
+    plan = old.changed(changes.reads, changes.repeat)
     roles = {name: (account.reads, account.adjudicates) for name, account in known.items()}
-    named = {name: named_roles(name, change.readers, change.adjudicators)
-             for name in dict.fromkeys((*change.readers, *change.adjudicators))}  # fmt: skip
+    named = named_roles(changes.readers, changes.adjudicators)
     roles |= named
     for account in leaving:
         roles.pop(account.name)
@@ -78,8 +59,9 @@ def _apply(store: Store, accounts: Accounts, change: Change, *, dry: bool) -> li
         )
     lines = []
     for name, (reads, adjudicates) in named.items():
-        if (reads, adjudicates) != ((known[name].reads, known[name].adjudicates) if name in known else None):
-            lines.append(f"{name}: {' and '.join(['reads'] * reads + ['adjudicates'] * adjudicates)}")
+        account = Account(0, name, reads, adjudicates)
+        if name not in known or account.roles != known[name].roles:
+            lines.append(f"{name}: {account.roles}")
             if not dry:
                 accounts.put(name, reads=reads, adjudicates=adjudicates)
     for account in leaving:

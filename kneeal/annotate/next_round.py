@@ -22,17 +22,13 @@ from kneeal.loop.folder import LOCK
 
 
 class ProgressFile(FitProgress):
-    """Writes how far a round is, for the page to show.
-
-    Args:
-        path: The file.
-    """
+    """Writes how far a round is, for the page to show."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._what = ""
         self._done = self._of = 0
-        self._said = 0.0
+        self._written_at = 0.0
 
     def fit_started(self, n_epochs: int) -> None:
         """Training begins."""
@@ -51,28 +47,24 @@ class ProgressFile(FitProgress):
         self._step(self._done + n)
 
     def _begin(self, what: str, of: int) -> None:
-        self._what, self._done, self._of, self._said = what, 0, of, 0.0
-        self._say()
+        self._what, self._done, self._of, self._written_at = what, 0, of, 0.0
+        self._write()
 
     def _step(self, done: int) -> None:
         self._done = done
-        if time.monotonic() - self._said > 0.5:
-            self._say()
+        if time.monotonic() - self._written_at > 0.5:
+            self._write()
 
-    def _say(self) -> None:
-        self._said = time.monotonic()
+    def _write(self) -> None:
+        self._written_at = time.monotonic()
         write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
 
 
 def next_round(run: Path, data: Path | None = None) -> None:
     """Give the settled knees to the loop, close the round and make the next query.
 
-    Killed at any instant, it does the same when it is called again: what was decided is in the store, what was told
-    is in the run folder.
-
-    Args:
-        run: The run folder.
-        data: The data set, where it has moved.
+    Killed at any instant, it does the same when it is called again: what was decided is in the store, and
+    what the loop has taken is in the run folder.
 
     Raises:
         UserError: Another process works on the run, or there is nothing to go on with.
@@ -88,10 +80,7 @@ def next_round(run: Path, data: Path | None = None) -> None:
 def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     """Take the settled readings of the store as answers, without training: `kneeal tell RUN`.
 
-    Args:
-        run: The run folder.
-        data: The data set, where it has moved.
-        close: Go on without the knees that are not settled.
+    With `close`, the run goes on without the knees that are not settled.
 
     Raises:
         UserError: Nobody has annotated the run, or another process works on it.
@@ -110,12 +99,7 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
 
 
 def take_readings(opened: OpenRun, loop: ActiveLearningLoop) -> None:
-    """Tell the loop what the store has settled, and close the round with it.
-
-    Args:
-        opened: The run.
-        loop: Its loop.
-    """
+    """Tell the loop what the store has settled, and close the round with it."""
     if not loop.missing or not (opened.path / STORE).is_file():
         return
     state = loop.state

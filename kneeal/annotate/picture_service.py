@@ -1,4 +1,4 @@
-"""Pictures for the page, read aside: a share that hangs holds up neither an answer nor another reader."""
+"""Pictures for the page, read in threads of their own: a share that hangs delays neither answers nor other readers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class PictureService:
     Args:
         pictures: The pictures.
         patients: Patient by knee, to find the other knee.
-        timeout: Seconds after which a picture that is still being read is said to be unavailable.
+        timeout: Seconds after which a picture that is still being read counts as unavailable.
         readers: Pictures that are read at once.
     """
 
@@ -89,28 +90,18 @@ class PictureService:
         self._kept.pop(knee_id, None)
 
     def _read(self, knee_id: str) -> asyncio.Future[EncodedPicture]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[EncodedPicture] = loop.create_future()
+        future: Future[EncodedPicture] = Future()
 
         def work() -> None:
             with self._slots:
                 try:
-                    result: EncodedPicture | Exception = encode(self._pictures[knee_id], self._pictures.side(knee_id))
+                    future.set_result(encode(self._pictures[knee_id], self._pictures.side(knee_id)))
                 except Exception as error:
-                    result = error
+                    future.set_exception(error)
 
-            def deliver() -> None:
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(deliver)
-
-        # Not of a pool: a thread that hangs in a system call would keep the server from stopping.
+        # Not from a pool: a thread that hangs in a system call would keep the server from stopping.
         threading.Thread(target=work, name="picture", daemon=True).start()
-        return future
+        return asyncio.wrap_future(future)
 
     def _finish(self, knee_id: str, done: asyncio.Future[EncodedPicture]) -> None:
         del self._reading[knee_id]

@@ -1,4 +1,4 @@
-"""How far a reader is. Asked after every answer: each question is answered from an index, or from the newest query."""
+"""How far a reader is. Asked after every answer, so each query uses an index or the newest query alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kneeal.annotate.tasks import Progress
 
 #: Answers whose median is the pace.
 LAST = 20
-# What is begun, free for anybody, to be read again (which the reader must not notice), or to be decided by her.
+# Her open tasks, knees free to anybody, silent repeats (which she must not notice) and knees for her to adjudicate.
 _LEFT = f"""
 SELECT
   (SELECT count(*) FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {NEEDED})
@@ -30,12 +30,7 @@ WHERE task.reader = :reader AND task.current IS NOT NULL ORDER BY task.current D
 
 
 def read_progress(db: sqlite3.Connection, reader: int) -> Progress:
-    """Where a reader is.
-
-    Args:
-        db: A connection.
-        reader: Who.
-    """
+    """How far a reader is."""
     values = {"reader": reader, "reads": read_plan(db).reads, "last": LAST}
     left = db.execute(_LEFT, values).fetchone()[0]
     done = db.execute(_DONE, values).fetchone()[0]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from kneeal.data.grades import N_GRADES
+from kneeal.exchange.answers import REASONS
+
+#: What a reader may note beside a grade.
+FINDINGS = ("prior surgery",)
 Nonce = Annotated[str, Field(min_length=16, max_length=64)]
 
 
@@ -14,7 +19,7 @@ class _Request(BaseModel):
 
 
 class EmptyRequest(_Request):
-    """Nothing but the wish."""
+    """A request that its address says all of."""
 
 
 class SignInRequest(_Request):
@@ -37,18 +42,41 @@ class Measurement(_Request):
     name: Literal["medial", "lateral"] | None = None
 
 
-class AnswerRequest(_Request):
-    """An answer; see `tasks.Answer`."""
+class Answer(_Request):
+    """A reader's answer: a grade, or the reason why the knee cannot be graded.
+
+    Attributes:
+        task: Number of the task.
+        picture: Token of the picture that was drawn when she answered.
+        nonce: Name of this request; the same request sent again changes nothing.
+        kl: The grade.
+        reason: One of `REASONS`, instead of a grade.
+        seconds: How long the knee was on a visible page; a day at most is kept.
+        measurements: What she measured.
+        findings: What else she saw, of `FINDINGS`.
+        comment: Her own words.
+    """
 
     task: int
     picture: Annotated[str, Field(max_length=64)]
     nonce: Nonce
     kl: int | None = None
     reason: Annotated[str, Field(max_length=200)] | None = None
-    seconds: Annotated[float | int, Field(ge=0, allow_inf_nan=False)] = 0.0
+    seconds: Annotated[float | int, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda s: min(s, 86400.0))] = 0.0
     measurements: Annotated[list[Measurement], Field(max_length=50)] = []
     findings: Annotated[list[str], Field(max_length=10)] = []
-    comment: Annotated[str, Field(max_length=1000)] = ""
+    comment: Annotated[str, Field(max_length=1000), AfterValidator(str.strip)] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Answer:
+        if (self.kl is None) == (self.reason is None):
+            raise ValueError("an answer with neither or both of a grade and a reason")
+        if self.kl is not None and not 0 <= self.kl < N_GRADES:
+            raise ValueError(f"grade {self.kl} is not a grade from 0 to {N_GRADES - 1}")
+        for given, known in (([self.reason] if self.reason is not None else [], REASONS), (self.findings, FINDINGS)):
+            if unknown := [text for text in given if text not in known]:
+                raise ValueError(f"{unknown[0][:80]!r} is not one of {', '.join(known)}")
+        return self
 
 
 class UndoRequest(_Request):

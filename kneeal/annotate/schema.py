@@ -18,11 +18,11 @@ APPLICATION = 0x4B4E4545
 PRIVATE = 0o600
 
 TABLES = """
-CREATE TABLE setting (           -- what belongs to the run: its id, readers per knee, share of silent repeats
+CREATE TABLE IF NOT EXISTS setting (     -- what belongs to the run: its id, readers per knee, share of silent repeats
   name TEXT PRIMARY KEY,
   value TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE reader (
+CREATE TABLE IF NOT EXISTS reader (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   reads INTEGER NOT NULL,        -- is given knees to read
@@ -32,19 +32,19 @@ CREATE TABLE reader (
   planned INTEGER NOT NULL DEFAULT 0,  -- newest query whose repeats are planned
   informed INTEGER NOT NULL DEFAULT 0  -- newest query in which she has been shown readings of others
 );
-CREATE TABLE link (              -- one-time links; only a digest is kept
+CREATE TABLE IF NOT EXISTS link (              -- one-time links; only a digest is kept
   digest TEXT PRIMARY KEY,
   reader INTEGER NOT NULL REFERENCES reader,
   expires REAL NOT NULL,
   used REAL
 );
-CREATE TABLE session (
+CREATE TABLE IF NOT EXISTS session (
   digest TEXT PRIMARY KEY,
   reader INTEGER NOT NULL REFERENCES reader,
   csrf TEXT NOT NULL,
   expires REAL NOT NULL
 );
-CREATE TABLE knee (              -- every knee that was queried, once
+CREATE TABLE IF NOT EXISTS knee (              -- every knee that was queried, once
   id INTEGER PRIMARY KEY,
   knee_id TEXT NOT NULL UNIQUE,
   query INTEGER NOT NULL,        -- the query it is in, from 1; an open knee is carried into the next one
@@ -55,15 +55,15 @@ CREATE TABLE knee (              -- every knee that was queried, once
   rule TEXT,                     -- single, agreed, adjudicated; file where the answer did not come from here
   closed REAL                    -- when it went to training
 );
-CREATE INDEX knee_open ON knee (state, query, position);
-CREATE TABLE planned (           -- which knees a reader is silently given twice
+CREATE INDEX IF NOT EXISTS knee_open ON knee (state, query, position);
+CREATE TABLE IF NOT EXISTS planned (           -- which knees a reader is silently given twice
   knee INTEGER NOT NULL REFERENCES knee,
   reader INTEGER NOT NULL REFERENCES reader,
   due INTEGER,                   -- number of her answers from which on; NULL before her first reading
   PRIMARY KEY (reader, knee)
 ) WITHOUT ROWID;
-CREATE INDEX planned_knee ON planned (knee);
-CREATE TABLE task (              -- one reading of one knee by one reader
+CREATE INDEX IF NOT EXISTS planned_knee ON planned (knee);
+CREATE TABLE IF NOT EXISTS task (              -- one reading of one knee by one reader
   id INTEGER PRIMARY KEY,        -- random, so that a reader learns nothing from it
   knee INTEGER NOT NULL REFERENCES knee,
   reader INTEGER NOT NULL REFERENCES reader,
@@ -75,8 +75,8 @@ CREATE TABLE task (              -- one reading of one knee by one reader
   looked REAL,                   -- when the reader was shown the model's prediction
   UNIQUE (knee, reader, kind)
 );
-CREATE INDEX task_reader ON task (reader, current, knee);
-CREATE TABLE answer (            -- append only: nothing here is ever changed or removed
+CREATE INDEX IF NOT EXISTS task_reader ON task (reader, current, knee);
+CREATE TABLE IF NOT EXISTS answer (            -- append only: nothing here is ever changed or removed
   id INTEGER PRIMARY KEY,
   task INTEGER NOT NULL REFERENCES task,
   kl INTEGER CHECK (kl BETWEEN 0 AND 4),
@@ -91,24 +91,21 @@ CREATE TABLE answer (            -- append only: nothing here is ever changed or
   comment TEXT NOT NULL DEFAULT '',
   CHECK ((kl IS NOT NULL) + (reason IS NOT NULL) + undone = 1)
 );
-CREATE INDEX answer_task ON answer (task);
-CREATE TRIGGER answer_is_kept BEFORE DELETE ON answer BEGIN SELECT RAISE(ABORT, 'answers are kept'); END;
-CREATE TRIGGER answer_stays BEFORE UPDATE ON answer BEGIN SELECT RAISE(ABORT, 'answers stay as they are'); END;
+CREATE INDEX IF NOT EXISTS answer_task ON answer (task);
+CREATE TRIGGER IF NOT EXISTS answer_is_kept BEFORE DELETE ON answer
+BEGIN SELECT RAISE(ABORT, 'answers are kept'); END;
+CREATE TRIGGER IF NOT EXISTS answer_stays BEFORE UPDATE ON answer
+BEGIN SELECT RAISE(ABORT, 'answers stay as they are'); END;
 """
 
 
 def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connection:
-    """Open a store.
+    """Open a store, and make it if `create`; `timeout` is in seconds, for another program's lock.
 
     Every commit is on disk when it returns: write-ahead log, synchronized in full.
 
-    Args:
-        path: The file.
-        create: Make it where it is not there.
-        timeout: Seconds to wait for another program's lock.
-
     Raises:
-        UserError: There is none, or the file is something else or from a later version.
+        UserError: The file does not exist, is something else, or is of a later version.
     """
     if not create and not path.is_file():
         raise UserError(f"no store {path}", "a run that was annotated", "start `kneeal annotate RUN` first")
@@ -144,26 +141,10 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _statements(TABLES):
-                connection.execute(statement)
-            connection.execute("INSERT INTO setting VALUES ('id', ?)", (secrets.token_hex(4),))
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-
-
-def _statements(script: str) -> list[str]:
-    """Statements one by one, since `executescript` would commit before each."""
-    found, begun = [], ""
-    for line in script.splitlines(keepends=True):
-        begun += line
-        if sqlite3.complete_statement(begun):
-            found.append(begun)
-            begun = ""
-    return found
+    """Make the tables in one transaction, unless another process has done so since it was looked."""
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {TABLES} INSERT OR IGNORE INTO setting VALUES ('id', '{secrets.token_hex(4)}');"
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+    )

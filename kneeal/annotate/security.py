@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from kneeal.errors import UserError
 
 #: Followed by the id of the store, so that two runs on one host do not sign each other's readers out.
 COOKIE = "kneeal_session_"
-#: Answered to anybody under any name, for a proxy or a monitor; it says nothing about the run.
+#: Answered to anybody under any host name, for a proxy or a monitor; reveals nothing about the run.
 HEALTH = "/health"
 CSRF_HEADER = "x-kneeal-csrf"
 #: No answer is longer than this many bytes.
@@ -66,18 +65,13 @@ class Origin:
             raise UserError(
                 f"--public-url {public_url}", "an address such as https://reading.hospital.example/knees", "correct it"
             )
-        # As browsers write it: in small letters, and without the port that goes without saying.
+        # As browsers write it: in small letters, and without the default port.
         name = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
         return cls(frozenset({f"{parts.scheme}://{name}"}), frozenset({name}), parts.scheme == "https")
 
 
 class Guard:
-    """ASGI middleware: refuses foreign hosts, foreign origins and long bodies; adds the security headers.
-
-    Args:
-        app: What is guarded.
-        origin: The server's own addresses.
-    """
+    """ASGI middleware: refuses foreign hosts, foreign origins and long bodies; adds the security headers."""
 
     def __init__(self, app: ASGIApp, origin: Origin) -> None:
         self.app = app
@@ -107,7 +101,7 @@ class Guard:
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         if headers.get("host", "").lower() not in self.origin.hosts:
-            return 421, "this server is not known under that name; a proxy is told of with --public-url"
+            return 421, "this server is not known under that name; give the address of a proxy with --public-url"
         if method not in _CHANGING:
             return None
         # Every browser names the origin of a changing request; what names none was not sent by this page.
@@ -121,8 +115,3 @@ class Guard:
         if not length.isdigit() or int(length) > MAX_BODY:
             return 413, f"a body without a length, or longer than {MAX_BODY} bytes"
         return None
-
-
-def same(given: str | None, expected: str) -> bool:
-    """Compare secrets in constant time."""
-    return given is not None and hmac.compare_digest(given.encode(), expected.encode())

@@ -62,12 +62,6 @@ class ServeOptions:
 def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images: Path | None = None) -> None:
     """Serve until interrupted or terminated.
 
-    Args:
-        run: The run folder.
-        options: How.
-        data: The data set, where it has moved.
-        images: The folder that the data set's pictures were prepared from.
-
     Raises:
         UserError: The run, a name or an option is wrong, another server serves the run, or the port is taken.
     """
@@ -81,8 +75,7 @@ def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images:
     pictures = PictureService(Pictures(dataset, images, bits=16), dataset.manifest.patients)
     if hasattr(signal, "SIGHUP"):  # a terminal that closes stops the server as cleanly as SIGTERM does
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-    command = [sys.executable, "-m", "kneeal.annotate.child", str(run)]
-    command += [] if data is None else ["--data", str(data)]
+    command = [sys.executable, "-m", "kneeal.annotate.child", str(run), *([str(data)] if data else [])]
     with hold(run / ".annotate.lock"):
         with disk_errors(run):
             run.chmod(0o700)  # the states and answers of its rounds hold the readings too
@@ -170,41 +163,37 @@ def write_readings(run: Path, target: Path) -> None:
 
 
 def _check(options: ServeOptions) -> None:
-    for found, wrong, expected in (
-        (f"--reads {options.reads}", options.reads is not None and options.reads < 1, "1 reader per knee or more"),
-        (f"--repeat {options.repeat}", options.repeat is not None and not 0 <= options.repeat <= 1,
-         "a share from 0 to 1"),
-        (f"--enough {options.enough}", not 0 < options.enough <= 1, "a share above 0, up to 1"),
-        (f"--port {options.port}", not 0 < options.port < 65536, "a port from 1 to 65535"),
-    ):  # fmt: skip
-        if wrong:
-            raise UserError(found, expected, "correct the option")
+    ReadingPlan().changed(options.reads, options.repeat)
+    if not 0 < options.enough <= 1:
+        raise UserError(f"--enough {options.enough}", "a share above 0, up to 1", "correct the option")
+    if not 0 < options.port < 65536:
+        raise UserError(f"--port {options.port}", "a port from 1 to 65535", "correct the option")
 
 
 def _set_up(store: Store, accounts: Accounts, options: ServeOptions) -> None:
     """Who reads what belongs to the run: taken from the options at the first start, compared at every later one."""
-    plan, known = store.plan, accounts.all()
-    if plan is not None and known:
-        wanted = ReadingPlan(
-            plan.reads if options.reads is None else options.reads,
-            plan.repeat if options.repeat is None else options.repeat,
-        )
-        roles = {account.name: (account.reads, account.adjudicates) for account in known}
-        new = {name: named_roles(name, options.readers, options.adjudicators)
-               for name in (*options.readers, *options.adjudicators)}  # fmt: skip
-        # Without --adjudicator, the first reader decided too; naming her again as a reader changes nothing.
-        changed = [name for name, (reads, adjudicates) in new.items() if name not in roles
-                   or (reads and not roles[name][0]) or (adjudicates and not roles[name][1])]  # fmt: skip
-        if wanted != plan or changed:
-            raise UserError(
-                f"--reads {wanted.reads} --repeat {wanted.repeat:g}"
-                + "".join(f", reader {name!r}" for name in changed),
-                f"what was said when the run was first served: --reads {plan.reads} --repeat {plan.repeat:g}, "
-                f"readers {', '.join(roles)}",
-                "leave these options out; `kneeal readers RUN` shows readers and changes them, and says what that does",
-            )
+    if store.plan is None or not accounts.all():
+        _set_up_first(store, accounts, options)
         return
-    plan = ReadingPlan(options.reads or 1, options.repeat or 0.0)
+    plan = store.plan.changed(options.reads, options.repeat)
+    roles = {account.name: (account.reads, account.adjudicates) for account in accounts.all()}
+    # Without --adjudicator, the first reader decided too; naming her again as a reader changes nothing.
+    changed = [
+        name
+        for name, (reads, adjudicates) in named_roles(options.readers, options.adjudicators).items()
+        if name not in roles or reads > roles[name][0] or adjudicates > roles[name][1]
+    ]
+    if plan != store.plan or changed:
+        raise UserError(
+            f"--reads {plan.reads} --repeat {plan.repeat:g}" + "".join(f", reader {name!r}" for name in changed),
+            f"the options of the first start: --reads {store.plan.reads} --repeat {store.plan.repeat:g}, "
+            f"readers {', '.join(roles)}",
+            "leave these options out; `kneeal readers RUN` shows readers and changes them, and says what that does",
+        )
+
+
+def _set_up_first(store: Store, accounts: Accounts, options: ServeOptions) -> None:
+    plan = ReadingPlan().changed(options.reads, options.repeat)
     readers = list(dict.fromkeys(options.readers)) or ["reader"]
     if plan.reads > len(readers):
         raise UserError(
@@ -212,16 +201,14 @@ def _set_up(store: Store, accounts: Accounts, options: ServeOptions) -> None:
             "as many readers as each knee needs; one who adjudicates does not read unless named with --reader too",
             "name more with --reader, or lower --reads",
         )
-    deciding = options.adjudicators or readers[:1]
-    for name in dict.fromkeys((*readers, *deciding)):
-        reads, adjudicates = named_roles(name, readers, deciding)
+    for name, (reads, adjudicates) in named_roles(readers, options.adjudicators or readers[:1]).items():
         accounts.put(name, reads=reads, adjudicates=adjudicates)
     store.set_plan(plan)
 
 
-def named_roles(name: str, readers: Sequence[str], adjudicators: Sequence[str]) -> tuple[bool, bool]:
-    """Whether a person reads, and whether she adjudicates: what she is named as, and nothing else."""
-    return name in readers, name in adjudicators
+def named_roles(readers: Sequence[str], adjudicators: Sequence[str]) -> dict[str, tuple[bool, bool]]:
+    """Whether each person reads, and whether she adjudicates: what she is named as, and nothing else."""
+    return {name: (name in readers, name in adjudicators) for name in (*readers, *adjudicators)}
 
 
 def _print_links(accounts: Accounts, options: ServeOptions) -> None:

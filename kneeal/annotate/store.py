@@ -12,17 +12,14 @@ from kneeal.annotate.answers import next_task, read_task
 from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
 from kneeal.annotate.database import Change, Database
 from kneeal.annotate.progress import read_progress
-from kneeal.annotate.tasks import Answer, Progress, Task, check_answer
+from kneeal.annotate.request_models import Answer
+from kneeal.annotate.tasks import Progress, Task
 
 
 class Store(Database):
     """The readings of one run, in one SQLite file; safe for many threads, and for several processes.
 
-    Args:
-        path: The file, made where there is none.
-        plan: How knees are given out, kept in the file; None: as it was, or one reading per knee in a new file.
-        timeout: Seconds to wait for another program's lock.
-        clock: Seconds since 1970.
+    A `plan` is kept in the file; without one, it stays as it was.
     """
 
     def __init__(
@@ -47,21 +44,15 @@ class Store(Database):
 
     @property
     def plan(self) -> ReadingPlan | None:
-        """How knees are given out, None before that was said."""
-        said = self.read("SELECT 1 FROM setting WHERE name = 'reads'")
-        return read_plan(self.reader()) if said else None
+        """How knees are assigned; None before it is set."""
+        is_set = self.read("SELECT 1 FROM setting WHERE name = 'reads'")
+        return read_plan(self.reader()) if is_set else None
 
     def set_plan(self, plan: ReadingPlan, *, dry: bool = False) -> dict[str, int]:
-        """Give knees out in another way from now on, and apply it to what is not closed.
+        """Assign knees by another plan from now on, and apply it to what is not closed; with `dry`, change nothing.
 
-        Silent repeats that were planned stay; another share holds from the next query on.
-
-        Args:
-            plan: The new plan.
-            dry: Change nothing, and only say what would come of it.
-
-        Returns:
-            Knees of the newest query by state, afterwards.
+        Silent repeats that were planned stay; another share holds from the next query on. Returns how many knees of
+        the newest query are in each state then.
         """
 
         def change(db: sqlite3.Connection) -> dict[str, int]:
@@ -77,15 +68,10 @@ class Store(Database):
     # -- the query ---------------------------------------------------------------------------------------------------
 
     def sync(self, ids: Sequence[str], answered: Mapping[str, int | None]) -> None:
-        """Take over the pending query of the run.
+        """Take over the pending query of the run, and the answers that the run has from elsewhere.
 
         Queries are numbered here: the run counts rounds, and its first query and that of its first round are both of
-        round 0.
-
-        Args:
-            ids: Its knees, none while no query is pending. Those that are here already, open from an earlier query,
-                keep their readings.
-            answered: Answers that the run has already, from wherever.
+        round 0. Knees that are still open from an earlier query keep their readings.
         """
         now = self.clock()
 
@@ -93,35 +79,29 @@ class Store(Database):
             newest = db.execute("SELECT coalesce(max(query), 0) FROM knee").fetchone()[0]
             known = {row[0] for row in db.execute("SELECT knee_id FROM knee WHERE query = ?", (newest,))}
             if ids and set(ids) != known:
-                for position, knee_id in enumerate(ids):
-                    db.execute(
-                        "INSERT INTO knee (knee_id, query, position) VALUES (?, ?, ?) ON CONFLICT (knee_id) "
-                        "DO UPDATE SET query = excluded.query, position = excluded.position",
-                        (knee_id, newest + 1, position),
-                    )
-            for knee_id, kl in answered.items():
-                db.execute(
-                    "UPDATE knee SET state = 'closed', kl = ?, rule = 'file', closed = ? "
-                    "WHERE knee_id = ? AND state != 'closed'",
-                    (kl, now, knee_id),
+                db.executemany(
+                    "INSERT INTO knee (knee_id, query, position) VALUES (?, ?, ?) ON CONFLICT (knee_id) "
+                    "DO UPDATE SET query = excluded.query, position = excluded.position",
+                    [(knee_id, newest + 1, position) for position, knee_id in enumerate(ids)],
                 )
+            db.executemany(
+                "UPDATE knee SET state = 'closed', kl = ?, rule = 'file', closed = ? "
+                "WHERE knee_id = ? AND state != 'closed'",
+                [(kl, now, knee_id) for knee_id, kl in answered.items()],
+            )
 
         self.write(change)
 
     def decide(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Close the settled knees among `ids` for good, since they now go to training.
 
-        Returns:
-            Grade by knee id (None is unreadable) of all knees that are closed by readings, now or before.
+        Returns the grades of all of them that readings have closed, None for an unreadable knee.
         """
         now = self.clock()
 
         def change(db: sqlite3.Connection) -> list[sqlite3.Row]:
-            for knee_id in ids:
-                db.execute(
-                    "UPDATE knee SET state = 'closed', closed = ? WHERE knee_id = ? AND state = 'settled'",
-                    (now, knee_id),
-                )
+            close = "UPDATE knee SET state = 'closed', closed = ? WHERE knee_id = ? AND state = 'settled'"
+            db.executemany(close, [(now, knee_id) for knee_id in ids])
             return db.execute("SELECT knee_id, kl FROM knee WHERE state = 'closed' AND rule != 'file'").fetchall()
 
         decided = {row["knee_id"]: row["kl"] for row in self.write(change)}
@@ -154,24 +134,15 @@ class Store(Database):
         """A task of a reader.
 
         Raises:
-            RefusedError: It is not hers, or there is none.
+            RefusedError: It does not exist, or is not hers.
         """
         return read_task(self.reader(), reader, number)
 
     def answering(self, reader: int, answer: Answer) -> Change[tuple[Task | None, Progress]]:
         """The change that takes an answer, to be made by `write` or `write_soon`: on disk when that returns.
 
-        Args:
-            reader: Who.
-            answer: Her answer.
-
-        Returns:
-            A change; it gives her next task and how far she is, and raises `RefusedError` as `record_answer` does.
-
-        Raises:
-            RefusedError: It cannot be an answer; see `check_answer`.
+        It gives the reader's next task and how far she is, and raises `RefusedError` as `record_answer` does.
         """
-        check_answer(answer)
 
         def change(db: sqlite3.Connection) -> tuple[Task | None, Progress]:
             now = self.clock()

@@ -23,7 +23,7 @@ from kneeal.loop.folder import RunFolder
 PROGRESS, LOG = "annotate_progress.json", "annotate.log"
 #: Seconds between two attempts to train, doubled with each that fails.
 RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
-#: An attempt to look after the run that is older than this many seconds is said on the page and by the health address.
+#: The page and the health address report a problem when the last check of the run is older than this many seconds.
 STALE_SECONDS = 30.0
 #: What a damaged file of a round raises. What the page shows beside the knees is left out then: it holds up no reader.
 _DAMAGED = (UserError, OSError, ValueError, KeyError, TypeError, csv.Error)
@@ -32,7 +32,7 @@ logger = logging.getLogger("kneeal.annotate")
 
 @dataclass(frozen=True)
 class Pending:
-    """What a run folder says.
+    """The state of a run, as its folder has it.
 
     Attributes:
         ids: Knees of the pending query; empty before it is made and after the last one.
@@ -85,7 +85,7 @@ def read_accuracy(run: Path) -> list[tuple[int, float]]:
 class RoundSupervisor:
     """Keeps the store and the run together, and trains when enough answers are in.
 
-    Whatever goes wrong is said by `status` and tried again; what was answered is in the store all the while.
+    Errors are reported by `status` and retried; the answers are in the store all the while.
 
     Args:
         run: The run folder.
@@ -93,7 +93,7 @@ class RoundSupervisor:
         auto: Whether training starts by itself.
         enough: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
         grace: Seconds after the last answer in which it can still be undone.
-        command: Trains and makes the next query, once it can read a byte from its standard input; for tests.
+        command: Trains and makes the next query, once it can read a byte from its standard input.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class RoundSupervisor:
         auto: bool = False,
         enough: float = 1.0,
         grace: float = 0.0,
-        command: Sequence[str] | None = None,
+        command: Sequence[str] = (),
     ) -> None:
         self._run = run
         self._store = store
         self._auto = auto
         self._enough = enough
         self._grace = grace
-        self._command = list(command or [sys.executable, "-m", "kneeal.annotate.child", str(run)])
+        self._command = command
         self._process: TrainingProcess | None = None
         self._ready: TrainingProcess | None = None
         self._failed: str | None = None
@@ -120,24 +120,24 @@ class RoundSupervisor:
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
         self._error: str | None = None
-        self._seen_to = time.monotonic()
+        self._checked_at = time.monotonic()
         self.pending = Pending()
         self.sync()
 
     def sync(self) -> None:
-        """Take over from the run folder what changed there."""
+        """Take over what has changed in the run folder."""
         pending = read_pending(self._run)
         if pending != self.pending:
             self._store.sync(pending.ids, pending.answered)
         self.pending = pending
 
     def start(self) -> None:
-        """Look after the run from now on, in a thread."""
+        """Watch the run from now on, in a thread."""
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking after the run and end a training in progress, which the next start begins again."""
+        """Stop watching the run and end a training in progress, which the next start begins again."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -146,7 +146,7 @@ class RoundSupervisor:
             self._process.end()
 
     def step(self) -> None:
-        """See to a training in progress, and start the next one when it is due."""
+        """Check on a training in progress, and start the next one when it is due."""
         with self._guard:
             if self._process is not None:
                 status = self._process.status()
@@ -156,7 +156,7 @@ class RoundSupervisor:
                 if status == 0:
                     self._failed, self._pause = None, RETRY_SECONDS
                 else:
-                    self._fail(self._process.last_words())
+                    self._fail(self._process.last_message())
                 self._process = None
             self.sync()
             if not self._auto or time.monotonic() < self._retry_at:
@@ -175,15 +175,13 @@ class RoundSupervisor:
 
     @property
     def age(self) -> float:
-        """Seconds since the run was last looked after without an error."""
-        return time.monotonic() - self._seen_to
+        """Seconds since the run was last checked without an error."""
+        return time.monotonic() - self._checked_at
 
     def status(self, *, decides: bool) -> dict[str, Any]:
         """What the page shows.
 
-        Args:
-            decides: Whether it is for an adjudicator. What anybody else is told depends on how many readings are in,
-                never on whether they agree.
+        What anybody but an adjudicator is told depends on how many readings are in, never on whether they agree.
         """
         counts, pending = self._store.counts(), self.pending
         phase = "reading" if counts["open"] and pending.ids else "read"
@@ -214,8 +212,8 @@ class RoundSupervisor:
     def readings_stand(self) -> bool:
         """Whether all readings are in, and could be taken back for a while.
 
-        From then on, whether a training begins by itself tells if the readers agree. Who could still change a reading
-        would learn another's grade from it.
+        From then on, whether a training starts reveals whether the readers agree. A reader who could still change a
+        reading would learn another's grade from it.
         """
         return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and self._grace_is_over()
 
@@ -257,10 +255,10 @@ class RoundSupervisor:
         while not self._stop.wait(1.0):
             try:
                 self.step()
-                self._error, self._seen_to = None, time.monotonic()
-            except Exception as error:  # a thread that died here would hold up every reader without a word
+                self._error, self._checked_at = None, time.monotonic()
+            except Exception as error:  # if this thread died, every reader would be stuck without knowing why
                 if str(error) != self._error:
-                    logger.exception("the run could not be looked after; it is tried again every second")
+                    logger.exception("the run could not be checked; trying again every second")
                 self._error = str(error).partition("\n")[0]
 
 

@@ -53,7 +53,7 @@ class TrainingProcess:
             self.process.kill()
         self.process.wait()
 
-    def last_words(self) -> str:
+    def last_message(self) -> str:
         """The last message of a training that failed."""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

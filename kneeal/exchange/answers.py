@@ -95,7 +95,7 @@ def check_reason(text: str) -> str:
         text: One of `REASONS`, in any case, or `other: ` and the reader's own words.
 
     Raises:
-        UserError: It is none of these.
+        UserError: It is neither.
     """
     first, _, words = text.partition(":")
     if text.lower() in REASONS:
@@ -149,7 +149,7 @@ def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object with each key once: of two, the last would win without a word."""
+    """A JSON object that repeats no key: of two, the last would silently win."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("an object has a key twice")
@@ -194,7 +194,7 @@ def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | N
         if grade:
             raise UserError(
                 f"{place} calls knee {knee} unreadable ({unreadable}) and gives it grade {grade}",
-                "a grade, or a reason why there is none",
+                "a grade, or a reason why the knee cannot be graded",
                 "empty one of the two cells",
             )
         try:

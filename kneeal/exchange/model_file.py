@@ -82,8 +82,8 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
 
     if path.exists():
         raise UserError(f"{path} already exists", "a new file", "give another --out, or remove it first")
-    said = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
-    data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=said)
+    metadata = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
+    data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=metadata)
     write_atomic(path, data)
 
 
@@ -97,11 +97,11 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-            card = json.loads(said["card"])
+            metadata = file.metadata() or {}
+            card = json.loads(metadata["card"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        if said["format"] != str(FORMAT):
-            raise ValueError(f"format {said['format']}")
+        if metadata["format"] != str(FORMAT):
+            raise ValueError(f"format {metadata['format']}")
         return weights, Card(**{**card, "threshold": Threshold(**card["threshold"])})
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise UserError(

@@ -45,7 +45,7 @@ class Pictures:
 
     @property
     def from_sources(self) -> bool:
-        """Whether source pictures are looked for at all."""
+        """Whether it has a folder of source pictures."""
         return self._images is not None
 
     def side(self, knee_id: str) -> str:
@@ -53,7 +53,7 @@ class Pictures:
         return str(self._sides[knee_id])
 
     def source(self, knee_id: str) -> Path | None:
-        """The source file of a knee, None where there is none. Never one outside the folder.
+        """The source file of a knee, None where it is missing; never a file outside the folder.
 
         Raises:
             OSError: The folder cannot be read, or is empty as where a share is not mounted.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,20 +101,24 @@ def balanced_accuracy(confusion: Counts) -> float:
     return float((confusion.diagonal()[present] / support[present]).mean()) if present.any() else float("nan")
 
 
-def quadratic_kappa(confusion: Counts) -> float:
-    """Cohen's kappa with quadratic weights (Cohen, Psychological Bulletin 1968), at most 1.
+def weighted_kappa(table: NDArray[np.number[Any]], power: int = 2) -> NDArray[np.float64]:
+    """Cohen's weighted kappa (Cohen, Psychological Bulletin 1968) of tables of counts.
 
     Args:
-        confusion: [C, C] counts, row = true grade, column = predicted grade.
+        table: [..., C, C], first reading by second.
+        power: 1 for linear, 2 for quadratic weights.
 
     Returns:
-        NaN where every knee has, and is given, one and the same grade.
+        [...] in [-1, 1]; NaN where chance leaves nothing to disagree about.
     """
-    grade = np.arange(len(confusion))
-    weights = (grade[:, None] - grade) ** 2
-    expected = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / confusion.sum()
-    by_chance = float((weights * expected).sum())
-    return 1.0 - float((weights * confusion).sum()) / by_chance if by_chance else float("nan")
+    counts = np.asarray(table, np.float64)
+    grade = np.arange(counts.shape[-1])
+    weights = np.abs(grade[:, None] - grade) ** power
+    by_chance = counts.sum(axis=-1)[..., :, None] * counts.sum(axis=-2)[..., None, :]
+    expected = (weights * by_chance).sum(axis=(-2, -1))
+    observed = (weights * counts).sum(axis=(-2, -1)) * counts.sum(axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(expected > 0, 1.0 - observed / expected, np.nan), np.float64)
 
 
 def _recall(grade: int) -> Metric:
@@ -132,7 +137,7 @@ METRICS = {
             percent=True, chance=lambda n_grades: 1 / n_grades,
         ),
         Metric(
-            "quadratic_kappa", "quadratic weighted kappa", lambda knees: quadratic_kappa(knees.confusion),
+            "quadratic_kappa", "quadratic weighted kappa", lambda knees: float(weighted_kappa(knees.confusion)),
             short="kappa", chance=lambda n_grades: 0.0,
         ),
         Metric(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_cohen_kappa
 
-from kneeal.annotate.agreement import compare, weighted_kappa
-from kneeal.annotate.consensus import Consensus, Reading, reach_consensus
+from kneeal.annotate.agreement import compare
+from kneeal.annotate.consensus import Consensus, reach_consensus
+from kneeal.stats.metrics import weighted_kappa
 
 GRADES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60)
 
@@ -83,11 +84,11 @@ def test_the_interval_narrows_with_more_knees() -> None:
     ],
 )
 def test_the_rule(readings: list[tuple[int, int | None]], wanted: int, pending: bool, consensus: Consensus) -> None:
-    assert reach_consensus([Reading(*r) for r in readings], required=wanted, pending=pending) == consensus
+    assert reach_consensus(readings, required=wanted, pending=pending) == consensus
 
 
 def test_an_adjudicator_decides() -> None:
-    split = [Reading(1, 2), Reading(2, 4)]
-    assert reach_consensus(split, required=2, pending=False, adjudicated=[Reading(3, 3)]) == Consensus(
+    split = [(1, 2), (2, 4)]
+    assert reach_consensus(split, required=2, pending=False, adjudicated=[(3, 3)]) == Consensus(
         "settled", 3, "adjudicated"
     )

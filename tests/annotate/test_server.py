@@ -25,10 +25,10 @@ from helpers.commands import done, kneeal, refused
 from helpers.knee_site import Reader, Site, make_run
 
 from kneeal.annotate.accounts import Accounts
+from kneeal.annotate.request_models import Answer
 from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import Pending, RoundSupervisor, read_pending
-from kneeal.annotate.tasks import Answer
 
 # Limits are for a loaded machine, where the imports of one server can take a minute; nothing waits for them otherwise.
 pytestmark = pytest.mark.timeout(900)
@@ -158,7 +158,7 @@ def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     for k in range(5):
         task = store.next(ann)
         assert task is not None
-        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", k)))
+        store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce=f"{k:020d}", kl=k)))
     assert "1 knee still to be answered" in done("tell", run)
     assert "closed with 5 knees graded; 1 open" in done("tell", run, "--close")
     store.close()
@@ -174,7 +174,7 @@ def test_a_failed_round_is_said_and_keeps_the_answers(tmp_path: Path) -> None:
     k = 0
     while (task := store.next(ann)) is not None:
         k += 1
-        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", 1)))
+        store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce=f"{k:020d}", kl=1)))
     supervisor.step()
     assert supervisor.status(decides=True)["phase"] == "training"
     end = time.monotonic() + PATIENCE
@@ -203,7 +203,7 @@ def test_the_thread_survives_a_locked_store_and_says_so(tmp_path: Path) -> None:
     k = 0
     while (task := store.next(ann)) is not None:
         k += 1
-        store.write(store.answering(ann, Answer(task.id, task.picture, f"{k:020d}", 1)))
+        store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce=f"{k:020d}", kl=1)))
     until(lambda: store.counts()["closed"] == 6, "the training")
     supervisor.stop()
     other.close()
@@ -373,7 +373,7 @@ def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
         assert ann.answer(ann.call("GET", "/api/next")[1]["task"], 1, "n" * 20)[0] == 200
         assert rows(run, "SELECT state FROM knee WHERE position = 0") == [("open",)]
         # while it runs
-        refused(kneeal("annotate", run, "--link", "An"), "no reader called 'An'", "write 'Ann'")
+        refused(kneeal("annotate", run, "--link", "An"), "no reader called 'An'", "did you mean 'Ann'")
         done("readers", run, "--sign-out", "Ann", "--yes")
         time.sleep(2.5)
         assert ann.call("GET", "/api/next")[0] == 401

@@ -12,14 +12,16 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.agreement import readings_table
 from kneeal.annotate.assignment import ABANDONED, ReadingPlan
 from kneeal.annotate.database import Change
+from kneeal.annotate.request_models import Answer
 from kneeal.annotate.schema import connect
 from kneeal.annotate.store import Store
-from kneeal.annotate.tasks import Answer, RefusedError, Task
+from kneeal.annotate.tasks import RefusedError, Task
 from kneeal.errors import UserError
 
 KNEES = [f"{9000 + k}_{'LR'[k % 2]}" for k in range(10)]
@@ -50,8 +52,9 @@ def nonce() -> str:
 def give(store: Store, reader: int, kl: int | None = 1, task: Task | None = None, **more: object) -> Task | None:
     task = task or store.next(reader)
     assert task is not None
-    more = {"nonce": nonce(), "picture": task.picture, **more}
-    answer = Answer(task.id, kl=kl, reason=None if kl is not None else "not a knee", **more)  # type: ignore[arg-type]
+    reason = None if kl is not None else "not a knee"
+    given = {"task": task.id, "picture": task.picture, "nonce": nonce(), "kl": kl, "reason": reason, **more}
+    answer = Answer.model_validate(given)
     return store.write(store.answering(reader, answer))[0]
 
 
@@ -155,9 +158,8 @@ def test_an_answer_that_is_none(tmp_path: Path, kl: int | None, reason: str | No
     store, (ann,) = make(tmp_path)
     task = store.next(ann)
     assert task is not None
-    with pytest.raises(RefusedError) as error:
-        store.write(store.answering(ann, Answer(task.id, task.picture, nonce(), kl, reason)))
-    assert error.value.code == 422
+    with pytest.raises(ValidationError, match=r"grade|kinds|kl|is not one of"):
+        give(store, ann, kl, task, reason=reason)
     assert rows(store, "SELECT * FROM answer") == []
 
 
@@ -442,7 +444,7 @@ def test_who_asked_may_go(tmp_path: Path) -> None:
     async def go() -> object:
         first = store.next(ann)
         assert first is not None
-        given = store.answering(ann, Answer(first.id, first.picture, "n" * 16, 3))
+        given = store.answering(ann, Answer(task=first.id, picture=first.picture, nonce="n" * 16, kl=3))
         gone = asyncio.ensure_future(store.write_soon(given))
         stays = asyncio.ensure_future(store.write_soon(lambda db: "here"))
         await asyncio.sleep(0)
@@ -498,12 +500,15 @@ def test_the_table_tells_who_when_and_what_was_replaced(tmp_path: Path) -> None:
     store, (ann,) = make(tmp_path, KNEES[:1])
     give(store, ann, 2, seconds=4.5)
     store.undo(ann, nonce=nonce())
-    give(store, ann, None, seconds=2.0, measurements=[{"mm": 3.1}])
+    give(store, ann, None, seconds=2.0, measurements=[{"x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 0.0, "mm": 3.1}])
     store.decide(KNEES)
     lines = readings_table(store).splitlines()
     assert lines[1].startswith("1,9000_L,1,reader 0,first,2,,0,0,4.5,2023-11-14T")
     assert lines[3].startswith("3,9000_L,1,reader 0,first,,not a knee,0,1,2.0,")
-    assert ',2,"[{""mm"": 3.1}]",[],,0,single,' in lines[3]
+    assert (
+        ',2,"[{""x0"": 0.0, ""y0"": 0.0, ""x1"": 9.0, ""y1"": 0.0, ""mm"": 3.1, ""name"": null}]",[],,0,single,'
+        in lines[3]
+    )
 
 
 def test_a_reader_signs_in_once_by_a_link(tmp_path: Path) -> None:
@@ -513,8 +518,9 @@ def test_a_reader_signs_in_once_by_a_link(tmp_path: Path) -> None:
     first, second = accounts.link(ann), accounts.link(ann)
     with pytest.raises(RefusedError):
         accounts.sign_in(first)  # the newer link voids it
-    key, session = accounts.sign_in(second)
-    assert session.reader == ann and accounts.session(key) == session
+    key, reader = accounts.sign_in(second)
+    session = accounts.session(key)
+    assert session is not None and session.id == reader == ann
     with pytest.raises(RefusedError):
         accounts.sign_in(second)
     late = accounts.link(ann)

@@ -13,10 +13,11 @@ from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.app import make_app
 from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.picture_service import PictureService
+from kneeal.annotate.request_models import Answer
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import RoundSupervisor
-from kneeal.annotate.tasks import Answer, Task
+from kneeal.annotate.tasks import Task
 from kneeal.data.prepared import PreparedDataset
 from kneeal.exchange.pictures import Pictures
 
@@ -43,7 +44,7 @@ class Desk:
 
     def answer(self, reader: int, task: Task, kl: int) -> None:
         """An answer past the page."""
-        given = Answer(task.id, task.picture, f"{next(NUMBERS):032d}", kl)
+        given = Answer(task=task.id, picture=task.picture, nonce=f"{next(NUMBERS):032d}", kl=kl)
         self.store.write(self.store.answering(reader, given))
 
     def browser(self, name: str | None = None, home: str = HOME, **more: Any) -> TestClient:
