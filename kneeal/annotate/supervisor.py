@@ -7,7 +7,6 @@ import csv
 import json
 import logging
 import math
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence

@@ -90,7 +90,7 @@ def readers(
     yes: Annotated[bool, typer.Option("--yes", help="Make the change; without it, only say what it would do.")] = False,
 ) -> None:
     """Show who reads what, and change it, also while the page is served."""
-    from kneeal.annotate.manage import Change, manage_readers
+    from kneeal.annotate.manage import ReaderChanges, manage_readers
 
-    change = Change(reader or (), adjudicator or (), remove or (), sign_out or (), reads, repeat)
-    print(manage_readers(run, change, dry=not yes))
+    changes = ReaderChanges(reader or (), adjudicator or (), remove or (), sign_out or (), reads, repeat)
+    print(manage_readers(run, changes, dry=not yes))

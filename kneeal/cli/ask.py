@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from kneeal.cli.options import RunArguments, Settings, with_option_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -14,32 +16,20 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")(tell)
 
 
+@with_option_groups
 def ask(
     run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
+    given: RunArguments,
     data: Annotated[Path | None, typer.Option(help="Prepared data set; needed to begin a run.")] = None,
     config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="A name from `kneeal strategies`, or file.py:Class.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None,
-    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
     xlsx: Annotated[bool, typer.Option("--xlsx", help="Also write a spreadsheet.")] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Train on the answers so far, choose the next knees and write the query for a person."""
-    flags: dict[str, Any] = {
-        "active.strategy": strategy,
-        "data.dir": None if data is None else str(data),
-        "seed": seed,
-        "loss.consistency": ssl,
-        "compute.accelerator": accelerator,
-    }
-
     from kneeal.jobs.ask import run_ask
 
-    run_ask(run, source=config, settings=settings or (), flags=flags, images=images, xlsx=xlsx)
+    run_ask(run, source=config, settings=settings or (), flags=given.flags(data), images=images, xlsx=xlsx)
 
 
 def tell(

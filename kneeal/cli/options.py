@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Accelerator = Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
+]
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """The settings of a run that have options of their own."""
+
+    strategy: Annotated[str | None, typer.Option(help="A name from `kneeal strategies`, or file.py:Class.")] = None
+    seed: Seed = None
+    ssl: Annotated[bool | None, typer.Option("--ssl/--no-ssl", help="Consistency regularization on or off.")] = None
+    accelerator: Accelerator = None
+
+    def flags(self, data: Path | None) -> dict[str, Any]:
+        """By dotted key; None where an option was not given."""
+        return {
+            "active.strategy": self.strategy,
+            "data.dir": None if data is None else str(data),
+            "seed": self.seed,
+            "loss.consistency": self.ssl,
+            "compute.accelerator": self.accelerator,
+        }
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:

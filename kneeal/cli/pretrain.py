@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kneeal.cli.options import Accelerator, Data, Seed, Settings
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -15,17 +17,15 @@ def register(app: typer.Typer) -> None:
 
 def pretrain(
     out: Annotated[Path, typer.Option(help="File for the weights, for `fit --init`.")],
-    data: Annotated[Path | None, typer.Option(help="Prepared data set.")] = None,
+    data: Data = None,
     method: Annotated[str, typer.Option(help="simsiam or vicreg.")] = "simsiam",
     epochs: Annotated[int, typer.Option(min=1, help="How often each knee is seen.")] = 100,
     batch_size: Annotated[int, typer.Option(min=2, help="Knees per step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
     config: Annotated[str | None, typer.Option(help="A YAML file, or a name: paper.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, gpu or mps.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, any number of times.", metavar="KEY=VALUE")
-    ] = None,
+    seed: Seed = None,
+    accelerator: Accelerator = None,
+    settings: Settings = None,
 ) -> None:
     """Train the network on the training knees without their grades (needs kneeal[pretrain])."""
     from kneeal import config as configuration

@@ -16,6 +16,7 @@ from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import LOCK, RunFolder
+from kneeal.report.text import count
 
 
 def run_ask(
@@ -29,13 +30,7 @@ def run_ask(
 ) -> None:
     """Train and choose where that is to be done, and write the query's files.
 
-    Args:
-        run: The run folder.
-        source: See `begin_run`.
-        settings: See `begin_run`.
-        flags: See `begin_run`.
-        images: The folder that the data set's pictures were prepared from.
-        xlsx: Also write a spreadsheet.
+    The settings are those of `begin_run`.
 
     Raises:
         UserError: Something that was given is wrong, or another process works on the run.
@@ -43,7 +38,7 @@ def run_ask(
     set_up_process()
     console = Console()
     given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
-    if RunFolder(run).begun and not (source or settings or given):
+    if RunFolder(run).exists and not (source or settings or given):
         data = flags.get("data.dir")
         opened = open_run(run, data=None if data is None else Path(data))
     else:
@@ -53,13 +48,13 @@ def run_ask(
         loop = opened.loop([console], console)
         query = loop.ask()
         if query is None:
-            print(f"the budget is spent: {_knees(len(loop.state.labeled))} graded")
+            print(f"the budget is spent: {count(len(loop.state.labeled), 'knee')} graded")
             finish(run)
             return
         folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
     title = f"round {query.round + 1}" if loop.state.labeled else "first query"
-    print(f"{title}: {_knees(len(query.ids))} asked for, {len(loop.answers)} answered")
+    print(f"{title}: {count(len(query.ids), 'knee')} asked for, {len(loop.answers)} answered")
     print(f"fill in the column kl (0 to 4), or a reason in the column unreadable: {sheet}")
     for path in others:
         print(f"or use: {path}")
@@ -67,15 +62,10 @@ def run_ask(
 
 
 def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, replace: bool, close: bool) -> None:
-    """Check answers and take them.
+    """Check the answers in a file (see `read_answers`) and take them.
 
-    Args:
-        run: The run folder.
-        answers: See `read_answers`.
-        data: The data set, where it has moved.
-        as_written: See `read_answers`.
-        replace: Whether an answer may correct an earlier one of the same round.
-        close: Go on without the knees that are not answered; the next query begins with them.
+    With `replace`, they may correct earlier ones of the same round. With `close`, the run goes on without the knees
+    that are not answered, and the next query begins with them.
 
     Raises:
         UserError: Something is wrong with an answer; none of them is taken then.
@@ -98,20 +88,13 @@ def tell_and_report(
     if loop.state is state and close:
         loop.close()
     unreadable = sum(given[i] is None for i in new)
-    print(
-        f"took {len(new)} new answer{'s' * (len(new) != 1)}"
-        + (f", {unreadable} of them unreadable" if unreadable else "")
-    )
+    print(f"took {count(len(new), 'new answer')}" + (f", {unreadable} of them unreadable" if unreadable else ""))
     if loop.state is not state:
         carried = (
             f"; {n} open knee{'s go' if n > 1 else ' goes'} into the next query" if (n := len(loop.state.asked)) else ""
         )
-        print(f"the round is closed with {_knees(len(loop.state.labeled))} graded{carried}")
+        print(f"the round is closed with {count(len(loop.state.labeled), 'knee')} graded{carried}")
         print(f"next: kneeal ask {opened.path}")
     else:
-        print(f"{_knees(len(loop.missing))} still to be answered: {', '.join(loop.missing[:5])}"
+        print(f"{count(len(loop.missing), 'knee')} still to be answered: {', '.join(loop.missing[:5])}"
               + (" ..." if len(loop.missing) > 5 else ""))  # fmt: skip
-
-
-def _knees(n: int) -> str:
-    return f"{n} knee{'s' * (n != 1)}"

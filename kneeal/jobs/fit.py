@@ -61,20 +61,10 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
         from kneeal.loggers.wandb import WandbTracker
 
         kind = "cr" if config.loss.consistency else "naive"
-        listeners.append(
-            WandbTracker(
-                folder.path,
-                mode=config.tracking.mode,
-                project=config.tracking.project,
-                entity=config.tracking.entity,
-                group=config.tracking.group or f"{config.active.strategy}-{kind}",
-                job_type=config.tracking.job_type,
-                tags=config.tracking.tags,
-                run_id=run_id(config, cohort),
-                thumbnail=cohort.thumbnail,
-                knees=config.tracking.knees,
-            )
-        )
+        tracking = config.tracking.model_dump()
+        tracking["group"] = tracking["group"] or f"{config.active.strategy}-{kind}"
+        tracker = WandbTracker(folder.path, run_id=run_id(config, cohort), thumbnail=cohort.thumbnail, **tracking)
+        listeners.append(tracker)
     loop = plan.loop(folder, listeners)
     if console:
         print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)

@@ -37,7 +37,7 @@ class OpenRun:
 
     def query_folder(self, loop: ActiveLearningLoop) -> Path:
         """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
-        return self.path / "ask" / self.folder.place(loop.state).name
+        return self.path / "ask" / self.folder.query_folder(loop.state).name
 
 
 def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) -> OpenRun:
@@ -51,7 +51,7 @@ def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) ->
     Raises:
         UserError: There is no run, or the data set is another one.
     """
-    if not RunFolder(run).begun:
+    if not RunFolder(run).exists:
         raise UserError(
             f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
         )
@@ -77,25 +77,22 @@ def begin_run(
         source: A configuration file or name; `frozen` if None.
         settings: `section.key=value`.
         flags: Dotted key to value; None means that the flag was not given.
-        progress: Told about epochs and predicted knees.
+        progress: Notified of epochs and predicted knees.
 
     Raises:
         UserError: The settings or the data set are wrong, or the run there has others.
     """
     there = RunFolder(run)
-    if there.begun and source is None:  # what is not given is as the run has it
+    if there.exists and source is None:  # the rest is as the run has it
         config = resolve(there.config(), settings, flags)
     else:
         config = resolve(source or DEFAULT, settings, flags)
     if config.data.dir is not None:
         # A run waits for weeks, and may be taken up from another folder.
-        config = validate({**config.model_dump(), "data": {**config.data.model_dump(), "dir": _absolute(config)}})
+        data = config.data.model_copy(update={"dir": str(Path(config.data.dir).resolve())})
+        config = config.model_copy(update={"data": data})
     cohort = open_cohort(config)
-    if there.begun:
+    if there.exists:
         refuse_other_run(there, config, cohort)
     plan = make_plan(config, cohort, progress)  # refuses wrong settings before anything is written
     return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True), plan)
-
-
-def _absolute(config: RunConfig) -> str:
-    return str(Path(config.data.dir or "").resolve())

@@ -20,9 +20,6 @@ class Stopped(BaseException):
     """The process was asked to end.
 
     Not a `KeyboardInterrupt`, for which Lightning exits with status 1.
-
-    Args:
-        signum: The signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -72,7 +69,7 @@ def exit_on_signals(advice: str) -> Iterator[None]:
             signal.signal(signum, handler)
         os.close(writer)
     if received:
-        _say(received[0], advice)
+        _print_stopped(received[0], advice)
         sys.exit(128 + received[0])
 
 
@@ -81,12 +78,12 @@ def _end_late(reader: int, advice: str) -> None:
     while received := os.read(reader, 1):
         if received[0] in _SIGNALS:
             time.sleep(GRACE)
-            _say(received[0], advice)
+            _print_stopped(received[0], advice)
             os._exit(128 + received[0])
     os.close(reader)
 
 
-def _say(signum: int, advice: str) -> None:
+def _print_stopped(signum: int, advice: str) -> None:
     # Lightning runs a command once more for every further device; one message is enough.
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"kneeal: stopped by {signal.Signals(signum).name}; {advice}", file=sys.stderr, flush=True)

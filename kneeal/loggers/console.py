@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import linear_regression
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -33,7 +34,7 @@ class Console(LoopListener, FitProgress):
         self._reports: list[RoundReport] = []
         self._step = (0, 0)
         self._label = ""
-        self._started = self._said = 0.0
+        self._started = self._logged_at = 0.0
         self._n_schedule: tuple[int, float] = (0, 0.0)
 
     # -- rounds ------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class Console(LoopListener, FitProgress):
     def _open(self, total: int, what: str, unit: str) -> None:
         self._close()
         self._step, self._what, self._unit = (0, total), what, unit
-        self._started = self._said = self._clock()
+        self._started = self._logged_at = self._clock()
         if self._terminal:
             self._bar = tqdm(
                 total=total,
@@ -141,9 +142,9 @@ class Console(LoopListener, FitProgress):
             if detail:
                 self._bar.set_postfix_str(detail, refresh=False)
             self._bar.update(n)
-        elif self._clock() - self._said >= LOG_EVERY:
-            self._said = self._clock()
-            rate = (done + n) / max(1e-9, self._said - self._started)
+        elif self._clock() - self._logged_at >= LOG_EVERY:
+            self._logged_at = self._clock()
+            rate = (done + n) / max(1e-9, self._logged_at - self._started)
             self._line(
                 f"{self._label} {self._what}: {done + n}/{total} {self._unit}, {rate:.1f}/s"
                 + (f", {detail}" if detail else "")
@@ -172,13 +173,10 @@ def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], Non
 
 def _line_through(points: Sequence[tuple[float, float]]) -> Callable[[float], float]:
     """Least-squares line; through the origin while there is only one x."""
-    mean_x = sum(x for x, _ in points) / len(points)
-    mean_y = sum(y for _, y in points) / len(points)
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    if spread == 0:
-        return lambda x: mean_y * x / mean_x if mean_x else mean_y
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    return lambda x: mean_y + slope * (x - mean_x)
+    if len({x for x, _ in points}) == 1:
+        points = [*points, (0.0, 0.0)]
+    slope, intercept = linear_regression([x for x, _ in points], [y for _, y in points])
+    return lambda x: intercept + slope * x
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ STEP = "al/n_labeled"
 _PATHS = ("data.dir", "model.weights", "training.init")
 
 
+@dataclass
 class WandbTracker(LoopListener):
     """Logs every finished round; never asks for anything, and never ends a run: an error of W&B ends the logging alone.
 
@@ -33,7 +35,7 @@ class WandbTracker(LoopListener):
     What a round logs has the x-axis `al/n_labeled`: metrics (`val/*`, `test/*`, `al/*`), the grades queried, a
     histogram of the test set's uncertainty, and the confusion matrix; with `knees` also a table of the queried knees.
 
-    Args:
+    Attributes:
         run_folder: The run; W&B's own files go into its folder `wandb`.
         mode: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else
             offline; `wandb sync` uploads later.
@@ -48,49 +50,36 @@ class WandbTracker(LoopListener):
         knees: Whether ids and pictures of knees and paths of this machine are logged.
     """
 
-    def __init__(
-        self,
-        run_folder: Path,
-        *,
-        mode: Mode,
-        project: str,
-        entity: str | None,
-        group: str,
-        job_type: str = "fit",
-        tags: Sequence[str] = (),
-        run_id: str,
-        thumbnail: Callable[[str], NDArray[np.uint8]],
-        knees: bool = False,
-    ) -> None:
-        self.run_folder = run_folder
-        self.mode = mode
-        self.project = project
-        self.entity = entity
-        self.group = group
-        self.job_type = job_type
-        self.tags = tuple(tags)
-        self.run_id = run_id
-        self.thumbnail = thumbnail
-        self.knees = knees
-        self._run: Any = None
+    run_folder: Path
+    _: KW_ONLY
+    mode: Mode
+    project: str
+    entity: str | None
+    group: str
+    job_type: str = "fit"
+    tags: Sequence[str] = ()
+    run_id: str
+    thumbnail: Callable[[str], NDArray[np.uint8]]
+    knees: bool = False
+    _run: Any = field(default=None, init=False)
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Open the dashboard run and log the finished rounds that it does not have."""
-        with self._told_not_raised():
+        with self._errors_printed():
             self._run = self._open({k: v for k, v in config.items() if self.knees or k not in _PATHS})
             for pattern in ("al/*", "val/*", "test/*"):
                 self._run.define_metric(pattern, step_metric=STEP)
             # A run that goes on online knows what it has. An offline segment begins anew, so that the last one holds
             # every round; so does each run of a sweep's agent.
             last = self._run.summary.get("al/round", -1)
-            self._say_where()
+            self._print_location()
             for report in finished:
                 if report.round > last:
                     self.round_finished(report)
 
     def round_finished(self, report: RoundReport) -> None:
         """Log a round."""
-        with self._told_not_raised():
+        with self._errors_printed():
             if self._run is not None:
                 self._run.log(self._row(report))
 
@@ -103,13 +92,13 @@ class WandbTracker(LoopListener):
         self._close(1)
 
     def _close(self, status: int) -> None:
-        with self._told_not_raised():
+        with self._errors_printed():
             if self._run is not None:
                 self._run.finish(exit_code=status)
         self._run = None
 
     @contextmanager
-    def _told_not_raised(self) -> Iterator[None]:
+    def _errors_printed(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # a run of days must not end because of its dashboard
@@ -155,11 +144,11 @@ class WandbTracker(LoopListener):
     def _mode(self) -> Any:
         if self.mode != "auto":
             return self.mode
-        if wanted := os.environ.get("WANDB_MODE"):
-            return {"dryrun": "offline", "run": "online"}.get(wanted, wanted)
-        return "online" if has_key() and _answers(_base_url()) else "offline"
+        if mode := os.environ.get("WANDB_MODE"):
+            return {"dryrun": "offline", "run": "online"}.get(mode, mode)
+        return "online" if has_key() and _is_up(_base_url()) else "offline"
 
-    def _say_where(self) -> None:
+    def _print_location(self) -> None:
         if self._run.disabled:
             return
         if not self._run.offline:
@@ -227,7 +216,7 @@ def _base_url() -> str:
     return str(wandb.setup().settings.base_url)
 
 
-def _answers(url: str, timeout: float = 5.0) -> bool:
+def _is_up(url: str, timeout: float = 5.0) -> bool:
     """Whether a server takes connections; W&B itself would try for a minute and a half."""
     server = urlsplit(url)
     if getproxies().get(server.scheme):
