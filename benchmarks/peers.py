@@ -258,12 +258,12 @@ def page(rows: Sequence[str]) -> str:
         [
             "# The same choice as other libraries?",
             "",
-            f"A query of {N_QUERY} from {N:,} knees with {F} features in {N_CLUMPS} clumps, {K} posterior samples of "
-            f"{C} grades and {N_LABELED} labeled knees, given in double precision to ours and to the peer. Strategies "
-            'on points get the mean over the samples. "Same" is how many of the chosen knees are the same. Times are '
-            "processor time in one process with one thread, the least of several, start-up aside; the last column is "
-            "the peer's over ours: above 1, ours is faster. "
-            "Such small inputs show the same choice; what matters at size is in "
+            "How often our strategies choose the same knees as baal and scikit-activeml, and how long both take. Each "
+            f"queries {N_QUERY} of {N:,} knees with {F} features in {N_CLUMPS} clusters, {K} posterior samples of {C} "
+            f"grades and {N_LABELED} labeled knees, all in double precision. Strategies that need a point prediction "
+            'get the mean over the samples. "Same" counts the knees that both chose. Times are CPU time in one process '
+            "with one thread, the minimum of several, without start-up; the last column is the peer's over ours: above "
+            "1, ours is faster. Inputs this small compare choices; speed at size is in "
             "[strategies-benchmark.md](strategies-benchmark.md). Written by `make bench-peers`.",
             "",
             f"Machine: {os.cpu_count()} cores ({platform.machine()}), {peers}; load {os.getloadavg()[0]:.1f} at the "
