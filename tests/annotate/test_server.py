@@ -302,7 +302,9 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
     script = (
         "import sys, subprocess, time; from pathlib import Path; from kneeal.annotate.supervisor import *; "
         "from kneeal.annotate.store import Store; "
-        "s = RoundSupervisor(Path(sys.argv[1]), Store(Path(sys.argv[1]) / 'annotate.sqlite'), auto=True); "
+        "command = [sys.executable, '-m', 'kneeal.annotate.child', sys.argv[1]]; "
+        "store = Store(Path(sys.argv[1]) / 'annotate.sqlite'); "
+        "s = RoundSupervisor(Path(sys.argv[1]), store, auto=True, command=command); "
         "s.pending = Pending(); s._begin(); print(s._process.process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
