@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,6 +32,7 @@ from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.predict.threshold import choose_threshold
 from kneeal.settings import ViewsConfig
+from kneeal.tables import csv_text
 from kneeal.training.lightning_runner import load_network
 from kneeal.training.metrics import evaluate
 from kneeal.training.posteriors.ensemble import EnsembleRunner
@@ -227,8 +226,6 @@ def predict_dataset(
     check_writable(out / "predictions.csv")
     source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
     grading = grade(networks, source, ids, n_samples=card.n_samples)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerows([HEADER, *grading.rows(card.threshold.uncertainty)])
-    write_atomic(out / "predictions.csv", text.getvalue())
+    table = csv_text([HEADER, *grading.rows(card.threshold.uncertainty)])
+    write_atomic(out / "predictions.csv", table)
     return grading, card, dataset
