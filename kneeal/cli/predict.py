@@ -24,10 +24,12 @@ def export(
 ) -> None:
     """Write the network of a run's last fit as one file with a card; loading it runs no code."""
     from kneeal.predict.predicting import export_run
+    from kneeal.report.text import count
 
     card = export_run(run, out, data=data, flag_share=flag_share, n_samples=samples)
     flag = card.threshold
-    print(f"wrote {out}: trained on {card.trained_on['knees']} knees of {card.trained_on['patients']} patients")
+    knees, patients = (count(card.trained_on[f"{what}s"], what) for what in ("knee", "patient"))
+    print(f"wrote {out}: trained on {knees} of {patients}")
     unflagged = f"the {100 * (1 - flag.share):.0f} % of the knees that are not flagged (total uncertainty up to "
     unflagged += f"{flag.uncertainty:.3f} nat)"
     if math.isnan(flag.accuracy_all):
@@ -54,14 +56,16 @@ def predict(
     """Grade knees: grade, five probabilities, total and epistemic uncertainty, and a flag for review."""
     from kneeal.data.prepared import refuse_occupied
     from kneeal.predict.predicting import predict_dataset
+    from kneeal.report.text import count
 
     if dicom:
         refuse_occupied(out / "dicom")  # objects of another prediction would stand beside these
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)
-    print(f"wrote {out / 'predictions.csv'}: {len(grading.ids)} knees")
+    print(f"wrote {out / 'predictions.csv'}: {count(len(grading.ids), 'knee')}")
     if dicom:
         from kneeal.predict.dicom import write_dicom
 
         n_reports = write_dicom(out / "dicom", grading, card, dataset, images)
         n_captures = len(grading.ids) - n_reports
-        print(f"wrote {n_reports} structured reports and {n_captures} secondary captures to {out / 'dicom'}")
+        written = f"{count(n_reports, 'structured report')} and {count(n_captures, 'secondary capture')}"
+        print(f"wrote {written} to {out / 'dicom'}")

@@ -51,6 +51,7 @@ def study(
     if context.invoked_subcommand is not None:
         context.obj = (config, data, out, settings)
         return
+    from kneeal.report.text import count
     from kneeal.study.folder import check_data
     from kneeal.study.local import LocalStudy, find_resources
 
@@ -62,9 +63,10 @@ def study(
         return
     check_data(read)
     resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
-    where = f"{len(resources.gpus)} GPUs" if resources.gpus else "no GPU"
+    where = count(len(resources.gpus), "GPU") if resources.gpus else "no GPU"
     _log(
-        f"{read.name}: {len(read.cells)} cells, {resources.workers} at once with {resources.threads} threads each, "
+        f"{read.name}: {count(len(read.cells), 'cell')}, {resources.workers} at once with "
+        f"{count(resources.threads, 'thread')} each, "
         f"{where}; study folder {read.out}"
     )
     _conclude(read, LocalStudy(read, resources, log=_log).run())

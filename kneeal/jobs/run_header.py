@@ -12,6 +12,7 @@ from kneeal.build.loop import Plan
 from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import RunFolder
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.report.text import count
 from kneeal.stats.sample_size import warn_of_few_knees
 
 _WIDTH = 88
@@ -31,7 +32,7 @@ def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str
     facts = {
         "run folder": str(folder.path),
         "strategy": f"{plan.strategy}{'' if first == 'random' else f', first query by {first}'}; "
-        f"{schedule.n_init} to {schedule.budget} labels in {schedule.n_rounds} rounds; seed {config.seed}",
+        f"{schedule.n_init} to {schedule.budget} labels in {count(schedule.n_rounds, 'round')}; seed {config.seed}",
         "consistency": _consistency(plan),
         "network": _network(config.model.backbone, plan.network),
         "device": f"{find_device(compute)}{f' x {n}' if (n := compute.devices) > 1 else ''}, {compute.precision}",
@@ -64,11 +65,11 @@ def _consistency(plan: Plan) -> str:
 
 
 def _network(backbone: str, network: SiameseKneeNet) -> str:
-    def count(*modules: nn.Module) -> int:
+    def size(*modules: nn.Module) -> int:
         return sum(p.numel() for module in modules for p in module.parameters())
 
-    trained = count(network)
-    frozen = 0 if network.encoder is None else count(network.encoder.branch) - count(network.branch)
+    trained = size(network)
+    frozen = 0 if network.encoder is None else size(network.encoder.branch) - size(network.branch)
     return f"{backbone}, {trained + frozen:,} parameters" + (f", {trained:,} of them trained" if frozen else "")
 
 

@@ -271,7 +271,7 @@ def test_dicom(place: Path, tmp_path: Path) -> None:
         "--images", tmp_path / "images",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "wrote 1 structured reports and 1 secondary captures" in result.stdout
+    assert "wrote 1 structured report and 1 secondary capture" in result.stdout
     assert "Anon" not in result.stdout + result.stderr  # no warning shows a patient's name
     report, capture = (pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm")))
     first = next(csv.DictReader((tmp_path / "out/predictions.csv").open()))
