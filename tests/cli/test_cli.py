@@ -100,7 +100,7 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--set", "model.widht=3"], ["unknown key model.widht", "did you mean model.width?"]),
         (["--set", "training.batch_size=0"], ["training.batch_size = 0"]),
         (["--config", "papr"], ["no configuration called 'papr'", "did you mean 'paper'?"]),
-        (["--set", "active.n_init=500"], ["n_init = 500 for a pool of", "lower active.n_init"]),
+        (["--set", "active.n_init=500"], ["n_init = 500 for a pool of", "set active.n_init="]),
         (["--set", "active.n_query=500"], ["n_query = 500 for a pool of"]),
         (["--set", "active.budget=4"], ["a budget of 4 labels with a first query of 5"]),
         (["--set", "active.budget=500"], ["budget = 500 for a pool of"]),
