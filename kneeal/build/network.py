@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -20,8 +19,9 @@ from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.nn.torch_file import read_torch
 
-_UNREADABLE = (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+_UNREADABLE = (AttributeError, KeyError, TypeError, RuntimeError, ValueError)
 #: Value of `model.weights` for those that the backbone's library publishes.
 DEFAULT = "default"
 #: The weights of the encoder that ships.
@@ -54,12 +54,12 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
         head = load_model(network, Path(init), config)
     elif init is not None:
         load_branch(network, Path(init))
+    elif model.backbone == KNEE_ENCODER and model.weights in (None, DEFAULT):
+        load_backbone(network, SHIPPED)
     elif model.weights == DEFAULT:
         _backbone(network, DEFAULT).load(fetch_weights(model.backbone))
     elif model.weights is not None:
         load_backbone(network, Path(model.weights))
-    elif model.backbone == KNEE_ENCODER:
-        load_backbone(network, SHIPPED)
     network.freeze(model.freeze)
     if head:
         network.load_head(head)
@@ -98,7 +98,7 @@ def load_branch(network: SiameseKneeNet, path: Path) -> None:
     """
     prefix = "network.branch."
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        weights = read_torch(path)["state_dict"]
         network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
     except _UNREADABLE as error:
         raise UserError(
@@ -155,7 +155,8 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
         raise UserError(
             f"model.weights = {path}, where there is no file",
             f"weights of {backbone.name}, or {DEFAULT} for its library to download them",
-            f"fetch {published} and put it there, or leave model.weights empty for a random start",
+            f"fetch {published} and put it there, or leave model.weights empty for "
+            + ("the weights that ship" if backbone.name == KNEE_ENCODER else "a random start"),
         )
     try:
         backbone.load(_read(path))
@@ -186,9 +187,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
         try:
             return dict(load_file(path))
-        except SafetensorError as error:
+        except (OSError, SafetensorError) as error:
             raise ValueError(str(error)) from error
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_torch(path)
     for key in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

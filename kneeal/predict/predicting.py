@@ -183,6 +183,13 @@ def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
         UserError: The file is no model, or its weights do not fit its card.
     """
     weights, card = read_model(path)
+    n_grades = card.network.get("n_grades", N_GRADES)
+    if n_grades != N_GRADES:
+        raise UserError(
+            f"{path} is a model of {n_grades} grades",
+            f"a model of {N_GRADES} grades, KL 0 to {N_GRADES - 1}",
+            "train a run that starts from it with --init, which takes its backbone, and export that",
+        )
     try:
         networks: list[SiameseKneeNet] = []
         for member in range(card.members):

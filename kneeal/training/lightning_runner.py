@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.nn.mc_dropout import dropout_modules
+from kneeal.nn.torch_file import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
@@ -222,11 +222,11 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
         UserError: The file is not a checkpoint of such a network, or its training diverged.
     """
     try:
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        weights = read_torch(checkpoint)["state_dict"]
         network.load_state_dict(
             {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
         )
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{checkpoint} is not a checkpoint of this network ({reason})",

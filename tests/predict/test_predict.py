@@ -168,6 +168,9 @@ def test_what_is_no_model(place: Path, tmp_path: Path) -> None:
     write_model(tmp_path / "wide", weights, replace(card, network={**card.network, "width": 3}))
     with pytest.raises(UserError, match="do not fit its card"):
         open_model(tmp_path / "wide")
+    write_model(tmp_path / "four", weights, replace(card, network={**card.network, "n_grades": 4}))
+    with pytest.raises(UserError, match="is a model of 4 grades"):
+        open_model(tmp_path / "four")
 
 
 def test_a_model_is_not_written_over(place: Path) -> None:
