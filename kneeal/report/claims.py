@@ -6,6 +6,7 @@ claim whose settings are not among the runs, or have a single seed, is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from kneeal.stats.crossed import Accuracies, SpreadRatio, TestSet, holm, spread_
 from kneeal.stats.summary import Summary, summarize_at
 
 METRIC = "test_balanced_accuracy"
+#: Whether a setting may differ between a run with consistency and the one without it that it is compared with.
+_OF_CONSISTENCY = re.compile(r"seed|data\.split_seed|active\.pseudo_by|views\.kept|loss\.(?!balance).*").fullmatch
 #: A test knee counts as certain below this share of the largest entropy of 5 grades.
 CERTAIN = 0.1 * float(np.log(5))
 
@@ -87,7 +90,7 @@ def _stabilizes(runs: Runs) -> Claim | None:
             values = [[s.curves(METRIC)[seed].at(n) for seed in seeds] for s in (consistent, naive)]
             known = [[float(v) for v in row if v is not None] for row in values]
             if len(known[0]) == len(known[1]) == len(seeds) and (found := spread_ratio(known[0], known[1])):
-                ratios[naive.label] = (found, n, known)
+                ratios[consistent.label] = (found, n, known)
                 break
     verdicts = decide_spread({label: found for label, (found, _, _) in ratios.items()})
     rows = [
@@ -97,7 +100,7 @@ def _stabilizes(runs: Runs) -> Claim | None:
         ]
         for label, (found, n, values) in ratios.items()
     ]  # fmt: skip
-    header = ["strategy", "labels", "SD, naive", "SD, consistency", "ratio", "95 % interval", "verdict"]
+    header = ["setting", "labels", "SD, naive", "SD, consistency", "ratio", "95 % interval", "verdict"]
     return _claim(
         "consistency stabilizes",
         "standard deviation of balanced accuracy over the seeds (points) at the last label count, with consistency "
@@ -168,10 +171,10 @@ def _to_zero(runs: Runs, test_set: TestSet) -> Claim | None:
             for s in (naive, consistent)
         ]
         certain = [u < CERTAIN for u in unsure]
-        differences[naive.label, consistent.label] = test_set.share(certain[1]) - test_set.share(certain[0])
-        shares[naive.label] = [*(f"{100 * c.mean():.1f}" for c in certain), *(f"{u.mean():.3f}" for u in unsure)]
+        differences[consistent.label, naive.label] = test_set.share(certain[1]) - test_set.share(certain[0])
+        shares[consistent.label] = [*(f"{100 * c.mean():.1f}" for c in certain), *(f"{u.mean():.3f}" for u in unsure)]
     compared = decide(differences)
-    header = ["strategy", "certain %, naive", "consistency", "mean nats, naive", "consistency", *HEADER]
+    header = ["setting", "certain %, naive", "consistency", "mean nats, naive", "consistency", *HEADER]
     return _claim(
         "uncertainty mass moves to zero with consistency",
         f"share of test knees with a predictive entropy below {CERTAIN:.2f} nats (10 % of the largest) after the last "
@@ -191,12 +194,20 @@ def _claim(claim: str, rule: str, verdicts: Mapping[str, str], evidence: TextTab
 
 
 def _pairs(runs: Runs) -> list[tuple[Setting, Setting]]:
-    """Settings that differ in consistency only, and share seeds."""
+    """Each setting with consistency after the nearest one without: only the second term and its views differ."""
 
     def key(setting: Setting) -> tuple[tuple[str, str], ...]:
-        hidden = ("loss.consistency", "seed", "data.split_seed", "active.pseudo_by")
-        return tuple(sorted((k, repr(v)) for k, v in setting.first.config.items() if k not in hidden))
+        return tuple(sorted((k, repr(v)) for k, v in setting.first.config.items() if not _OF_CONSISTENCY(k)))
 
-    naive = {key(s): s for s in runs.curves if not s.first.consistency}
-    pairs = [(naive[key(s)], s) for s in runs.curves if s.first.consistency and key(s) in naive]
-    return [(a, b) for a, b in pairs if a.runs.keys() & b.runs.keys()]
+    pairs = []
+    for consistent in (s for s in runs.curves if s.first.consistency):
+        config = consistent.first.config
+        naive = [
+            s
+            for s in runs.curves
+            if not s.first.consistency and key(s) == key(consistent) and s.runs.keys() & consistent.runs.keys()
+        ]
+        if naive:
+            nearest = min(naive, key=lambda s: sum(s.first.config.get(k) != v for k, v in config.items()))
+            pairs.append((nearest, consistent))
+    return pairs

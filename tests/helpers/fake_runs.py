@@ -54,7 +54,9 @@ def write_run(
         "data": {"dir": data_dir},
         "active": {"strategy": strategy, "n_init": "all" if everything else n_query, "n_query": n_query,
                    "budget": "all" if everything else budget},
-        "loss": {"consistency": consistency},
+        # As on a frozen encoder, whose features stand still.
+        "loss": {"consistency": consistency, "target": "logits" if consistency else "features"},
+        "views": {"kept": 8 if consistency else 0},
         **(config or {}),
     }  # fmt: skip
     put(path / "config.yaml", yaml.safe_dump(tree))
