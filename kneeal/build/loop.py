@@ -82,6 +82,13 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = 
     schedule = make_schedule(config, len(train))
     schedule.check(len(train))
     cohort.validation.check(schedule.n_init)
+    if config.data.validation == "budget" and config.training.epochs <= config.training.validate_every:
+        raise UserError(
+            f"data.validation = budget, which costs labels, with training.epochs = {config.training.epochs}: there is "
+            "no epoch to choose",
+            f"more epochs than training.validate_every = {config.training.validate_every}",
+            "set training.epochs=10 (training.steps are spread over them), or data.validation=none",
+        )
     if config.data.validation == "none" and active.stop_when == "gain":
         raise UserError(
             "active.stop_when = gain with data.validation = none",

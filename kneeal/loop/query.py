@@ -65,7 +65,7 @@ class Schedule:
                 raise UserError(
                     f"{name} = {getattr(self, name)} for a pool of {n_pool} knees",
                     f"{name} of at most the number of training knees",
-                    f"set active.{name}={n_pool} or less, or prepare more knees",
+                    f"give --set active.{name}={n_pool} or less, or prepare more knees",
                 )
         if self.budget < self.n_init:
             raise UserError(

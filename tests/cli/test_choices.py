@@ -76,6 +76,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
 }
 #: What a choice needs beside it to mean something.
 WITH: dict[str, dict[str, Any]] = {
+    "data.validation": {"training.epochs": 2},
     "active.first_features": {"active.first_query": "kmeans", "model.backbone": "knee_encoder"},
     "active.n_init": {"active.budget": "all"},
     "active.budget": {"active.n_query": 21},
