@@ -273,7 +273,7 @@ def test_the_training_is_imported_while_an_answer_can_be_undone(tmp_path: Path) 
     def answer(nonce: int) -> None:
         task = store.next(ann)
         assert task is not None
-        store.write(store.answering(ann, Answer(task.id, task.picture, f"{nonce:020d}", 1)))
+        store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce=f"{nonce:020d}", kl=1)))
 
     for k in range(3):
         supervisor.step()

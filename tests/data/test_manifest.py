@@ -124,7 +124,7 @@ def test_a_manifest_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) 
 
 def test_some_names_and_a_count() -> None:
     assert some("abc") == "a, b, c"
-    assert some("abcdefg", most=2) == "a, b and 5 more"
+    assert some("abcdefg", max_names=2) == "a, b and 5 more"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_files_that_do_not_fit_are_one_message(tmp_path: Path) -> None:
         "cut.pth": (cut, "conv1.0.weight"),
         "more.pth": ({**weights, "odd": torch.zeros(1)}, "odd"),
         "shape.pth": ({**weights, "conv1.0.weight": torch.zeros(1)}, "size mismatch"),
-        "list.pth": ([1, 2], "something else"),
+        "list.pth": ([1, 2], "does not hold tensors by name"),
         "code.pth": (nn.Linear(1, 1), "weights_only|Unsupported|Weights only"),
     }
     for name, (content, message) in wrong.items():
