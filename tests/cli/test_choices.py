@@ -32,7 +32,7 @@ from kneeal.training import objectives, posteriors
 BASE: dict[str, Any] = {
     "data.patch_size": 16,
     "model.width": 1,
-    "training.epochs": 1,
+    "training.epochs": 2,
     "training.milestones": [1],
     "training.batch_size": 8,
     "training.eval_batch_size": 64,
@@ -76,7 +76,6 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
 }
 #: What a choice needs beside it to mean something.
 WITH: dict[str, dict[str, Any]] = {
-    "data.validation": {"training.epochs": 2},
     "active.first_features": {"active.first_query": "kmeans", "model.backbone": "knee_encoder"},
     "active.n_init": {"active.budget": "all"},
     "active.budget": {"active.n_query": 21},
