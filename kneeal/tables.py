@@ -22,19 +22,13 @@ _SAVE = "open it in the program that wrote it and save it as CSV or XLSX"
 
 @dataclass(frozen=True)
 class Table:
-    """A table with one header.
+    """A table with one header."""
 
-    Attributes:
-        header: Column names as they are written, without blanks around them.
-        rows: Cells without blanks around them, as many in each row as in the header; no empty row.
-        numbers: Each row's number in the file, from 1; empty rows count.
-        unit: What the numbers count: "line" or "row".
-    """
-
-    header: tuple[str, ...]
+    header: tuple[str, ...]  #: Column names as they are written, without blanks around them.
+    #: Cells without blanks around them, as many in each row as in the header; no empty row.
     rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[int, ...]
-    unit: str
+    numbers: tuple[int, ...]  #: Each row's number in the file, from 1; empty rows count.
+    unit: str  #: What the numbers count: "line" or "row".
 
     @property
     def records(self) -> list[tuple[str, dict[str, str]]]:

@@ -25,21 +25,13 @@ Candidate = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
+    """One line of a table."""
 
-    Attributes:
-        figure: What was measured.
-        ours: Its value, with unit.
-        against: What it is compared with, and that value.
-        ratio: How many times as fast ours is, or what the figure is itself.
-        aim: What was aimed at.
-    """
-
-    figure: str
-    ours: str
-    against: str = ""
-    ratio: str = ""
-    aim: str = ""
+    figure: str  #: What was measured.
+    ours: str  #: Its value, with unit.
+    against: str = ""  #: What it is compared with, and that value.
+    ratio: str = ""  #: How many times as fast ours is, or what the figure is itself.
+    aim: str = ""  #: What was aimed at.
     load: float = field(default_factory=lambda: os.getloadavg()[0])
 
 

@@ -18,19 +18,12 @@ SESSION_SECONDS = 14 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class Account:
-    """A reader of the run.
+    """A reader of the run."""
 
-    Attributes:
-        id: Number.
-        name: Name, as shown in tables.
-        reads: Whether she is given knees to read.
-        adjudicates: Whether she decides where readings differ.
-    """
-
-    id: int
-    name: str
-    reads: bool
-    adjudicates: bool
+    id: int  #: Number.
+    name: str  #: Name, as shown in tables.
+    reads: bool  #: Whether she is given knees to read.
+    adjudicates: bool  #: Whether she decides where readings differ.
 
     @property
     def roles(self) -> str:
@@ -40,13 +33,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Session(Account):
-    """A reader who is signed in.
+    """A reader who is signed in."""
 
-    Attributes:
-        csrf: What her page must send along with every request.
-    """
-
-    csrf: str
+    csrf: str  #: What her page must send along with every request.
 
 
 class Accounts:

@@ -25,27 +25,16 @@ N_BOOTSTRAP = 1000
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two readings of the same knees.
+    """Two readings of the same knees."""
 
-    Attributes:
-        first: Reader, or reader's first reading.
-        second: Other reader, or the same one's second reading.
-        n: Knees that both graded.
-        exact: Share with the same grade.
-        quadratic: Quadratically weighted kappa; None where it is not defined (no knee, or one grade only).
-        interval: Its 95 % interval by bootstrap over the knees.
-        linear: Linearly weighted kappa.
-        unreadable: Knees that at least one of the two could not grade; they count in none of the above.
-    """
-
-    first: str
-    second: str
-    n: int
-    exact: float | None
-    quadratic: float | None
-    interval: tuple[float, float] | None
-    linear: float | None
-    unreadable: int
+    first: str  #: Reader, or reader's first reading.
+    second: str  #: Other reader, or the same one's second reading.
+    n: int  #: Knees that both graded.
+    exact: float | None  #: Share with the same grade.
+    quadratic: float | None  #: Quadratically weighted kappa; None where it is not defined (no knee, or one grade only).
+    interval: tuple[float, float] | None  #: Its 95 % interval by bootstrap over the knees.
+    linear: float | None  #: Linearly weighted kappa.
+    unreadable: int  #: Knees that at least one of the two could not grade; they count in none of the above.
 
 
 @dataclass(frozen=True)

@@ -54,15 +54,10 @@ RELEASED = """
 
 @dataclass(frozen=True)
 class ReadingPlan:
-    """How knees are assigned to readers. It belongs to the run.
+    """How knees are assigned to readers. It belongs to the run."""
 
-    Attributes:
-        reads: Readers that each knee needs.
-        repeat: Share of the knees that a reader is silently given twice, in [0, 1].
-    """
-
-    reads: int = 1
-    repeat: float = 0.0
+    reads: int = 1  #: Readers that each knee needs.
+    repeat: float = 0.0  #: Share of the knees that a reader is silently given twice, in [0, 1].
 
     def changed(self, reads: int | None, repeat: float | None) -> ReadingPlan:
         """The plan with one or both of them replaced; None keeps what is.

@@ -19,17 +19,11 @@ Reading = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class Consensus:
-    """What the readings of a knee amount to.
+    """What the readings of a knee amount to."""
 
-    Attributes:
-        state: "open" (readings are missing), "disagreed" (an adjudicator is needed) or "settled".
-        kl: The grade of a settled knee; None is unreadable.
-        rule: "single", "agreed" or "adjudicated" for a settled knee.
-    """
-
-    state: str
-    kl: int | None = None
-    rule: str | None = None
+    state: str  #: "open" (readings are missing), "disagreed" (an adjudicator is needed) or "settled".
+    kl: int | None = None  #: The grade of a settled knee; None is unreadable.
+    rule: str | None = None  #: "single", "agreed" or "adjudicated" for a settled knee.
 
 
 def reach_consensus(

@@ -23,15 +23,10 @@ _KEPT = 24
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """A picture as it is sent.
+    """A picture as it is sent."""
 
-    Attributes:
-        png: Gray of 8 bits; or, of 16 bits, red the high and green the low byte.
-        metadata: Size, side, scale and boxes, for the page.
-    """
-
-    png: bytes
-    metadata: Mapping[str, Any]
+    png: bytes  #: Gray of 8 bits; or, of 16 bits, red the high and green the low byte.
+    metadata: Mapping[str, Any]  #: Size, side, scale and boxes, for the page.
 
     def header(self, **more: Any) -> str:
         """The metadata as one header."""

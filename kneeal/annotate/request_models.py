@@ -43,29 +43,18 @@ class Measurement(_Request):
 
 
 class Answer(_Request):
-    """A reader's answer: a grade, or the reason why the knee cannot be graded.
+    """A reader's answer: a grade, or the reason why the knee cannot be graded."""
 
-    Attributes:
-        task: Number of the task.
-        picture: Token of the picture that was drawn when she answered.
-        nonce: Name of this request; the same request sent again changes nothing.
-        kl: The grade.
-        reason: One of `REASONS`, instead of a grade.
-        seconds: How long the knee was on a visible page; a day at most is kept.
-        measurements: What she measured.
-        findings: What else she saw, of `FINDINGS`.
-        comment: Her own words.
-    """
-
-    task: int
-    picture: Annotated[str, Field(max_length=64)]
-    nonce: Nonce
-    kl: int | None = None
-    reason: Annotated[str, Field(max_length=200)] | None = None
+    task: int  #: Number of the task.
+    picture: Annotated[str, Field(max_length=64)]  #: Token of the picture that was drawn when she answered.
+    nonce: Nonce  #: Name of this request; the same request sent again changes nothing.
+    kl: int | None = None  #: The grade.
+    reason: Annotated[str, Field(max_length=200)] | None = None  #: One of `REASONS`, instead of a grade.
+    #: How long the knee was on a visible page; a day at most is kept.
     seconds: Annotated[float | int, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda s: min(s, 86400.0))] = 0.0
-    measurements: Annotated[list[Measurement], Field(max_length=50)] = []
-    findings: Annotated[list[str], Field(max_length=10)] = []
-    comment: Annotated[str, Field(max_length=1000), AfterValidator(str.strip)] = ""
+    measurements: Annotated[list[Measurement], Field(max_length=50)] = []  #: What she measured.
+    findings: Annotated[list[str], Field(max_length=10)] = []  #: What else she saw, of `FINDINGS`.
+    comment: Annotated[str, Field(max_length=1000), AfterValidator(str.strip)] = ""  #: Her own words.
 
     @model_validator(mode="after")
     def _check(self) -> Answer:

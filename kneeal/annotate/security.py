@@ -36,17 +36,11 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Under which addresses the page is reached.
+    """Under which addresses the page is reached."""
 
-    Attributes:
-        origins: Values of `Origin` that may make changes, for example "http://127.0.0.1:8010".
-        hosts: Values of `Host` that are answered, so that no other name can be pointed at this machine.
-        secure: Whether browsers reach it through TLS.
-    """
-
-    origins: frozenset[str]
-    hosts: frozenset[str]
-    secure: bool
+    origins: frozenset[str]  #: Values of `Origin` that may make changes, for example "http://127.0.0.1:8010".
+    hosts: frozenset[str]  #: Values of `Host` that are answered, so that no other name can be pointed at this machine.
+    secure: bool  #: Whether browsers reach it through TLS.
 
     @classmethod
     def of(cls, host: str, port: int, public_url: str | None) -> Origin:

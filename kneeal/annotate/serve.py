@@ -32,31 +32,19 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """How the page is served.
+    """How the page is served."""
 
-    Attributes:
-        readers: Names of those who read, at the first start.
-        adjudicators: Names of those who decide where readings differ; the first reader where none is named.
-        reads: Readers that each knee needs; None: as the run has it.
-        repeat: Share of the knees that a reader is silently given twice; None: as the run has it.
-        auto: Whether training starts by itself.
-        enough: Share of a query that must be settled for that.
-        host: Address to listen on.
-        port: Port to listen on.
-        public_url: Address of the proxy before it.
-        atlas: Folder with the site's own examples of the grades.
-    """
-
-    readers: Sequence[str] = ()
+    readers: Sequence[str] = ()  #: Names of those who read, at the first start.
+    #: Names of those who decide where readings differ; the first reader where none is named.
     adjudicators: Sequence[str] = ()
-    reads: int | None = None
-    repeat: float | None = None
-    auto: bool = False
-    enough: float = 1.0
-    host: str = "127.0.0.1"
-    port: int = 8010
-    public_url: str | None = None
-    atlas: Path | None = None
+    reads: int | None = None  #: Readers that each knee needs; None: as the run has it.
+    repeat: float | None = None  #: Share of the knees that a reader is silently given twice; None: as the run has it.
+    auto: bool = False  #: Whether training starts by itself.
+    enough: float = 1.0  #: Share of a query that must be settled for that.
+    host: str = "127.0.0.1"  #: Address to listen on.
+    port: int = 8010  #: Port to listen on.
+    public_url: str | None = None  #: Address of the proxy before it.
+    atlas: Path | None = None  #: Folder with the site's own examples of the grades.
 
 
 def serve(run: Path, options: ServeOptions, *, data: Path | None = None, images: Path | None = None) -> None:

@@ -31,19 +31,13 @@ logger = logging.getLogger("kneeal.annotate")
 
 @dataclass(frozen=True)
 class Pending:
-    """The state of a run, as its folder has it.
+    """The state of a run, as its folder has it."""
 
-    Attributes:
-        ids: Knees of the pending query; empty before it is made and after the last one.
-        answered: Answers that the run has, to these and to all earlier queries.
-        finished: Whether the budget is spent.
-        predicted: Whether a network has predicted these knees.
-    """
-
-    ids: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()  #: Knees of the pending query; empty before it is made and after the last one.
+    #: Answers that the run has, to these and to all earlier queries.
     answered: Mapping[str, int | None] = field(default_factory=dict)
-    finished: bool = False
-    predicted: bool = False
+    finished: bool = False  #: Whether the budget is spent.
+    predicted: bool = False  #: Whether a network has predicted these knees.
 
 
 def read_pending(run: Path) -> Pending:

@@ -21,41 +21,24 @@ class RefusedError(UserError):
 
 @dataclass(frozen=True)
 class Task:
-    """One knee before one reader.
+    """One knee before one reader."""
 
-    Attributes:
-        id: Number of the task; says nothing about the patient.
-        knee_id: The knee. Never leaves the server.
-        kind: "first", "repeat" (which the page does not learn) or "adjudication".
-        picture: Token that is sent with the picture of this task, and with nothing else.
-        current: The answer that holds, None while the task is open.
-        looked: When she was shown the model's prediction, in seconds since 1970; None if never.
-        knee: Number of the knee in the store.
-        state: Of the knee: "open", "disagreed", "settled" or "closed".
-        grades: For an adjudication the answers that differ, without names; None is unreadable.
-    """
-
-    id: int
-    knee_id: str
-    kind: str
-    picture: str
-    current: int | None
-    looked: float | None
-    knee: int
-    state: str
+    id: int  #: Number of the task; says nothing about the patient.
+    knee_id: str  #: The knee. Never leaves the server.
+    kind: str  #: "first", "repeat" (which the page does not learn) or "adjudication".
+    picture: str  #: Token that is sent with the picture of this task, and with nothing else.
+    current: int | None  #: The answer that holds, None while the task is open.
+    looked: float | None  #: When she was shown the model's prediction, in seconds since 1970; None if never.
+    knee: int  #: Number of the knee in the store.
+    state: str  #: Of the knee: "open", "disagreed", "settled" or "closed".
+    #: For an adjudication the answers that differ, without names; None is unreadable.
     grades: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a reader is.
+    """Where a reader is."""
 
-    Attributes:
-        done: Her answers to this query.
-        left: Readings left for her.
-        pace: Median seconds of her last answers, None before the first.
-    """
-
-    done: int
-    left: int
-    pace: float | None
+    done: int  #: Her answers to this query.
+    left: int  #: Readings left for her.
+    pace: float | None  #: Median seconds of her last answers, None before the first.

@@ -32,16 +32,11 @@ _MEASURED = 5000
 
 @dataclass(frozen=True)
 class Start:
-    """What all fits of a run start from.
+    """What all fits of a run start from."""
 
-    Attributes:
-        network: Makes a network as a fit starts from it.
-        knees: What batches are made of.
-        template: The network whose frozen part all networks share; None where nothing is frozen.
-    """
-
-    network: Callable[[], SiameseKneeNet]
-    knees: Source
+    network: Callable[[], SiameseKneeNet]  #: Makes a network as a fit starts from it.
+    knees: Source  #: What batches are made of.
+    #: The network whose frozen part all networks share; None where nothing is frozen.
     template: SiameseKneeNet | None = None
 
     @property

@@ -24,13 +24,9 @@ _GRADES = {"": None, **{form: grade for grade in range(N_GRADES) for form in (st
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The knees of a data set.
+    """The knees of a data set."""
 
-    Attributes:
-        frame: The table, all values as text: the columns `COLUMNS` and any others that the file has.
-    """
-
-    frame: pd.DataFrame
+    frame: pd.DataFrame  #: The table, all values as text: the columns `COLUMNS` and any others that the file has.
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -26,19 +26,12 @@ LEFTOVERS = ("rejected.csv", "sheet.html")
 
 @dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """A prepared data set.
+    """A prepared data set."""
 
-    Attributes:
-        path: Its folder.
-        manifest: One row per knee.
-        patches: uint8 [N, 2, H, H], medial then lateral, memory-mapped, in the order of the manifest.
-        info: dataset.json.
-    """
-
-    path: Path
-    manifest: Manifest
-    patches: NDArray[np.uint8]
-    info: Mapping[str, Any]
+    path: Path  #: Its folder.
+    manifest: Manifest  #: One row per knee.
+    patches: NDArray[np.uint8]  #: uint8 [N, 2, H, H], medial then lateral, memory-mapped, in the order of the manifest.
+    info: Mapping[str, Any]  #: dataset.json.
 
     @cached_property
     def row(self) -> dict[str, int]:

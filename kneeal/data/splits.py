@@ -15,17 +15,11 @@ from kneeal.tables import some
 
 @dataclass(frozen=True)
 class Splits:
-    """Training, validation and test knees.
+    """Training, validation and test knees."""
 
-    Attributes:
-        train: The pool; no labels.
-        val: Validation knees and grades.
-        test: Test knees and grades.
-    """
-
-    train: tuple[str, ...]
-    val: Mapping[str, int]
-    test: Mapping[str, int]
+    train: tuple[str, ...]  #: The pool; no labels.
+    val: Mapping[str, int]  #: Validation knees and grades.
+    test: Mapping[str, int]  #: Test knees and grades.
 
     def check(self, patients: Mapping[str, str]) -> None:
         """Make sure that no patient is in two splits.

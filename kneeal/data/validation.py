@@ -12,19 +12,12 @@ from kneeal.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Validation:
-    """Splits the labels of a round into those to train on and those to choose the epoch by.
+    """Splits the labels of a round into those to train on and those to choose the epoch by."""
 
-    Attributes:
-        free: Knees graded besides the budget.
-        share: Share of the labeled patients that is held out instead, in [0, 1).
-        patients: Patient of each knee, where there is a share.
-        seed: Decides which patients.
-    """
-
-    free: Mapping[str, int]
-    share: float = 0.0
-    patients: Mapping[str, str] | None = None
-    seed: int = 0
+    free: Mapping[str, int]  #: Knees graded besides the budget.
+    share: float = 0.0  #: Share of the labeled patients that is held out instead, in [0, 1).
+    patients: Mapping[str, str] | None = None  #: Patient of each knee, where there is a share.
+    seed: int = 0  #: Decides which patients.
 
     def split(self, labeled: Mapping[str, int]) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Grades to train on, and grades that choose the epoch; without the latter, the last epoch is kept.

@@ -28,32 +28,20 @@ _MAX_NAMED = 20
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """One answer.
+    """One answer."""
 
-    Attributes:
-        knee_id: The knee.
-        kl: Its grade, None if it cannot be graded.
-        place: Where it is in the file, for messages.
-        reason: Why it cannot be graded.
-    """
-
-    knee_id: str
-    kl: int | None
-    place: str
-    reason: str = ""
+    knee_id: str  #: The knee.
+    kl: int | None  #: Its grade, None if it cannot be graded.
+    place: str  #: Where it is in the file, for messages.
+    reason: str = ""  #: Why it cannot be graded.
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a file of answers says.
+    """What a file of answers says."""
 
-    Attributes:
-        grades: Knee id to grade, None for a knee that cannot be graded.
-        reasons: Why, for these.
-    """
-
-    grades: dict[str, int | None]
-    reasons: dict[str, str]
+    grades: dict[str, int | None]  #: Knee id to grade, None for a knee that cannot be graded.
+    reasons: dict[str, str]  #: Why, for these.
 
 
 def read_answers(path: Path, *, as_written: bool = False) -> Answers:

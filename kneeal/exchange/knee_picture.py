@@ -30,21 +30,13 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class KneePicture:
-    """What a reader sees of a knee.
+    """What a reader sees of a knee."""
 
-    Attributes:
-        pixels: uint8 or uint16 [H, W], not mirrored.
-        medial: Where the medial patch lies, None if that is not known.
-        lateral: Where the lateral patch lies.
-        mm_per_px: Size of a pixel, None if that is not known.
-        full: Whether it comes from the source picture, at its resolution; if not, it is both patches side by side.
-    """
-
-    pixels: NDArray[Any]
-    medial: Box | None
-    lateral: Box | None
-    mm_per_px: float | None
-    full: bool
+    pixels: NDArray[Any]  #: uint8 or uint16 [H, W], not mirrored.
+    medial: Box | None  #: Where the medial patch lies, None if that is not known.
+    lateral: Box | None  #: Where the lateral patch lies.
+    mm_per_px: float | None  #: Size of a pixel, None if that is not known.
+    full: bool  #: Whether it comes from the source picture, at its resolution; if not, it is both patches side by side.
 
 
 def patch_boxes(

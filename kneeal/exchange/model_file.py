@@ -22,53 +22,31 @@ _ANY = {"n_knees", "seed", "test_split"}
 
 @dataclass(frozen=True)
 class Threshold:
-    """When a knee is flagged for a person.
+    """When a knee is flagged for a person."""
 
-    Attributes:
-        uncertainty: Total uncertainty in nats above which it is.
-        share: Share of the validation knees that is flagged.
-        accuracy_all: Accuracy on all validation knees.
-        accuracy_left: Accuracy on those that are not flagged.
-        balanced_left: Balanced accuracy on those.
-        n_val: Validation knees.
-    """
-
-    uncertainty: float
-    share: float
-    accuracy_all: float
-    accuracy_left: float
-    balanced_left: float
-    n_val: int
+    uncertainty: float  #: Total uncertainty in nats above which it is.
+    share: float  #: Share of the validation knees that is flagged.
+    accuracy_all: float  #: Accuracy on all validation knees.
+    accuracy_left: float  #: Accuracy on those that are not flagged.
+    balanced_left: float  #: Balanced accuracy on those.
+    n_val: int  #: Validation knees.
 
 
 @dataclass(frozen=True)
 class Card:
-    """Description of a model, kept in its file.
+    """Description of a model, kept in its file."""
 
-    Attributes:
-        kneeal: Version of the package.
-        network: Arguments of the network.
-        patch_size: Side in px that the network sees.
-        preparation: How its data were prepared: source, patch_px and options.
-        trained_on: Numbers of knees and patients by grade, fingerprint of the data set.
-        run: Strategy, round and settings of the run.
-        test: Metrics on the test set.
-        threshold: When a knee is flagged.
-        n_samples: Monte-Carlo dropout samples of a prediction over all members; 0 where none are drawn.
-        members: Networks in the file, whose mean is the prediction.
-        use: What it may be used for.
-    """
-
-    kneeal: str
-    network: Mapping[str, Any]
-    patch_size: int
-    preparation: Mapping[str, Any]
-    trained_on: Mapping[str, Any]
-    run: Mapping[str, Any]
-    test: Mapping[str, float]
-    threshold: Threshold
-    n_samples: int
-    members: int = 1
+    kneeal: str  #: Version of the package.
+    network: Mapping[str, Any]  #: Arguments of the network.
+    patch_size: int  #: Side in px that the network sees.
+    preparation: Mapping[str, Any]  #: How its data were prepared: source, patch_px and options.
+    trained_on: Mapping[str, Any]  #: Numbers of knees and patients by grade, fingerprint of the data set.
+    run: Mapping[str, Any]  #: Strategy, round and settings of the run.
+    test: Mapping[str, float]  #: Metrics on the test set.
+    threshold: Threshold  #: When a knee is flagged.
+    n_samples: int  #: Monte-Carlo dropout samples of a prediction over all members; 0 where none are drawn.
+    members: int = 1  #: Networks in the file, whose mean is the prediction.
+    #: What it may be used for.
     use: str = "Research. Not a medical device: no output of it may decide on a patient without a physician."
 
 

@@ -25,22 +25,14 @@ BONEFINDER_EDGES = (47, 63)
 
 @dataclass(frozen=True)
 class MarkedKnee:
-    """A knee as a file marks it.
+    """A knee as a file marks it."""
 
-    Attributes:
-        side: "L" or "R".
-        points: (x, y) of both plateau edges, or of the region's center alone; from the radiograph's upper
-            left.
-        unit: "mm" or "px".
-        angle_deg: Angle of the plateau, where only the region's center is known.
-        mirrored: Whether x counts from the right edge of the radiograph.
-    """
-
-    side: str
+    side: str  #: "L" or "R".
+    #: (x, y) of both plateau edges, or of the region's center alone; from the radiograph's upper left.
     points: tuple[tuple[float, float], ...]
-    unit: str = "mm"
-    angle_deg: float = 0.0
-    mirrored: bool = False
+    unit: str = "mm"  #: "mm" or "px".
+    angle_deg: float = 0.0  #: Angle of the plateau, where only the region's center is known.
+    mirrored: bool = False  #: Whether x counts from the right edge of the radiograph.
 
     def pose(self, shape: tuple[int, int], mm_per_px: tuple[float, float]) -> KneePose:
         """The knee on a radiograph of this shape (height, width in px) and pixel size (height, width in mm)."""

@@ -7,37 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LocalizedKnee:
-    """What the networks say about one place on the radiograph.
+    """What the networks say about one place on the radiograph."""
 
-    Attributes:
-        center_mm: Center of the tibial plateau, (x, y) mm from the radiograph's upper left corner.
-        angle_deg: Angle of the plateau; positive where it descends to the right of the radiograph.
-        score: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it
-            lies, turned level, turned level and mirrored).
-        replaced: Probability of a knee replacement.
-        nothing: Probability that there is no knee.
-    """
-
-    center_mm: tuple[float, float]
-    angle_deg: float
+    center_mm: tuple[float, float]  #: Center of the tibial plateau, (x, y) mm from the radiograph's upper left corner.
+    angle_deg: float  #: Angle of the plateau; positive where it descends to the right of the radiograph.
+    #: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it lies, turned
+    #: level, turned level and mirrored).
     score: float
-    replaced: float
-    nothing: float
+    replaced: float  #: Probability of a knee replacement.
+    nothing: float  #: Probability that there is no knee.
 
 
 @dataclass(frozen=True)
 class LocalizedMarker:
-    """A side marker.
+    """A side marker."""
 
-    Attributes:
-        letter: "R", "L", or "mirrored".
-        center_mm: Where it is.
-        probability: That of the letter.
-    """
-
-    letter: str
-    center_mm: tuple[float, float]
-    probability: float
+    letter: str  #: "R", "L", or "mirrored".
+    center_mm: tuple[float, float]  #: Where it is.
+    probability: float  #: That of the letter.
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,13 @@ _BEYOND_MM = 3.0
 
 @dataclass(frozen=True)
 class KneePose:
-    """A knee on a radiograph.
+    """A knee on a radiograph."""
 
-    Attributes:
-        side: "L" or "R"; empty for a place that is shown only.
-        center_mm: Center of the tibial plateau, halfway between its edges: (x, y) mm from the radiograph's upper left
-            corner.
-        angle_deg: Angle of the line through the edges; positive where it descends to the right of the radiograph.
-        score: How sure the localizer is, 0 to 1; 1 where a person or a file says so.
-    """
-
-    side: str
+    side: str  #: "L" or "R"; empty for a place that is shown only.
+    #: Center of the tibial plateau, halfway between its edges: (x, y) mm from the radiograph's upper left corner.
     center_mm: tuple[float, float]
-    angle_deg: float
-    score: float = 1.0
+    angle_deg: float  #: Angle of the line through the edges; positive where it descends to the right of the radiograph.
+    score: float = 1.0  #: How sure the localizer is, 0 to 1; 1 where a person or a file says so.
 
     @property
     def region_center_mm(self) -> tuple[float, float]:

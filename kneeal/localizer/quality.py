@@ -46,55 +46,39 @@ REASONS = {
 
 @dataclass(frozen=True)
 class SelectionRules:
-    """Which knees count.
+    """Which knees count."""
 
-    Attributes:
-        markers: One of `MARKER_RULES`.
-        min_score: Knees below it are rejected; a single one below `SINGLE_SCORE` as well.
-        keep_other: Whether a radiograph with one unusable knee (replacement, low score) keeps its other knee;
-            otherwise the whole radiograph is rejected.
-        side: Side of a knee that is alone and of which nothing else says it: "R", "L", "unknown" (it is found on the
-            picture later) or empty.
-    """
-
-    markers: str = "check"
-    min_score: float = 0.7
+    markers: str = "check"  #: One of `MARKER_RULES`.
+    min_score: float = 0.7  #: Knees below it are rejected; a single one below `SINGLE_SCORE` as well.
+    #: Whether a radiograph with one unusable knee (replacement, low score) keeps its other knee; otherwise the whole
+    #: radiograph is rejected.
     keep_other: bool = False
+    #: Side of a knee that is alone and of which nothing else says it: "R", "L", "unknown" (it is found on the picture
+    #: later) or empty.
     side: str = ""
 
 
 @dataclass(frozen=True)
 class SideEvidence:
-    """What is known of the sides of a radiograph beside its pixels.
+    """What is known of the sides of a radiograph beside its pixels."""
 
-    Attributes:
-        stated: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
-        flipped: Whether the header says that the picture is flipped.
-        lateral: Whether the header says that it is a lateral view.
-        width_mm: Width of the radiograph.
-    """
-
+    #: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
     stated: tuple[str, ...] = ()
-    flipped: bool = False
-    lateral: bool = False
-    width_mm: float = 0.0
+    flipped: bool = False  #: Whether the header says that the picture is flipped.
+    lateral: bool = False  #: Whether the header says that it is a lateral view.
+    width_mm: float = 0.0  #: Width of the radiograph.
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What becomes of a radiograph.
+    """What becomes of a radiograph."""
 
-    Attributes:
-        poses: The knees to use; the side of a single one is "unknown" where it is to be found on the picture.
-        rejected: Side ("L", "R", or "" for the whole radiograph) and reason code.
-        seen: Every place that was taken for a knee, used or not; the side is empty where it is not known.
-        single: Whether the radiograph is of one knee.
-    """
-
+    #: The knees to use; the side of a single one is "unknown" where it is to be found on the picture.
     poses: tuple[KneePose, ...]
-    rejected: tuple[tuple[str, str], ...]
+    rejected: tuple[tuple[str, str], ...]  #: Side ("L", "R", or "" for the whole radiograph) and reason code.
+    #: Every place that was taken for a knee, used or not; the side is empty where it is not known.
     seen: tuple[KneePose, ...] = ()
-    single: bool = False
+    single: bool = False  #: Whether the radiograph is of one knee.
 
 
 def marker_rule(text: str) -> str:

@@ -34,33 +34,23 @@ class WandbTracker(LoopListener):
 
     What a round logs has the x-axis `al/n_labeled`: metrics (`val/*`, `test/*`, `al/*`), the grades queried, a
     histogram of the test set's uncertainty, and the confusion matrix; with `knees` also a table of the queried knees.
-
-    Attributes:
-        run_folder: The run; W&B's own files go into its folder `wandb`.
-        mode: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else
-            offline; `wandb sync` uploads later.
-        project: W&B project.
-        entity: W&B user or team.
-        group: Runs to be compared as one line, for example the strategy.
-        job_type: W&B job type.
-        tags: W&B tags.
-        run_id: Identifies the run, so that it goes on in the same dashboard after a resume. In a W&B sweep the agent's
-            own id counts.
-        thumbnail: Knee id to a picture, uint8 [H, W].
-        knees: Whether ids and pictures of knees and paths of this machine are logged.
     """
 
-    run_folder: Path
+    run_folder: Path  #: The run; W&B's own files go into its folder `wandb`.
     _: KW_ONLY
+    #: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else offline;
+    #: `wandb sync` uploads later.
     mode: Mode
-    project: str
-    entity: str | None
-    group: str
-    job_type: str = "fit"
-    tags: Sequence[str] = ()
+    project: str  #: W&B project.
+    entity: str | None  #: W&B user or team.
+    group: str  #: Runs to be compared as one line, for example the strategy.
+    job_type: str = "fit"  #: W&B job type.
+    tags: Sequence[str] = ()  #: W&B tags.
+    #: Identifies the run, so that it goes on in the same dashboard after a resume. In a W&B sweep the agent's own id
+    #: counts.
     run_id: str
-    thumbnail: Callable[[str], NDArray[np.uint8]]
-    knees: bool = False
+    thumbnail: Callable[[str], NDArray[np.uint8]]  #: Knee id to a picture, uint8 [H, W].
+    knees: bool = False  #: Whether ids and pictures of knees and paths of this machine are logged.
     _run: Any = field(default=None, init=False)
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:

@@ -9,37 +9,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RoundReport:
-    """A finished round.
+    """A finished round."""
 
-    Attributes:
-        round: From 0.
-        n_labeled: Labels that the round trained on.
-        n_graded: Grades that were really used: those and the free ones for validation.
-        n_pseudo: Knees of the pseudo pool that the round trained on.
-        metrics: `val_*` and `test_*`.
-        confusion: Test confusion matrix, row = true grade.
-        uncertainty: Of each test knee, in nats.
-        query: Knees asked for; empty in the last round.
-        scores: Score of each of them.
-        answers: Grade of each of them.
-        seconds: Of fit, test, predict and select.
-        n_rounds: Rounds of the whole run.
-        n_pool: Unlabeled knees in this round.
-    """
-
-    round: int
-    n_labeled: int
-    n_graded: int
-    n_pseudo: int
-    metrics: Mapping[str, float]
-    confusion: Sequence[Sequence[int]]
-    uncertainty: Sequence[float]
-    query: Sequence[str]
-    scores: Mapping[str, float]
-    answers: Mapping[str, int]
-    seconds: Mapping[str, float]
-    n_rounds: int
-    n_pool: int
+    round: int  #: From 0.
+    n_labeled: int  #: Labels that the round trained on.
+    n_graded: int  #: Grades that were really used: those and the free ones for validation.
+    n_pseudo: int  #: Knees of the pseudo pool that the round trained on.
+    metrics: Mapping[str, float]  #: `val_*` and `test_*`.
+    confusion: Sequence[Sequence[int]]  #: Test confusion matrix, row = true grade.
+    uncertainty: Sequence[float]  #: Of each test knee, in nats.
+    query: Sequence[str]  #: Knees asked for; empty in the last round.
+    scores: Mapping[str, float]  #: Score of each of them.
+    answers: Mapping[str, int]  #: Grade of each of them.
+    seconds: Mapping[str, float]  #: Of fit, test, predict and select.
+    n_rounds: int  #: Rounds of the whole run.
+    n_pool: int  #: Unlabeled knees in this round.
 
 
 class LoopListener:

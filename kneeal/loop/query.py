@@ -20,34 +20,22 @@ def random_first_query(ids: Sequence[str], n: int, seed: int) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of the oracle.
+    """What is asked of the oracle."""
 
-    Attributes:
-        round: The round that asks.
-        ids: The knees asked for, the most informative first.
-        pseudo: The next pseudo pool U, chosen together with the query.
-        scores: Score of each knee asked for; empty for the first query, which no network made.
-    """
-
-    round: int
-    ids: tuple[str, ...]
-    pseudo: tuple[str, ...] = ()
+    round: int  #: The round that asks.
+    ids: tuple[str, ...]  #: The knees asked for, the most informative first.
+    pseudo: tuple[str, ...] = ()  #: The next pseudo pool U, chosen together with the query.
+    #: Score of each knee asked for; empty for the first query, which no network made.
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many labels to ask for, and when to stop.
+    """How many labels to ask for, and when to stop."""
 
-    Attributes:
-        n_init: Labels of the first query.
-        n_query: Labels of every other query, n_b.
-        budget: Labels at the end, N. The last query is smaller where it has to be.
-    """
-
-    n_init: int = 50
-    n_query: int = 50
-    budget: int = 800
+    n_init: int = 50  #: Labels of the first query.
+    n_query: int = 50  #: Labels of every other query, n_b.
+    budget: int = 800  #: Labels at the end, N. The last query is smaller where it has to be.
 
     def check(self, n_pool: int) -> None:
         """Refuse a schedule that a pool of `n_pool` knees cannot serve.

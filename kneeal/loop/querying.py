@@ -25,23 +25,16 @@ EMPTY_POOL: Mapping[str, float] = {"pool_uncertainty": math.nan, "pool_agreement
 
 @dataclass(frozen=True)
 class Chosen:
-    """A query with what it was chosen by.
+    """A query with what it was chosen by."""
 
-    Attributes:
-        query: The query and the next pseudo pool.
-        predictions: Of the unlabeled knees, as the strategy needs them.
-        scores: Score of each unlabeled knee.
-        row: For rounds.csv: `predict_seconds` and `select_seconds`, and of the unlabeled knees the mean uncertainty in
-            nats (`pool_uncertainty`) and how well their grades agree with those of the round before
-            (`pool_agreement`, Cohen's kappa); NaN where there are no probabilities.
-        grades: Predicted grade of each unlabeled knee, where there are probabilities.
-    """
-
-    query: Query
-    predictions: Predictions
-    scores: Mapping[str, float]
+    query: Query  #: The query and the next pseudo pool.
+    predictions: Predictions  #: Of the unlabeled knees, as the strategy needs them.
+    scores: Mapping[str, float]  #: Score of each unlabeled knee.
+    #: For rounds.csv: `predict_seconds` and `select_seconds`, and of the unlabeled knees the mean uncertainty in nats
+    #: (`pool_uncertainty`) and how well their grades agree with those of the round before (`pool_agreement`, Cohen's
+    #: kappa); NaN where there are no probabilities.
     row: Mapping[str, float]
-    grades: Mapping[str, int]
+    grades: Mapping[str, int]  #: Predicted grade of each unlabeled knee, where there are probabilities.
 
 
 class Querying:

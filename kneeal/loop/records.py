@@ -7,19 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RoundPredictions:
-    """Predictions of the test set after the fit of a round.
+    """Predictions of the test set after the fit of a round."""
 
-    Attributes:
-        ids: The N test knees.
-        kl: [N] grades.
-        probs: [N, C] probabilities.
-        uncertainty: [N] predictive entropy in nats.
-    """
-
-    ids: tuple[str, ...]
-    kl: tuple[int, ...]
-    probs: tuple[tuple[float, ...], ...]
-    uncertainty: tuple[float, ...]
+    ids: tuple[str, ...]  #: The N test knees.
+    kl: tuple[int, ...]  #: [N] grades.
+    probs: tuple[tuple[float, ...], ...]  #: [N, C] probabilities.
+    uncertainty: tuple[float, ...]  #: [N] predictive entropy in nats.
 
     @property
     def predicted(self) -> tuple[int, ...]:
@@ -29,16 +22,9 @@ class RoundPredictions:
 
 @dataclass(frozen=True)
 class QueryRecord:
-    """A query with its answers.
+    """A query with its answers."""
 
-    Attributes:
-        round: The round that asked; -1 for the first query, before anything was trained.
-        ids: The knees, the most informative first.
-        scores: Score of each; NaN if unscored.
-        grades: Answered grade of each; None where there is no answer.
-    """
-
-    round: int
-    ids: tuple[str, ...]
-    scores: tuple[float, ...]
-    grades: tuple[int | None, ...]
+    round: int  #: The round that asked; -1 for the first query, before anything was trained.
+    ids: tuple[str, ...]  #: The knees, the most informative first.
+    scores: tuple[float, ...]  #: Score of each; NaN if unscored.
+    grades: tuple[int | None, ...]  #: Answered grade of each; None where there is no answer.

@@ -15,23 +15,14 @@ from kneeal.pool import PoolState
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network does on the test set.
+    """How a network does on the test set."""
 
-    Attributes:
-        metrics: By name, without a prefix.
-        confusion: [C, C] counts, row = true grade.
-        ids: The N test knees.
-        kl: Their grades.
-        probs: [N, C] of the deterministic pass, on which the metrics rest.
-        uncertainty: [N] predictive entropy in nats, of the posterior that the strategy uses.
-    """
-
-    metrics: Mapping[str, float]
-    confusion: Sequence[Sequence[int]]
-    ids: tuple[str, ...]
-    kl: tuple[int, ...]
-    probs: Tensor
-    uncertainty: Tensor
+    metrics: Mapping[str, float]  #: By name, without a prefix.
+    confusion: Sequence[Sequence[int]]  #: [C, C] counts, row = true grade.
+    ids: tuple[str, ...]  #: The N test knees.
+    kl: tuple[int, ...]  #: Their grades.
+    probs: Tensor  #: [N, C] of the deterministic pass, on which the metrics rest.
+    uncertainty: Tensor  #: [N] predictive entropy in nats, of the posterior that the strategy uses.
 
 
 class Runner(Protocol):

@@ -31,22 +31,14 @@ StopRule = Callable[[Rows], bool]
 
 @dataclass(frozen=True)
 class StoppingPoint:
-    """Where a criterion would have ended a run.
+    """Where a criterion would have ended a run."""
 
-    Attributes:
-        criterion: Its name.
-        known: Whether the run has what the criterion reads.
-        round: The first round whose fit meets the criterion; None if no round does.
-        n_labeled: Labels in that round.
-        labels_saved: Labels that the run asked for afterwards.
-        cost: Test balanced accuracy of the last round minus that of this one: what stopping would have lost.
-    """
-
-    criterion: str
-    known: bool
-    round: int | None = None
-    n_labeled: int | None = None
-    labels_saved: int | None = None
+    criterion: str  #: Its name.
+    known: bool  #: Whether the run has what the criterion reads.
+    round: int | None = None  #: The first round whose fit meets the criterion; None if no round does.
+    n_labeled: int | None = None  #: Labels in that round.
+    labels_saved: int | None = None  #: Labels that the run asked for afterwards.
+    #: Test balanced accuracy of the last round minus that of this one: what stopping would have lost.
     cost: float | None = None
 
 

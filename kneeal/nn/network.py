@@ -26,15 +26,10 @@ _CHECKSUM = "encoder_checksum"
 
 
 class Output(NamedTuple):
-    """The network's output for N knees.
+    """The network's output for N knees."""
 
-    Attributes:
-        logits: [N, C], whose softmax are the probabilities of the grades, whatever the head.
-        features: [N, 2 F], the medial and the lateral feature vector side by side.
-    """
-
-    logits: Tensor
-    features: Tensor
+    logits: Tensor  #: [N, C], whose softmax are the probabilities of the grades, whatever the head.
+    features: Tensor  #: [N, 2 F], the medial and the lateral feature vector side by side.
 
 
 class SiameseKneeNet(nn.Module):

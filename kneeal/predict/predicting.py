@@ -43,19 +43,12 @@ _DEVICE = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Grading:
-    """Predictions of a model for N knees.
+    """Predictions of a model for N knees."""
 
-    Attributes:
-        ids: The knees.
-        probs: [N, C] probabilities of the deterministic pass, which the grade rests on; the members' mean.
-        total: [N] total uncertainty, entropy of the mean over the posterior samples, in nats.
-        epistemic: [N] epistemic uncertainty, mutual information of grade and weights, in nats.
-    """
-
-    ids: tuple[str, ...]
-    probs: Tensor
-    total: Tensor
-    epistemic: Tensor
+    ids: tuple[str, ...]  #: The knees.
+    probs: Tensor  #: [N, C] probabilities of the deterministic pass, which the grade rests on; the members' mean.
+    total: Tensor  #: [N] total uncertainty, entropy of the mean over the posterior samples, in nats.
+    epistemic: Tensor  #: [N] epistemic uncertainty, mutual information of grade and weights, in nats.
 
     def rows(self, threshold: float) -> list[list[str]]:
         """Rows of predictions.csv."""

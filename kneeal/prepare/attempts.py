@@ -17,35 +17,22 @@ from kneeal.prepare.work import Work
 
 @dataclass(frozen=True)
 class Attempt:
-    """A radiograph that was worked on.
+    """A radiograph that was worked on."""
 
-    Attributes:
-        work: The radiograph.
-        key: Where its result lies in the store.
-        sides: Sides of the knees that it gave.
-        single: Whether it is of one knee, so that another may be of the other.
-        readable: Whether there was a picture to look at.
-        lost: Why there is no result, None where there is one.
-    """
-
-    work: Work
-    key: str
-    sides: tuple[str, ...] = ()
-    single: bool = False
-    readable: bool = False
-    lost: Lost | None = None
+    work: Work  #: The radiograph.
+    key: str  #: Where its result lies in the store.
+    sides: tuple[str, ...] = ()  #: Sides of the knees that it gave.
+    single: bool = False  #: Whether it is of one knee, so that another may be of the other.
+    readable: bool = False  #: Whether there was a picture to look at.
+    lost: Lost | None = None  #: Why there is no result, None where there is one.
 
 
 @dataclass(frozen=True)
 class PatientAttempts:
-    """The radiographs of one patient.
+    """The radiographs of one patient."""
 
-    Attributes:
-        attempts: Those that were worked on, in order.
-        used: Positions of those that give the patient's knees; of one that gave none where no other did.
-    """
-
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...]  #: Those that were worked on, in order.
+    #: Positions of those that give the patient's knees; of one that gave none where no other did.
     used: tuple[int, ...]
 
     @property

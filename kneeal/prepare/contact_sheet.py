@@ -15,21 +15,13 @@ from kneeal.prepare.work import RadiographResult
 
 @dataclass(frozen=True)
 class ContactSheetEntry:
-    """One radiograph of the contact sheet.
+    """One radiograph of the contact sheet."""
 
-    Attributes:
-        title: What it is called.
-        knee_ids: Side to knee id.
-        grades: Side to KL grade; None where it is not known.
-        score: Lowest score of its knees; below 0 where something of it was rejected.
-        load: Gives its result, so that not all need be in memory.
-    """
-
-    title: str
-    knee_ids: dict[str, str]
-    grades: dict[str, int | None]
-    score: float
-    load: Callable[[], RadiographResult]
+    title: str  #: What it is called.
+    knee_ids: dict[str, str]  #: Side to knee id.
+    grades: dict[str, int | None]  #: Side to KL grade; None where it is not known.
+    score: float  #: Lowest score of its knees; below 0 where something of it was rejected.
+    load: Callable[[], RadiographResult]  #: Gives its result, so that not all need be in memory.
 
 
 def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], *, max_entries: int, heading: str) -> None:

@@ -15,17 +15,12 @@ _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person says about a knee.
+    """What a person says about a knee."""
 
-    Attributes:
-        reject: Leave it out.
-        center_mm: Center of its plateau, mm from the radiograph's upper left corner; None: where the localizer saw it.
-        angle_deg: Angle of the plateau; None: as the localizer saw it.
-    """
-
-    reject: bool
+    reject: bool  #: Leave it out.
+    #: Center of its plateau, mm from the radiograph's upper left corner; None: where the localizer saw it.
     center_mm: tuple[float, float] | None = None
-    angle_deg: float | None = None
+    angle_deg: float | None = None  #: Angle of the plateau; None: as the localizer saw it.
 
 
 def read_corrections(path: Path) -> dict[str, Correction]:

@@ -24,25 +24,15 @@ _WIDE = re.compile(r"(.*?)[\s_.-]*(R|L|RIGHT|LEFT|RE|LI)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class KneeRow:
-    """What is known of a knee.
+    """What is known of a knee."""
 
-    Attributes:
-        where: What to call the row in a message.
-        path: The picture; empty where it is found by the patient.
-        patient: Patient id; empty where it is not known.
-        side: "L", "R", or empty where it is not known.
-        grade: KL grade; None where it is missing.
-        split: "train", "val", "test" or empty.
-        site: Acquisition site or empty.
-    """
-
-    where: str
-    path: str = ""
-    patient: str = ""
-    side: str = ""
-    grade: int | None = None
-    split: str = ""
-    site: str = ""
+    where: str  #: What to call the row in a message.
+    path: str = ""  #: The picture; empty where it is found by the patient.
+    patient: str = ""  #: Patient id; empty where it is not known.
+    side: str = ""  #: "L", "R", or empty where it is not known.
+    grade: int | None = None  #: KL grade; None where it is missing.
+    split: str = ""  #: "train", "val", "test" or empty.
+    site: str = ""  #: Acquisition site or empty.
 
 
 def read_knee_table(

@@ -27,35 +27,20 @@ _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or -
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What the pictures are, and what is known of them.
+    """What the pictures are, and what is known of them."""
 
-    Attributes:
-        roi_mm: Width of the pictures in mm; None: 101 mm, for square pictures alone.
-        mm_per_px: Size of their pixels, instead.
-        joint_offset_mm: How far the joint line lies below its place in the published pipeline.
-        test_split: Split that becomes the test set; by default test, else val.
-        table: Table with a row per picture.
-        columns: Names of its columns by field.
-        pattern: What the paths say; see `kneeal.prepare.layout`.
-        grades: Names of grades.
-        side: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
-        ungraded: Whether knees without a grade are kept.
-        drop_duplicates: Whether of identical pictures one is kept; otherwise all are kept and reported.
-        drop_unusable: Whether pictures that cannot be used are left out; otherwise they are refused.
-    """
-
-    roi_mm: float | None = None
-    mm_per_px: float | None = None
-    joint_offset_mm: float = JOINT_OFFSET_MM
-    test_split: str | None = None
-    table: Path | None = None
-    columns: Mapping[str, str | None] = field(default_factory=dict)
-    pattern: str | None = None
-    grades: Mapping[str, int] = field(default_factory=dict)
-    side: str = ""
-    ungraded: bool = False
-    drop_duplicates: bool = False
-    drop_unusable: bool = False
+    roi_mm: float | None = None  #: Width of the pictures in mm; None: 101 mm, for square pictures alone.
+    mm_per_px: float | None = None  #: Size of their pixels, instead.
+    joint_offset_mm: float = JOINT_OFFSET_MM  #: How far the joint line lies below its place in the published pipeline.
+    test_split: str | None = None  #: Split that becomes the test set; by default test, else val.
+    table: Path | None = None  #: Table with a row per picture.
+    columns: Mapping[str, str | None] = field(default_factory=dict)  #: Names of its columns by field.
+    pattern: str | None = None  #: What the paths say; see `kneeal.prepare.layout`.
+    grades: Mapping[str, int] = field(default_factory=dict)  #: Names of grades.
+    side: str = ""  #: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
+    ungraded: bool = False  #: Whether knees without a grade are kept.
+    drop_duplicates: bool = False  #: Whether of identical pictures one is kept; otherwise all are kept and reported.
+    drop_unusable: bool = False  #: Whether pictures that cannot be used are left out; otherwise they are refused.
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -38,21 +38,14 @@ _BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot b
 
 @dataclass(frozen=True)
 class ArchiveOptions:
-    """How an archive is prepared.
+    """How an archive is prepared."""
 
-    Attributes:
-        radiograph: How each radiograph is.
-        workers: Processes; 0: in this one.
-        work: Where finished radiographs are kept; by default beside the data set, and removed at the end.
-        max_sheet_entries: Most radiographs on the contact sheet.
-        timeout_s: Longest time for one radiograph.
-    """
-
-    radiograph: PrepareOptions
-    workers: int = 1
+    radiograph: PrepareOptions  #: How each radiograph is.
+    workers: int = 1  #: Processes; 0: in this one.
+    #: Where finished radiographs are kept; by default beside the data set, and removed at the end.
     work: Path | None = None
-    max_sheet_entries: int = 2000
-    timeout_s: float = TIMEOUT_S
+    max_sheet_entries: int = 2000  #: Most radiographs on the contact sheet.
+    timeout_s: float = TIMEOUT_S  #: Longest time for one radiograph.
 
 
 def prepare_archive(

@@ -25,15 +25,10 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Lost:
-    """A task without a result.
+    """A task without a result."""
 
-    Attributes:
-        reason: "crashed" (the process died), "hung" (it took too long), or "failed" (it raised).
-        detail: What is known.
-    """
-
-    reason: str
-    detail: str
+    reason: str  #: "crashed" (the process died), "hung" (it took too long), or "failed" (it raised).
+    detail: str  #: What is known.
 
 
 @dataclass

@@ -20,21 +20,13 @@ _PAPER_NOTE = (
 
 @dataclass(frozen=True)
 class ArchiveSummary:
-    """Counts and decisions.
+    """Counts and decisions."""
 
-    Attributes:
-        source: Name of the source.
-        counts: Knees by (site, grade); grade None where it is not known.
-        rejected: Number of radiographs or knees rejected by reason.
-        n_radiographs: Radiographs that were looked at.
-        notes: Decisions that the user should know.
-    """
-
-    source: str
-    counts: Mapping[tuple[str, int | None], int]
-    rejected: Mapping[str, int]
-    n_radiographs: int
-    notes: Sequence[str] = ()
+    source: str  #: Name of the source.
+    counts: Mapping[tuple[str, int | None], int]  #: Knees by (site, grade); grade None where it is not known.
+    rejected: Mapping[str, int]  #: Number of radiographs or knees rejected by reason.
+    n_radiographs: int  #: Radiographs that were looked at.
+    notes: Sequence[str] = ()  #: Decisions that the user should know.
 
     def __str__(self) -> str:
         """Sites by grades, then what was rejected, then the notes."""
@@ -62,15 +54,10 @@ class ArchiveSummary:
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """Counts and decisions of pictures in folders.
+    """Counts and decisions of pictures in folders."""
 
-    Attributes:
-        counts: Knees by (split, grade); grade None where it is not known.
-        notes: Decisions that the user should know.
-    """
-
-    counts: Mapping[tuple[str, int | None], int]
-    notes: Sequence[str] = ()
+    counts: Mapping[tuple[str, int | None], int]  #: Knees by (split, grade); grade None where it is not known.
+    notes: Sequence[str] = ()  #: Decisions that the user should know.
 
     def __str__(self) -> str:
         """Splits by grades, then the notes."""

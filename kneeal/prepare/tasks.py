@@ -11,62 +11,38 @@ from kneeal.localizer.landmarks import MarkedKnee
 
 @dataclass(frozen=True)
 class RadiographTask:
-    """One radiograph.
+    """One radiograph."""
 
-    Attributes:
-        path: The file.
-        name: How it is called in the archive: its path there, with `/`.
-        patient: Patient id of the tables. Becomes a pseudonym before anything is written, where that is asked for.
-        grades: Side ("L", "R") to KL grade of the knees that this radiograph should give; None where it is not known.
-            The side is empty for the one knee of this radiograph, whichever it is.
-        site: Acquisition site or empty.
-        side: Side of the knee, where the tables say that the radiograph is of one.
-        marked: Where the knees are, from a landmark or box file; None: the localizer looks.
-        alternatives: Other radiographs of the same knees, in the order in which they are tried where this one gives
-            no knee.
-    """
-
-    path: Path
-    name: str
-    patient: str
+    path: Path  #: The file.
+    name: str  #: How it is called in the archive: its path there, with `/`.
+    patient: str  #: Patient id of the tables. Becomes a pseudonym before anything is written, where that is asked for.
+    #: Side ("L", "R") to KL grade of the knees that this radiograph should give; None where it is not known. The side
+    #: is empty for the one knee of this radiograph, whichever it is.
     grades: Mapping[str, int | None]
-    site: str = ""
-    side: str = ""
+    site: str = ""  #: Acquisition site or empty.
+    side: str = ""  #: Side of the knee, where the tables say that the radiograph is of one.
+    #: Where the knees are, from a landmark or box file; None: the localizer looks.
     marked: tuple[MarkedKnee, ...] | None = None
+    #: Other radiographs of the same knees, in the order in which they are tried where this one gives no knee.
     alternatives: tuple[RadiographTask, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Something rejected.
+    """Something rejected."""
 
-    Attributes:
-        name: The radiograph in the archive or empty.
-        patient: Patient id.
-        side: "L", "R", or "" for a whole radiograph.
-        reason: A code, one word.
-        detail: A sentence.
-    """
-
-    name: str
-    patient: str
-    side: str
-    reason: str
-    detail: str
+    name: str  #: The radiograph in the archive or empty.
+    patient: str  #: Patient id.
+    side: str  #: "L", "R", or "" for a whole radiograph.
+    reason: str  #: A code, one word.
+    detail: str  #: A sentence.
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a source found.
+    """What a source found."""
 
-    Attributes:
-        source: Name of the source.
-        tasks: Radiographs, in the order of the data set, one a patient.
-        rejected: What the tables rejected already.
-        notes: Decisions that the user should know.
-    """
-
-    source: str
-    tasks: Sequence[RadiographTask]
-    rejected: Sequence[Rejection] = ()
-    notes: Sequence[str] = field(default_factory=list)
+    source: str  #: Name of the source.
+    tasks: Sequence[RadiographTask]  #: Radiographs, in the order of the data set, one a patient.
+    rejected: Sequence[Rejection] = ()  #: What the tables rejected already.
+    notes: Sequence[str] = field(default_factory=list)  #: Decisions that the user should know.

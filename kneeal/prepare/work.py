@@ -31,47 +31,29 @@ _WORDS = REASONS | {
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How radiographs become knees.
+    """How radiographs become knees."""
 
-    Attributes:
-        read: How files are read.
-        select: Which knees count.
-        weights: Other weights for the localizer.
-    """
-
-    read: ReadOptions = field(default_factory=ReadOptions)
-    select: SelectionRules = field(default_factory=SelectionRules)
-    weights: Path | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)  #: How files are read.
+    select: SelectionRules = field(default_factory=SelectionRules)  #: Which knees count.
+    weights: Path | None = None  #: Other weights for the localizer.
 
 
 @dataclass(frozen=True)
 class RadiographResult:
-    """What came of a radiograph.
+    """What came of a radiograph."""
 
-    Attributes:
-        poses: Knees that are used.
-        patches: uint8 [len(poses), 2, 128, 128].
-        rejected: Side, reason code and sentence of what is rejected.
-        thumbnail: JPEG of the whole radiograph with the boxes; empty where the radiograph could not be read, or where
-            its header says that text is burned in.
-        strips: JPEG of the patches of each pose.
-        readable: Whether there was a picture to look at.
-        unused: Knees that were seen and not used; the side is empty where it is not known.
-        single: Whether the radiograph is of one knee.
-        checksum: Of a sixteenth of its pixels; empty where it could not be read.
-        notes: What was done otherwise than the header asks, and how a side was found.
-    """
-
-    poses: tuple[KneePose, ...]
-    patches: NDArray[np.uint8]
-    rejected: tuple[tuple[str, str, str], ...]
+    poses: tuple[KneePose, ...]  #: Knees that are used.
+    patches: NDArray[np.uint8]  #: uint8 [len(poses), 2, 128, 128].
+    rejected: tuple[tuple[str, str, str], ...]  #: Side, reason code and sentence of what is rejected.
+    #: JPEG of the whole radiograph with the boxes; empty where the radiograph could not be read, or where its header
+    #: says that text is burned in.
     thumbnail: bytes = b""
-    strips: tuple[bytes, ...] = ()
-    readable: bool = True
-    unused: tuple[KneePose, ...] = ()
-    single: bool = False
-    checksum: str = ""
-    notes: tuple[str, ...] = ()
+    strips: tuple[bytes, ...] = ()  #: JPEG of the patches of each pose.
+    readable: bool = True  #: Whether there was a picture to look at.
+    unused: tuple[KneePose, ...] = ()  #: Knees that were seen and not used; the side is empty where it is not known.
+    single: bool = False  #: Whether the radiograph is of one knee.
+    checksum: str = ""  #: Of a sixteenth of its pixels; empty where it could not be read.
+    notes: tuple[str, ...] = ()  #: What was done otherwise than the header asks, and how a side was found.
 
 
 @dataclass(frozen=True)

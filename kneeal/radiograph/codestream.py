@@ -18,19 +18,12 @@ _REMARKS = {*range(0xE0, 0xF0), 0xFE}
 
 
 class Codestream(NamedTuple):
-    """The size of a compressed picture.
+    """The size of a compressed picture."""
 
-    Attributes:
-        rows: Height in px.
-        columns: Width in px.
-        components: 1 for gray.
-        bits: Of each value; those of the first component.
-    """
-
-    rows: int
-    columns: int
-    components: int
-    bits: int
+    rows: int  #: Height in px.
+    columns: int  #: Width in px.
+    components: int  #: 1 for gray.
+    bits: int  #: Of each value; those of the first component.
 
 
 def codestream_size(data: bytes) -> Codestream | None:

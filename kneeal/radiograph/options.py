@@ -15,23 +15,14 @@ MAX_PIXELS = 60_000_000
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How radiographs are read.
+    """How radiographs are read."""
 
-    Attributes:
-        mm_per_px: Pixel size where the file has none (pictures always), in mm.
-        magnification: Size on the detector over true size, instead of what the header says.
-        apply_voi: Whether the VOI LUT or window of a DICOM file is applied.
-        max_pixels: Larger pictures are rejected before they are decoded.
-        max_bytes: Larger files are rejected before they are opened.
-        bits: Of the gray: 8, as the model sees it, or 16 for a reader's window and contrast.
-    """
-
-    mm_per_px: float | None = None
-    magnification: float | None = None
-    apply_voi: bool = True
-    max_pixels: int = MAX_PIXELS
-    max_bytes: int = 500_000_000
-    bits: int = 8
+    mm_per_px: float | None = None  #: Pixel size where the file has none (pictures always), in mm.
+    magnification: float | None = None  #: Size on the detector over true size, instead of what the header says.
+    apply_voi: bool = True  #: Whether the VOI LUT or window of a DICOM file is applied.
+    max_pixels: int = MAX_PIXELS  #: Larger pictures are rejected before they are decoded.
+    max_bytes: int = 500_000_000  #: Larger files are rejected before they are opened.
+    bits: int = 8  #: Of the gray: 8, as the model sees it, or 16 for a reader's window and contrast.
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -39,19 +39,12 @@ CERTAIN = 0.1 * float(np.log(5))
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim with its evidence.
+    """A claim with its evidence."""
 
-    Attributes:
-        claim: In words.
-        rule: How the verdict follows from the evidence.
-        verdict: "yes", "in part", "no" or "cannot tell", with counts.
-        evidence: The numbers.
-    """
-
-    claim: str
-    rule: str
-    verdict: str
-    evidence: TextTable
+    claim: str  #: In words.
+    rule: str  #: How the verdict follows from the evidence.
+    verdict: str  #: "yes", "in part", "no" or "cannot tell", with counts.
+    evidence: TextTable  #: The numbers.
 
 
 def check_claims(runs: Runs, test_set: TestSet) -> list[Claim]:

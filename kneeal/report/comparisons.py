@@ -23,23 +23,14 @@ MEANINGFUL = 0.02
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting against another.
+    """One setting against another."""
 
-    Attributes:
-        a: The first.
-        b: The second.
-        by_seed: A minus B, for each seed that both have.
-        estimate: A minus B over seeds and patients.
-        p_family: Its p-value after Holm's correction for all comparisons of the family.
-        level: Of one comparison, corrected for their number.
-    """
-
-    a: str
-    b: str
-    by_seed: tuple[float, ...]
-    estimate: Estimate
-    p_family: float
-    level: float
+    a: str  #: The first.
+    b: str  #: The second.
+    by_seed: tuple[float, ...]  #: A minus B, for each seed that both have.
+    estimate: Estimate  #: A minus B over seeds and patients.
+    p_family: float  #: Its p-value after Holm's correction for all comparisons of the family.
+    level: float  #: Of one comparison, corrected for their number.
 
     @property
     def needed(self) -> int | None:

@@ -47,27 +47,16 @@ def cost_table(runs: Runs) -> TextTable:
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured speed of one kind of run.
+    """Measured speed of one kind of run."""
 
-    Attributes:
-        knee: Seconds to train on one knee of the labeled and pseudo pool in one epoch.
-        epoch: Seconds that an epoch takes in addition: validation, start of the loaders.
-        predict: Seconds to predict one pool knee as the strategy needs it.
-        test: Seconds of one evaluation.
-        n_pool: Training knees.
-        consistency: Whether the runs used the consistency term.
-        strategy: Its name.
-        n_runs: Runs that were measured.
-    """
-
-    knee: float
-    epoch: float
-    predict: float
-    test: float
-    n_pool: int
-    consistency: bool
-    strategy: str
-    n_runs: int
+    knee: float  #: Seconds to train on one knee of the labeled and pseudo pool in one epoch.
+    epoch: float  #: Seconds that an epoch takes in addition: validation, start of the loaders.
+    predict: float  #: Seconds to predict one pool knee as the strategy needs it.
+    test: float  #: Seconds of one evaluation.
+    n_pool: int  #: Training knees.
+    consistency: bool  #: Whether the runs used the consistency term.
+    strategy: str  #: Its name.
+    n_runs: int  #: Runs that were measured.
 
 
 def measure(runs: Sequence[Run]) -> list[Rates]:

@@ -22,28 +22,18 @@ from kneeal.stats.summary import Curve, Summary, summarize_at
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run folder with at least one finished round.
+    """One run folder with at least one finished round."""
 
-    Attributes:
-        path: The folder.
-        config: Dotted key to value, of the keys that decide what comes out. A text that names the seed is as the study
-            file gives it, so that the runs of one setting agree in all but the seed.
-        data_dir: The data set's folder as the run was given it.
-        devices: Number of devices it ran on.
-        dataset: Fingerprint of the data set; empty where the run does not say.
-        rounds: rounds.csv.
-        n_rounds: Rounds of the whole run, None if it labels all there is.
-        given_name: The setting's name in the study that the run belongs to; empty elsewhere.
-    """
-
-    path: Path
+    path: Path  #: The folder.
+    #: Dotted key to value, of the keys that decide what comes out. A text that names the seed is as the study file
+    #: gives it, so that the runs of one setting agree in all but the seed.
     config: Mapping[str, Any]
-    data_dir: str | None
-    devices: int
-    dataset: str
-    rounds: pd.DataFrame
-    n_rounds: int
-    given_name: str = ""
+    data_dir: str | None  #: The data set's folder as the run was given it.
+    devices: int  #: Number of devices it ran on.
+    dataset: str  #: Fingerprint of the data set; empty where the run does not say.
+    rounds: pd.DataFrame  #: rounds.csv.
+    n_rounds: int  #: Rounds of the whole run, None if it labels all there is.
+    given_name: str = ""  #: The setting's name in the study that the run belongs to; empty elsewhere.
 
     @property
     def seed(self) -> int:
@@ -106,15 +96,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in the seed only.
+    """Runs that differ in the seed only."""
 
-    Attributes:
-        label: What it is called in tables.
-        runs: By seed.
-    """
-
-    label: str
-    runs: Mapping[int, Run]
+    label: str  #: What it is called in tables.
+    runs: Mapping[int, Run]  #: By seed.
 
     @property
     def first(self) -> Run:
@@ -155,16 +140,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Runs:
-    """Everything a report is made of.
+    """Everything a report is made of."""
 
-    Attributes:
-        settings: In the order given, the baseline of all labels last.
-        seeds: Every seed that some setting has.
-        messages: What the reader must know: half-written runs, missing seeds.
-    """
-
-    settings: tuple[Setting, ...]
-    seeds: tuple[int, ...]
+    settings: tuple[Setting, ...]  #: In the order given, the baseline of all labels last.
+    seeds: tuple[int, ...]  #: Every seed that some setting has.
+    #: What the reader must know: half-written runs, missing seeds.
     messages: tuple[str, ...] = field(default_factory=tuple)
 
     @property

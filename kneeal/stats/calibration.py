@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class CalibrationCurve:
-    """Confidence against accuracy in bins of equal width; bins without a knee are left out.
+    """Confidence against accuracy in bins of equal width; bins without a knee are left out."""
 
-    Attributes:
-        confidence: [K] mean probability of the predicted grade.
-        accuracy: [K] share of right predictions.
-        count: [K] knees.
-    """
-
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-    count: NDArray[np.int64]
+    confidence: NDArray[np.float64]  #: [K] mean probability of the predicted grade.
+    accuracy: NDArray[np.float64]  #: [K] share of right predictions.
+    count: NDArray[np.int64]  #: [K] knees.
 
     @property
     def ece(self) -> float:

@@ -27,15 +27,11 @@ _LOG_CHI2 = np.linspace(-40.0, 8.0, 800)
 
 @dataclass(frozen=True)
 class Accuracies:
-    """A quantity on one test set, measured with each seed; differences and means of such are such again.
+    """A quantity on one test set, measured with each seed; differences and means of such are such again."""
 
-    Attributes:
-        values: [S].
-        influence: [S, P] what each patient adds to the value's deviation from its expectation (the influence function
-            of Hampel, JASA 1974, over P).
-    """
-
-    values: Array
+    values: Array  #: [S].
+    #: [S, P] what each patient adds to the value's deviation from its expectation (the influence function of Hampel,
+    #: JASA 1974, over P).
     influence: Array
 
     def __sub__(self, other: Accuracies) -> Accuracies:
@@ -60,20 +56,14 @@ class Accuracies:
 
 @dataclass(frozen=True)
 class TestSet:
-    """The knees on which strategies are compared.
-
-    Attributes:
-        grade: [N] index of the true grade in [0, C).
-        patient: [N] index of the patient in [0, P).
-        support: [P, C] knees of each patient by grade.
-    """
+    """The knees on which strategies are compared."""
 
     #: Tells pytest that this is not a test.
     __test__ = False
 
-    grade: NDArray[np.int64]
-    patient: NDArray[np.int64]
-    support: Array
+    grade: NDArray[np.int64]  #: [N] index of the true grade in [0, C).
+    patient: NDArray[np.int64]  #: [N] index of the patient in [0, P).
+    support: Array  #: [P, C] knees of each patient by grade.
 
     @classmethod
     def of(cls, kl: Sequence[int], patients: Sequence[str]) -> TestSet:
@@ -118,19 +108,12 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and patients with its two variances.
+    """A mean over seeds and patients with its two variances."""
 
-    Attributes:
-        mean: Over the seeds.
-        seeds: V_s, the variance of the mean that comes from the seeds; NaN for a single seed.
-        patients: V_p, the variance of the mean that more seeds would not remove.
-        n_seeds: S.
-    """
-
-    mean: float
-    seeds: float
-    patients: float
-    n_seeds: int
+    mean: float  #: Over the seeds.
+    seeds: float  #: V_s, the variance of the mean that comes from the seeds; NaN for a single seed.
+    patients: float  #: V_p, the variance of the mean that more seeds would not remove.
+    n_seeds: int  #: S.
 
     @classmethod
     def of(cls, measured: Accuracies) -> Estimate:
@@ -217,23 +200,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class SpreadRatio:
-    """Standard deviation of one set of values over that of another, paired by seed.
+    """Standard deviation of one set of values over that of another, paired by seed."""
 
-    Attributes:
-        ratio: The first over the second.
-        low: Lower end of the interval.
-        high: Upper end.
-        p_value: Two-sided, of a ratio of 1.
-        n_seeds: S.
-        free: Share of the variance of one that the other does not explain.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    p_value: float
-    n_seeds: int
-    free: float
+    ratio: float  #: The first over the second.
+    low: float  #: Lower end of the interval.
+    high: float  #: Upper end.
+    p_value: float  #: Two-sided, of a ratio of 1.
+    n_seeds: int  #: S.
+    free: float  #: Share of the variance of one that the other does not explain.
 
     def seeds_needed(self, level: float, *, power: float = 0.8, most: int = 100) -> int | None:
         """The number of seeds that would find a true ratio as large as this one; None if `most` are not enough."""

@@ -21,15 +21,10 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GradedKnees:
-    """Predictions with the true grades.
+    """Predictions with the true grades."""
 
-    Attributes:
-        log_probs: [N, C] predictive log-probabilities in nats.
-        kl: [N] true grades.
-    """
-
-    log_probs: Floats
-    kl: Counts
+    log_probs: Floats  #: [N, C] predictive log-probabilities in nats.
+    kl: Counts  #: [N] true grades.
 
     @cached_property
     def predicted(self) -> Counts:
@@ -46,26 +41,16 @@ class GradedKnees:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is computed and displayed.
+    """How a metric is computed and displayed."""
 
-    Attributes:
-        name: In files: `test_<name>` and `val_<name>`.
-        title: In words, without the unit.
-        compute: Its value; NaN where the knees do not define it.
-        unit: Of the value as it is shown; empty for a pure number.
-        short: Heading of a narrow table column.
-        percent: Whether a value in [0, 1] is shown in percent.
-        lower_is_better: Whether a smaller value is better.
-        chance: Value of guessing among C grades, as a function of C; None where it depends on the knees.
-    """
-
-    name: str
-    title: str
-    compute: Callable[[GradedKnees], float]
-    unit: str = ""
-    short: str = ""
-    percent: bool = False
-    lower_is_better: bool = False
+    name: str  #: In files: `test_<name>` and `val_<name>`.
+    title: str  #: In words, without the unit.
+    compute: Callable[[GradedKnees], float]  #: Its value; NaN where the knees do not define it.
+    unit: str = ""  #: Of the value as it is shown; empty for a pure number.
+    short: str = ""  #: Heading of a narrow table column.
+    percent: bool = False  #: Whether a value in [0, 1] is shown in percent.
+    lower_is_better: bool = False  #: Whether a smaller value is better.
+    #: Value of guessing among C grades, as a function of C; None where it depends on the knees.
     chance: Callable[[int], float] | None = None
 
     @property

@@ -11,32 +11,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Summary:
-    """Values of several seeds.
+    """Values of several seeds."""
 
-    Attributes:
-        mean: Their mean.
-        error: Standard error s / sqrt(n), s with n - 1; None for a single seed, which has no error.
-        n: Number of seeds.
-        missing: Expected seeds without a value.
-    """
-
-    mean: float
-    error: float | None
-    n: int
-    missing: tuple[int, ...] = ()
+    mean: float  #: Their mean.
+    error: float | None  #: Standard error s / sqrt(n), s with n - 1; None for a single seed, which has no error.
+    n: int  #: Number of seeds.
+    missing: tuple[int, ...] = ()  #: Expected seeds without a value.
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of one run.
+    """The learning curve of one run."""
 
-    Attributes:
-        n_labeled: [R] label counts, rising.
-        values: [R] the metric.
-    """
-
-    n_labeled: NDArray[np.int64]
-    values: NDArray[np.float64]
+    n_labeled: NDArray[np.int64]  #: [R] label counts, rising.
+    values: NDArray[np.float64]  #: [R] the metric.
 
     @classmethod
     def of(cls, n_labeled: Sequence[int], values: Sequence[float]) -> Curve:

@@ -17,32 +17,20 @@ _LOGS = "logs"
 
 @dataclass(frozen=True)
 class CellStatus:
-    """What a cell is doing.
+    """What a cell is doing."""
 
-    Attributes:
-        state: "finished", "running", "failed", "interrupted" (goes on at the next start) or "waiting".
-        rounds: Finished rounds.
-        n_labeled: Labels of the last finished round.
-        balanced_accuracy: On the test set, of the last finished round.
-        error: First line of what made it fail.
-    """
-
-    state: str
-    rounds: int = 0
-    n_labeled: int = 0
-    balanced_accuracy: float | None = None
-    error: str = ""
+    state: str  #: "finished", "running", "failed", "interrupted" (goes on at the next start) or "waiting".
+    rounds: int = 0  #: Finished rounds.
+    n_labeled: int = 0  #: Labels of the last finished round.
+    balanced_accuracy: float | None = None  #: On the test set, of the last finished round.
+    error: str = ""  #: First line of what made it fail.
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Paths of a study.
+    """Paths of a study."""
 
-    Attributes:
-        path: The folder.
-    """
-
-    path: Path
+    path: Path  #: The folder.
 
     def run(self, cell: Cell) -> Path:
         """The run folder of a cell."""

@@ -49,18 +49,12 @@ class StudyFile(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study.
+    """One run of a study."""
 
-    Attributes:
-        name: The run folder's name, a function of the configuration alone.
-        setting: What it is called in tables; cells of a setting differ in the seed only.
-        config: The resolved configuration.
-        by_seed: Dotted keys whose text names the seed, as the study file gives them.
-    """
-
-    name: str
-    setting: str
-    config: RunConfig
+    name: str  #: The run folder's name, a function of the configuration alone.
+    setting: str  #: What it is called in tables; cells of a setting differ in the seed only.
+    config: RunConfig  #: The resolved configuration.
+    #: Dotted keys whose text names the seed, as the study file gives them.
     by_seed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -71,17 +65,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """The cells of a study file.
+    """The cells of a study file."""
 
-    Attributes:
-        name: What it is called.
-        out: Its folder; each cell's run folder lies in it.
-        cells: In the order of the file: all settings of the first seed, then of the next.
-    """
-
-    name: str
-    out: Path
-    cells: tuple[Cell, ...]
+    name: str  #: What it is called.
+    out: Path  #: Its folder; each cell's run folder lies in it.
+    cells: tuple[Cell, ...]  #: In the order of the file: all settings of the first seed, then of the next.
 
 
 def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = None, out: Path | None = None) -> Study:

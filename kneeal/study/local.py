@@ -21,19 +21,12 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENC
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cells may use.
+    """What the cells may use."""
 
-    Attributes:
-        workers: Cells at once.
-        threads: Threads of each.
-        gpus: Identifiers of the GPUs, as CUDA_VISIBLE_DEVICES names them; empty without a GPU.
-        per_gpu: Cells that share one GPU.
-    """
-
-    workers: int
-    threads: int
-    gpus: tuple[str, ...] = ()
-    per_gpu: int = 1
+    workers: int  #: Cells at once.
+    threads: int  #: Threads of each.
+    gpus: tuple[str, ...] = ()  #: Identifiers of the GPUs, as CUDA_VISIBLE_DEVICES names them; empty without a GPU.
+    per_gpu: int = 1  #: Cells that share one GPU.
 
 
 def find_resources(

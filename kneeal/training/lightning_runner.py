@@ -33,17 +33,11 @@ from kneeal.training.learner import Learner, Predictor
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices that networks run on.
+    """The devices that networks run on."""
 
-    Attributes:
-        accelerator: "auto", "cpu", "gpu", "mps".
-        devices: Number of devices.
-        precision: Lightning's name of the numeric precision, for example "32-true" or "bf16-mixed".
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "32-true"
+    accelerator: str = "auto"  #: "auto", "cpu", "gpu", "mps".
+    devices: int = 1  #: Number of devices.
+    precision: str = "32-true"  #: Lightning's name of the numeric precision, for example "32-true" or "bf16-mixed".
 
 
 class LightningRunner:

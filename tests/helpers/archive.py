@@ -23,19 +23,12 @@ PLANTED = {"PatientName": "PLANTED^NAME", "PatientBirthDate": "19470203", "Acces
 
 @dataclass(frozen=True)
 class Made:
-    """A patient of the archive, to compare with.
+    """A patient of the archive, to compare with."""
 
-    Attributes:
-        patient: Id.
-        folder: Folder of the radiograph below the archive.
-        site: Site.
-        radiograph: The truth about the radiograph.
-    """
-
-    patient: str
-    folder: str
-    site: str
-    radiograph: SyntheticRadiograph
+    patient: str  #: Id.
+    folder: str  #: Folder of the radiograph below the archive.
+    site: str  #: Site.
+    radiograph: SyntheticRadiograph  #: The truth about the radiograph.
 
 
 def write_test_archive(

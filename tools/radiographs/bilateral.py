@@ -21,57 +21,36 @@ _TEXTS = ("PA", "AP", "10", "0941", "JB", "WB", "22.5", "FLEX", "16", "7", "KV 6
 
 @dataclass(frozen=True)
 class RadiographOptions:
-    """What a radiograph is like.
+    """What a radiograph is like."""
 
-    Attributes:
-        size_mm: Width and height.
-        mm_per_px: Pixel size.
-        marker: "right" (both or one side marker, on the proper side), "missing", "swapped", or "mirrored": the
-            whole radiograph is flipped left to right.
-        max_rotation_deg: Largest turn of a leg.
-        max_shift_mm: Largest shift of the pair of knees from the center of the radiograph.
-        texts: Largest number of other texts.
-    """
-
-    size_mm: tuple[float, float] = SIZES_MM[0]
-    mm_per_px: float = 0.2
+    size_mm: tuple[float, float] = SIZES_MM[0]  #: Width and height.
+    mm_per_px: float = 0.2  #: Pixel size.
+    #: "right" (both or one side marker, on the proper side), "missing", "swapped", or "mirrored": the whole radiograph
+    #: is flipped left to right.
     marker: str = "right"
-    max_rotation_deg: float = 15.0
-    max_shift_mm: float = 60.0
-    texts: int = 3
+    max_rotation_deg: float = 15.0  #: Largest turn of a leg.
+    max_shift_mm: float = 60.0  #: Largest shift of the pair of knees from the center of the radiograph.
+    texts: int = 3  #: Largest number of other texts.
 
 
 @dataclass(frozen=True)
 class KneeOnRadiograph:
-    """The truth about a knee.
+    """The truth about a knee."""
 
-    Attributes:
-        side: "L" or "R".
-        center_mm: Center of the tibial plateau, (x, y) mm from the radiograph's upper left corner.
-        angle_deg: Angle of the plateau; positive where it descends to the right of the radiograph.
-        kl: KL grade, where it is known.
-    """
-
-    side: str
-    center_mm: tuple[float, float]
-    angle_deg: float
-    kl: int | None
+    side: str  #: "L" or "R".
+    center_mm: tuple[float, float]  #: Center of the tibial plateau, (x, y) mm from the radiograph's upper left corner.
+    angle_deg: float  #: Angle of the plateau; positive where it descends to the right of the radiograph.
+    kl: int | None  #: KL grade, where it is known.
 
 
 @dataclass(frozen=True)
 class SyntheticRadiograph:
-    """A radiograph and the truth about it.
+    """A radiograph and the truth about it."""
 
-    Attributes:
-        gray: float32 [H, W], 0 to 1, bone bright.
-        mm_per_px: Pixel size.
-        knees: The knees, from left to right on the radiograph.
-        markers: Letter, (x, y) in mm and height in mm of each side marker.
-    """
-
-    gray: Gray
-    mm_per_px: float
-    knees: tuple[KneeOnRadiograph, ...]
+    gray: Gray  #: float32 [H, W], 0 to 1, bone bright.
+    mm_per_px: float  #: Pixel size.
+    knees: tuple[KneeOnRadiograph, ...]  #: The knees, from left to right on the radiograph.
+    #: Letter, (x, y) in mm and height in mm of each side marker.
     markers: tuple[tuple[str, tuple[float, float], float], ...]
 
 

@@ -29,21 +29,13 @@ _PATIENT, _LOOK = 0, 3  # streams of a patient, as in kneeal.data.synthetic.coho
 
 @dataclass(frozen=True)
 class Leg:
-    """The picture of a knee, and where its tibial plateau is.
+    """The picture of a knee, and where its tibial plateau is."""
 
-    Attributes:
-        picture: uint8 [H, W], bone bright, not mirrored.
-        mm_per_px: Size of its pixels.
-        side: "L" or "R".
-        plateau: The plateau edges on the left and the right of the picture, mm from its center, [2, 2].
-        kl: KL grade, None where it is not known.
-    """
-
-    picture: NDArray[np.uint8]
-    mm_per_px: float
-    side: str
-    plateau: Points
-    kl: int | None = None
+    picture: NDArray[np.uint8]  #: uint8 [H, W], bone bright, not mirrored.
+    mm_per_px: float  #: Size of its pixels.
+    side: str  #: "L" or "R".
+    plateau: Points  #: The plateau edges on the left and the right of the picture, mm from its center, [2, 2].
+    kl: int | None = None  #: KL grade, None where it is not known.
 
     @property
     def center(self) -> Points:
@@ -59,15 +51,10 @@ class Leg:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a leg lies on the radiograph.
+    """Where a leg lies on the radiograph."""
 
-    Attributes:
-        center_mm: Where the center of the plateau is, (x, y) mm from the upper left corner.
-        rotation_deg: How the leg's picture is turned; positive is clockwise.
-    """
-
-    center_mm: tuple[float, float]
-    rotation_deg: float
+    center_mm: tuple[float, float]  #: Where the center of the plateau is, (x, y) mm from the upper left corner.
+    rotation_deg: float  #: How the leg's picture is turned; positive is clockwise.
 
 
 def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> Leg:

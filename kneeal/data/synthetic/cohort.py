@@ -41,23 +41,14 @@ _PATIENT, _LOOK = 0, 3  # streams of a patient; 1 and 2 are those of the right a
 
 @dataclass(frozen=True)
 class SyntheticKnee:
-    """One knee before its patches are cut.
+    """One knee before its patches are cut."""
 
-    Attributes:
-        knee_id: ``<patient>_<side>``, for example ``S00001_L``.
-        patient_id: ``S00001``.
-        side: ``"L"`` or ``"R"``.
-        site: ``"A"`` to ``"E"``.
-        kl: Kellgren-Lawrence grade that the simulated reader gave, 0 to 4.
-        radiograph: radiograph of the region, ``[382, 382]``.
-    """
-
-    knee_id: str
-    patient_id: str
-    side: str
-    site: str
-    kl: int
-    radiograph: NDArray[np.uint8]
+    knee_id: str  #: ``<patient>_<side>``, for example ``S00001_L``.
+    patient_id: str  #: ``S00001``.
+    side: str  #: ``"L"`` or ``"R"``.
+    site: str  #: ``"A"`` to ``"E"``.
+    kl: int  #: Kellgren-Lawrence grade that the simulated reader gave, 0 to 4.
+    radiograph: NDArray[np.uint8]  #: radiograph of the region, ``[382, 382]``.
 
 
 def patient_site(patient: int, seed: int) -> str:

@@ -28,22 +28,14 @@ LATERAL, MEDIAL = 0, 1
 
 @dataclass(frozen=True)
 class ShapeStatistics:
-    """The content of ``knee_shape.json`` (source: see the module).
+    """The content of ``knee_shape.json`` (source: see the module)."""
 
-    Attributes:
-        mean: mean landmarks of each grade, mm, ``[5, 16, 2]``.
-        modes: directions of the main variation, unit length, ``[8, 16, 2]``.
-        mode_sd: standard deviation along each mode, mm, ``[8]``.
-        joint_space: mean and standard deviation in mm by grade of the lateral, medial and narrowest joint
-            space, ``[5, 3, 2]``.
-        angle_deg: mean and standard deviation of the plateau's angle in the radiograph, degrees.
-    """
-
-    mean: Array
-    modes: Array
-    mode_sd: Array
+    mean: Array  #: mean landmarks of each grade, mm, ``[5, 16, 2]``.
+    modes: Array  #: directions of the main variation, unit length, ``[8, 16, 2]``.
+    mode_sd: Array  #: standard deviation along each mode, mm, ``[8]``.
+    #: mean and standard deviation in mm by grade of the lateral, medial and narrowest joint space, ``[5, 3, 2]``.
     joint_space: Array
-    angle_deg: tuple[float, float]
+    angle_deg: tuple[float, float]  #: mean and standard deviation of the plateau's angle in the radiograph, degrees.
 
 
 @lru_cache(maxsize=1)
@@ -63,32 +55,22 @@ def shape_statistics() -> ShapeStatistics:
 
 @dataclass(frozen=True)
 class KneeAnatomy:
-    """What makes one knee: everything that the outlines depend on.
+    """What makes one knee: everything that the outlines depend on."""
 
-    Attributes:
-        severity: continuous severity on the scale of the grades, about -0.3 to 4.6.
-        modes: scores along the modes of :class:`ShapeStatistics`, in standard deviations, ``[8]``.
-        joint_space_mm: narrowest width of the lateral and the medial compartment, mm, at least 0.
-        osteophytes_mm: length at the lateral tibia, medial tibia, lateral femur, medial femur, mm.
-        sclerosis: density of the band under the lateral and the medial plateau, 0 (normal) to about 1.
-        attrition_mm: bone lost from the lateral and the medial plateau, mm.
-        flare_mm: how much wider than common the shafts are, mm.
-        variety: standard normal scores of what the landmarks do not cover, ``[10]``: fibula (x, y), patella
-            (x, y, size), epicondyles (lateral, medial), corners of the femoral and of the tibial wall, spines.
-        angle_deg: rotation in the radiograph, degrees, positive: the medial side lies lower.
-        shift_mm: where the center of the plateau lies from the center of the radiograph, (x, y) mm.
-    """
-
-    severity: float
-    modes: Array
-    joint_space_mm: tuple[float, float]
+    severity: float  #: continuous severity on the scale of the grades, about -0.3 to 4.6.
+    modes: Array  #: scores along the modes of :class:`ShapeStatistics`, in standard deviations, ``[8]``.
+    joint_space_mm: tuple[float, float]  #: narrowest width of the lateral and the medial compartment, mm, at least 0.
+    #: length at the lateral tibia, medial tibia, lateral femur, medial femur, mm.
     osteophytes_mm: tuple[float, float, float, float]
+    #: density of the band under the lateral and the medial plateau, 0 (normal) to about 1.
     sclerosis: tuple[float, float]
-    attrition_mm: tuple[float, float]
-    flare_mm: float
+    attrition_mm: tuple[float, float]  #: bone lost from the lateral and the medial plateau, mm.
+    flare_mm: float  #: how much wider than common the shafts are, mm.
+    #: standard normal scores of what the landmarks do not cover, ``[10]``: fibula (x, y), patella (x, y, size),
+    #: epicondyles (lateral, medial), corners of the femoral and of the tibial wall, spines.
     variety: Array
-    angle_deg: float
-    shift_mm: tuple[float, float]
+    angle_deg: float  #: rotation in the radiograph, degrees, positive: the medial side lies lower.
+    shift_mm: tuple[float, float]  #: where the center of the plateau lies from the center of the radiograph, (x, y) mm.
 
 
 def landmarks(anatomy: KneeAnatomy) -> Array:

@@ -18,21 +18,13 @@ from kneeal.registry import Registry
 
 @dataclass(frozen=True)
 class Step:
-    """One training step as a method sees it.
+    """One training step as a method sees it."""
 
-    Attributes:
-        network: In training mode; the loss is a function of its output.
-        knees: [n, 2, 2, H, H], two views of the labeled knees followed by those of the pseudo pool.
-        first: The network's output for the first views [n].
-        second: For the second views, with other dropout masks.
-        kl: Grades of the labeled knees, int64 [n_labeled], the first of the n.
-    """
-
-    network: nn.Module
-    knees: Tensor
-    first: Output
-    second: Output
-    kl: Tensor
+    network: nn.Module  #: In training mode; the loss is a function of its output.
+    knees: Tensor  #: [n, 2, 2, H, H], two views of the labeled knees followed by those of the pseudo pool.
+    first: Output  #: The network's output for the first views [n].
+    second: Output  #: For the second views, with other dropout masks.
+    kl: Tensor  #: Grades of the labeled knees, int64 [n_labeled], the first of the n.
 
 
 class Method(nn.Module, ABC):

@@ -48,21 +48,13 @@ class MakeRunner(Protocol):
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Everything a posterior may need.
+    """Everything a posterior may need."""
 
-    Attributes:
-        make: Makes plain runners.
-        test: Test knees and grades.
-        head: The head of the network.
-        members: Networks of an ensemble.
-        seed: Seed of the run.
-    """
-
-    make: MakeRunner
-    test: Mapping[str, int]
-    head: Head
-    members: int
-    seed: int
+    make: MakeRunner  #: Makes plain runners.
+    test: Mapping[str, int]  #: Test knees and grades.
+    head: Head  #: The head of the network.
+    members: int  #: Networks of an ensemble.
+    seed: int  #: Seed of the run.
 
 
 _posteriors: Registry[Callable[[Ingredients], Sampler]] = Registry("posterior", "posterior.method")
