@@ -65,7 +65,7 @@ class ViewsConfig(_Section):
         (0.7, 1.0), description="range of the factor of all values"
     )
     contrast_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a contrast change")
-    kept: Annotated[int, Field(ge=0)] = Field(
+    kept: Annotated[int, Field(ge=0, le=2**16)] = Field(
         8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
     )
 

@@ -138,5 +138,6 @@ class _Copies:
 
 
 def _measured(knees: Source, ids: tuple[str, ...]) -> Tensor:
-    step = -(-len(ids) // _MEASURED)
-    return knees.plain(knees.rows(ids[::step]), torch.device("cpu")).flatten(1)
+    # By a hash, so that the sample depends neither on the order of the manifest nor on what the names sort by (sides).
+    sample = sorted(ids, key=lambda knee: derive_seed(0, "standardization", knee))[:_MEASURED]
+    return knees.plain(knees.rows(sample), torch.device("cpu")).flatten(1)

@@ -18,9 +18,12 @@ from kneeal.data.prepared import digest
 from kneeal.data.shelf import Shelf
 from kneeal.errors import UserError
 from kneeal.files import hold, write_atomic
+from kneeal.seeds import derive_seed
 
 #: Name of the folder in a data set's own.
 FOLDER = "activations"
+#: Most random views of a knee that are kept: each has a seed of its own.
+MAX_KEPT = 2**16
 _ABOUT, _LOCK = "about.json", ".lock"
 #: Patch pairs that are encoded at once.
 _BATCH = 32
@@ -28,6 +31,11 @@ _BATCH = 32
 _EVALUATION_BYTES = 64 * 2**20
 #: Knees between two reports of progress.
 _REPORT = 1024
+
+
+def view_seed(knee_id: str) -> int:
+    """Seed of the first kept view of a knee, a function of its name alone; the other views have the next seeds."""
+    return derive_seed(0, "kept view", knee_id) * MAX_KEPT
 
 
 class Activations:
@@ -74,7 +82,7 @@ class Activations:
         self._open({**made_of, "shape": list(shape)})
         self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
         if n_views:
-            name = f"views-{digest({**views, 'n_views': n_views})[:16]}.f16"
+            name = f"views-{digest({**views, 'n_views': n_views, 'seeds': 'by knee'})[:16]}.f16"
             self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
@@ -127,8 +135,8 @@ class Activations:
 
     def _views_of(self, rows: Tensor) -> Tensor:
         """[B, n_views, 2, ...]; view v of a knee is a function of the knee and v alone."""
-        found = self._source.rows([self._ids[row] for row in rows.tolist()])
-        seeds = (rows << 16).to(self._device)
+        ids = [self._ids[row] for row in rows.tolist()]
+        found, seeds = self._source.rows(ids), torch.tensor([view_seed(i) for i in ids], device=self._device)
         views = [self._encode(self._source.views(found, seeds + v, self._device)) for v in range(self.n_views)]
         return torch.stack(views, dim=1)
 

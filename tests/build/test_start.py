@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import QUICK, done, kneeal, refused
+from helpers.knees import table
 
 from kneeal.build import start
 from kneeal.build.dataset import open_cohort
 from kneeal.build.network import make_network
 from kneeal.config import validate
+from kneeal.data.activations import view_seed
+from kneeal.data.prepared import write_prepared
 
 FROZEN = [*QUICK, "--set", "model.freeze=all", "--set", "views.kept=3", "--seed", "1"]
 STRATEGY = ("--strategy", "entropy_mcd")
@@ -48,7 +52,8 @@ class NotKept:
         return self.encode(self.source.plain(self.found(rows), device)).half().float()
 
     def views(self, rows: torch.Tensor, seeds: torch.Tensor, device: torch.device) -> torch.Tensor:
-        return self.encode(self.source.views(self.found(rows), (rows << 16) + seeds % 3, device)).half().float()
+        first = torch.tensor([view_seed(self.ids[row]) for row in rows.tolist()])
+        return self.encode(self.source.views(self.found(rows), first + seeds % 3, device)).half().float()
 
     def found(self, rows: torch.Tensor) -> torch.Tensor:
         return self.source.rows([self.ids[row] for row in rows.tolist()])
@@ -83,6 +88,45 @@ def test_kept_activations_change_no_number(
             np.testing.assert_allclose(fresh[name], kept[name], rtol=1e-4, atol=1e-5)
         else:
             assert np.array_equal(fresh[name], kept[name])
+
+
+def by_knee(run: Path, name: str) -> dict[str, dict[str, list[float]]]:
+    """The numbers of each knee in the files of that name, round by round."""
+    return {
+        path.parent.name: {
+            row["knee_id"]: [float(v) for k, v in row.items() if k not in ("knee_id", "role") and v]
+            for row in csv.DictReader(path.read_text().splitlines())
+        }
+        for path in sorted(run.glob(f"rounds/*/{name}.csv"))
+    }
+
+
+@pytest.mark.parametrize("strategy", ["entropy_mcd", "max_herding"])
+def test_the_order_of_the_manifest_changes_nothing(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "_MEASURED", 20)  # as in a pool of more than 5,000 knees
+    knees, patches = table(40), np.random.default_rng(0).integers(0, 256, (80, 2, 16, 16), np.uint8)
+    orders = {"a": np.arange(80), "b": np.random.default_rng(1).permutation(80)}
+    runs = [tmp_path / f"run {name}" for name in orders]
+    options = (
+        FROZEN
+        if strategy == "entropy_mcd"
+        else [a.replace("active.options.n_samples=2", "views.kept=3") for a in FROZEN]
+    )
+    for (name, order), run in zip(orders.items(), runs, strict=True):
+        rows = knees.iloc[order].reset_index(drop=True)
+        write_prepared(tmp_path / name, rows, patches[order], source="test", options={}, patch_px=16)
+        done("fit", "--strategy", strategy, "--no-ssl", "--data", tmp_path / name, "--out", run, *options)
+    queries = [[json.loads(p.read_text())["ids"] for p in sorted(run.glob("rounds/*/query.json"))] for run in runs]
+    assert queries[0] == queries[1] and len(queries[0]) == 3
+    for file in ("scores", "test_predictions"):
+        first, second = (by_knee(run, file) for run in runs)
+        assert first.keys() == second.keys() and first
+        for number, found in first.items():
+            assert found.keys() == second[number].keys() and found
+            for knee, values in found.items():
+                assert second[number][knee] == pytest.approx(values, abs=1e-5)
 
 
 def test_checkpoints_hold_what_is_trained_and_resume_refuses_another_encoder(data: Path, tmp_path: Path) -> None:
