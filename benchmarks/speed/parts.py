@@ -24,7 +24,7 @@ from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.nn.ssl.consistency import Consistency
 from kneeal.training.learner import Learner
-from kneeal.training.lightning_runner import Devices, LightningRunner
+from kneeal.training.lightning_runner import LightningRunner
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ class Setting:
             make_learner=lambda network, grades: self.learner(network),
             knees=self.source(),
             validation=Validation({name: k % 5 for k, name in enumerate(self.ids[:32])}),
-            test={},
-            devices=Devices("gpu" if self.bf16 else "cpu", precision="bf16-mixed" if self.bf16 else "32-true"),
+            test_knees={},
+            accelerator="gpu" if self.bf16 else "cpu",
+            precision="bf16-mixed" if self.bf16 else "32-true",
             epochs=epochs,
             batch_size=min(32, self.n_knees),
             eval_batch_size=self.batch,

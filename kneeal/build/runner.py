@@ -18,7 +18,7 @@ from kneeal.nn.freezing import NONE
 from kneeal.nn.heads import HEADS
 from kneeal.training import posteriors
 from kneeal.training.learner import Learner
-from kneeal.training.lightning_runner import Devices, LightningRunner
+from kneeal.training.lightning_runner import LightningRunner
 from kneeal.training.posteriors.base import Sampler
 
 
@@ -91,12 +91,11 @@ def plain_runner(
         make_learner=make_learner,
         knees=start.knees,
         validation=cohort.validation,
-        test=cohort.splits.test,
+        test_knees=cohort.splits.test,
         n_views=max(2 if loss.consistency else 1, loss.views or 1),
-        devices=Devices(**keywords(Devices, config.compute)),
         seed=config.seed,
         progress=progress,
-        **keywords(LightningRunner, training, loss),
+        **keywords(LightningRunner, config.compute, training, loss),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 import pytorch_lightning as pl
@@ -12,54 +13,29 @@ from kneeal.data.batches import EvaluationBatches, Source, ViewBatches
 from kneeal.data.sampling import ShuffledBatches
 
 
+@dataclass(eq=False)
 class KneeDataModule(pl.LightningDataModule):
-    """The loaders of one fit or one prediction.
+    """The loaders of one fit or one prediction."""
 
-    Args:
-        source: What batches are made of, on the trainer's device.
-        batch_size: Training knees per batch, over all devices.
-        eval_batch_size: Knees per batch and device without gradients.
-        labeled: Training knees and their grades, the only grades that training sees.
-        pseudo: The pseudo pool, trained on without grades.
-        val: Validation knees and their grades.
-        predict: Knees to predict.
-        n_views: Views of each knee in training.
-        balanced: Whether every grade of the labeled knees is drawn equally often.
-        epochs: Epochs that `steps` are spread over.
-        steps: Training batches of the whole fit, for a trainer that reloads the loaders in each epoch; None makes
-            each epoch a pass over the knees.
-        seed: Seed of the order and the views.
-    """
+    source: Source  #: What batches are made of, on the trainer's device.
+    _: KW_ONLY
+    batch_size: int = 32  #: Training knees per batch, over all devices.
+    eval_batch_size: int = 128  #: Knees per batch and device without gradients.
+    #: Training knees and their grades, the only grades that training sees.
+    labeled: Mapping[str, int] = field(default_factory=dict)
+    pseudo: Sequence[str] = ()  #: The pseudo pool, trained on without grades.
+    val: Mapping[str, int] = field(default_factory=dict)  #: Validation knees and their grades.
+    predict: Sequence[str] = ()  #: Knees to predict.
+    n_views: int = 1  #: Views of each knee in training.
+    balanced: bool = False  #: Whether every grade of the labeled knees is drawn equally often.
+    epochs: int = 1  #: Epochs that `steps` are spread over.
+    #: Training batches of the whole fit, for a trainer that reloads the loaders in each epoch; None makes each epoch a
+    #: pass over the knees.
+    steps: int | None = None
+    seed: int = 0  #: Seed of the order and the views.
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        batch_size: int = 32,
-        eval_batch_size: int = 128,
-        labeled: Mapping[str, int] | None = None,
-        pseudo: Sequence[str] = (),
-        val: Mapping[str, int] | None = None,
-        predict: Sequence[str] = (),
-        n_views: int = 1,
-        balanced: bool = False,
-        epochs: int = 1,
-        steps: int | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        self.source = source
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.labeled = labeled or {}
-        self.pseudo = pseudo
-        self.val = val or {}
-        self.predict = predict
-        self.n_views = n_views
-        self.balanced = balanced
-        self.epochs = epochs
-        self.steps = steps
-        self.seed = seed
 
     def train_dataloader(self) -> dict[str, ViewBatches]:
         """`labeled` and, with a pseudo pool, `pseudo`: the same number of batches per epoch."""

@@ -31,73 +31,30 @@ from kneeal.training.evaluation import evaluate_test
 from kneeal.training.learner import Learner, Predictor
 
 
-@dataclass(frozen=True)
-class Devices:
-    """The devices that networks run on."""
-
-    accelerator: str = "auto"  #: "auto", "cpu", "gpu", "mps".
-    devices: int = 1  #: Number of devices.
-    precision: str = "32-true"  #: Lightning's name of the numeric precision, for example "32-true" or "bf16-mixed".
-
-
+@dataclass(kw_only=True, eq=False)
 class LightningRunner:
-    """Trains, evaluates and predicts for `kneeal.loop`.
+    """Trains, evaluates and predicts for `kneeal.loop`."""
 
-    Args:
-        make_network: A new network with random weights.
-        make_learner: Wraps a network with loss and optimizer, given the grades that it trains on.
-        knees: What batches are made of.
-        validation: Splits the labels of a round into knees to train on and knees that choose the epoch.
-        test: Test knees and grades.
-        devices: Where to run.
-        epochs: Epochs of a fit.
-        batch_size: Training knees per batch, over all devices.
-        eval_batch_size: Knees per batch and device without gradients.
-        steps: Steps of a fit, spread over its epochs; None makes each epoch a pass over the knees.
-        validate_every: Epochs from one validation to the next.
-        consistency: Whether training sees the pseudo pool.
-        n_views: Views of each knee in training.
-        balance: "batches" draws every grade of the labeled knees equally often.
-        seed: Seed of the run.
-        progress: Notified of epochs and predicted knees.
-    """
-
-    def __init__(
-        self,
-        *,
-        make_network: Callable[[], nn.Module],
-        make_learner: Callable[[nn.Module, Sequence[int]], Learner],
-        knees: Source,
-        validation: Validation,
-        test: Mapping[str, int],
-        devices: Devices,
-        epochs: int,
-        batch_size: int = 32,
-        eval_batch_size: int = 128,
-        steps: int | None = None,
-        validate_every: int = 1,
-        consistency: bool = True,
-        n_views: int = 2,
-        balance: str = "none",
-        seed: int = 0,
-        progress: FitProgress | None = None,
-    ) -> None:
-        self.make_network = make_network
-        self.make_learner = make_learner
-        self.knees = knees
-        self.validation = validation
-        self.test_knees = dict(test)
-        self.devices = devices
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.steps = steps
-        self.validate_every = min(validate_every, epochs)
-        self.consistency = consistency
-        self.n_views = n_views
-        self.balance = balance
-        self.seed = seed
-        self.progress = progress
+    make_network: Callable[[], nn.Module]  #: A new network with random weights.
+    #: Wraps a network with loss and optimizer, given the grades that it trains on.
+    make_learner: Callable[[nn.Module, Sequence[int]], Learner]
+    knees: Source  #: What batches are made of.
+    #: Splits the labels of a round into knees to train on and knees that choose the epoch.
+    validation: Validation
+    test_knees: Mapping[str, int]  #: Test knees and grades.
+    accelerator: str = "auto"  #: "auto", "cpu", "gpu" or "mps".
+    devices: int = 1  #: Number of devices.
+    precision: str = "32-true"  #: Lightning's name of the numeric precision, for example "bf16-mixed".
+    epochs: int  #: Epochs of a fit.
+    batch_size: int = 32  #: Training knees per batch, over all devices.
+    eval_batch_size: int = 128  #: Knees per batch and device without gradients.
+    steps: int | None = None  #: Steps of a fit, spread over its epochs; None makes each epoch a pass over the knees.
+    validate_every: int = 1  #: Epochs from one validation to the next.
+    consistency: bool = True  #: Whether training sees the pseudo pool.
+    n_views: int = 2  #: Views of each knee in training.
+    balance: str = "none"  #: "batches" draws every grade of the labeled knees equally often.
+    seed: int = 0  #: Seed of the run.
+    progress: FitProgress | None = None  #: Notified of epochs and predicted knees.
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse a network without dropout, from which no sample can be drawn.
@@ -122,7 +79,7 @@ class LightningRunner:
             callbacks=[best, DeviceSeed(seed), *([EpochReports(self.progress)] if self.progress else [])],
             enable_checkpointing=False,
             max_epochs=self.epochs,
-            check_val_every_n_epoch=self.validate_every,
+            check_val_every_n_epoch=min(self.validate_every, self.epochs),
             limit_val_batches=1.0 if val else 0,
             reload_dataloaders_every_n_epochs=0 if self.steps is None else 1,
         )
@@ -189,15 +146,14 @@ class LightningRunner:
         return Predictions(ids, log_probs, table["features"] if needs.features else None)
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
-        one = self.devices.devices == 1
         # Deterministic mode would fill all new memory, on a GPU with an extra kernel, to reveal reads of uninitialized
         # values.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return pl.Trainer(
-            accelerator=self.devices.accelerator,
-            devices=self.devices.devices,
-            strategy="auto" if one else "ddp",
-            precision=self.devices.precision,  # type: ignore[arg-type]
+            accelerator=self.accelerator,
+            devices=self.devices,
+            strategy="auto" if self.devices == 1 else "ddp",
+            precision=self.precision,  # type: ignore[arg-type]
             logger=False,
             callbacks=list(callbacks),
             enable_progress_bar=False,

@@ -66,35 +66,38 @@ get = _posteriors.__getitem__
 class PosteriorRunner(ABC):
     """Trains, evaluates and predicts by another approximate posterior over the weights.
 
-    A subclass implements training (`fit`), sampling (`samples`) and the point estimate that the metrics rest on
-    (`point`).
+    A subclass implements sampling (`samples`), and training and the point estimate where they are not those of one
+    network.
 
     Args:
+        plain: Trains one network, which gives the features.
         test: Test knees and grades.
     """
 
-    def __init__(self, test: Mapping[str, int]) -> None:
+    def __init__(self, plain: Runner, test: Mapping[str, int]) -> None:
+        self.plain = plain
         self.test_knees = dict(test)
 
     @abstractmethod
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse samples that it cannot draw, see `Sampler`."""
 
-    @abstractmethod
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train, see `kneeal.loop.runner.Runner`."""
+        return self.plain.fit(state, checkpoint, previous)
 
     @abstractmethod
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
         """Log probabilities [N, K, C] in nats; K is `n_samples` where the posterior can give any number."""
 
-    @abstractmethod
-    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """Feature vectors [N, F] of one network."""
-
-    @abstractmethod
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """Log probabilities [N, C] of the point estimate."""
+        """Log probabilities [N, 1, C] of the point estimate, on which the metrics rest."""
+        return self.plain.predict(checkpoint, round, ids, Needs(Posterior.POINT)).require_log_probs()
+
+    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
+        """Feature vectors [N, F]."""
+        needs = Needs(Posterior.NONE, features=True)
+        return self.plain.predict(checkpoint, round, ids, needs).require_features()
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples."""
@@ -106,18 +109,5 @@ class PosteriorRunner(ABC):
         if needs.posterior is Posterior.SAMPLES:
             log_probs = self.samples(checkpoint, round, ids, needs.n_samples)
         elif needs.posterior is Posterior.POINT:
-            log_probs = self.point(checkpoint, round, ids).unsqueeze(1)
+            log_probs = self.point(checkpoint, round, ids)
         return Predictions(tuple(ids), log_probs, self.features(checkpoint, round, ids) if needs.features else None)
-
-
-def log_probs_of(runner: Runner, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
-    """The log probabilities [N, K, C] that a runner predicts."""
-    return runner.predict(checkpoint, round, ids, needs).require_log_probs()
-
-
-def features_by(runner: Runner, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-    """The features [N, F] that a runner predicts."""
-    features = runner.predict(checkpoint, round, ids, Needs(Posterior.NONE, features=True)).features
-    if features is None:
-        raise RuntimeError("a prediction without the features that were asked for")
-    return features

@@ -19,14 +19,7 @@ from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.posteriors.base import (
-    Ingredients,
-    PosteriorRunner,
-    Sampler,
-    features_by,
-    log_probs_of,
-    register,
-)
+from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, Sampler, register
 
 
 class EnsembleRunner(PosteriorRunner):
@@ -47,9 +40,9 @@ class EnsembleRunner(PosteriorRunner):
     def __init__(
         self, members: Sequence[Sampler], test: Mapping[str, int], *, dropout: bool = False, chain: bool = False
     ) -> None:
-        super().__init__(test)
         if len(members) < 2:
             raise UserError(f"an ensemble of {len(members)}", "at least 2 members", "set posterior.members")
+        super().__init__(members[0], test)
         self.members = tuple(members)
         self.dropout = dropout
         self.chain = chain
@@ -81,18 +74,14 @@ class EnsembleRunner(PosteriorRunner):
         needs = Needs(Posterior.SAMPLES, n_each) if self.dropout else Needs(Posterior.POINT)
         return self._of_all(checkpoint, round, ids, needs)
 
-    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """Those of the first member."""
-        return features_by(self.members[0], checkpoint, round, ids)
-
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """The mean of the members' deterministic predictions."""
         parts = self._of_all(checkpoint, round, ids, Needs(Posterior.POINT))
-        return torch.logsumexp(parts, dim=1) - torch.log(torch.tensor(float(len(self.members))))
+        return parts.logsumexp(dim=1, keepdim=True) - torch.log(torch.tensor(float(len(self.members))))
 
     def _of_all(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
         parts = [
-            log_probs_of(member, self.place(checkpoint, number), round, ids, needs)
+            member.predict(self.place(checkpoint, number), round, ids, needs).require_log_probs()
             for number, member in enumerate(self.members)
         ]
         return torch.cat(parts, dim=1)

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from kneeal.acquisition import Needs, Posterior
 from kneeal.errors import UserError
 from kneeal.files import atomic_file
 from kneeal.loop.runner import Runner
 from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, features_by, log_probs_of, register
+from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, register
 
 #: Draws of the last layer that are kept with a round.
 DRAWS = 200
@@ -48,7 +47,7 @@ class LaplaceRunner(PosteriorRunner):
     """
 
     def __init__(self, runner: Runner, test: Mapping[str, int], *, head: Head, seed: int) -> None:
-        super().__init__(test)
+        super().__init__(runner, test)
         try:
             import laplace  # noqa: F401
         except ImportError as error:
@@ -57,7 +56,6 @@ class LaplaceRunner(PosteriorRunner):
                 "laplace-torch",
                 "install it: pip install 'kneeal[laplace]'",
             ) from error
-        self.runner = runner
         self.head = head
         self.seed = seed
 
@@ -72,7 +70,7 @@ class LaplaceRunner(PosteriorRunner):
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train the network, then draw last layers around its own."""
-        metrics = self.runner.fit(state, checkpoint, previous)
+        metrics = self.plain.fit(state, checkpoint, previous)
         features = self._inputs(checkpoint, state.round, tuple(state.labeled))
         kl = torch.tensor(list(state.labeled.values()))
         seed = derive_seed(self.seed, "laplace", state.round)
@@ -86,14 +84,6 @@ class LaplaceRunner(PosteriorRunner):
         draws: Tensor = torch.load(self.place(checkpoint), weights_only=True)[:n_samples]  # [K, H, F]
         outputs = torch.einsum("nf,khf->nkh", self._inputs(checkpoint, round, ids), draws)
         return self.head.logits(outputs).log_softmax(dim=-1)
-
-    def features(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """Those of the network."""
-        return features_by(self.runner, checkpoint, round, ids)
-
-    def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
-        """The prediction of the network itself."""
-        return log_probs_of(self.runner, checkpoint, round, ids, Needs(Posterior.POINT))[:, 0]
 
     def _inputs(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """Features, with a 1 for the bias where the head has one."""
