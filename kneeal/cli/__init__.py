@@ -1,31 +1,17 @@
 """The command line. Thin: everything heavy is imported inside the command that needs it.
 
-One module for each family of commands; importing it registers them.
+One module for each family of commands; importing it adds them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
-
-from kneeal import __version__
-from kneeal.cli import annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study
+from kneeal.cli import annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study  # noqa: F401
+from kneeal.cli.program import app
 from kneeal.errors import UserError
 from kneeal.jobs.signals import exit_on_signals
-
-app = typer.Typer(
-    name="kneeal",
-    help="Grade knee osteoarthritis on radiographs with few expert labels.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
-)
-for family in (annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study):
-    family.register(app)
 
 
 def main() -> None:
@@ -48,18 +34,3 @@ def _how_to_go_on(arguments: list[str]) -> str:
     if command in ("fit", "study", "ask", "annotate", "prepare"):
         return "give the same command again to go on; what is finished is kept"
     return "nothing is left half-written; give the same command again"
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"kneeal {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass

@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Example: kneeal annotate RUN --images radiographs --reader 'Dr Ann' --auto")(annotate)
-    app.command()(readers)
+from kneeal.cli.program import app
 
 
+@app.command(epilog="Example: kneeal annotate RUN --images radiographs --reader 'Dr Ann' --auto")
 def annotate(
     run: Annotated[Path, typer.Argument(help="Run folder, begun by `kneeal ask`.", metavar="RUN")],
     reader: Annotated[
@@ -72,6 +69,7 @@ def annotate(
         serve.serve(run, options, data=data, images=images)
 
 
+@app.command()
 def readers(
     run: Annotated[Path, typer.Argument(help="Run folder that was annotated.", metavar="RUN")],
     reader: Annotated[list[str] | None, typer.Option(help="Let this person read.", metavar="NAME")] = None,

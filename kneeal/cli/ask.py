@@ -8,14 +8,10 @@ from typing import Annotated
 import typer
 
 from kneeal.cli.options import RunArguments, Settings, with_option_groups
+from kneeal.cli.program import app
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")(ask)
-    app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")(tell)
-
-
+@app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")
 @with_option_groups
 def ask(
     run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
@@ -32,6 +28,7 @@ def ask(
     run_ask(run, source=config, settings=settings or (), flags=given.flags(data), images=images, xlsx=xlsx)
 
 
+@app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")
 def tell(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     answers: Annotated[

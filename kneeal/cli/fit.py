@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from kneeal.cli.options import Data, RunArguments, Settings, with_option_groups
+from kneeal.cli.program import app
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: kneeal fit --config frozen --data knees --set active.budget=300")(fit)
-
-
+@app.command(epilog="Example: kneeal fit --config frozen --data knees --set active.budget=300")
 @with_option_groups
 def fit(
     given: RunArguments,

@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(strategies)
+from kneeal.cli.program import app
 
 
+@app.command()
 def strategies(
     name: Annotated[
         str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.", metavar="NAME")

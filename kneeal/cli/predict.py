@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Example: kneeal export RUN --out model.safetensors")(export)
-    app.command(epilog="Example: kneeal predict model.safetensors --data knees --out predictions")(predict)
+from kneeal.cli.program import app
 
 
+@app.command(epilog="Example: kneeal export RUN --out model.safetensors")
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="The model file, for example model.safetensors.")],
@@ -42,6 +39,7 @@ def export(
         print("the network has no dropout: total uncertainty is that of one prediction, epistemic uncertainty is 0")
 
 
+@app.command(epilog="Example: kneeal predict model.safetensors --data knees --out predictions")
 def predict(
     model: Annotated[Path, typer.Argument(help="A model file.", metavar="MODEL")],
     data: Annotated[Path, typer.Option(help="Prepared data set.")],

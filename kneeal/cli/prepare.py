@@ -8,26 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kneeal.cli import prepare_archive
 from kneeal.cli.options import with_option_groups
-from kneeal.cli.prepare_archive import KneeArguments, Out
+from kneeal.cli.prepare_archive import KneeArguments, Out, prepare
+from kneeal.cli.program import app
 
 if TYPE_CHECKING:
     from kneeal.prepare.pictures import FolderOptions
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    family = typer.Typer(
-        help="Turn radiographs and tables into a prepared data set.", no_args_is_help=True, rich_markup_mode=None
-    )
-    family.command("seal")(seal)
-    family.command("folder")(with_option_groups(from_folder))
-    prepare_archive.register(family)
-    app.add_typer(family, name="prepare")
-    app.command("demo-data")(demo_data)
-
-
+@app.command("demo-data")
 def demo_data(
     out: Annotated[Path, typer.Option(help="Where to write it.")],
     knees: Annotated[int, typer.Option(help="Number of knees.", min=10)] = 2000,
@@ -42,6 +31,7 @@ def demo_data(
     print(f"wrote {knees} synthetic knees to {out}")
 
 
+@prepare.command("seal")
 def seal(data: Annotated[Path, typer.Argument(help="A prepared data set.", metavar="DATA")]) -> None:
     """Renew the checksums of a manifest.csv that was edited on purpose."""
     from kneeal.data.prepared import reseal
@@ -72,6 +62,8 @@ class PictureArguments:
     ] = False
 
 
+@prepare.command("folder")
+@with_option_groups
 def from_folder(
     source: Annotated[Path, typer.Argument(help="Folder of pictures of single knees.", metavar="SRC")],
     out: Out,

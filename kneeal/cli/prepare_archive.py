@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kneeal.cli.options import with_option_groups
+from kneeal.cli.program import app
 
 if TYPE_CHECKING:
     from kneeal.prepare.tasks import Plan
+
+prepare = typer.Typer(
+    help="Turn radiographs and tables into a prepared data set.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(prepare, name="prepare")
 
 Out = Annotated[Path, typer.Option(help="Where to write the prepared data set.")]
 Tables = Annotated[Path | None, typer.Option(help="Folder of the tables, where it is another.")]
@@ -84,12 +90,8 @@ class ArchiveArguments:
     sheet_films: Annotated[int, typer.Option(help="Most radiographs on sheet.html.", min=1)] = 2000
 
 
-def register(family: typer.Typer) -> None:
-    """Add the commands to `kneeal prepare`."""
-    for name, command in (("oai", from_oai), ("most", from_most), ("dicom", from_dicom)):
-        family.command(name)(with_option_groups(command))
-
-
+@prepare.command("oai")
+@with_option_groups
 def from_oai(
     source: Annotated[Path, typer.Argument(help="Folder with contents.csv and the release folders.", metavar="SRC")],
     out: Out,
@@ -104,6 +106,8 @@ def from_oai(
     _prepare(plan_oai(source, tables=tables, visit=visit, ungraded=ungraded), out, archive)
 
 
+@prepare.command("most")
+@with_option_groups
 def from_most(
     source: Annotated[Path, typer.Argument(help="Folder of the radiographs.", metavar="SRC")],
     out: Out,
@@ -119,6 +123,8 @@ def from_most(
     _prepare(plan_most(source, tables=tables, visit=visit, view=view, ungraded=ungraded), out, archive)
 
 
+@prepare.command("dicom")
+@with_option_groups
 def from_dicom(
     source: Annotated[Path, typer.Argument(help="A folder of radiographs, or a text file of paths.", metavar="SRC")],
     out: Out,

@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from kneeal.cli.options import Accelerator, Data, Seed, Settings
+from kneeal.cli.program import app
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(pretrain)
-
-
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="File for the weights, for `fit --init`.")],
     data: Data = None,

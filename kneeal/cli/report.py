@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
+from kneeal.cli.program import app
 from kneeal.errors import UserError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: kneeal report runs/few_labels --out results")(report)
-
-
+@app.command(epilog="Example: kneeal report runs/few_labels --out results")
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or study folders.", metavar="RUN...")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],

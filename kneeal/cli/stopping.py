@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(stopping)
+from kneeal.cli.program import app
 
 
+@app.command()
 def stopping(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     kappa: Annotated[float, typer.Option(help="Agreement of successive rounds that is enough.")] = 0.99,

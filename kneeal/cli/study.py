@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kneeal.cli.program import app
 from kneeal.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _app = typer.Typer(
     epilog="Example: kneeal study --config few_labels --data knees",
     rich_markup_mode=None,
 )
+app.add_typer(_app, name="study")
 
 Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, few_labels, ...")]
 Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]
@@ -26,11 +28,6 @@ Out = Annotated[Path | None, typer.Option(help="Study folder; by default runs/NA
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value in every cell.", metavar="KEY=VALUE")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(_app, name="study")
 
 
 @_app.callback(invoke_without_command=True)
