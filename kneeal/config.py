@@ -49,12 +49,9 @@ def resolve(
     settings: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The configuration of a run: defaults < YAML < `--set` < flags.
+    """The configuration of a run: defaults < YAML < `--set` < flags, of which None stands for one that was not given.
 
-    Args:
-        source: A YAML file, the name of a configuration that ships with the package, or its content.
-        settings: `section.key=value`, the value in YAML.
-        flags: Dotted key to value; None means that the flag was not given.
+    `source` is a YAML file, the name of a configuration that ships with the package, or the content of one.
 
     Raises:
         UserError: A file, key or value is wrong.
@@ -71,10 +68,7 @@ def resolve(
 def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: Sequence[Path] = ()) -> dict[str, Any]:
     """The settings of a configuration, over those of the configuration that its key `base` names.
 
-    Args:
-        source: See `resolve`.
-        folder: Where a file is looked for before it is taken for a path or a name.
-        above: The files that led here, each the base of the one before.
+    A file is looked for in `folder` before it is taken for a path or a name. `above` are the files that led here.
 
     Raises:
         UserError: There is no such file or name, it is no configuration of one run, or it is a base of itself.

@@ -22,10 +22,7 @@ from kneeal.errors import UserError
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
     """Write a file so that it is found either whole or as it was before, even after a power cut.
 
-    Args:
-        path: The file.
-        content: What it is to hold.
-        mode: Its permissions, less what the process masks.
+    `mode` is its permissions, less what the process masks.
 
     Raises:
         UserError: The disk is full or the folder is not writable. What was there stays.
@@ -162,12 +159,9 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def hold(path: Path, *, what: object = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock file while the block runs.
+    """Hold a lock file while the block runs; `what` names the work in the message, else the file's folder.
 
-    Args:
-        path: The file, made where it is missing.
-        what: What the process works on, for the message; the file's folder if None.
-        on_wait: Called once before waiting for a process that holds it.
+    With `on_wait`, which is called once before, it waits for another process.
 
     Raises:
         UserError: Another process holds it and there is no `on_wait`.

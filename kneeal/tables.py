@@ -86,11 +86,6 @@ def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPA
 def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) -> None:
     """Refuse a header in which a column is missing or there twice; neither case nor blanks tell two names apart.
 
-    Args:
-        where: What to call the table.
-        header: Column names.
-        needed: Names that must be among them, in any case.
-
     Raises:
         UserError: Which columns they are.
     """

@@ -67,10 +67,6 @@ class Checked(Wrapper):
 def rehearse(strategy: Strategy, n_classes: int) -> None:
     """Select from made-up knees, so that a strategy that cannot be used is found before anything is trained.
 
-    Args:
-        strategy: Any strategy.
-        n_classes: Number of grades C.
-
     Raises:
         UserError: Its score or query is wrong. Any other exception is that of the strategy, with its name as a note.
     """

@@ -17,10 +17,6 @@ class Constrained(Wrapper):
     Knees are taken in the order of the strategy as long as every constraint admits them; for the rest of the query, the
     strategy selects again among the knees that are still admitted. Knees taken so far count as labeled, so a strategy
     that spreads its query over the features does not repeat itself. If no constraint binds, the query is its own.
-
-    Args:
-        strategy: Any strategy.
-        constraints: Any number of constraints; all of them hold.
     """
 
     def __init__(self, strategy: Strategy, constraints: Sequence[Constraint]) -> None:

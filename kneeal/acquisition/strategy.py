@@ -101,11 +101,7 @@ class SamplingStrategy(Strategy):
 
 
 class Wrapper(Strategy):
-    """A strategy that wraps another one and takes its place.
-
-    Args:
-        strategy: Any strategy.
-    """
+    """A strategy that wraps another one and takes its place."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy

@@ -29,14 +29,7 @@ class Consensus:
 def reach_consensus(
     readings: Sequence[Reading], *, required: int, pending: bool, adjudicated: Sequence[Reading] = ()
 ) -> Consensus:
-    """Apply the rule.
-
-    Args:
-        readings: First readings and repeats that are in.
-        required: Readers that each knee needs.
-        pending: Whether a repeat is still to be read.
-        adjudicated: The adjudicator's decision, where there is one.
-    """
+    """Apply the rule to the readings that are in, silent repeats among them; each knee needs `required` readers."""
     readers = {reader for reader, _ in readings}
     # Also of an adjudicated knee: its readers can take a reading back, and must not learn from a refusal that they
     # differed. The decision stands when the reading is in again.

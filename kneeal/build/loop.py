@@ -66,11 +66,6 @@ class Plan:
 def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> Plan:
     """Check the settings of a run and build what they name.
 
-    Args:
-        config: The resolved configuration.
-        cohort: Data set and split.
-        progress: Notified of epochs and predicted knees.
-
     Raises:
         UserError: A setting is wrong, alone or with this data set.
     """

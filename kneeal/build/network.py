@@ -110,12 +110,7 @@ def load_branch(network: SiameseKneeNet, path: Path) -> None:
 
 
 def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[str, Tensor]:
-    """Load the branch of an exported model.
-
-    Args:
-        network: Nothing of it is frozen yet.
-        path: The model file.
-        config: The settings of the run.
+    """Load the branch of an exported model into a network of which nothing is frozen yet.
 
     Returns:
         The weights of the model's head; empty if the head or the number of grades differs.
@@ -142,9 +137,7 @@ def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[s
 def load_backbone(network: SiameseKneeNet, path: Path) -> None:
     """Load the weights of a backbone from a file, by its library's names; the file's classifier is left out.
 
-    Args:
-        network: With a backbone of torchvision or timm, or the encoder that ships.
-        path: A file of safetensors, or one that torch wrote, which is read without running code from it.
+    Files of safetensors and of torch are read, neither by running code from it.
 
     Raises:
         UserError: There is no file, it cannot be read, it does not fit, or the backbone is the paper's.

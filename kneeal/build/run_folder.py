@@ -17,11 +17,8 @@ from kneeal.loop.writer import RunWriter
 def run_name(config: RunConfig, data: str | None = None) -> str:
     """The name of a run's folder, a function of what the run computes and not of the time.
 
-    Default values do not enter, so a later version with more settings finds its runs again.
-
-    Args:
-        config: The resolved configuration.
-        data: The data set's folder, if it distinguishes runs.
+    Default values do not enter, so a later version with more settings finds its runs again. `data` is the data set's
+    folder, where it distinguishes runs.
     """
     chosen = _differing(config) | ({} if data is None else {"data.dir": data})
     kind = "cr" if config.loss.consistency else "naive"
@@ -46,16 +43,9 @@ def _differing(config: RunConfig) -> dict[str, Any]:
 
 
 def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:
-    """Begin a run folder, or continue one with the same configuration and data.
+    """Begin a run folder, or with `resume` continue one with the same configuration and data.
 
-    A folder that holds only a configuration counts as new: its run was refused before it began.
-
-    Args:
-        out: The folder.
-        config: The resolved configuration.
-        cohort: The data.
-        resume: Whether to continue an existing run.
-        writer: Whether this process writes.
+    A folder that holds only a configuration counts as new: its run was refused before it began. Only a `writer` writes.
 
     Raises:
         UserError: A run exists and `resume` is not set, or it belongs to another configuration or data set.

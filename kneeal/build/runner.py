@@ -25,12 +25,6 @@ from kneeal.training.posteriors.base import Sampler
 def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None) -> Sampler:
     """The runner whose samples are those of `posterior.method`.
 
-    Args:
-        config: The resolved configuration.
-        cohort: Data set and split.
-        start: What all its fits start from.
-        progress: Notified of epochs and predicted knees.
-
     Raises:
         UserError: A setting is wrong.
     """
@@ -51,13 +45,7 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
 def plain_runner(
     config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None
 ) -> LightningRunner:
-    """The runner that trains one network.
-
-    Args:
-        config: The resolved configuration.
-        cohort: Data set and split.
-        start: What its fits start from; several runners may share it.
-        progress: Notified of epochs and predicted knees.
+    """The runner that trains one network; several runners may share a start.
 
     Raises:
         UserError: A setting is wrong.

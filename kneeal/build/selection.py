@@ -51,12 +51,7 @@ def constrain(
 ) -> Strategy:
     """The strategy under the constraints that `active.constraints` lists.
 
-    Args:
-        strategy: Any strategy.
-        settings: Each with a `name`; `by` names the column of the manifest that groups the knees.
-        manifest: Of the data set.
-        pool: The knees that may be queried.
-        budget: Labels at the end.
+    Each of the `settings` has a `name`; `by` names the column of the manifest that groups the knees.
 
     Raises:
         UserError: A setting is wrong, or the constraints leave fewer knees than the budget.
@@ -119,11 +114,7 @@ def first_query(
 ) -> FirstQuery:
     """The function that makes the first query: the configured strategy under the configured constraints.
 
-    Args:
-        config: The resolved configuration.
-        cohort: Data set and splits.
-        features: Computes features [N, F] with the weights that a fit starts from.
-        budget: Labeled knees at the end.
+    `features` computes features [N, F] with the weights that a fit starts from.
 
     Raises:
         UserError: The strategy needs predictions, which no network can make yet, or there are no features for it.

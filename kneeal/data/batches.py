@@ -33,12 +33,7 @@ class Source(Protocol):
 
 
 class PatchSource:
-    """Patches and their random views, made on the device.
-
-    Args:
-        store: The patches.
-        augment: The random views.
-    """
+    """Patches and their random views, made on the device."""
 
     batch_size = 1
 
@@ -58,12 +53,7 @@ class PatchSource:
 
 
 class OneView:
-    """The knees of a source in one random view each, in place of the knees without a view.
-
-    Args:
-        source: Patches or activations.
-        seed: From a knee to the seed of its view.
-    """
+    """The knees of a source in one random view each, by a seed that is a function of the knee."""
 
     def __init__(self, source: Source, seed: Callable[[str], int]) -> None:
         self.batch_size = source.batch_size

@@ -92,12 +92,9 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | None = None) -> Manifest:
-    """A manifest from a table.
+    """A manifest from a table with the columns `COLUMNS`; values become text, missing ones empty text.
 
-    Args:
-        frame: With the columns `COLUMNS`; values become text, missing ones empty text.
-        where: What to call it in messages.
-        places: What to call each row in messages; its line in a CSV file by default.
+    Messages call the table `where`, and its rows `places`, by default lines of a CSV file.
 
     Raises:
         UserError: See `read_manifest`.

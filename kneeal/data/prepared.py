@@ -45,11 +45,7 @@ class PreparedDataset:
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
-        """Open a data set.
-
-        Args:
-            path: Its folder.
-            verify: Also compare the checksum of the patches, which reads them all.
+        """Open a data set; `verify` also compares the checksum of the patches, which reads them all.
 
         Raises:
             UserError: A file is missing or damaged, or does not fit the others.
@@ -89,15 +85,8 @@ def write_prepared(
 ) -> None:
     """Write a data set, whole or not at all.
 
-    Args:
-        out: A folder that does not exist yet, or is empty.
-        rows: The manifest; missing columns that may be empty are added.
-        patches: A patch pair uint8 [2, H, H] for each row, in order; may be a generator.
-        source: What it was made from.
-        options: How.
-        patch_px: H.
-        progress: Called with 1 after each knee.
-        more: Called with the folder before it is moved into place, to write further files into it.
+    `patches` gives a pair uint8 [2, H, H] for each row, in order, H being `patch_px`. `progress` is called with 1 after
+    each knee, and `more` with the folder before it is moved into place, to write further files into it.
 
     Raises:
         UserError: The folder is not empty or cannot be written, or the rows are not a valid manifest.
@@ -120,16 +109,10 @@ def write_prepared(
 
 
 def reseal(path: Path) -> list[str]:
-    """Renew the checksums of a manifest that was edited on purpose.
+    """Renew the checksums of a manifest that was edited on purpose, and return the columns that had changed.
 
     Knee ids, their order and sides tie the manifest to patches.npy, so they must be unchanged. The checksum of the
     patches is kept.
-
-    Args:
-        path: The data set.
-
-    Returns:
-        The columns that had changed.
 
     Raises:
         UserError: The edited manifest is malformed or does not fit the patches, or its checksums cannot be written.
@@ -164,10 +147,6 @@ def refuse_occupied(out: Path) -> None:
 
 def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
     """Write the reports of a preparation without a single usable knee; the next preparation may replace them.
-
-    Args:
-        out: Where the data set would have been.
-        write: Called with the folder.
 
     Raises:
         UserError: The folder cannot be written.

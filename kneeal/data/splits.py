@@ -24,9 +24,6 @@ class Splits:
     def check(self, patients: Mapping[str, str]) -> None:
         """Make sure that no patient is in two splits.
 
-        Args:
-            patients: Knee id to patient id.
-
         Raises:
             UserError: A patient is in two splits; the message names such patients.
         """

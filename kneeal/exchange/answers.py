@@ -77,10 +77,7 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
 
 
 def check_reason(text: str) -> str:
-    """A reason why a knee cannot be graded, as it is kept.
-
-    Args:
-        text: One of `REASONS`, in any case, or `other: ` and the reader's own words.
+    """A reason why a knee cannot be graded, as it is kept: one of `REASONS`, in any case, or `other: ` and own words.
 
     Raises:
         UserError: It is neither.

@@ -27,17 +27,9 @@ def write_query(
     *,
     xlsx: bool = False,
 ) -> list[Path]:
-    """Write the sheet, the pictures and Label Studio's files.
+    """Write the sheet, the pictures and Label Studio's files, with what is answered already.
 
     A sheet that is there is never written over: somebody may be filling it in.
-
-    Args:
-        folder: Where they go.
-        query: What is asked.
-        pictures: Pictures of the knees.
-        answers: What is answered already; the sheet begins with it.
-        reasons: Why knees among these could not be graded.
-        xlsx: Also write a spreadsheet for Excel or LibreOffice.
 
     Returns:
         The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.

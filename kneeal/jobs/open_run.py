@@ -41,12 +41,9 @@ class OpenRun:
 
 
 def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) -> OpenRun:
-    """Open a run that is there.
+    """Open a run that is there; `data` is its data set, where that has moved.
 
-    Args:
-        run: The run folder.
-        data: The data set, where it has moved.
-        read_only: Whether nothing is written in the folder, not even where the data set is.
+    With `read_only`, nothing is written in the folder, not even where the data set is.
 
     Raises:
         UserError: There is no run, or the data set is another one.
@@ -72,12 +69,7 @@ def begin_run(
 ) -> OpenRun:
     """Begin a run, or open the one that is there if it has the settings that are given.
 
-    Args:
-        run: The run folder.
-        source: A configuration file or name; `frozen` if None.
-        settings: `section.key=value`.
-        flags: Dotted key to value; None means that the flag was not given.
-        progress: Notified of epochs and predicted knees.
+    `source`, `settings` and `flags` are those of `kneeal.config.resolve`; without a source, a new run is `frozen`.
 
     Raises:
         UserError: The settings or the data set are wrong, or the run there has others.

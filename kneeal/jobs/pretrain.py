@@ -26,13 +26,7 @@ def run_pretrain(
 ) -> None:
     """Train on the training knees of the split alone; test and validation knees stay unseen.
 
-    Args:
-        config: The resolved configuration; its network, views, data set and seed are used.
-        out: The file.
-        method: See `make_objective`.
-        epochs: How often each knee is seen.
-        batch_size: Knees per step.
-        learning_rate: Initial learning rate of Adam.
+    Of the configuration, the network, views, data set and seed are used.
 
     Raises:
         UserError: The settings or the data set are wrong, lightly is not installed, or the file is there.

@@ -19,13 +19,7 @@ _WIDTH = 88
 
 
 def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str:
-    """Strategy, network, device, knees by grade, and what is logged where, in a block of lines.
-
-    Args:
-        plan: The run.
-        folder: Its folder.
-        labeled: Knees that are labeled so far, and their grades.
-    """
+    """Strategy, network, device, knees by grade, and what is logged where, in a block of lines."""
     config, splits = plan.config, plan.cohort.splits
     schedule = plan.schedule
     compute, first = config.compute, config.active.first_query

@@ -33,10 +33,7 @@ def exit_on_signals(advice: str) -> Iterator[None]:
 
     The main thread gets an exception, and so cleans up. Where that is swallowed or takes too long, for example in a
     library's own handler or in a long call into C, the process is ended all the same; every file of a run is written
-    whole, so nothing is lost but the work at hand.
-
-    Args:
-        advice: How to go on, printed to stderr.
+    whole, so nothing is lost but the work at hand. `advice`, how to go on, is printed to stderr.
     """
     if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield

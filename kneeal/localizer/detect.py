@@ -47,11 +47,7 @@ _LARGEST_MM = 700.0
 
 
 class Localizer:
-    """Finds knees and side markers.
-
-    Args:
-        weights: Other weights than those that ship with the package.
-    """
+    """Finds knees and side markers, by the weights that ship with the package or others."""
 
     def __init__(self, weights: Path | None = None) -> None:
         self.coarse, self.fine, self.marker = load_networks(weights)

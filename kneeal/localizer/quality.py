@@ -105,15 +105,8 @@ def select_knees(
 ) -> Selection:
     """Decide which knees of a radiograph are used.
 
-    On a radiograph as it is read, the patient's right knee is on the left.
-
-    Args:
-        localization: What the localizer saw.
-        rules: Which knees count.
-        evidence: What else is known of the sides.
-
-    Returns:
-        Poses and reasons; a radiograph without usable knees has a reason for each side or for the whole.
+    On a radiograph as it is read, the patient's right knee is on the left. A radiograph without usable knees has a
+    reason for each side or for the whole.
     """
     rules, evidence = rules or SelectionRules(), evidence or SideEvidence()
     if evidence.lateral:

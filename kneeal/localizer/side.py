@@ -19,11 +19,7 @@ SIZE_PX = 16
 
 
 def find_side(pair: NDArray[np.uint8]) -> str:
-    """The side of a knee, "R" or "L".
-
-    Args:
-        pair: uint8 [2, 128, 128], its patches as ``kneeal.data.patches.cut_patch_pair`` cuts them of a right knee.
-    """
+    """The side, "R" or "L", of a knee whose patches uint8 [2, 128, 128] were cut as those of a right knee."""
     return "R" if float((_weights() * contrast(pair)).sum()) >= 0 else "L"
 
 

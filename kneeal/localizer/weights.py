@@ -23,9 +23,6 @@ NAMES = ("coarse", "fine", "marker")
 def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
     """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions.
 
-    Args:
-        path: Weights that ``tools/localizer`` wrote; by default those that ship with the package.
-
     Raises:
         UserError: They are no such weights.
     """

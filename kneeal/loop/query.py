@@ -80,14 +80,7 @@ def check_answers(
     *,
     replace: bool = False,
 ) -> None:
-    """Refuse answers that cannot be accepted.
-
-    Args:
-        answers: Knee id to KL grade; None for a knee that cannot be graded.
-        query: What was asked.
-        earlier: Answers to the same query that were taken before.
-        n_grades: A grade lies in [0, n_grades).
-        replace: Whether an answer may correct an earlier one.
+    """Refuse answers that cannot be accepted; `earlier` ones to the same query may be corrected with `replace`.
 
     Raises:
         UserError: A knee was not asked for, a grade is invalid, or an earlier answer differs.

@@ -72,14 +72,7 @@ CRITERIA: Mapping[str, Callable[..., int | None]] = {"stabilizing": stabilizing,
 
 
 def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
-    """A rule that ends a run once a criterion is met.
-
-    Args:
-        name: "never", or a criterion of `CRITERIA`.
-        options: Options of the criterion that replace its defaults.
-
-    Returns:
-        The rule; None for "never".
+    """A rule that ends a run once a criterion is met, whose options replace its defaults; None for "never".
 
     Raises:
         UserError: An option is unknown or its value wrong.
@@ -104,12 +97,7 @@ def stopping_points(
 ) -> list[StoppingPoint]:
     """Where each criterion would have ended a run. The cost, in test accuracy, is for the report alone.
 
-    Args:
-        run: A run folder.
-        kappa: See `stabilizing`.
-        uncertainty: See `certain`.
-        smallest_gain: See `gain`.
-        window: Rounds over which agreement and gain are averaged, at least 1.
+    `kappa`, `uncertainty` and `smallest_gain` are the thresholds of `stabilizing`, `certain` and `gain`.
 
     Raises:
         UserError: The folder holds no finished round.

@@ -40,10 +40,7 @@ def _highdicom() -> Any:
 
 
 def read_reference(source: Path) -> Any | None:
-    """What a report can refer to: the header of a DICOM radiograph, None where that does not name its study and series.
-
-    Args:
-        source: The DICOM radiograph.
+    """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series.
 
     Raises:
         UserError: It cannot be read as DICOM, or highdicom is missing.
@@ -65,14 +62,7 @@ def read_reference(source: Path) -> Any | None:
 
 
 def structured_report(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
-    """A comprehensive SR (TID 1500) that refers to the radiograph it is about.
-
-    Args:
-        image: Its header; see `read_reference`.
-        side: L or R.
-        grading: The predictions.
-        row: Which of them.
-        card: Of the model.
+    """A comprehensive SR (TID 1500) on a row of the predictions, which refers to the radiograph of `image`.
 
     Raises:
         UserError: highdicom is missing.
@@ -143,16 +133,7 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
 
 
 def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:
-    """The picture with the prediction written beneath, for sources that are no DICOM.
-
-    Args:
-        picture: The knee.
-        patient: Patient id of the data set.
-        side: L or R.
-        grading: The predictions.
-        row: Which of them.
-        card: Of the model.
-    """
+    """The picture with a row of the predictions written beneath, for sources that are no DICOM."""
     hd = _highdicom()
     pixels = _with_text(picture.pixels, side, grading, row, card)
     return hd.sc.SCImage(
@@ -163,14 +144,7 @@ def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Gr
 
 
 def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDataset, images: Path | None) -> int:
-    """Write one DICOM object per knee, numbered as the rows of predictions.csv: all of them or none.
-
-    Args:
-        folder: A new or empty folder.
-        grading: The predictions.
-        card: Of the model.
-        dataset: The data set of the knees.
-        images: Folder that it was prepared from.
+    """Write one DICOM object per knee into a new or empty folder, numbered as predictions.csv: all of them or none.
 
     Returns:
         How many of them are structured reports; the others are secondary captures.

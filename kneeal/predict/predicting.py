@@ -70,13 +70,9 @@ HEADER = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total",
 
 @torch.inference_mode()
 def grade(networks: Sequence[SiameseKneeNet], knees: Source, ids: Sequence[str], *, n_samples: int) -> Grading:
-    """Grade knees.
+    """Grade knees by a network, or by the members of an ensemble that share the frozen part of `knees`.
 
-    Args:
-        networks: The trained members of an ensemble, or one network.
-        knees: What the networks take: patches, or activations of the frozen part that they share.
-        ids: The knees.
-        n_samples: Monte-Carlo dropout samples; with 0 the members themselves are the posterior samples.
+    `n_samples` are drawn by Monte-Carlo dropout over all members; with 0 the members are the posterior samples.
     """
     each = math.ceil(n_samples / len(networks))
     samplers = [
@@ -97,15 +93,7 @@ def grade(networks: Sequence[SiameseKneeNet], knees: Source, ids: Sequence[str],
 def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_samples: int) -> Card:
     """Write the networks of a run's last fit as a model file, with a card that measures what is in the file.
 
-    Args:
-        run: The run folder.
-        out: The model file.
-        data: The data set, where it has moved.
-        flag_share: Share of the validation knees to flag.
-        n_samples: Monte-Carlo dropout samples of a prediction.
-
-    Returns:
-        The card.
+    `flag_share` of the validation knees are flagged for a person.
 
     Raises:
         UserError: No fit is finished, or something given is wrong.
@@ -203,17 +191,10 @@ def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
 def predict_dataset(
     model: Path, data: Path, out: Path, *, only: Sequence[str] | None, allow_preparation: bool
 ) -> tuple[Grading, Card, PreparedDataset]:
-    """Predict a prepared data set and write predictions.csv.
-
-    Args:
-        model: The model file.
-        data: The data set.
-        out: Folder of the predictions.
-        only: Knees; all if None.
-        allow_preparation: Whether another preparation is taken.
+    """Predict a prepared data set, or `only` some of its knees, and write predictions.csv.
 
     Raises:
-        UserError: The model or the data set is wrong, or was prepared differently.
+        UserError: The model or the data set is wrong, or was prepared differently and that is not allowed.
     """
     networks, card = open_model(model)
     dataset = PreparedDataset.open(data)

@@ -74,11 +74,7 @@ def try_radiographs(
     """Work on the radiographs of each task until one gives a knee or none is left.
 
     A correction applies to the radiograph that the contact sheet showed as used, and never brings in another one.
-
-    Args:
-        tasks: First radiographs, with their alternatives.
-        corrections: Corrections of the knees of each task, by side.
-        attempt: Works on radiographs, or takes what is finished already; returns attempts in the same order.
+    `attempt` works on radiographs, or takes what is finished already, and returns attempts in the same order.
     """
     attempts: list[list[Attempt]] = [[] for _ in tasks]
     # With a single radiograph there is no choice to make first, so it need not be read twice.

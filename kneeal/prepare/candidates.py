@@ -14,12 +14,7 @@ _NOT_FOUND = {"outside": "the table names a path outside the folder", "missing":
 
 
 def find_radiographs(root: Path, named: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
-    """The radiographs that are there, by patient in the order given, each once; and what was rejected.
-
-    Args:
-        root: Folder that the names are below.
-        named: Names of radiographs by patient, the one to use first.
-    """
+    """The radiographs that are there, by patient in the order given, each once; and what was rejected."""
     files = NamedFiles(root)
     radiographs: dict[str, list[str]] = {}
     rejected: list[Rejection] = []

@@ -25,14 +25,7 @@ class ContactSheetEntry:
 
 
 def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], *, max_entries: int, heading: str) -> None:
-    """Write the contact sheet.
-
-    Args:
-        path: The file.
-        entries: All radiographs.
-        max_entries: How many to show; the best are left out.
-        heading: Its title.
-    """
+    """Write the contact sheet; beyond `max_entries` the best are left out."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_url"] = lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     template = environment.from_string(files("kneeal.prepare").joinpath("contact_sheet.html").read_text("utf-8"))

@@ -16,15 +16,7 @@ from kneeal.tables import some
 def nothing_usable(
     summary: ArchiveSummary, rejections: Sequence[Rejection], options: PrepareOptions, *, out: Path, kept: Path
 ) -> UserError:
-    """The error for a preparation without a single knee.
-
-    Args:
-        summary: What was seen.
-        rejections: Why nothing could be used.
-        options: How it was prepared; what was given is not proposed again.
-        out: Where rejected.csv and sheet.html are.
-        kept: Where finished radiographs are kept.
-    """
+    """The error for a preparation without a single knee; options that were given are not proposed again."""
     reasons = Counter(rejection.reason for rejection in rejections)
     named = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) or "no radiograph"
     details = some((f"{r.name or r.patient}: {r.detail}" for r in rejections), 3)

@@ -27,17 +27,11 @@ def plan_dicom(
     grades: Mapping[str, int] | None = None,
     ungraded: bool = False,
 ) -> Plan:
-    """Find radiographs in a folder, or in a text file that lists them, and their grades in a table.
+    """Find radiographs in a folder, or in a text file with one path a line, and their grades in a table.
 
     Radiographs that the table names by path are those of its patient, else of their header's, else each is a patient's
-    of its own. Where it names none, they are found by the patient id of their headers.
-
-    Args:
-        source: A folder, or a text file with one path a line, relative to that file.
-        table: One row per knee; without it, all knees of all radiographs are kept without a grade.
-        columns: Names of its columns by field.
-        grades: Names of grades.
-        ungraded: Whether knees that the table does not grade are kept.
+    of its own. Where it names none, they are found by the patient id of their headers. Without a table, all knees are
+    kept without a grade.
 
     Raises:
         UserError: There is no radiograph, the table lacks a column, or the ids have nothing in common.

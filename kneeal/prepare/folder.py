@@ -36,15 +36,6 @@ def prepare_folder(
     `<split>/<grade>/<patient><L|R>.png`, with or without the folders train, val and test. Where there is no test set,
     val becomes it, and the validation set is taken from the training patients when a run begins.
 
-    Args:
-        source: The folder.
-        out: Where the data set goes.
-        options: What the pictures are.
-        progress: Called with 1 after each knee.
-
-    Returns:
-        Counts and decisions.
-
     Raises:
         UserError: There are no such pictures, some have a name of another form or cannot be used (all are looked at,
             and rejected.csv in `out` names them), the scale is impossible, or `out` is occupied.

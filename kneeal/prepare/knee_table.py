@@ -44,11 +44,8 @@ def read_knee_table(
 ) -> list[KneeRow]:
     """Read a table with one row per knee, or per patient with a column of grades for each side (KL_R, KL_L).
 
-    Args:
-        path: See `kneeal.prepare.tables.read_table`.
-        columns: Names of its columns by field; by default each field's own name.
-        needed: Fields that must be there, such as "grade" or "patient or path".
-        grades: Names of grades; see `kneeal.prepare.notation.grade_names`.
+    `columns` are its column names by field, where they are not the field's own; `needed` are fields that must be there,
+    such as "grade" or "patient or path".
 
     Raises:
         UserError: A column is missing, or cells say something else; they are named with their rows.
@@ -76,12 +73,7 @@ def read_knee_table(
 def make_rows(
     texts: Iterable[tuple[str, Mapping[str, str]]], source: str, grades: Mapping[str, int] | None = None
 ) -> list[KneeRow]:
-    """Rows from what is written.
-
-    Args:
-        texts: What to call each row, and the text of its fields.
-        source: What to call them all.
-        grades: Names of grades.
+    """Rows from the text of the fields of each, with what to call it in a message.
 
     Raises:
         UserError: A grade, side or split cannot be read; all are named.

@@ -51,13 +51,7 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 def rows_by_pattern(
     names: Sequence[str], pattern: re.Pattern[str], source: str, grades: Mapping[str, int] | None = None
 ) -> tuple[list[KneeRow], list[str]]:
-    """The rows that the paths say, and the paths that do not match.
-
-    Args:
-        names: Paths below the folder, with `/`. The pattern may match anywhere in them.
-        pattern: See `compile_pattern`.
-        source: What to call the folder in a message.
-        grades: Names of grades.
+    """The rows that the paths below a folder say, and the paths in which the pattern is found nowhere.
 
     Raises:
         UserError: What matches a group is no grade, side or split.

@@ -21,14 +21,8 @@ def plan_most(
     """Find the PA radiographs of a visit and their grades.
 
     The radiographs lie in `<MOSTID...>/.../V<visit>.../.../<view>/<file>`: the first folder begins with the patient's
-    MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the radiograph's own folder the view.
-
-    Args:
-        source: Folder of the radiographs.
-        tables: Folder with `mostv01235xray` and `mostv<visit>enroll`; `source` by default.
-        visit: Number of the visit.
-        view: Beginning of the name of the views' folders: PA10, PA05 or PA15 by the angle of the beam.
-        ungraded: Whether knees without a grade are kept.
+    MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the radiograph's own folder begins with the
+    view.
 
     Raises:
         UserError: A table or column is missing, or nothing fits.

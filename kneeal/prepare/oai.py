@@ -25,16 +25,10 @@ _FILE = "001"
 def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ungraded: bool = False) -> Plan:
     """Find the bilateral PA radiographs of a visit and their grades.
 
-    Args:
-        source: Folder with `contents.csv` (in it or a few levels below) and, beside it, the release folders.
-        tables: Folder with `kxr_sq_bu<visit>` and `enrollees`; `source` by default.
-        visit: Code of the visit; baseline by default.
-        ungraded: Whether knees without a grade are kept, with an empty grade.
-
-    Returns:
-        Tasks sorted by patient. Where several reading projects graded a knee, project 15 counts, else 37, else 42,
-        else the lowest number, each if it gave a grade. Where a patient has several radiographs, the one whose barcode
-        the readings name comes first, then the others by date.
+    `contents.csv` is in the source or a few levels below it, beside the release folders; the tables are in the source
+    too, where no folder is given for them. Where several reading projects graded a knee, project 15 counts, else 37,
+    else 42, else the lowest number, each if it gave a grade. Where a patient has several radiographs, the one whose
+    barcode the readings name comes first, then the others by date.
 
     Raises:
         UserError: A table or column is missing, or images and tables have no patient in common.

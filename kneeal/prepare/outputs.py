@@ -33,13 +33,7 @@ _UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this
 def collect(
     patients: Sequence[PatientAttempts], store: ResultStore, published_ids: Mapping[str, str], *, hide: bool
 ) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry], list[str]]:
-    """What comes of the radiographs, in the order of the plan.
-
-    Args:
-        patients: The radiographs that were worked on.
-        store: Where their results are.
-        published_ids: What each patient is called in the outputs.
-        hide: Whether paths are left out.
+    """What comes of the radiographs, in the order of the plan; `hide` leaves out their paths.
 
     Returns:
         Rows of the manifest, what was rejected, the entries of the contact sheet, and what the user should know.

@@ -60,17 +60,8 @@ def prepare_archive(
 ) -> ArchiveSummary:
     """Prepare a data set; until it is whole, it is not there.
 
-    Args:
-        plan: What a source found.
-        out: Folder to make.
-        options: How.
-        landmarks: Where the knees are; otherwise the localizer looks.
-        corrections: What a person says, by knee id as it is in the data set.
-        pseudonyms: What patients are called; by default as in the tables.
-        progress: Called with 1 after each radiograph.
-
-    Returns:
-        Counts and decisions.
+    `landmarks` say where the knees are, in place of the localizer; `corrections` are by knee id as in the data set;
+    `progress` is called with 1 after each radiograph.
 
     Raises:
         UserError: `out` is occupied or cannot be written, a correction names no knee, or no knee could be used.

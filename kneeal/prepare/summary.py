@@ -68,13 +68,7 @@ class FolderSummary:
 def grade_table(
     heading: str, groups: Mapping[str, Sequence[str]], counts: Mapping[tuple[str, int | None], int]
 ) -> list[str]:
-    """A line of headings, and one with the counts by grade and their sum for each group.
-
-    Args:
-        heading: What the groups are.
-        groups: By name the sites or splits that each counts together.
-        counts: Knees by (site or split, grade); grade None where it is not known.
-    """
+    """A line of headings, and for each group of sites or splits one with its knees by grade and their sum."""
     grades: list[int | None] = [*range(N_GRADES), *([None] if any(grade is None for _, grade in counts) else [])]
     rows: list[tuple[str, list[object]]] = [
         (heading, [*("none" if grade is None else f"KL {grade}" for grade in grades), "all"])

@@ -20,14 +20,10 @@ _DEPTH = 5
 
 
 def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table; its columns in capitals, its values as text, missing ones empty.
-
-    Args:
-        path: `.sas7bdat`, or what `kneeal.tables.read_table` reads.
-        needed: Columns that must be there.
+    """Read a `.sas7bdat`, or what `kneeal.tables.read_table` reads.
 
     Returns:
-        The table; its index names each row for messages, for example "line 3".
+        The table, columns in capitals, values as text; its index names each row for messages, for example "line 3".
 
     Raises:
         UserError: It cannot be read, or a column is missing or there twice.

@@ -35,20 +35,11 @@ def write_report(
     title: str = "Active learning for knee osteoarthritis",
     n_thumbnails: int = 2000,
 ) -> TextTable:
-    """Write tables, figures, report.md and report.html.
+    """Write tables, figures, report.md and report.html, over those of an earlier report; returns the main table.
 
-    Args:
-        folders: Run folders, or study folders.
-        out: Where to write; made if need be, and files of an earlier report are replaced.
-        metric: For the main table and the learning curves.
-        labels: Label counts of the main table; the paper's or four over the range if empty.
-        targets: Values of the metric to count the labels saved for.
-        data: The data set; where the runs had it if None. Without it there are no pictures and no sites.
-        title: Heading of the page.
-        n_thumbnails: Pictures kept in the page.
-
-    Returns:
-        The main table.
+    Without `labels`, the table has the paper's label counts, or four over the range. `targets` are values of the metric
+    to count the labels for. Without `data`, the data set is where the runs had it; without any there are no pictures
+    and no sites.
 
     Raises:
         UserError: See `read_runs`; or the metric or a label count does not exist, or `out` cannot be written.

@@ -14,14 +14,10 @@ from kneeal.study.grid import Study
 
 
 def forecast(study: Study, measured: Sequence[Path]) -> TextTable:
-    """Device-hours of each setting and of the whole study, from measured rates.
+    """Device-hours of each setting and of the whole study, at the rates of measured runs of any length.
 
     A fit's time is taken as epochs times (a fixed part + a rate times the labeled and pseudo knees), both by least
     squares over the measured rounds; a prediction's as a rate times the pool.
-
-    Args:
-        study: The study.
-        measured: Run folders of the same network and patch size, of any length.
 
     Raises:
         UserError: The measured runs have another network, or lack a kind that the study has.

@@ -73,16 +73,10 @@ class Study:
 
 
 def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = None, out: Path | None = None) -> Study:
-    """The cells of a study file.
+    """The cells of a study file, with `settings`, `data` and `out` in place of what it says.
 
     Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments. `{seed}` in a text stands for the
-    cell's seed: weights pretrained for its division of the knees, for example.
-
-    Args:
-        path: The study file.
-        settings: `section.key=value` for every cell.
-        data: Prepared data set of every cell.
-        out: Study folder; what the file says if None.
+    cell's seed, for example in the name of a file of weights.
 
     Raises:
         UserError: The file cannot be read, a key or value is wrong, or two cells are the same run.

@@ -37,23 +37,12 @@ def run_on_ray(
     ship_data: bool = False,
     max_retries: int = 5,
 ) -> dict[str, CellStatus]:
-    """Run the cells of a study that are not finished on a cluster.
+    """Run the unfinished cells of a study on a cluster, and return the status of each cell by name.
 
-    Each cell is one Ray task that starts `python -m kneeal.study.cell`. A task whose worker or node is lost is
-    started again elsewhere and goes on from the last finished round in the run folder, so the study folder must lie
-    on storage that every node sees under the same path.
-
-    Args:
-        study: The cells.
-        address: "auto", or the address of a cluster.
-        log: Called with each line for the user.
-        gpus: GPUs of a cell, fractions allowed; the cell's devices where the cluster has GPUs, if None.
-        cpus: CPUs of a cell.
-        ship_data: Send the data set to each node once, for nodes that do not see its folder.
-        max_retries: How often a cell may lose its worker.
-
-    Returns:
-        The status of each cell by name.
+    Each cell is one Ray task that starts `python -m kneeal.study.cell`. A task whose worker or node is lost is started
+    again elsewhere and goes on from the last finished round in the run folder, so the study folder must lie on storage
+    that every node sees under the same path. `ship_data` sends the data set to each node once, for nodes that do not
+    see its folder. Without `gpus`, a cell takes its number of devices where the cluster has GPUs.
 
     Raises:
         UserError: Ray is not installed, there is no such cluster, or it lacks what a cell asks for.

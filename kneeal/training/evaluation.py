@@ -15,13 +15,7 @@ from kneeal.training.metrics import evaluate
 def evaluate_test(
     predict: Callable[[tuple[str, ...], Needs], Predictions], test: Mapping[str, int], needs: Needs
 ) -> Evaluation:
-    """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples.
-
-    Args:
-        predict: Predicts knees.
-        test: Test knees and grades.
-        needs: What the strategy needs.
-    """
+    """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples."""
     ids, kl = tuple(test), tuple(test.values())
     point = samples = predict(ids, Needs(Posterior.POINT)).require_log_probs()
     if needs.posterior is Posterior.SAMPLES:

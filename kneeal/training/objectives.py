@@ -18,13 +18,7 @@ METHODS = ("simsiam", "vicreg")
 
 
 class SimSiam(nn.Module):
-    """Each view predicts the other, which passes no gradient.
-
-    Args:
-        heads: `lightly.models.modules.heads`.
-        losses: `lightly.loss`.
-        n_features: Features F of a knee.
-    """
+    """Each view predicts the other, which passes no gradient; `heads` and `losses` are lightly's."""
 
     def __init__(self, heads: Any, losses: Any, n_features: int) -> None:
         super().__init__()
@@ -41,13 +35,7 @@ class SimSiam(nn.Module):
 
 
 class VICReg(nn.Module):
-    """Views agree while every feature keeps its variance and none repeats another.
-
-    Args:
-        heads: `lightly.models.modules.heads`.
-        losses: `lightly.loss`.
-        n_features: Features F of a knee.
-    """
+    """Views agree while every feature keeps its variance and none repeats another."""
 
     def __init__(self, heads: Any, losses: Any, n_features: int) -> None:
         super().__init__()
@@ -61,11 +49,7 @@ class VICReg(nn.Module):
 
 
 def make_objective(name: str, n_features: int) -> nn.Module:
-    """An objective by name.
-
-    Args:
-        name: One of `METHODS`.
-        n_features: Features F of a knee.
+    """An objective by name, for features [N, `n_features`].
 
     Raises:
         UserError: No method has the name, or lightly is not installed.

@@ -28,22 +28,10 @@ def pretrain(
     device: str = "cpu",
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> list[float]:
-    """Train in place, with Adam and the learning rate on a cosine.
+    """Train in place, with Adam and the learning rate on a cosine; returns the mean loss of each epoch.
 
-    Args:
-        network: Gives an output with `features` [N, F] for what `source` gives.
-        objective: From the features of two views to a loss.
-        source: Patches, or activations of a frozen part of the network.
-        ids: Knees to train on, at least 2.
-        epochs: Number of passes over the knees.
-        batch_size: Knees per step; a last batch of a single knee is left out, since the heads normalize by batch.
-        learning_rate: Initial learning rate.
-        seed: Of the order and of the views.
-        device: Device to run on.
-        on_epoch: Called with each epoch and its mean loss.
-
-    Returns:
-        The mean loss of each epoch.
+    `network` gives an output with `features` [N, F], and `objective` a loss for the features of two views. A last batch
+    of a single knee is left out, since the heads normalize by batch.
 
     Raises:
         UserError: There are fewer than 2 knees, or batches of fewer than 2.

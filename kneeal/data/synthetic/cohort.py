@@ -87,13 +87,7 @@ def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:
 
 
 def draw_synthetic(patient: int, side: str, seed: int) -> SyntheticKnee:
-    """Draw one knee of one patient; it depends on these three alone, not on how many others are drawn.
-
-    Args:
-        patient: number of the patient, 0 for ``S00001``.
-        side: ``"L"`` or ``"R"``.
-        seed: seed of the cohort.
-    """
+    """Draw one knee of one patient; it depends on these three alone, not on how many others are drawn."""
     own = np.random.default_rng((seed, patient + 1, 1 if side == "R" else 2))
     numbers = Correlated(np.random.default_rng((seed, patient + 1, _PATIENT)), own)
     severity, kl = draw_latent(numbers)
@@ -111,11 +105,7 @@ def draw_synthetic(patient: int, side: str, seed: int) -> SyntheticKnee:
 
 
 def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object], NDArray[np.uint8]]]:
-    """Knees of a synthetic cohort, patient by patient, right knee first.
-
-    Args:
-        n_knees: number of knees; an odd number leaves the last patient one knee.
-        seed: seed of the cohort; the same seed gives the same knees, a larger cohort begins with the smaller one.
+    """Knees of a synthetic cohort, patient by patient, right knee first; a larger cohort begins with the smaller one.
 
     Yields:
         The row of the manifest (knee_id, patient_id, side, site, kl, path, split) and the patch pair
@@ -135,21 +125,12 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
 def write_synthetic(
     out: Path, *, n_knees: int = 2000, seed: int = 0, progress: Callable[[int], None] | None = None
 ) -> Path:
-    """Write a synthetic cohort as a prepared data set.
+    """Write a synthetic cohort as a prepared data set in a new or empty folder, and return the folder.
 
-    The split column is empty: by default site E is the test set and the rest is divided by patient.
-
-    Args:
-        out: folder to make; it must not exist or be empty.
-        n_knees: number of knees, at least 2.
-        seed: seed of the cohort.
-        progress: called with 1 after every knee.
-
-    Returns:
-        ``out``.
+    The split column is empty: by default site E is the test set and the rest is split by patient.
 
     Raises:
-        UserError: when ``n_knees`` or ``seed`` is out of range, or ``out`` holds something.
+        UserError: ``n_knees`` or ``seed`` is out of range, or ``out`` holds something.
     """
     if n_knees < 2:
         raise UserError(f"n_knees = {n_knees}", "at least 2 synthetic knees", "ask for more, for example 2000")
