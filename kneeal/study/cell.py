@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from kneeal.files import write_atomic
 from kneeal.jobs.signals import exit_on_signals
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run or resume a cell; on failure leave its error in a file, the message first."""
-    config, out, error_file = map(Path, sys.argv[1:4])
+    config, out, error_file = map(Path, arguments[:3])
     _end_with_parent()
     try:
         with exit_on_signals("start the study again to go on"):
-            run_cell(config, out, data=sys.argv[4] if len(sys.argv) > 4 else None)
+            run_cell(config, out, data=arguments[3] if len(arguments) > 3 else None)
     except Exception as error:
         report = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -58,4 +59,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,9 +13,8 @@ from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
 from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Cell, Study
+from kneeal.study.process import PROGRAM, THREADS, CellProcess, forkable, start
 from kneeal.study.show import outcome
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def visible_gpus() -> list[str]:
 @dataclass
 class _Running:
     cell: Cell
-    process: subprocess.Popen[bytes]
+    process: CellProcess
     lock: int
     gpus: tuple[str, ...]
     started: float = field(default_factory=time.monotonic)
@@ -91,7 +89,8 @@ class LocalStudy:
         study: The cells.
         resources: What to use.
         log: Called with each line for the user.
-        program: What runs a cell; gets the cell's configuration, run folder and error file as arguments.
+        program: What runs a cell in place of `kneeal.study.cell`, with the same arguments: the cell's configuration,
+            run folder and error file.
         poll: Seconds between two looks at the processes.
     """
 
@@ -101,14 +100,14 @@ class LocalStudy:
         resources: Resources,
         *,
         log: Callable[[str], None],
-        program: Sequence[str] = (sys.executable, "-m", "kneeal.study.cell"),
+        program: Sequence[str] | None = None,
         poll: float = 0.2,
     ) -> None:
         self.study = study
         self.resources = resources
         self.folder = StudyFolder(study.out)
         self.log = log
-        self.program = tuple(program)
+        self.program = program
         self.poll = poll
         self._running: list[_Running] = []
         self._n_done = 0
@@ -152,19 +151,16 @@ class LocalStudy:
         if lock is None:
             return False
         self.folder.error(cell).unlink(missing_ok=True)
-        environment = {**os.environ, **dict.fromkeys(_THREADS, str(self.resources.threads))}
+        environment = {**os.environ, **dict.fromkeys(THREADS, str(self.resources.threads))}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        paths = (self.folder.config(cell), self.folder.run(cell), self.folder.error(cell))
-        with self.folder.log(cell).open("ab") as log:
-            process = subprocess.Popen(
-                [*self.program, *map(str, paths)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=(lock,),
-            )
+        process = start(
+            [str(path) for path in (self.folder.config(cell), self.folder.run(cell), self.folder.error(cell))],
+            environment=environment,
+            log=self.folder.log(cell),
+            lock=lock,
+            program=self.program or (None if forkable(cell.config) else PROGRAM),
+        )
         self._running.append(_Running(cell, process, lock, gpus))
         self.log(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
         return True
