@@ -1,7 +1,5 @@
 """The configuration of a run: where settings come from and which of them identify the run."""
 
-from __future__ import annotations
-
 import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Files written whole or not at all, locks, and YAML with `1e-3` as a number and no key given twice."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """Objects by name, as a setting such as `loss.method` gives it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 

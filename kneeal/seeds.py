@@ -1,7 +1,5 @@
 """Independent random streams from the one seed of a run."""
 
-from __future__ import annotations
-
 import hashlib
 
 

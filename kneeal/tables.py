@@ -3,8 +3,6 @@
 What can be read in two ways is refused: two columns of one name, or a row with more or fewer cells than the header.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

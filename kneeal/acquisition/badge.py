@@ -6,8 +6,6 @@ Symbols:
     A gradient has C F entries, but <g, g'> = <p - e, p' - e'> <h, h'>, so gradients are never materialized.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

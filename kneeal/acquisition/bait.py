@@ -11,8 +11,6 @@ B by a matrix of rank 2. The two numbers that matter for a knee, a(x) = h^T M^-1
 all knees by two matrix-vector products: a choice costs O(N F + F^2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

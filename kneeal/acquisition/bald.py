@@ -5,8 +5,6 @@ queries at no extra cost (Kirsch et al., 2023). By the Gumbel trick, sampling n 
 taking the n largest values of log-weight + Gumbel noise.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Base classes of strategies that choose the knees of a query jointly."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 

@@ -9,8 +9,6 @@ Symbols:
 The sum runs over all C^|S| configurations while there are few, and over samples from p(y_S) beyond.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

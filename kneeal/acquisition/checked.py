@@ -1,7 +1,5 @@
 """Wraps any strategy to check its results and name its errors, for loops that run third-party strategies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

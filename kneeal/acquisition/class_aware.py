@@ -5,8 +5,6 @@ Symbols:
     w_c = C (1 / (n_c + 1)) / sum_j 1 / (n_j + 1), the inverse frequency of grade c, with mean 1 over the grades.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Cluster-Margin: uncertain knees, spread over the clusters of their features."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Typical knees of clusters: for the first labels, before any network has a useful uncertainty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

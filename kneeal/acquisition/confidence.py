@@ -1,7 +1,5 @@
 """Margin and variation ratio: how clearly the most probable grade leads."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Wraps any strategy to apply constraints."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from kneeal.acquisition.constraints import Constraint

@@ -3,8 +3,6 @@
 A group is defined by a mapping from knee id to a name: of a patient, a site or a scanner. Ids are never parsed.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 

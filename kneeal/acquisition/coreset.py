@@ -1,7 +1,5 @@
 """Core-set: no knee of the pool is left far from a labeled one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """DropQuery: knees whose grade changes under dropout, spread over the features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ Symbols:
     EPIG(x) = E_{x*} I(y; y* | x, x*), with the joint p(y, y*) = mean_k p_k(y|x) p_k(y*|x*).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Distances and k-means in blocks: an N x N matrix is never held."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -7,8 +7,6 @@ Symbols:
     never increases as S grows, and an old gain is an upper bound (lazy greedy, Minoux, 1978).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -11,8 +11,6 @@ References:
     Gal, Islam and Ghahramani, "Deep Bayesian Active Learning with Image Data", ICML 2017.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

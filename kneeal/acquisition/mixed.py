@@ -1,7 +1,5 @@
 """Two strategies that share each query."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor

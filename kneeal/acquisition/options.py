@@ -1,7 +1,5 @@
 """Checks of the options of strategies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

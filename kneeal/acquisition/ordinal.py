@@ -3,8 +3,6 @@
 Grades are the numbers 0 .. C-1. p is the mean over the posterior samples.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

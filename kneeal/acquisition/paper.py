@@ -1,7 +1,5 @@
 """The five strategies compared in the paper."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """ProbCover: knees whose neighborhoods jointly cover as much of the pool as possible."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

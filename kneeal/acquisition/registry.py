@@ -1,7 +1,5 @@
 """Strategies by name: registered by a decorator, by an entry point of another package, or given as file.py:Class."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """The contract of an acquisition strategy."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Only the id and score of each knee are kept, so a million knees with 50 posterio
 current chunk instead of a gigabyte or more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch

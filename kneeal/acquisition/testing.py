@@ -8,8 +8,6 @@
 pytest collects the test methods; any other runner can call them.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Our strategies in the loop of baal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import GeneratorType
 from typing import Any

@@ -1,7 +1,5 @@
 """Our strategies in the loop of modAL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From the arrays of other libraries to what a strategy is given."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

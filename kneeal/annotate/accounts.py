@@ -1,7 +1,5 @@
 """Readers, the one-time links that sign them in, and their sessions. Only digests of secrets are kept."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 import sqlite3

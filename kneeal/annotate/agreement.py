@@ -5,8 +5,6 @@ References:
     Psychological Bulletin 70, 1968.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

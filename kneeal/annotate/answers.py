@@ -3,8 +3,6 @@
 Times are in seconds since 1970; tasks and readers are named by their numbers.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 

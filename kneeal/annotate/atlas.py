@@ -1,7 +1,5 @@
 """The site's own examples of the grades, beside their definitions on the page."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ closes when the server is gone: the imports alone take seconds, in which a serve
 read a byte, so that the server can start it while a reader may still take an answer back.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The HTTP protocol of the server with bounds: nobody holds a connection without asking for something."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any, ClassVar
 

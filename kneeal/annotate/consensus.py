@@ -1,7 +1,5 @@
 """Which answer goes to training. Stated once, here; the documentation quotes it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A SQLite file that many write to without waiting for one another's commits."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """`kneeal readers`: who reads what in a run, and what a change of it does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

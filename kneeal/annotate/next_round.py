@@ -1,7 +1,5 @@
 """The next round from the readings of a store: training on them, and the next query."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Pictures for the page, read in threads of their own: a share that hangs delays neither answers nor other readers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

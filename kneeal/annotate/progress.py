@@ -1,7 +1,5 @@
 """How far a reader is. Asked after every answer, so each query uses an index or the newest query alone."""
 
-from __future__ import annotations
-
 import sqlite3
 
 from kneeal.annotate.assignment import NEEDED, RELEASED, UNREAD, UNREPEATED, read_plan

@@ -1,7 +1,5 @@
 """The tables of a store, and how a connection to it is opened."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import sqlite3

@@ -1,7 +1,5 @@
 """`kneeal annotate`: open the run, print the links, serve the page."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sqlite3

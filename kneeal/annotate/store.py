@@ -1,7 +1,5 @@
 """Readings on disk: the pending query, who reads what next, and every answer before the page moves on."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence

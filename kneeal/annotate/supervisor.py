@@ -1,7 +1,5 @@
 """The run behind the page: its pending query, and the training of the next round in a process of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

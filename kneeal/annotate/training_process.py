@@ -1,7 +1,5 @@
 """The process that trains the next round, as the server holds it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

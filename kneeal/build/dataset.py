@@ -1,7 +1,5 @@
 """From `data.*` to a data set with its split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From `compute.*` to a device of this machine."""
 
-from __future__ import annotations
-
 import torch
 
 from kneeal.errors import UserError

@@ -1,7 +1,5 @@
 """From settings to keyword arguments: a setting reaches the constructor that has a parameter of its name."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any

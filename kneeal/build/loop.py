@@ -1,7 +1,5 @@
 """From a configuration to a run: everything is checked and built once, before anything is written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """From the settings of a network to the network, with random weights or with those of a file."""
 
-from __future__ import annotations
-
 import sys
 from importlib.resources import files
 from pathlib import Path

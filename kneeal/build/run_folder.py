@@ -1,7 +1,5 @@
 """From a configuration to the folder of its run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

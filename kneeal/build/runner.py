@@ -1,7 +1,5 @@
 """From `posterior.*` and the settings of a fit to a runner."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

@@ -1,7 +1,5 @@
 """From `active.*` to strategies, their schedule, constraints on queries, and the first query."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

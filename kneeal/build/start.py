@@ -1,7 +1,5 @@
 """What all fits of a run start from: the network and its frozen part, and the knees as patches or activations."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass

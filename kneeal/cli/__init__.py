@@ -3,8 +3,6 @@
 One module for each family of commands; importing it adds them.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

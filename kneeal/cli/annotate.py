@@ -1,7 +1,5 @@
 """`kneeal annotate` and `kneeal readers`: the web page for readers, and who they are."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`kneeal ask` and `kneeal tell`: the loop with a person."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

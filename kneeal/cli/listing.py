@@ -1,7 +1,5 @@
 """`kneeal strategies`: the acquisition strategies there are."""
 
-from __future__ import annotations
-
 import shutil
 import textwrap
 from typing import Annotated

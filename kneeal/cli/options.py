@@ -1,7 +1,5 @@
 """Options that several commands share, written once: a parameter that is a dataclass stands for its fields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature

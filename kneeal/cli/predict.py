@@ -1,7 +1,5 @@
 """`kneeal export` and `kneeal predict`: the model of a run, and its predictions for new knees."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated

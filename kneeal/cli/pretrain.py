@@ -1,7 +1,5 @@
 """`kneeal pretrain`: weights from knees without grades."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

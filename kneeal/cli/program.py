@@ -1,7 +1,5 @@
 """The program that the modules of commands add to."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`kneeal report`: tables, figures and one page from any set of run folders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`kneeal stopping`: when a run could have stopped."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Activations of a frozen encoder: computed once per knee and view, kept beside the data set."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

@@ -1,7 +1,5 @@
 """Batches made on the network's device: no worker processes, and no step that waits for the device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """From knees to batches: labeled knees, pseudo pool, validation and prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property

@@ -1,6 +1,4 @@
 """The Kellgren-Lawrence scale."""
 
-from __future__ import annotations
-
 #: Grades 0 (no osteoarthritis) to 4 (severe): Kellgren and Lawrence, Annals of the Rheumatic Diseases 16, 1957.
 N_GRADES = 5

@@ -4,8 +4,6 @@ The geometry is that of Tiulpin et al., "Automatic Knee Osteoarthritis Diagnosis
 Learning-Based Approach", Scientific Reports 8, 2018, and of the papers that follow it.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

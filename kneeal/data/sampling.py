@@ -1,7 +1,5 @@
 """Shuffled batches that do not depend on the number of devices."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Rows of numbers in a file, each stored whole or not at all."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Training, validation and test knees, with all knees of a patient on one side."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Patches, on the device if they fit and memory-mapped from disk if not."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property

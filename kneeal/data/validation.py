@@ -1,7 +1,5 @@
 """Which graded knees choose the epoch of a fit."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

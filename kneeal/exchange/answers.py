@@ -1,7 +1,5 @@
 """Answers from a file, all checked before any of them is taken."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The picture of a knee as a person sees it, and where on it the patches lie that the network sees."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A model as one file: weights and a card, in safetensors, so that loading it runs no code."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 Nothing here decides what the network sees; it says where on the source picture that lies.
 """
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Mapping
 from pathlib import Path

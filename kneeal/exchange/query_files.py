@@ -1,7 +1,5 @@
 """A query as files that a person can answer in a spreadsheet or in Label Studio."""
 
-from __future__ import annotations
-
 import base64
 import io
 import itertools

@@ -1,7 +1,5 @@
 """`kneeal ask` and `kneeal tell`: the loop with a person as the oracle."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`kneeal fit` from a resolved configuration to a finished run folder."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import nullcontext
 from pathlib import Path

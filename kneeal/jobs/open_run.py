@@ -1,7 +1,5 @@
 """A run and its data, opened: for every command that works on a run that is there."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

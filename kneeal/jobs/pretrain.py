@@ -1,7 +1,5 @@
 """`kneeal pretrain` from a resolved configuration to a file of weights."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

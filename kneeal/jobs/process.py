@@ -1,7 +1,5 @@
 """Process-wide settings of a command: what reaches the terminal, and how memory is kept."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import sys

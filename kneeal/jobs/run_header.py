@@ -1,7 +1,5 @@
 """What a run says of itself before it begins."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 

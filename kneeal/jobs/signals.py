@@ -1,7 +1,5 @@
 """SIGTERM and Ctrl-C end a command within seconds, with the exit status that schedulers and shells expect."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,6 +1,4 @@
 """Finding the knees of a bilateral radiograph: from landmark files, or with a small network that ships here."""
 
-from __future__ import annotations
-
 #: File with the weights that ship with the package.
 WEIGHTS = "localizer.npz"

@@ -1,7 +1,5 @@
 """The automatic localizer: coarse, then fine, then once more from where the first look pointed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Where other tools found the knees: KNEEL's landmark table, BoneFinder's .pts, or a table of boxes."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

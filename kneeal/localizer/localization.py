@@ -1,7 +1,5 @@
 """What the localizer says about a radiograph. Standard library only: to judge it needs no networks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

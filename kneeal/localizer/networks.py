@@ -1,7 +1,5 @@
 """The three small networks of the localizer. Torch only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

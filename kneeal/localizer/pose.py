@@ -1,7 +1,5 @@
 """Where a knee is on a radiograph, and the patches that are cut there."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

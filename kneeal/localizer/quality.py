@@ -1,7 +1,5 @@
 """Which knees of a radiograph are used, and why the others are rejected."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

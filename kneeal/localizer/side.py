@@ -4,8 +4,6 @@ A linear rule on the difference of both patches, so that exchanging them exchang
 fitted by ``python -m tools.localizer.fit_side``; how often it is right is in docs/prepare.md.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.resources import as_file, files
 

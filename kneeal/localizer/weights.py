@@ -1,7 +1,5 @@
 """The localizer's weights: arrays in a .npz beside this module, half precision, no pickle."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path

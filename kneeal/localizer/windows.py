@@ -1,7 +1,5 @@
 """Windows of a radiograph: any center, any angle, any pixel size; and how they are scaled for the networks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

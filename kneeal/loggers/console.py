@@ -1,7 +1,5 @@
 """Progress of a run: bars on a terminal, plain lines in a log."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

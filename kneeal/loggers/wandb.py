@@ -1,7 +1,5 @@
 """Weights & Biases: one dashboard run for each active-learning run."""
 
-from __future__ import annotations
-
 import netrc
 import os
 import socket

@@ -1,7 +1,5 @@
 """The active-learning loop: fit, evaluate, query, wait for answers, repeat until the budget is spent."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

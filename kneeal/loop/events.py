@@ -1,7 +1,5 @@
 """Events of a run, for a console or a dashboard."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads a run from disk; everything else that needs something of a run asks here."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

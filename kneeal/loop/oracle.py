@@ -1,7 +1,5 @@
 """Where the answers to a query come from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Queries, their schedule, and which answers to them are accepted."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """From the network of a round to its query and the next pseudo pool."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a run folder holds of a round, once it is read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """What the loop needs of whatever trains and predicts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

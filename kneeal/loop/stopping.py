@@ -8,8 +8,6 @@ References:
     Laws and Schuetze, "Stopping Criteria for Active Learning of Named Entity Recognition", COLING 2008 (the gain).
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Writes a run to disk, every file whole or not at all, so that a run killed at any instant resumes."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

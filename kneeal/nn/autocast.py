@@ -1,7 +1,5 @@
 """Automatic mixed precision of convolutions inside `torch.vmap`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 A network is created by name without weights, and its classifier is removed; the rest computes the features.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any

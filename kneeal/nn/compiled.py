@@ -1,7 +1,5 @@
 """A network compiled by `torch.compile`, for training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Dropout whose masks a CPU draws quickly."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

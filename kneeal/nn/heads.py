@@ -12,8 +12,6 @@ References:
     Allwein, Schapire and Singer, "Reducing Multiclass to Binary", JMLR 1, 2000 (decoding by code words).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Dropout that Monte-Carlo dropout cannot sample: refused, since it would silently be left out or sampled wrongly."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ Source:
     variants leave out squeeze-and-excitation and take ReLU6. docs/encoders.md says where the weights come from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """All Monte-Carlo dropout samples of a linear layer right after the only dropout, as one matrix product."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

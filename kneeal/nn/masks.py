@@ -1,7 +1,5 @@
 """Dropout masks that are a function of a seed and a sample, for one sample or several at once."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -4,8 +4,6 @@ Architecture after Nguyen et al., "Semixup: In- and Out-of-Manifold Regularizati
 Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Medical Imaging 39 (12), 2020.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """From a feature map to a feature vector: horizontal-vertical pooling and its ablations."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Compute the part of a network before its first dropout once for all Monte-Carlo passes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Files that torch wrote."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Predictions as DICOM: a Structured Report beside a source image, else a Secondary Capture, both by highdicom."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

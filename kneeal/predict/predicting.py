@@ -1,7 +1,5 @@
 """From a run to a model file, and from a model file to predictions."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

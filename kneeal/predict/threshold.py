@@ -1,7 +1,5 @@
 """The threshold above which a knee is flagged for a person, chosen on the validation set."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ A source lists the radiographs of a patient in order. Where the first is damaged
 both are needed, the next one is tried. The choice depends on the results alone, never on which process finished first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 

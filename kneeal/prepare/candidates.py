@@ -1,7 +1,5 @@
 """From the radiographs and grades that a source found to what is to be done: the same rules for every source."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """sheet.html: every radiograph with what was found on it, worst first, in one file that needs no other."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

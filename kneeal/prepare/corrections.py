@@ -1,7 +1,5 @@
 """Corrections of what the localizer saw, by a person."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What would help where no knee could be used."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Any folder or list of radiographs, with any table of grades."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Identical pictures: files of equal content, reported before anything is made of them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pictures of single knees, in folders of any layout or named by a table."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

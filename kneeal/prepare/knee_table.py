@@ -1,7 +1,5 @@
 """Rows that say of a knee what is known: picture, patient, side, grade, split and site; from a table or from paths."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the paths of pictures say of their knees, by a pattern; and the pattern that would fit a folder."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product

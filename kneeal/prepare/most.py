@@ -1,7 +1,5 @@
 """The Multicenter Osteoarthritis Study: enrolment and X-ray tables, PA views."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from kneeal.errors import UserError

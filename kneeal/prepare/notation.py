@@ -1,7 +1,5 @@
 """Grades, sides and splits as people write them."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The Osteoarthritis Initiative: folder tree with its contents table, readings, enrollees."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

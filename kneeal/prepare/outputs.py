@@ -1,7 +1,5 @@
 """What goes into the data set and beside it: rows of the manifest, patches, rejected.csv, the contact sheet."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Files below a folder: all of them, and those that a table names."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections import defaultdict

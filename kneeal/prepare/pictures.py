@@ -1,7 +1,5 @@
 """The pictures of a folder, and what a table, a pattern or the layout says of each."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A plan becomes a prepared data set: in parallel, resumable, the same bytes whatever the number of processes."""
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Finished radiographs on disk, so that a killed preparation goes on where it was."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zipfile

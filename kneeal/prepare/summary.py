@@ -1,7 +1,5 @@
 """What was prepared, as tables for the console; for OAI beside the paper's Table 1."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

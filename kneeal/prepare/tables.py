@@ -1,7 +1,5 @@
 """Tables of archives: what `kneeal.tables` reads, or SAS7BDAT; every value as text."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What is done with one radiograph: read it, find the knees, cut the patches, draw the thumbnails."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

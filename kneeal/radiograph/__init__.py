@@ -1,7 +1,5 @@
 """Reading one radiograph: DICOM or picture, any gray encoding, at a known physical scale, within strict limits."""
 
-from __future__ import annotations
-
 from kneeal.radiograph.errors import RadiographError
 from kneeal.radiograph.image import Radiograph
 from kneeal.radiograph.options import ReadOptions

@@ -4,8 +4,6 @@ A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JP
 the latter.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -4,8 +4,6 @@ pydicom tries every decoder that it finds. GDCM ends the whole process on damage
 that another decoder reads.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 from pydicom.pixels.decoders.base import get_decoder

@@ -1,7 +1,5 @@
 """A DICOM radiograph: pixel values by pydicom and its plugins, checked before and after."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

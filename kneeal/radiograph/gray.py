@@ -1,7 +1,5 @@
 """What a DICOM header makes of the stored values: rescale, logarithm, window, padding, MONOCHROME1."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

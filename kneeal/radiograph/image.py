@@ -1,7 +1,5 @@
 """A radiograph as the rest of the package needs it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

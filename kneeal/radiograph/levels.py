@@ -4,8 +4,6 @@ Rescaling, VOI, inversion and clipping are functions of the stored value alone, 
 value that can be stored, and looked up for each pixel.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

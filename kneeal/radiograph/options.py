@@ -1,7 +1,5 @@
 """How radiographs are read."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

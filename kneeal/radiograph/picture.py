@@ -1,7 +1,5 @@
 """A radiograph saved as a picture: PNG, JPEG, TIFF, BMP or WebP, of 8 or 16 bit or of real numbers."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """One entry for every kind of radiograph."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from kneeal.radiograph.dicom import read_dicom

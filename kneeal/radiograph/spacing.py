@@ -1,7 +1,5 @@
 """The physical size of a pixel in the plane of the knee."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

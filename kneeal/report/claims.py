@@ -4,8 +4,6 @@ Every verdict follows one rule, written beside it, so that a reader can disagree
 claim whose settings are not among the runs, or have a single seed, is left out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

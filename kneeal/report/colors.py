@@ -1,7 +1,5 @@
 """Colors of settings and grades, the same in figures and on the page."""
 
-from __future__ import annotations
-
 import colorsys
 
 from kneeal.report.runs import Runs

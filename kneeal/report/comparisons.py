@@ -1,7 +1,5 @@
 """Strategies against each other, paired by seed and test patient, and corrected for their number."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What runs cost, and what a study would cost at the rates of runs that were measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """One HTML page with everything in it: no server, no network, no build."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What the strategies queried: grades, patients, sites, and overlap."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 

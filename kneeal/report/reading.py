@@ -1,7 +1,5 @@
 """Read run folders, group them into settings, and refuse to mix what cannot be compared."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The runs of a report: one run, the seeds of one setting, and everything together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache

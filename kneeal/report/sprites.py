@@ -1,7 +1,5 @@
 """Pictures of the queried knees, as a few sheets inside the page."""
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Callable, Mapping, Sequence

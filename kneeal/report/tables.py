@@ -1,7 +1,5 @@
 """Tables over seeds: a metric at label counts, area under the budget curve, labels saved, the paper's beside ours."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib import resources
 

@@ -1,7 +1,5 @@
 """A table of text in four notations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Everything that `kneeal report` writes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Calibration curves."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

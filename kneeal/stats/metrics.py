@@ -3,8 +3,6 @@
 Notation: N knees, C grades.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Whether a test set is large enough for its balanced accuracy to mean much."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """One cell in a process of its own: `python -m kneeal.study.cell CONFIG RUN ERROR [DATA]`."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """A study on disk: names, configurations, logs and status of its cells."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

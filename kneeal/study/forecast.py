@@ -1,7 +1,5 @@
 """What a study would cost on one device."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A study file, and the cells that it spans."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

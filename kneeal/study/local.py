@@ -1,7 +1,5 @@
 """Cells on this machine: a limited number of processes, each with its share of processors and GPUs."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import time

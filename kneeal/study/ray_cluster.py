@@ -1,7 +1,5 @@
 """Cells on a Ray cluster. Ray is an extra and is imported when it is asked for."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

@@ -1,7 +1,5 @@
 """The grid of a study as text: settings by seeds."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kneeal.report.text import TextTable

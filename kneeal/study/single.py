@@ -1,7 +1,5 @@
 """One cell at a time, for schedulers other than ours: job arrays and the agent of a W&B sweep."""
 
-from __future__ import annotations
-
 import yaml
 
 from kneeal.errors import UserError, unknown_name

@@ -1,7 +1,5 @@
 """A saved W&B workspace that shows a study as its table does: one line a setting, with standard-error bands."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from kneeal.data.grades import N_GRADES

@@ -1,7 +1,5 @@
 """Callbacks of the Trainer: seed each device, keep the best weights, collect predictions, report progress."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

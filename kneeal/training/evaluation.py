@@ -1,7 +1,5 @@
 """The evaluation of a checkpoint on the test set, for any posterior."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 

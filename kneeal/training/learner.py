@@ -1,7 +1,5 @@
 """The Lightning modules: a network in training with its loss and optimizer, and one that predicts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The loop's runner on PyTorch Lightning: a fresh module and a fresh Trainer for every fit."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The metrics of one evaluation, from tensors."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from kneeal.stats.metrics import METRICS, GradedKnees

@@ -6,8 +6,6 @@ References:
     ICLR 2022.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

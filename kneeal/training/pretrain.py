@@ -1,7 +1,5 @@
 """Self-supervised training on two views of each knee, without grades."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Shapes follow the published statistics that ``shape`` cites; ``disease`` draws s
 ``outlines`` the bones, ``render`` (on ``canvas``) the radiograph, ``cohort`` the patients and sites.
 """
 
-from __future__ import annotations
-
 from kneeal.data.synthetic.canvas import RADIOGRAPH_MM, RADIOGRAPH_PX
 from kneeal.data.synthetic.cohort import (
     SITE_KNEES,

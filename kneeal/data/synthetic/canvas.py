@@ -1,7 +1,5 @@
 """Drawing primitives of the synthetic radiograph: its size, filled and stroked curves, blur, random texture."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -6,8 +6,6 @@ remaining 6,168 knees as 1,800, 2,368 and 2,000 (A, C, D) is an assumption, as i
 distribution at every site (``disease.GRADE_SHARES``, measured on the OAI baseline pictures).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

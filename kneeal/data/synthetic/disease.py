@@ -8,8 +8,6 @@ Random numbers come in two sets, one of the patient and one of the knee; a mixed
 its correlation between the two knees of a patient is the share of the patient's set.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from statistics import NormalDist
 

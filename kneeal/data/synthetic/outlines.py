@@ -3,8 +3,6 @@
 The joint follows the landmarks of ``shape``; shafts, epicondyles, fibula and patella are drawn after common anatomy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From outlines to a radiograph: attenuation along the beam, the radiograph's response, blur, grain and noise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -9,8 +9,6 @@ Frame: origin at the center of the tibial plateau, x from lateral to medial, y d
 right knee (lateral on the left of the picture).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import lru_cache

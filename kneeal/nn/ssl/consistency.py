@@ -5,8 +5,6 @@ References:
     Nguyen et al., "Semixup", IEEE Transactions on Medical Imaging 39 (12), 2020 (the knee network).
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from kneeal.nn.network import Output

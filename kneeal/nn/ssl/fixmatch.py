@@ -1,7 +1,5 @@
 """FixMatch: a confident prediction of one view is the pseudo-label of the other."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Mean Teacher: the network agrees with a moving average of its own weights."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

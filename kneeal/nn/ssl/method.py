@@ -1,7 +1,5 @@
 """The contract of a semi-supervised method, and the registry of methods."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Semixup's two regularizers: views of a knee agree, and a mix of two knees gets the mix of their predictions."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ References:
     Convolutional Neural Networks", Neurocomputing 338, 2019.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

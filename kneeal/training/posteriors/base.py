@@ -1,7 +1,5 @@
 """What posteriors have in common: a runner around plain runners, and the registry."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

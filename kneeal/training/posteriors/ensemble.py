@@ -7,8 +7,6 @@ References:
     Huang et al., "Snapshot Ensembles: Train 1, Get M for Free", ICLR 2017.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ References:
     MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 4, 1992 (the prior).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

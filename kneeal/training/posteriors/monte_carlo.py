@@ -1,7 +1,5 @@
 """Monte-Carlo dropout of one network, the paper's posterior: what a plain runner draws (`kneeal.nn.mc_dropout`)."""
 
-from __future__ import annotations
-
 from kneeal.training.posteriors.base import Ingredients, Sampler, register
 
 
