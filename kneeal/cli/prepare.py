@@ -87,6 +87,6 @@ def _options(knees: KneeArguments, pictures: PictureArguments) -> FolderOptions:
         table=knees.table,
         columns=knees.columns,
         grades=knees.names,
-        side=knees.known_side,
+        side=knees.side or "",
         ungraded=knees.ungraded,
     )

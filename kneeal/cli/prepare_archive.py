@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,14 @@ Tables = Annotated[Path | None, typer.Option(help="Folder of the tables, where i
 Ungraded = Annotated[bool, typer.Option("--ungraded", help="Keep knees without a grade.")]
 
 
+class Side(StrEnum):
+    """What `--side` takes."""
+
+    R = "R"
+    L = "L"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class KneeArguments:
     """What is known of knees, by a table or for all of them."""
@@ -37,7 +46,10 @@ class KneeArguments:
     site_column: Annotated[str | None, typer.Option(help="site,")] = None
     path_column: Annotated[str | None, typer.Option(help="and path (below SRC).")] = None
     grades: Annotated[str, typer.Option(help='Names of grades: "Normal=0,Doubtful=1".')] = ""
-    side: Annotated[str, typer.Option(help="Side of knees whose side nothing says: R, L, or unknown.")] = ""
+    side: Annotated[
+        Side | None,
+        typer.Option(help="Side where nothing else says it; unknown: found on the picture.", case_sensitive=False),
+    ] = None
     ungraded: Ungraded = False
 
     @property
@@ -53,13 +65,6 @@ class KneeArguments:
         from kneeal.prepare.notation import grade_names
 
         return grade_names(self.grades)
-
-    @property
-    def known_side(self) -> str:
-        """R, L, unknown or nothing."""
-        from kneeal.prepare.layout import side_option
-
-        return side_option(self.side)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,6 @@ class ArchiveArguments:
     voi: Annotated[bool, typer.Option("--voi/--no-voi", help="Apply the VOI window or LUT of the header.")] = True
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", min=0)] = None
     work: Annotated[Path | None, typer.Option(help="Keep finished radiographs here, for later runs.")] = None
-    sheet_films: Annotated[int, typer.Option(help="Most radiographs on sheet.html.", min=1)] = 2000
 
 
 @prepare.command("oai")
@@ -135,7 +139,7 @@ def from_dicom(
     from kneeal.prepare.dicom_folder import plan_dicom
 
     plan = plan_dicom(source, table=knees.table, columns=knees.columns, grades=knees.names, ungraded=knees.ungraded)
-    _prepare(plan, out, archive, knees.known_side)
+    _prepare(plan, out, archive, knees.side or "")
 
 
 def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -> None:
@@ -155,7 +159,6 @@ def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -
         ),
         workers=(os.cpu_count() or 1) if archive.workers is None else archive.workers,
         work=archive.work,
-        max_sheet_entries=archive.sheet_films,
     )
     with count_progress(len(plan.tasks), "radiographs") as progress:
         summary = prepare_archive(

@@ -10,6 +10,9 @@ from jinja2 import Environment
 
 from kneeal.prepare.work import RadiographResult
 
+#: Most radiographs on the sheet: what a browser shows without delay.
+MAX_ENTRIES = 2000
+
 
 @dataclass(frozen=True)
 class ContactSheetEntry:
@@ -22,12 +25,12 @@ class ContactSheetEntry:
     load: Callable[[], RadiographResult]  #: Gives its result, so that not all need be in memory.
 
 
-def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], *, max_entries: int, heading: str) -> None:
-    """Write the contact sheet; beyond `max_entries` the best are left out."""
+def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], heading: str) -> None:
+    """Write the contact sheet; beyond `MAX_ENTRIES` the best are left out."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_url"] = lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     template = environment.from_string(files("kneeal.prepare").joinpath("contact_sheet.html").read_text("utf-8"))
-    ranked = sorted(entries, key=lambda entry: (entry.score, entry.title))[:max_entries]
+    ranked = sorted(entries, key=lambda entry: (entry.score, entry.title))[:MAX_ENTRIES]
     stream = template.stream(
         heading=heading,
         total=len(entries),

@@ -41,6 +41,7 @@ def _cures(options: PrepareOptions) -> list[tuple[str, str]]:
             True,
             "a --table with columns path and patient names the patients of files without a header",
         ),
+        ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say of which knee a grade is"),
         ("codec", True, "see which decoder or conversion is named"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
         ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),

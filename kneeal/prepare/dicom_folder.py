@@ -60,7 +60,8 @@ def plan_dicom(
     tasks, without_grade = radiograph_tasks(
         root, radiographs, _grades(rows, str(table)), {row.patient: row.site for row in rows},
         ungraded=ungraded, sides=_single_sides(rows) if by_path else {},
-        own={row.path: row.grade for row in rows if row.path and not row.side},
+        # A row without side and grade says no more than whose radiograph it is.
+        own={row.path: row.grade for row in rows if row.path and not row.side and not (ungraded and row.grade is None)},
     )  # fmt: skip
     lonely = len({row.patient for row in rows} - set(radiographs))
     notes = [f"{lonely} patients of the table have no radiograph"] if lonely else []

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +47,18 @@ def prepare_folder(
     files = find_files(source, rows)
     kept, duplicates = without_duplicates(rows, files, drop=options.drop_duplicates)
     rows, files = [rows[k] for k in kept], [files[k] for k in kept]
-    rows, sides = _with_sides(rows, files, options)
+    rows, sides = _with_sides(rows, options)
     notes += [*duplicates, *sides]
     rejected: list[Rejection] = []
-    if options.drop_unusable:
-        faults = [_fault(path, row, options) for row, path in zip(rows, files, strict=True)]
+    if sides or options.drop_unusable:
+        examined = [_examine(row, path, options) for row, path in zip(rows, files, strict=True)]
+        rows = [row for row, _ in examined]
+        faults = [fault if options.drop_unusable else "" for _, fault in examined]
         rejected = [_rejection(row, fault) for row, fault in zip(rows, faults, strict=True) if fault]
-        usable = [k for k, fault in enumerate(faults) if not fault]
-        if not usable:
+        if len(rejected) == len(rows):
             raise _unusable(rejected, len(rows), out)
-        rows, files = [rows[k] for k in usable], [files[k] for k in usable]
+        usable = [not fault for fault in faults]
+        rows, files = list(compress(rows, usable)), list(compress(files, usable))
         if rejected:
             notes.append(f"{len(rejected)} pictures cannot be used and are left out; rejected.csv names them")
     test = _choose_test(sorted({row.split for row in rows}), options.test_split)
@@ -151,12 +154,14 @@ def _rejection(row: KneeRow, detail: str) -> Rejection:
     return Rejection(row.path, row.patient, row.side, "unusable", detail)
 
 
-def _fault(path: Path, row: KneeRow, options: FolderOptions) -> str:
+def _examine(row: KneeRow, path: Path, options: FolderOptions) -> tuple[KneeRow, str]:
+    """The row with the side that its picture shows where none is known, and why the picture cannot be used."""
+    known = row if row.side != "unknown" else replace(row, side="R")
     try:
-        _patch_pair(path, row.side, options)
+        pair = _patch_pair(path, known.side, options)
     except UserError as error:
-        return error.found
-    return ""
+        return known, error.found
+    return (row if row.side != "unknown" else replace(row, side=find_side(pair))), ""
 
 
 def _patch_pair(path: Path, side: str, options: FolderOptions) -> NDArray[np.uint8]:
@@ -171,30 +176,18 @@ def _patch_pair(path: Path, side: str, options: FolderOptions) -> NDArray[np.uin
         raise UserError(f"{path}: {error}", "a picture that holds both patches", "check --roi-mm") from error
 
 
-def _with_sides(
-    rows: Sequence[KneeRow], files: Sequence[Path], options: FolderOptions
-) -> tuple[list[KneeRow], list[str]]:
-    """Each row with a side: its own, the one of the options, or the one that the picture shows."""
-    unknown = [k for k, row in enumerate(rows) if not row.side]
-    if not unknown:
-        return list(rows), []
-    if not options.side:
+def _with_sides(rows: Sequence[KneeRow], options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
+    """Each row with a side, its own or that of the options, and a note where that is "unknown"."""
+    without = [row.where for row in rows if not row.side]
+    if without and not options.side:
         raise UserError(
-            f"no side for {len(unknown)} of {len(rows)} knees: {some(rows[k].where for k in unknown)}",
+            f"no side for {len(without)} of {len(rows)} knees: {some(without)}",
             "L or R in the table or path",
             "give --side R or L where all are of one side, or --side unknown to have it found on the picture",
         )
-    sided = list(rows)
-    for k in unknown:
-        side = options.side
-        if side == "unknown":
-            try:
-                side = find_side(_patch_pair(files[k], "R", options))
-            except UserError:
-                side = "R"  # it is reported with all pictures that cannot be used
-        sided[k] = replace(rows[k], side=side)
-    found = f"the side of {len(unknown)} knees was found on the picture, which is not always right"
-    return sided, [found] if options.side == "unknown" else []
+    sided = [replace(row, side=row.side or options.side) for row in rows]
+    found = f"the side of {len(without)} knees was found on the picture, which is not always right"
+    return sided, [found] if without and options.side == "unknown" else []
 
 
 def _choose_test(splits: list[str], wanted: str | None) -> str | None:

@@ -6,7 +6,6 @@ from itertools import product
 
 from kneeal.errors import UserError
 from kneeal.prepare.knee_table import FIELDS, KneeRow, make_rows
-from kneeal.prepare.notation import UnreadableError, read_side
 
 #: The layout of most public copies of OAI's knees.
 DEFAULT = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
@@ -107,17 +106,3 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for file, (grade, options) in product(_FILES, grades):
         side = [] if "<side>" in file else ["--side unknown"]
         yield rf"(?:^|/)(?:{grade}{_DEEPER})?{file}", [*options, *side, "--ungraded"]
-
-
-def side_option(text: str) -> str:
-    """What `--side` says: "R", "L" or "unknown"; empty where it says nothing.
-
-    Raises:
-        UserError: The text is something else.
-    """
-    if text.strip().lower() == "unknown":
-        return "unknown"
-    try:
-        return read_side(text)
-    except UnreadableError:
-        raise UserError(f"--side {text}", "R, L or unknown", "choose one of them") from None

@@ -42,7 +42,6 @@ class ArchiveOptions:
     workers: int = 1  #: Processes; 0: in this one.
     #: Where finished radiographs are kept; by default beside the data set, and removed at the end.
     work: Path | None = None
-    max_sheet_entries: int = 2000  #: Most radiographs on the contact sheet.
     timeout_s: float = TIMEOUT_S  #: Longest time for one radiograph.
 
 
@@ -88,8 +87,7 @@ def prepare_archive(
 
     def write_reports(target: Path) -> None:
         write_rejected(target, rejections)
-        heading = f"{out.name}: knees found ({plan.source})"
-        write_contact_sheet(target / SHEET, sheet, max_entries=options.max_sheet_entries, heading=heading)
+        write_contact_sheet(target / SHEET, sheet, f"{out.name}: knees found ({plan.source})")
 
     if not rows:
         write_leftovers(out, write_reports)

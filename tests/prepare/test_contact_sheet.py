@@ -8,8 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from kneeal.localizer.pose import KneePose
+from kneeal.prepare import contact_sheet
 from kneeal.prepare.contact_sheet import ContactSheetEntry, write_contact_sheet
 from kneeal.prepare.work import RadiographResult
 
@@ -26,19 +28,22 @@ def radiograph(title: str, score: float, *, bad: bool = False, grade: int | None
     return ContactSheetEntry(title, {"R": f"{title}_R", "L": f"{title}_L"}, {"R": grade}, score, lambda: result)
 
 
-def write(path: Path, radiographs: list[ContactSheetEntry], most: int = 10) -> str:
-    write_contact_sheet(path / "sheet.html", radiographs, max_entries=most, heading="<knees>")
+def write(path: Path, radiographs: list[ContactSheetEntry]) -> str:
+    write_contact_sheet(path / "sheet.html", radiographs, "<knees>")
     return (path / "sheet.html").read_text(encoding="utf-8").replace("&nbsp;", " ")
 
 
-def test_the_worst_come_first_and_the_best_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_the_worst_come_first_and_the_best_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contact_sheet, "MAX_ENTRIES", 3)
     radiographs = [
         radiograph("good", 0.99),
         radiograph("bad", -0.1, bad=True),
         radiograph("doubtful", 0.6),
         radiograph("best", 1.0),
     ]
-    text = write(tmp_path, radiographs, most=3)
+    text = write(tmp_path, radiographs)
     assert re.findall(r"<h2>(\w+)</h2>", text) == ["bad", "doubtful", "good"]
     assert "4 radiographs" in text and "the best 1 are not shown" in text
 

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, side_option, suggest
+from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
 from kneeal.prepare.notation import grade_names
 
 NAMES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
@@ -110,9 +110,3 @@ def test_the_layout_of_the_public_set_is_the_default() -> None:
         assert re.search(DEFAULT, name)
     for name in ("train/5/1L.png", "train/0/1.png", "train/0/deep/1L.png", "more/train/0/1L.png"):
         assert not re.search(DEFAULT, name)
-
-
-def test_the_side_of_all_is_given() -> None:
-    assert [side_option(text) for text in ("", "R", "left", "Unknown")] == ["", "R", "L", "unknown"]
-    with pytest.raises(UserError, match="--side both"):
-        side_option("both")

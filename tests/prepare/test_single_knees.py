@@ -72,6 +72,19 @@ def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> No
     assert "2 radiographs: the side of the knee is not known" in said
 
 
+def test_a_table_of_patients_alone_gives_every_knee_and_a_lone_grade_needs_a_side(tmp_path: Path) -> None:
+    write(tmp_path / "in/both", BOTH.gray, "a")
+    write(tmp_path / "in/one", RIGHT, "b", ImageLaterality="R")
+    table = tmp_path / "t.csv"
+    table.write_text("path,patient,grade\nboth,p,\none,q,\n")
+    command = ("prepare", "dicom", tmp_path / "in", "--table", table, "--workers", "0", "--out")
+    done(*command, tmp_path / "out", "--ungraded")
+    assert rows(tmp_path / "out") == {"p_R": ("both", ""), "p_L": ("both", ""), "q_R": ("one", "")}
+    # One grade for two knees says of neither what it is.
+    table.write_text("path,patient,grade\nboth,p,2\n")
+    refused(kneeal(*command, tmp_path / "lone"), "side_unknown 1", "KL_R and KL_L")
+
+
 def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tmp_path: Path) -> None:
     write(tmp_path / "in/1", RIGHT, "a")
     write(tmp_path / "in/2", LEFT, "b", PixelSpacing=None)
