@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PlainValidator, PositiveFloat, model_validator
 
 from kneeal.errors import UserError
 
@@ -14,6 +14,7 @@ class _Section(BaseModel):
 
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Shift = Annotated[float, Field(ge=0.0, le=0.5)]
 
@@ -55,16 +56,12 @@ class ViewsConfig(_Section):
     each: Literal["patch", "knee"] = Field(
         "patch", description="a separate view for each patch, or one for both patches of a knee"
     )
-    gamma: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
-        (0.67, 2.0), description="range of the exponent"
-    )
-    gamma_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a gamma change")
+    gamma: tuple[PositiveFloat, PositiveFloat] = Field((0.67, 2.0), description="range of the exponent")
+    gamma_p: Probability = Field(0.5, description="probability of a gamma change")
     noise_std: tuple[Share, Share] = Field((0.0, 0.042), description="share of the value range")
-    noise_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of noise")
-    contrast: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = Field(
-        (0.7, 1.0), description="range of the factor of all values"
-    )
-    contrast_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.5, description="probability of a contrast change")
+    noise_p: Probability = Field(0.5, description="probability of noise")
+    contrast: tuple[PositiveFloat, PositiveFloat] = Field((0.7, 1.0), description="range of the factor of all values")
+    contrast_p: Probability = Field(0.5, description="probability of a contrast change")
     kept: Annotated[int, Field(ge=0, le=2**16)] = Field(
         8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
     )
@@ -103,10 +100,7 @@ class LossConfig(_Section):
     balance: Literal["none", "weights", "batches"] = Field(
         "none", description="give all grades equal weight, in the loss or by how often a knee is drawn"
     )
-    method: str = Field(
-        "consistency",
-        description="the second term; docs/beyond.md lists the methods",
-    )
+    method: str = Field("consistency", description="the second term; docs/beyond.md lists the methods")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = Field(
         "features", description="what consistency compares between two views"
@@ -117,7 +111,7 @@ class LossConfig(_Section):
     views: Literal[1, 2] | None = Field(
         None, description="views of a labeled knee in the cross-entropy; 2 with consistency and 1 without if empty"
     )
-    weight: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the second term")
+    weight: NonNegativeFloat = Field(1.0, description="weight of the second term")
     ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="epochs until the weight reaches its value; 0 is from the start"
     )
@@ -132,12 +126,11 @@ class TrainingConfig(_Section):
     )
     batch_size: Positive = Field(32, description="knees over all devices")
     eval_batch_size: Positive = Field(128, description="knees per device without gradients")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="Adam's learning rate")
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate")
     betas: tuple[Share, Share] = Field((0.9, 0.99), description="Adam's betas")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Adam's weight decay")
-    prior: Annotated[float, Field(ge=0.0)] = Field(
-        0.0,
-        description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior",
+    weight_decay: NonNegativeFloat = Field(0.0, description="Adam's weight decay")
+    prior: NonNegativeFloat = Field(
+        0.0, description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior"
     )
     schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
     milestones: tuple[Positive, ...] = Field(

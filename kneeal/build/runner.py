@@ -9,6 +9,7 @@ from kneeal.build.keywords import keywords
 from kneeal.build.start import Start, in_one_view
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
+from kneeal.data.sampling import check_batch_size
 from kneeal.errors import UserError
 from kneeal.loop.events import FitProgress
 from kneeal.nn import ssl
@@ -49,12 +50,7 @@ def plain_runner(
         UserError: A setting is wrong.
     """
     training, loss = config.training, config.loss
-    if training.batch_size % config.compute.devices:
-        raise UserError(
-            f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
-            "a batch size (over all devices) that is a multiple of the number of devices",
-            "set training.batch_size to a multiple of --devices",
-        )
+    check_batch_size(training.batch_size, config.compute.devices)
     method = _method(config)
     if method is not None:
         _check_second_term(config, method, start)

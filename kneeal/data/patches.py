@@ -86,8 +86,3 @@ def resize(pair: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(pair)
     method = cv2.INTER_AREA if size < pair.shape[-1] else cv2.INTER_LINEAR
     return np.stack([cv2.resize(patch, (size, size), interpolation=method) for patch in pair]).astype(np.uint8)
-
-
-def normalize(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """From 0 .. 255 to (x - 0.5) / 0.5 in [-1, 1]."""
-    return pair.astype(np.float32) * np.float32(2 / 255) - np.float32(1)

@@ -1,6 +1,7 @@
 """Shuffled batches that do not depend on the number of devices."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +10,21 @@ from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
 
+def check_batch_size(batch_size: int, world_size: int) -> None:
+    """Refuse a batch that cannot be divided among the devices.
+
+    Raises:
+        UserError: The batch size is not a multiple of their number.
+    """
+    if batch_size % world_size:
+        raise UserError(
+            f"a batch of {batch_size} knees for {world_size} devices",
+            "a batch size (over all devices) that is a multiple of the number of devices",
+            "set training.batch_size to a multiple of --devices",
+        )
+
+
+@dataclass(eq=False)
 class ShuffledBatches:
     """Shuffled batches of (position, view seed) for one device of several.
 
@@ -18,43 +34,24 @@ class ShuffledBatches:
     knees on two devices as on one. The last batch of a pass may be smaller and is never dropped; where it cannot be
     dealt out evenly, its first knees are repeated.
 
-    Args:
-        n: Number of samples.
-        batch_size: Knees per batch, over all devices.
-        seed: Seed of the order and of the views.
-        rank: This device, in [0, world_size).
-        world_size: Number of devices.
-        grades: Of the samples; if given, each grade that occurs is drawn equally often, in each batch if possible.
-
     Raises:
         UserError: There are no samples, or the batch cannot be divided among the devices.
     """
 
-    def __init__(
-        self,
-        n: int,
-        batch_size: int,
-        *,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        grades: Sequence[int] | None = None,
-    ) -> None:
-        if n < 1:
+    n: int  #: Number of samples.
+    batch_size: int  #: Knees per batch, over all devices.
+    _: KW_ONLY
+    seed: int  #: Seed of the order and of the views.
+    rank: int = 0  #: This device, in [0, world_size).
+    world_size: int = 1  #: Number of devices.
+    #: Of the samples; if given, each grade that occurs is drawn equally often, in each batch if possible.
+    grades: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
             raise UserError("an empty training set", "at least one labeled knee", "label some knees first")
-        if batch_size < world_size or batch_size % world_size:
-            raise UserError(
-                f"a batch of {batch_size} knees for {world_size} devices",
-                "a batch size (over all devices) that is a multiple of the number of devices",
-                "set training.batch_size to a multiple of --devices",
-            )
-        self.n = n
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.grades = grades
-        self._per_pass = -(-n // batch_size)
+        check_batch_size(self.batch_size, self.world_size)
+        self._per_pass = -(-self.n // self.batch_size)
         #: Batches of the next epoch.
         self.length = self._per_pass
         self._given = 0

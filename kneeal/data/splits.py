@@ -19,15 +19,6 @@ class Splits:
     val: Mapping[str, int]  #: Validation knees and grades.
     test: Mapping[str, int]  #: Test knees and grades.
 
-    def check(self, patients: Mapping[str, str]) -> None:
-        """Make sure that no patient is in two splits.
-
-        Raises:
-            UserError: A patient is in two splits; the message names such patients.
-        """
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        _refuse_patients_in_two({knee: name for name, knees in splits.items() for knee in knees}, patients)
-
 
 def make_splits(
     manifest: Manifest, *, test_site: str | None, val_fraction: float | None = 0.2, seed: int = 0

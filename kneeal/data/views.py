@@ -11,6 +11,7 @@ domain).
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -23,54 +24,30 @@ _ANGLE, _DOWN, _RIGHT, _HAS_GAMMA, _GAMMA, _HAS_NOISE, _NOISE_STD, _KEY, _OTHER_
 _GOLDEN = 0x9E3779B9 - 2**32
 
 
+@dataclass(frozen=True)
 class Views:
     """Draw one random view of each of N patch pairs, with different randomness for each.
 
     In this order: Gaussian noise, clipped to the value range; rotation about the center; padding and a random crop of
     whole pixels; gamma; contrast. Rotation and crop are one resampling, bilinear, with reflection about the outermost
     pixels or black beyond them.
-
-    Args:
-        size: Side of the patches in px.
-        rotation: Largest rotation in degrees.
-        pad: Largest shift each way as a share of `size`, or the range of the shift, which holds 0.
-        border: What lies outside the patch: its reflection ("reflect") or 0 ("black").
-        each: "knee" gives both patches one view, since they are parts of one radiograph; "patch" gives each its own.
-        gamma: Range of the gamma exponent.
-        gamma_p: Probability of the gamma transform.
-        noise_std: Range of the standard deviation of the Gaussian noise, as a share of the value range.
-        noise_p: Probability of the noise.
-        contrast: Range of the factor that multiplies all values.
-        contrast_p: Probability of the contrast change.
     """
 
-    def __init__(
-        self,
-        size: int,
-        *,
-        rotation: float = 10.0,
-        pad: float | tuple[float, float] = 0.05,
-        border: str = "reflect",
-        each: str = "knee",
-        gamma: tuple[float, float] = (0.5, 1.5),
-        gamma_p: float = 0.5,
-        noise_std: tuple[float, float] = (0.02, 0.08),
-        noise_p: float = 0.5,
-        contrast: tuple[float, float] = (1.0, 1.0),
-        contrast_p: float = 0.0,
-    ) -> None:
-        self.size = size
-        self.rotation = math.radians(rotation)
-        low, high = pad if isinstance(pad, tuple) else (-pad, pad)
-        self.shift = round(low * size), round(high * size)
-        self.black = border == "black"
-        self.per_patch = each == "patch"
-        self.gamma = gamma
-        self.gamma_p = gamma_p
-        self.noise_std = noise_std
-        self.noise_p = noise_p
-        self.contrast = contrast
-        self.contrast_p = contrast_p
+    size: int  #: Side of the patches in px.
+    _: KW_ONLY
+    rotation: float = 10.0  #: Largest rotation in degrees.
+    #: Largest shift each way as a share of `size`, or the range of the shift, which holds 0.
+    pad: float | tuple[float, float] = 0.05
+    border: str = "reflect"  #: What lies outside the patch: its reflection ("reflect") or 0 ("black").
+    #: "knee" gives both patches one view, since they are parts of one radiograph; "patch" gives each its own.
+    each: str = "knee"
+    gamma: tuple[float, float] = (0.5, 1.5)  #: Range of the gamma exponent.
+    gamma_p: float = 0.5  #: Probability of the gamma transform.
+    #: Range of the standard deviation of the Gaussian noise, as a share of the value range.
+    noise_std: tuple[float, float] = (0.02, 0.08)
+    noise_p: float = 0.5  #: Probability of the noise.
+    contrast: tuple[float, float] = (1.0, 1.0)  #: Range of the factor that multiplies all values.
+    contrast_p: float = 0.0  #: Probability of the contrast change.
 
     @torch.no_grad()
     def __call__(self, pairs: Tensor, seeds: Tensor) -> Tensor:
@@ -84,7 +61,7 @@ class Views:
             float32 [N, 2, H, H], normalized to [-1, 1].
         """
         shape = pairs.shape
-        if self.per_patch:
+        if self.each == "patch":
             pairs = pairs.reshape(-1, 1, *shape[2:])
             seeds = (2 * seeds[:, None] + torch.arange(2, device=seeds.device)).flatten()
         draw = _Draws(seeds)
@@ -92,8 +69,8 @@ class Views:
         if self.noise_p > 0:
             std = torch.where(draw(_HAS_NOISE) < self.noise_p, draw.between(_NOISE_STD, *self.noise_std), 0.0)
             image = image.addcmul_(draw.normal_pairs(self.size)[:, : image.shape[1]], _per_pair(std)).clamp_(0.0, 1.0)
-        if self.rotation > 0 or any(self.shift):
-            outside = "zeros" if self.black else "reflection"
+        if self.rotation > 0 or any(self._shift):
+            outside = "zeros" if self.border == "black" else "reflection"
             image = F.grid_sample(image, self._grid(draw), mode="bilinear", padding_mode=outside, align_corners=True)
         if self.gamma_p > 0:
             exponent = torch.where(draw(_HAS_GAMMA) < self.gamma_p, draw.between(_GAMMA, *self.gamma), 1.0)
@@ -103,19 +80,26 @@ class Views:
             image = image.mul_(_per_pair(factor)).clamp_(0.0, 1.0)
         return image.mul_(2.0).sub_(1.0).view(shape)
 
+    @property
+    def _shift(self) -> tuple[int, int]:
+        """Range of the shift in px."""
+        low, high = self.pad if isinstance(self.pad, tuple) else (-self.pad, self.pad)
+        return round(low * self.size), round(high * self.size)
+
     def _grid(self, draw: _Draws) -> Tensor:
         """Where each pixel of the view comes from: [N, H, H, 2], x then y, -1 and 1 at the outermost pixels."""
-        last, (low, high) = self.size - 1, self.shift
+        last, (low, high) = self.size - 1, self._shift
         pixels = torch.arange(self.size, device=draw.device, dtype=torch.float32)
 
         def cropped(counter: int) -> Tensor:
             """Coordinates along one axis after the crop, -1 and 1 at the outermost pixels of the image: [N, H]."""
             position = pixels + ((draw(counter) * (high - low + 1)).floor() + low)[:, None]
-            if not self.black:
+            if self.border != "black":
                 position = last - (last - position.abs()).abs()  # reflected into the image
             return position * (2 / last) - 1
 
-        angle = draw.between(_ANGLE, -self.rotation, self.rotation)[:, None, None]
+        largest = math.radians(self.rotation)
+        angle = draw.between(_ANGLE, -largest, largest)[:, None, None]
         cos, sin = angle.cos(), angle.sin()
         y, x = cropped(_DOWN)[:, :, None], cropped(_RIGHT)[:, None, :]
         return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
