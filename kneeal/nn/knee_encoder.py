@@ -1,18 +1,17 @@
-"""The small encoder that ships with the package: the first eleven blocks of EfficientNet-Lite0, on gray patches.
+"""The small encoder that ships with the package: thirteen blocks of EfficientNet-Lite0, and a projection.
 
 Source:
     Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; the Lite
     variants leave out squeeze-and-excitation and take ReLU6. docs/encoders.md says where the weights come from.
 """
 
-from collections.abc import Sequence
-
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 #: Its name in `model.backbone`.
 KNEE_ENCODER = "knee_encoder"
-#: Blocks up to the last one with a stride of 16 px: expansion, kernel, stride, output channels.
+#: Blocks up to the second one with a stride of 32 px: expansion, kernel, stride, output channels.
 BLOCKS = (
     (1, 3, 1, 16),
     (6, 3, 2, 24),
@@ -25,9 +24,13 @@ BLOCKS = (
     (6, 5, 1, 112),
     (6, 5, 1, 112),
     (6, 5, 1, 112),
+    (6, 5, 2, 192),
+    (6, 5, 1, 192),
 )
-#: Rows and columns of cells in which the middle rows of the map are averaged.
-_CELLS = (1, 2)
+#: Rows and columns of cells in which the middle rows of the map behind a block, counted from 0, are averaged.
+CELLS = {10: (1, 2), 12: (1, 1)}
+#: Features of a patch.
+N_FEATURES = 128
 #: Added to the standard deviation of a patch in [-1, 1], so that an empty one is not enlarged to noise.
 _SPREAD = 0.04
 
@@ -36,31 +39,42 @@ class KneeEncoder(nn.Module):
     """Features of a patch around the joint line, where osteophytes and the joint space are.
 
     Each patch is standardized on its own, since exposure differs more between radiographs than anything else does.
-    The features are the means of the last map over the left and the right half of its middle rows.
-
-    Args:
-        blocks: Expansion, kernel, stride and output channels of each block.
+    The features are a projection of the means of two maps over their middle rows, the larger map's in its left and
+    right half. The projection keeps what differs between knees and little between views of one knee.
 
     Attributes:
         n_features: Features F per patch.
     """
 
-    def __init__(self, blocks: Sequence[tuple[int, int, int, int]] = BLOCKS) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.stem = _SameConv(1, 32, 3, 2)
         n_in = 32
         self.blocks = nn.Sequential()
-        for expansion, kernel, stride, n_out in blocks:
+        for expansion, kernel, stride, n_out in BLOCKS:
             self.blocks.append(_Block(n_in, expansion, kernel, stride, n_out))
             n_in = n_out
-        self.n_features = n_in * _CELLS[0] * _CELLS[1]
+        n_means = sum(BLOCKS[number][3] * rows * columns for number, (rows, columns) in CELLS.items())
+        self.projection = nn.Linear(n_means, N_FEATURES)
+        self.n_features = N_FEATURES
 
     def forward(self, patches: Tensor) -> Tensor:
         """The features [N, F] of patches [N, 1, H, H] in [-1, 1]."""
+        features: Tensor = self.projection(self.means(patches))
+        return features
+
+    def means(self, patches: Tensor) -> Tensor:
+        """What is projected [N, M]: the means of the maps over their cells."""
         spread, mean = patches.std((2, 3), keepdim=True), patches.mean((2, 3), keepdim=True)
-        x = self.blocks(self.stem((patches - mean) / (spread + _SPREAD)))
-        quarter = x.shape[2] // 4
-        return F.adaptive_avg_pool2d(x[:, :, quarter : x.shape[2] - quarter], _CELLS).flatten(1)
+        x = self.stem((patches - mean) / (spread + _SPREAD))
+        means = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in CELLS:
+                quarter = x.shape[2] // 4
+                middle = x[:, :, quarter : x.shape[2] - quarter]
+                means.append(F.adaptive_avg_pool2d(middle, CELLS[number]).flatten(1))
+        return torch.cat(means, 1)
 
 
 class _SameConv(nn.Conv2d):

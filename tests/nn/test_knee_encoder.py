@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -20,6 +21,14 @@ def shipped() -> KneeEncoder:
     encoder = KneeEncoder().eval()
     encoder.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
     return encoder
+
+
+def load_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_knee_encoder", TOOL)
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
 
 
 def patches(n: int = 2, side: int = 128) -> torch.Tensor:
@@ -41,12 +50,8 @@ def test_the_file_is_small_and_its_license_lies_beside_it() -> None:
     assert "Apache License" in WEIGHTS.with_name("knee_encoder.LICENSE").read_text()
 
 
-def test_it_computes_what_the_first_blocks_of_the_published_network_do() -> None:
-    timm = pytest.importorskip("timm")
-    spec = importlib.util.spec_from_file_location("make_knee_encoder", TOOL)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_it_computes_what_the_first_blocks_of_the_published_network_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm, tool = pytest.importorskip("timm"), load_tool()
     torch.manual_seed(0)
     theirs = timm.create_model("tf_efficientnet_lite0").eval()
     for module in theirs.modules():
@@ -67,6 +72,10 @@ def test_it_computes_what_the_first_blocks_of_the_published_network_do() -> None
             if stage == 0:  # the first block does not expand
                 names |= {"conv_pw": "_project_conv", "bn1": "_bn1", "bn2": "_bn2"}
             published[f"_blocks.{number}.{names[parts[3]]}.{parts[4]}"] = weight
+    # Random layers make more of the rounding to 16 bits than trained ones.
+    monkeypatch.setattr(torch.Tensor, "half", lambda weight: weight)
+    # Beyond the border, theirs has the mean color and ours the mean of the patch: the same gray here.
+    monkeypatch.setattr(tool, "MEAN", torch.full((3,), tool.CENTER))
     encoder, x = tool.convert(published), patches()
     with torch.no_grad():
         standard = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.04)
@@ -74,6 +83,24 @@ def test_it_computes_what_the_first_blocks_of_the_published_network_do() -> None
         y = theirs.bn1(theirs.conv_stem((rgb - tool.MEAN[:, None, None]) / tool.STD[:, None, None]))
         for stage in theirs.blocks[:5]:
             y = stage(y)
-        expected = y[:, :, 2:6].unflatten(3, (2, 4)).mean((2, 4)).flatten(1)
-        # Within the rounding of weights to 16 bits.
-        assert (encoder(x) - expected).abs().max() < 0.02 * expected.abs().max()
+        deep = theirs.blocks[5][1](theirs.blocks[5][0](y))
+        halves = y[:, :, 2:6].unflatten(3, (2, 4)).mean((2, 4)).flatten(1)
+        expected = torch.cat([halves, deep[:, :, 1:3].mean((2, 3))], 1)
+        assert (encoder.means(x) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_the_projection_keeps_what_differs_between_patches_and_not_between_their_views() -> None:
+    tool = load_tool()
+    draw = torch.Generator().manual_seed(0)
+    # Three directions tell patches apart; a fourth is the widest, but differs as much between views of a patch.
+    mixed = torch.linalg.qr(torch.randn(6, 6, generator=draw))[0]
+    own = torch.randn(4000, 6, generator=draw) * torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    shaken = torch.tensor([0.1, 0.1, 0.1, 5.0, 0.1, 0.1])
+    views = [5.0 + (own + shaken * torch.randn(4000, 6, generator=draw)) @ mixed.T for _ in range(3)]
+    weight, bias = tool.projection(views, 3, 0.01)
+    features = views[0] @ weight.T + bias
+    assert features.mean(0).abs().max() < 1e-3 and abs(features.var(0).mean() - 1) < 1e-3
+    from_view = views[1] @ weight.T + bias
+    assert torch.corrcoef(torch.cat([features, from_view], 1).T)[:3, 3:].diagonal().min() > 0.95
+    # Turned, so that standardizing each feature changes little.
+    assert features.var(0).max() < 1.2
