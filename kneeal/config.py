@@ -10,24 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 from kneeal.files import parse_yaml, read_yaml
-from kneeal.settings import RunConfig
-
-__all__ = [
-    "EXECUTION_KEYS",
-    "RunConfig",
-    "config_names",
-    "find_config",
-    "flatten",
-    "identity",
-    "parse_settings",
-    "put",
-    "read_config",
-    "resolve",
-    "to_yaml",
-    "validate",
-]
+from kneeal.settings import RunConfig as RunConfig
 
 #: Keys by which a study file is told from the configuration of one run.
 STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
@@ -143,12 +128,7 @@ def find_config(source: str) -> Path:
         )
     packaged = packaged_config(source)
     if not packaged.is_file():
-        near = difflib.get_close_matches(source, config_names(), 1)
-        raise UserError(
-            f"no configuration called {source!r}",
-            f"a YAML file or one of: {', '.join(config_names())}",
-            f"did you mean {near[0]!r}?" if near else "check the name",
-        )
+        raise unknown_name("configuration", source, config_names(), "check the name, or give a YAML file")
     return packaged
 
 

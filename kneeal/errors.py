@@ -1,7 +1,5 @@
 """The one exception for what a user can put right."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 
@@ -16,14 +14,13 @@ class UserError(ValueError):
     """
 
     def __init__(self, found: str, expected: str, cure: str) -> None:
-        super().__init__(f"{found}\n  expected: {expected}\n  cure: {cure}")
+        # `args` stay what the class was called with: pickle makes the error of a worker process anew from them.
         self.found = found
         self.expected = expected
         self.cure = cure
 
-    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
-        """Pickle by parts, so that the error survives the way back from a worker process."""
-        return type(self), (self.found, self.expected, self.cure)
+    def __str__(self) -> str:
+        return f"{self.found}\n  expected: {self.expected}\n  cure: {self.cure}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserError:

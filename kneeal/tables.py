@@ -5,6 +5,7 @@ What can be read in two ways is refused: two columns of one name, or a row with 
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def _xlsx_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
     try:
         sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True).worksheets[0]
         return [
-            (number, [_text(cell) for cell in row]) for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
+            (number, [as_text(cell) for cell in row]) for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
         ]
     except Exception as error:  # openpyxl raises whatever zipfile and its XML parser raise
         raise UserError(f"{path} cannot be read ({error})", "a whole XLSX file", "save or export it again") from error
@@ -197,7 +198,17 @@ def _unsqueeze(rows: list[tuple[int, list[str]]], separators: str) -> list[tuple
     ]
 
 
-def _text(value: object) -> str:
+def finite(cell: object) -> float | None:
+    """The number that a cell holds, None where it is not finite or none."""
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def as_text(value: object) -> str:
+    """A cell of a spreadsheet or SAS table as text; a whole number without its point, nothing for None."""
     if value is None:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()

@@ -1,7 +1,5 @@
 """What a reader is given: tasks, her progress, and refusals."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from kneeal.errors import UserError
@@ -13,10 +11,6 @@ class RefusedError(UserError):
     def __init__(self, code: int, found: str, expected: str, cure: str) -> None:
         super().__init__(found, expected, cure)
         self.code = code
-
-    def __reduce__(self) -> tuple[type[RefusedError], tuple[int, str, str, str]]:  # type: ignore[override]
-        """Pickle by parts."""
-        return type(self), (self.code, self.found, self.expected, self.cure)
 
 
 @dataclass(frozen=True)

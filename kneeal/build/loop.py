@@ -16,7 +16,7 @@ from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.events import SILENT, FitProgress, LoopListener
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import FirstQuery, Schedule
 from kneeal.loop.querying import check_uncertainty
@@ -61,7 +61,7 @@ class Plan:
         )
 
 
-def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress | None = None) -> Plan:
+def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT) -> Plan:
     """Check the settings of a run and build what they name.
 
     Raises:

@@ -11,7 +11,7 @@ from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.data.sampling import check_batch_size
 from kneeal.errors import UserError
-from kneeal.loop.events import FitProgress
+from kneeal.loop.events import SILENT, FitProgress
 from kneeal.nn import ssl
 from kneeal.nn.freezing import NONE
 from kneeal.nn.heads import HEADS
@@ -21,7 +21,7 @@ from kneeal.training.lightning_runner import LightningRunner
 from kneeal.training.posteriors.base import Sampler
 
 
-def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None) -> Sampler:
+def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> Sampler:
     """The runner whose samples are those of `posterior.method`.
 
     Raises:
@@ -41,9 +41,7 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
     )
 
 
-def plain_runner(
-    config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress | None = None
-) -> LightningRunner:
+def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> LightningRunner:
     """The runner that trains one network; several runners may share a start.
 
     Raises:

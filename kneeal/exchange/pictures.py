@@ -16,6 +16,7 @@ from kneeal.exchange.knee_picture import KneePicture, patch_boxes, read_picture,
 from kneeal.localizer.pose import KneePose, cut_region
 from kneeal.prepare.pictures import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph import ReadOptions, read_radiograph
+from kneeal.tables import finite
 
 #: Columns of the manifest that say where on its radiograph a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
@@ -102,7 +103,7 @@ class Pictures:
 
     def _pose(self, knee_id: str) -> KneePose | None:
         row = self._dataset.manifest.frame.iloc[self._dataset.row[knee_id]]
-        x, y, angle = (_number(row.get(column)) for column in POSE_COLUMNS)
+        x, y, angle = (finite(row.get(column)) for column in POSE_COLUMNS)
         return None if x is None or y is None or angle is None else KneePose(self.side(knee_id), (x, y), angle)
 
     def _from_radiograph(self, path: Path, pose: KneePose) -> KneePicture:
@@ -114,11 +115,3 @@ class Pictures:
         radiograph = read_radiograph(path, options)
         region, mm_per_px = cut_region(radiograph.gray, radiograph.mm_per_px, pose)
         return KneePicture(region, *patch_boxes(region.shape, mm_per_px, pose.side), mm_per_px, full=True)
-
-
-def _number(text: object) -> float | None:
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None

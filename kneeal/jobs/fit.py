@@ -14,7 +14,7 @@ from kneeal.files import disk_errors, hold
 from kneeal.jobs.process import set_up_process
 from kneeal.jobs.run_header import run_header
 from kneeal.loggers.console import Console
-from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.events import SILENT, LoopListener
 from kneeal.loop.folder import LOCK, RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.writer import RunWriter
@@ -37,7 +37,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     cohort = open_cohort(config)
     oracle = build_oracle(cohort)
     console = Console() if writer else None
-    plan = make_plan(config, cohort, console or FitProgress())
+    plan = make_plan(config, cohort, console or SILENT)
     out = out or default_out(config)
     folder = open_run_folder(out, config, cohort, resume=resume, writer=writer)
     with hold(out / LOCK) if writer else nullcontext():

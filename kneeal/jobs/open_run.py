@@ -11,7 +11,7 @@ from kneeal.build.run_folder import open_run_folder, refuse_other_run
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.events import FitProgress, LoopListener
+from kneeal.loop.events import SILENT, FitProgress, LoopListener
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.writer import RunWriter
 
@@ -29,7 +29,7 @@ class OpenRun:
     folder: RunWriter
     plan: Plan | None = None
 
-    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress | None = None) -> ActiveLearningLoop:
+    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress = SILENT) -> ActiveLearningLoop:
         """The loop, at the point that the folder has reached."""
         return (self.plan or make_plan(self.config, self.cohort, progress)).loop(self.folder, listeners)
 
@@ -63,7 +63,7 @@ def begin_run(
     source: str | None,
     settings: Sequence[str],
     flags: Mapping[str, Any],
-    progress: FitProgress | None = None,
+    progress: FitProgress = SILENT,
 ) -> OpenRun:
     """Begin a run, or open the one that is there if it has the settings that are given.
 

@@ -63,3 +63,7 @@ class FitProgress:
 
     def predict_finished(self) -> None:
         """The prediction is over."""
+
+
+#: Shows nothing.
+SILENT = FitProgress()

@@ -1,12 +1,11 @@
 """Corrections of what the localizer saw, by a person."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from kneeal.errors import UserError
 from kneeal.prepare.tables import read_table
-from kneeal.tables import some
+from kneeal.tables import finite, some
 
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 
@@ -35,7 +34,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     odd = []
     columns = frame[["KNEE_ID", "X_MM", "Y_MM", "ANGLE_DEG", "REJECT"]]
     for row, knee, x, y, angle, reject in columns.itertuples(name=None):
-        numbers = [_number(text) for text in (x, y, angle)]
+        numbers = [finite(text) for text in (x, y, angle)]
         given = (x != "", y != "")
         wrong = any(text != "" and value is None for text, value in zip((x, y, angle), numbers, strict=True))
         if not knee or knee in corrections or wrong or given[0] != given[1] or reject.lower() not in (*_YES, *_NO):
@@ -50,11 +49,3 @@ def read_corrections(path: Path) -> dict[str, Correction]:
             "correct these rows",
         )
     return corrections
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

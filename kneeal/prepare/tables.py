@@ -88,8 +88,4 @@ def _read_sas(path: Path) -> pd.DataFrame:
             f"{path} cannot be read as a table ({error})", "a whole SAS7BDAT file", "fetch it again"
         ) from error
     frame.index = pd.Index([f"row {number}" for number in range(1, len(frame) + 1)])
-    return frame.astype(object).where(frame.notna(), "").map(_text)
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return frame.astype(object).where(frame.notna(), "").map(tables.as_text)

@@ -1,7 +1,5 @@
 """Why a radiograph cannot be used."""
 
-from __future__ import annotations
-
 from kneeal.errors import UserError
 
 
@@ -20,10 +18,6 @@ class RadiographError(UserError):
     def __init__(self, reason: str, found: str, expected: str, cure: str = "remove the file") -> None:
         super().__init__(found, expected, cure)
         self.reason = reason
-
-    def __reduce__(self) -> tuple[type[RadiographError], tuple[str, str, str, str]]:  # type: ignore[override]
-        """Pickle by parts."""
-        return type(self), (self.reason, self.found, self.expected, self.cure)
 
 
 def too_large(size: str, most: int) -> RadiographError:

@@ -54,7 +54,6 @@ class Rates:
     n_pool: int  #: Training knees.
     consistency: bool  #: Whether the runs used the consistency term.
     strategy: str  #: Its name.
-    n_runs: int  #: Runs that were measured.
 
 
 def measure(runs: Sequence[Run]) -> list[Rates]:
@@ -121,7 +120,7 @@ def _rates(kind: tuple[str, bool], runs: Sequence[Run]) -> Rates:
         epoch, knee = 0.0, float(np.sum(seconds) / np.sum(knees))
     return Rates(
         float(knee), float(epoch), float(np.mean(predicted)) if predicted else 0.0,
-        float(np.mean(tests)) if tests else 0.0, n_pool, kind[1], kind[0], len(runs),
+        float(np.mean(tests)) if tests else 0.0, n_pool, kind[1], kind[0],
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kneeal.data.grades import N_GRADES
 from kneeal.report.colors import COLORS, GREY
 from kneeal.report.drawing import (
     entropy_histogram,
@@ -19,7 +20,7 @@ from kneeal.report.drawing import (
     span_at_least,
     title,
 )
-from kneeal.report.queries import N_GRADES, grade_shares, overlap_by_chance, overlap_matrix, pool_shares
+from kneeal.report.queries import grade_shares, overlap_by_chance, overlap_matrix, pool_shares
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
 from kneeal.report.text import count, heading

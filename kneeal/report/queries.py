@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import STATE
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable
-
-N_GRADES = 5
 
 
 def shares(grades: Iterable[int | None]) -> list[float] | None:

@@ -55,21 +55,21 @@ def write_report(
     test_set = make_test_set(runs, patients)
     comparisons = compare(runs, last, test_set)
     claims = check_claims(runs, test_set)
-    paper = paper_table(runs)
-    tables = [
-        *([paper] if paper else []),
-        area_table(runs, column),
-        saved_table(runs, column, targets),
-        *([comparison_table(comparisons, last), win_matrix(comparisons)] if comparisons else []),
-        mix_table(runs, patients, sites, kl),
-        overlap_table(runs),
-        cost_table(runs),
-    ]
-    names = ["table2_beside_paper"] if paper else []
-    names += ["area", "labels_saved", *(["comparisons", "wins"] if comparisons else []), "asked", "overlap", "cost"]
+    found = {
+        "table2_beside_paper": paper_table(runs),
+        "area": area_table(runs, column),
+        "labels_saved": saved_table(runs, column, targets),
+        "comparisons": comparison_table(comparisons, last) if comparisons else None,
+        "wins": win_matrix(comparisons) if comparisons else None,
+        "asked": mix_table(runs, patients, sites, kl),
+        "overlap": overlap_table(runs),
+        "cost": cost_table(runs),
+    }
+    by_name = {name: table for name, table in found.items() if table is not None}
+    tables = list(by_name.values())
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name, table in (("table", main), *zip(names, tables, strict=True)):
+        for name, table in {"table": main, **by_name}.items():
             write_atomic(out / f"{name}.txt", table.text())
             write_atomic(out / f"{name}.csv", table.csv())
             write_atomic(out / f"{name}.md", table.markdown())

@@ -92,7 +92,7 @@ class PredictionTable(Callback):
         columns: Name to [n, ...], the n knees of this device in the order of its loader.
     """
 
-    def __init__(self, n_knees: int, progress: FitProgress | None, what: str) -> None:
+    def __init__(self, n_knees: int, progress: FitProgress, what: str) -> None:
         self.columns: dict[str, Tensor] = {}
         self.n_knees = n_knees
         self.progress = progress
@@ -101,8 +101,7 @@ class PredictionTable(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the number of knees."""
-        if self.progress is not None:
-            self.progress.predict_started(self.n_knees, self.what)
+        self.progress.predict_started(self.n_knees, self.what)
 
     def on_predict_batch_end(
         self,
@@ -121,11 +120,9 @@ class PredictionTable(Callback):
                 self.columns[name] = torch.empty((n, *rows.shape[1:]), dtype=rows.dtype)
             self.columns[name][start:end] = rows
         self._filled = end
-        if self.progress is not None:
-            done = [min(self.n_knees, n * trainer.world_size) for n in (start, end)]
-            self.progress.knees_predicted(done[1] - done[0])
+        done = [min(self.n_knees, n * trainer.world_size) for n in (start, end)]
+        self.progress.knees_predicted(done[1] - done[0])
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end."""
-        if self.progress is not None:
-            self.progress.predict_finished()
+        self.progress.predict_finished()

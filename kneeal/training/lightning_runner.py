@@ -18,15 +18,15 @@ from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.validation import Validation
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
-from kneeal.loop.events import FitProgress
+from kneeal.loop.events import SILENT, FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.nn.torch_file import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
-from kneeal.training.evaluation import evaluate_test
 from kneeal.training.learner import Learner, Predictor
+from kneeal.training.metrics import evaluate_test
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class LightningRunner:
     n_views: int = 2  #: Views of each knee in training.
     balance: str = "none"  #: "batches" draws every grade of the labeled knees equally often.
     seed: int = 0  #: Seed of the run.
-    progress: FitProgress | None = None  #: Notified of epochs and predicted knees.
+    progress: FitProgress = SILENT  #: Notified of epochs and predicted knees.
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse a network without dropout, from which no sample can be drawn.
@@ -74,7 +74,7 @@ class LightningRunner:
         folder = checkpoint.parent / "fit"
         best = BestEpoch(folder / "best.ckpt")
         trainer = self._trainer(
-            callbacks=[best, DeviceSeed(seed), *([EpochReports(self.progress)] if self.progress else [])],
+            callbacks=[best, DeviceSeed(seed), EpochReports(self.progress)],
             enable_checkpointing=False,
             max_epochs=self.epochs,
             check_val_every_n_epoch=min(self.validate_every, self.epochs),
