@@ -3,7 +3,7 @@
     python benchmarks/first_query.py --data KNEES [--init FILE --set KEY=VALUE ...] [--seeds 20] [--knees 50]
 
 Features are the patches at 16 px and, where FILE is given, in a second table those of its weights. With pixels every
-seed divides the data set anew, as a run does; with weights all seeds divide it as their training did (--set
+seed splits the data set anew, as a run does; with weights all seeds keep the split of their training (--set
 data.split_seed=N), so that they have seen no validation or test knee.
 The grades of the manifest are looked at after the query is made, never before.
 """
@@ -134,10 +134,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
     kinds: list[tuple[str, Path | None, Sequence[str]]] = [
-        ("Features: the patches at 16 px; every seed divides the data set anew", None, ())
+        ("Features: the patches at 16 px; each seed splits the data set anew", None, ())
     ]
     if arguments.init is not None:
-        heading = "Features: of self-supervised weights; all seeds divide the data set as their training did"
+        heading = "Features: of self-supervised weights; all seeds keep the split that those were trained on"
         kinds.append((heading, arguments.init, arguments.set))
     sections: dict[str, dict[str, list[list[int]]]] = {}
     for heading, init, settings in kinds:

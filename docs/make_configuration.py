@@ -10,8 +10,8 @@ from kneeal.config import RunConfig
 HEAD = """# Settings
 
 Defaults, then the YAML file or name given by `--config`, then `--set section.key=value`, then flags; the later wins.
-`--config paper` is the published experiment and equals the defaults but for loader processes; `--config demo` is small.
-An unknown key is refused and the nearest suggested. A file may build on another one and change its settings key by key:
+`--config paper` is the published experiment, whose values are also the defaults; `--config demo` is small. An unknown
+key is refused and the nearest suggested. A file may build on another one and change its settings key by key:
 
 ```yaml
 base: frozen            # a name, or a file beside this one
