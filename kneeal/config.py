@@ -35,9 +35,6 @@ def resolve(
     """The configuration of a run: defaults < YAML < `--set` < flags, of which None stands for one that was not given.
 
     `source` is a YAML file, the name of a configuration that ships with the package, or the content of one.
-
-    Raises:
-        UserError: A file, key or value is wrong.
     """
     tree = {} if source is None else read_config(source)
     for key, value in parse_settings(settings):
@@ -52,9 +49,6 @@ def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: S
     """The settings of a configuration, over those of the configuration that its key `base` names.
 
     A file is looked for in `folder` before it is taken for a path or a name. `above` are the files that led here.
-
-    Raises:
-        UserError: There is no such file or name, it is no configuration of one run, or it is a base of itself.
     """
     tree: Any = copy.deepcopy(dict(source)) if isinstance(source, Mapping) else None
     if isinstance(source, str):
@@ -91,11 +85,7 @@ def _over(lower: Any, upper: Any) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """The dotted key and the value of each `section.key=value`, the value in YAML.
-
-    Raises:
-        UserError: One has another form, or its value is not YAML.
-    """
+    """The dotted key and the value of each `section.key=value`, the value in YAML."""
     for setting in settings:
         key, separator, value = setting.partition("=")
         if not separator or not key:
@@ -104,11 +94,7 @@ def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def validate(tree: Mapping[str, Any]) -> RunConfig:
-    """A configuration from plain data.
-
-    Raises:
-        UserError: A key is unknown or a value wrong; the nearest key is suggested.
-    """
+    """A configuration from plain data."""
     try:  # a section with nothing in it has its defaults
         return RunConfig.model_validate({key: value for key, value in tree.items() if value is not None})
     except ValidationError as error:
@@ -172,11 +158,7 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a dotted key in a tree of sections, which are made where they are missing.
-
-    Raises:
-        UserError: The key leads through something that is no section.
-    """
+    """Set a dotted key in a tree of sections, which are made where they are missing."""
     *sections, key = dotted.split(".")
     for section in sections:
         child = tree.setdefault(section, {})

@@ -95,11 +95,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file or folder that could not be written, before the work for it is done.
-
-    Raises:
-        UserError: It could not be written.
-    """
+    """Refuse a file or folder that could not be written, before the work for it is done."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
@@ -181,11 +177,7 @@ def hold(path: Path, *, what: object = None, on_wait: Callable[[], None] | None 
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+    """Read a YAML file."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
     except (OSError, UnicodeDecodeError) as error:

@@ -83,11 +83,7 @@ def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPA
 
 
 def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) -> None:
-    """Refuse a header in which a column is missing or there twice; neither case nor blanks tell two names apart.
-
-    Raises:
-        UserError: Which columns they are.
-    """
+    """Refuse a header in which a column is missing or there twice; neither case nor blanks tell two names apart."""
     folded = [name.strip().casefold() for name in header]
     twice = sorted({name for name in folded if folded.count(name) > 1})
     if twice:
@@ -132,11 +128,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def load_openpyxl() -> Any:
-    """The optional package for spreadsheets.
-
-    Raises:
-        UserError: It is not installed.
-    """
+    """The optional package for spreadsheets."""
     try:
         import openpyxl
     except ImportError as error:

@@ -29,11 +29,7 @@ class Cohort:
 
 
 def open_cohort(config: RunConfig) -> Cohort:
-    """Open the data set and split it.
-
-    Raises:
-        UserError: There is no data set, or it cannot be split as configured.
-    """
+    """Open the data set and split it."""
     if config.data.dir is None:
         raise UserError(
             "no data set",
@@ -44,11 +40,7 @@ def open_cohort(config: RunConfig) -> Cohort:
 
 
 def split(config: RunConfig, dataset: PreparedDataset) -> Cohort:
-    """Split a data set as configured.
-
-    Raises:
-        UserError: It cannot be split so.
-    """
+    """Split a data set as configured."""
     given = set(dataset.manifest.given_splits.values())
     seed = config.seed if config.data.split_seed is None else config.data.split_seed
     splits = make_splits(

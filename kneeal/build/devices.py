@@ -12,11 +12,7 @@ def count_devices() -> dict[str, int]:
 
 
 def find_device(compute: ComputeConfig) -> str:
-    """The kind of device that a run uses, as torch names it: "cuda", "mps" or "cpu".
-
-    Raises:
-        UserError: This machine has too few such devices, or the device lacks the precision.
-    """
+    """The kind of device that a run uses, as torch names it: "cuda", "mps" or "cpu"."""
     count = count_devices()
     kind = compute.accelerator
     if kind == "auto":

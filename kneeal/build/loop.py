@@ -62,11 +62,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT) -> Plan:
-    """Check the settings of a run and build what they name.
-
-    Raises:
-        UserError: A setting is wrong, alone or with this data set.
-    """
+    """Check the settings of a run and build what they name."""
     find_device(config.compute)
     active, train = config.active, cohort.splits.train
     strategy, pseudo = make_strategies(config)
@@ -116,11 +112,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT)
 
 
 def build_oracle(cohort: Cohort) -> SimulatedOracle:
-    """The oracle that answers from the manifest.
-
-    Raises:
-        UserError: The grade of a training knee is unknown; all are checked now rather than in the middle of a run.
-    """
+    """The oracle that answers from the manifest, once it has a grade for every training knee."""
     oracle = SimulatedOracle(cohort.grades)
     oracle.label(cohort.splits.train)
     return oracle

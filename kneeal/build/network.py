@@ -39,9 +39,6 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
     """The network as a fit starts from it: random weights, those of `model.weights`, or those of `training.init`.
 
     If both files are given, `training.init` counts: it holds the whole branch.
-
-    Raises:
-        UserError: There is no such backbone, or a file does not fit it.
     """
     with torch.random.fork_rng(devices=[], enabled=config.model.freeze != NONE):
         if config.model.freeze != NONE:
@@ -68,9 +65,6 @@ def bare_network(config: RunConfig) -> SiameseKneeNet:
     """The network for a checkpoint to be loaded into, which brings all weights but those of a frozen encoder.
 
     Files that the configuration names are read only for a frozen encoder; they may be gone by now.
-
-    Raises:
-        UserError: There is no such backbone, or a file of a frozen encoder does not fit it.
     """
     return SiameseKneeNet(**arguments(config)) if config.model.freeze == NONE else make_network(config)
 
@@ -89,11 +83,7 @@ def say_new_head(config: RunConfig, network: SiameseKneeNet) -> None:
 
 
 def load_branch(network: SiameseKneeNet, path: Path) -> None:
-    """Load the weights of the branch from a checkpoint; the classifier stays as it is.
-
-    Raises:
-        UserError: The file is no checkpoint of such a branch.
-    """
+    """Load the weights of the branch from a checkpoint; the classifier stays as it is."""
     prefix = "network.branch."
     try:
         weights = read_torch(path)["state_dict"]
@@ -112,9 +102,6 @@ def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[s
 
     Returns:
         The weights of the model's head; empty if the head or the number of grades differs.
-
-    Raises:
-        UserError: The file is no model, or has another branch.
     """
     weights, card = read_model(path)
     branch = {name.removeprefix("branch."): w for name, w in weights.items() if name.startswith("branch.")}
@@ -136,9 +123,6 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
     """Load the weights of a backbone from a file, by its library's names; the file's classifier is left out.
 
     Files of safetensors and of torch are read, neither by running code from it.
-
-    Raises:
-        UserError: There is no file, it cannot be read, it does not fit, or the backbone is the paper's.
     """
     backbone = _backbone(network, str(path))
     published = published_weights(backbone.name) or f"a file that fits {backbone.name}"

@@ -44,9 +44,6 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
     """Begin a run folder, or with `resume` continue one with the same configuration and data.
 
     A folder that holds only a configuration counts as new: its run was refused before it began. Only a `writer` writes.
-
-    Raises:
-        UserError: A run exists and `resume` is not set, or it belongs to another configuration or data set.
     """
     folder = RunWriter(out, active=writer)
     occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
@@ -72,11 +69,7 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
 
 
 def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> None:
-    """Refuse a configuration or a data set other than those of a run.
-
-    Raises:
-        UserError: They differ; the keys are named.
-    """
+    """Refuse a configuration or a data set other than those of a run."""
     before, now = identity(validate(folder.config())), identity(config)
     differing = [
         f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]

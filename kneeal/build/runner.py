@@ -22,11 +22,7 @@ from kneeal.training.posteriors.base import Sampler
 
 
 def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> Sampler:
-    """The runner whose samples are those of `posterior.method`.
-
-    Raises:
-        UserError: A setting is wrong.
-    """
+    """The runner whose samples are those of `posterior.method`."""
 
     def make(*, seed: int | None = None, cycles: int = 1, view: int | None = None) -> LightningRunner:
         changed = {"seed": config.seed if seed is None else seed}
@@ -42,11 +38,7 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
 
 
 def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> LightningRunner:
-    """The runner that trains one network; several runners may share a start.
-
-    Raises:
-        UserError: A setting is wrong.
-    """
+    """The runner that trains one network; several runners may share a start."""
     training, loss = config.training, config.loss
     check_batch_size(training.batch_size, config.compute.devices)
     method = _method(config)

@@ -50,9 +50,6 @@ def constrain(
     """The strategy under the constraints that `active.constraints` lists.
 
     Each of the `settings` has a `name`; `by` names the column of the manifest that groups the knees.
-
-    Raises:
-        UserError: A setting is wrong, or the constraints leave fewer knees than the budget.
     """
     limits: list[Constraint] = []
     for setting in settings:
@@ -113,9 +110,6 @@ def first_query(
     """The function that makes the first query: the configured strategy under the configured constraints.
 
     `features` computes features [N, F] with the weights that a fit starts from.
-
-    Raises:
-        UserError: The strategy needs predictions, which no network can make yet, or there are no features for it.
     """
     active = config.active
     strategy = acquisition.get(active.first_query)

@@ -44,11 +44,7 @@ class Start:
 
 
 def make_start(config: RunConfig, cohort: Cohort) -> Start:
-    """The start of every fit, by the settings of the run.
-
-    Raises:
-        UserError: A setting is wrong, or a file of weights does not fit.
-    """
+    """The start of every fit, by the settings of the run."""
     template = make_network(config) if config.model.freeze != NONE else None
     device = torch.device(find_device(config.compute))
     knees = make_source(template, cohort.dataset, config.data.patch_size, config.views, device=device)
@@ -92,11 +88,7 @@ def make_source(
 
 
 def in_one_view(start: Start, seed: int, number: int) -> Start:
-    """The same start, with each knee in one random view of it.
-
-    Raises:
-        UserError: Fewer views of each knee are kept.
-    """
+    """The same start, with each knee in one random view of it."""
     if isinstance(start.knees, Activations):
         kept = start.knees.n_views
         if number >= kept:

@@ -95,9 +95,6 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     """A manifest from a table with the columns `COLUMNS`; values become text, missing ones empty text.
 
     Messages call the table `where`, and its rows `places`, by default lines of a CSV file.
-
-    Raises:
-        UserError: See `read_manifest`.
     """
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
@@ -135,11 +132,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
 
 
 def refuse_two_names(patients: Iterable[str], where: str) -> None:
-    """Refuse ids that differ only in case, leading zeros, a trailing .0 or the form of their characters.
-
-    Raises:
-        UserError: There are such ids; the message names them.
-    """
+    """Refuse ids that differ only in case, leading zeros, a trailing .0 or the form of their characters."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     for patient in patients:
         plain = unicodedata.normalize("NFKC", patient).casefold()

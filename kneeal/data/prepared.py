@@ -45,11 +45,7 @@ class PreparedDataset:
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
-        """Open a data set; `verify` also compares the checksum of the patches, which reads them all.
-
-        Raises:
-            UserError: A file is missing or damaged, or does not fit the others.
-        """
+        """Open a data set; `verify` also compares the checksum of the patches, which reads them all."""
         if not path.is_dir():
             raise UserError(
                 f"no folder {path}", "a prepared data set", "make one with `kneeal prepare` or `kneeal demo-data`"
@@ -87,9 +83,6 @@ def write_prepared(
 
     `patches` gives a pair uint8 [2, H, H] for each row, in order, H being `patch_px`. `progress` is called with 1 after
     each knee, and `more` with the folder before it is moved into place, to write further files into it.
-
-    Raises:
-        UserError: The folder is not empty or cannot be written, or the rows are not a valid manifest.
     """
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
@@ -113,9 +106,6 @@ def reseal(path: Path) -> list[str]:
 
     Knee ids, their order and sides tie the manifest to patches.npy, so they must be unchanged. The checksum of the
     patches is kept.
-
-    Raises:
-        UserError: The edited manifest is malformed or does not fit the patches, or its checksums cannot be written.
     """
     manifest, info = read_manifest(path / MANIFEST), _read_info(path / INFO)
     _open_patches(path / PATCHES, len(manifest))
@@ -146,11 +136,7 @@ def refuse_occupied(out: Path) -> None:
 
 
 def write_leftovers(out: Path, write: Callable[[Path], None]) -> None:
-    """Write the reports of a preparation without a single usable knee; the next preparation may replace them.
-
-    Raises:
-        UserError: The folder cannot be written.
-    """
+    """Write the reports of a preparation without a single usable knee; the next preparation may replace them."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out)

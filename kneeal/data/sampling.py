@@ -11,11 +11,7 @@ from kneeal.seeds import derive_seed
 
 
 def check_batch_size(batch_size: int, world_size: int) -> None:
-    """Refuse a batch that cannot be divided among the devices.
-
-    Raises:
-        UserError: The batch size is not a multiple of their number.
-    """
+    """Refuse a batch that cannot be divided among the devices."""
     if batch_size % world_size:
         raise UserError(
             f"a batch of {batch_size} knees for {world_size} devices",

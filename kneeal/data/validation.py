@@ -41,11 +41,7 @@ class Validation:
         return train, {i: kl for i, kl in labeled.items() if i not in train}
 
     def check(self, n_init: int) -> None:
-        """Refuse a first query that is too small to hold a share of it out.
-
-        Raises:
-            UserError: It is too small; the smallest size that works is named.
-        """
+        """Refuse a first query that is too small to hold a share of it out."""
         smallest = max(3, math.ceil(1 / self.share)) if self.share else 1
         if n_init < smallest:
             raise UserError(

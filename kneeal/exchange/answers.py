@@ -75,11 +75,7 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
 
 
 def check_reason(text: str) -> str:
-    """A reason why a knee cannot be graded, as it is kept: one of `REASONS`, in any case, or `other: ` and own words.
-
-    Raises:
-        UserError: It is neither.
-    """
+    """A reason as it is kept: one of `REASONS`, in any case, or `other: ` and the words of the reader."""
     first, _, words = text.partition(":")
     if text.lower() in REASONS:
         return text.lower()

@@ -92,9 +92,6 @@ def read_picture(path: Path, bits: int = 8) -> NDArray[Any]:
 
     Returns:
         uint8 or uint16 [H, W].
-
-    Raises:
-        UserError: It cannot be read.
     """
     if path.suffix.lower() in (".dcm", ".dicom", ""):
         # Where the header has no pixel size none is needed: nothing is measured on this picture.

@@ -49,11 +49,7 @@ class Card:
 
 
 def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
-    """Write a model, whole or not at all.
-
-    Raises:
-        UserError: The file already exists, or cannot be written.
-    """
+    """Write a model, whole or not at all."""
     from safetensors.torch import save
 
     if path.exists():
@@ -64,11 +60,7 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """Read a model.
-
-    Raises:
-        UserError: The file is no model, damaged, or of a later version.
-    """
+    """Read a model."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -94,11 +86,7 @@ def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_other_preparation(card: Card, info: Mapping[str, Any]) -> None:
-    """Refuse a data set that was prepared differently from the one a model was trained on.
-
-    Raises:
-        UserError: It was; the differing options are named.
-    """
+    """Refuse a data set that was prepared differently from the one a model was trained on."""
     there, here = dict(card.preparation), preparation_of(info)
     differing = [
         f"{key} ({here.get(key)!r} here, {there.get(key)!r} for the model)"

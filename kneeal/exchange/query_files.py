@@ -31,9 +31,6 @@ def write_query(
 
     Returns:
         The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.
-
-    Raises:
-        UserError: The disk is full or the folder not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # grades and pictures, for nobody else on this machine

@@ -29,9 +29,6 @@ def run_ask(
     """Train and choose where that is to be done, and write the query's files.
 
     The settings are those of `begin_run`.
-
-    Raises:
-        UserError: Something that was given is wrong, or another process works on the run.
     """
     set_up_process()
     console = Console()

@@ -25,10 +25,6 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     """One active-learning run with the manifest's grades as the oracle; returns its folder.
 
     Without `out`, the folder is a function of the configuration. `resume` continues the run that is there.
-
-    Raises:
-        UserError: The configuration, the data set or the run folder is wrong, another process works on the run, or the
-            disk is full.
     """
     set_up_process()
     # Lightning starts this command again for every further device. Those copies compute the same, and only

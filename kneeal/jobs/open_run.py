@@ -42,9 +42,6 @@ def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) ->
     """Open a run that is there; `data` is its data set, where that has moved.
 
     With `read_only`, nothing is written in the folder, not even where the data set is.
-
-    Raises:
-        UserError: There is no run, or the data set is another one.
     """
     if not RunFolder(run).exists:
         raise UserError(
@@ -68,9 +65,6 @@ def begin_run(
     """Begin a run, or open the one that is there if it has the settings that are given.
 
     `source`, `settings` and `flags` are those of `kneeal.config.resolve`; without a source, a new run is `frozen`.
-
-    Raises:
-        UserError: The settings or the data set are wrong, or the run there has others.
     """
     there = RunFolder(run)
     if there.exists and source is None:  # the rest is as the run has it

@@ -25,9 +25,6 @@ def run_pretrain(
     """Train on the training knees of the split alone; test and validation knees stay unseen.
 
     Of the configuration, the network, views, data set and seed are used.
-
-    Raises:
-        UserError: The settings or the data set are wrong, lightly is not installed, or the file is there.
     """
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")

@@ -54,9 +54,6 @@ class LandmarkSource:
     Args:
         path: A CSV file, or a folder of `.pts` files that mirrors the archive: `<radiograph>.pts` for the left knee and
             `<radiograph>_f.pts`, marked on the mirrored radiograph, for the right.
-
-    Raises:
-        UserError: It is something else, or malformed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,11 +75,7 @@ class LandmarkSource:
 
 
 def read_pts(path: Path) -> NDArray[np.float64]:
-    """The points of a BoneFinder file in mm, [n, 2].
-
-    Raises:
-        UserError: It is no such file, or has too few points.
-    """
+    """The points of a BoneFinder file in mm, [n, 2]."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         start, end = lines.index("{"), lines.index("}")
@@ -106,9 +99,6 @@ def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
 
     Either KNEEL's columns subject_id, side, tibia, bbox; or patient_id or path, side, x1, y1, x2, y2 (a box around
     the 140 mm region, px of the radiograph) and perhaps angle_deg.
-
-    Raises:
-        UserError: The columns are others, or a row makes no sense.
     """
     table = read_table(path)
     columns = {name.casefold() for name in table.header}

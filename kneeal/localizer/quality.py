@@ -83,9 +83,6 @@ def marker_rule(text: str) -> str:
     """The rule that `--markers` gives: one of `MARKER_RULES`, or two letters that stand for right and left, D/E.
 
     Only R and L can be read. With other letters, nothing that looks like an R or L counts: the rule is `ignore`.
-
-    Raises:
-        UserError: It is neither.
     """
     text = text.strip()
     if text.lower() in MARKER_RULES:

@@ -19,11 +19,7 @@ NAMES = ("coarse", "fine", "marker")
 
 
 def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
-    """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions.
-
-    Raises:
-        UserError: They are no such weights.
-    """
+    """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions."""
     networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork())
     fill_networks(dict(zip(NAMES, networks, strict=True)), path)
     for network in networks:
@@ -32,11 +28,7 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
 
 
 def fill_networks(networks: Mapping[str, nn.Module], path: Path | None = None) -> None:
-    """Give networks the weights that a file has under their names, and put them into evaluation mode.
-
-    Raises:
-        UserError: It has none such.
-    """
+    """Give networks the weights that a file has under their names, and put them into evaluation mode."""
     try:
         with (path or files("kneeal.localizer").joinpath(WEIGHTS)).open("rb") as file:
             arrays = np.load(file, allow_pickle=False)

@@ -56,11 +56,7 @@ class RunFolder:
         return bool(made) and not self.read_json(self.round(made[-1]) / QUERY)["ids"]
 
     def config(self) -> dict[str, Any]:
-        """The settings of the run as they were saved.
-
-        Raises:
-            UserError: They cannot be read.
-        """
+        """The settings of the run as they were saved."""
         tree = read_yaml(self.path / CONFIG)
         if not isinstance(tree, dict):
             raise UserError(f"{self.path / CONFIG} holds no settings", "the file that kneeal wrote", "restore it")
@@ -86,11 +82,7 @@ class RunFolder:
         return PoolState.from_dict(self.read_json(self.round(number) / STATE))
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Rows of rounds.csv: the finished rounds, oldest first; a number that is missing is NaN.
-
-        Raises:
-            UserError: The table cannot be read.
-        """
+        """Rows of rounds.csv: the finished rounds, oldest first; a number that is missing is NaN."""
         path = self.path / ROUNDS
         if not path.is_file():
             return []
@@ -127,11 +119,7 @@ class RunFolder:
         return {row["knee_id"]: int(row["predicted"]) for row in rows if row.get("predicted")}
 
     def predictions(self, number: int) -> RoundPredictions:
-        """Test predictions of a round.
-
-        Raises:
-            UserError: They cannot be read.
-        """
+        """Test predictions of a round."""
         path = self.round(number) / TEST_PREDICTIONS
         try:
             rows = _read_csv(path)
@@ -204,11 +192,7 @@ class RunFolder:
         )
 
     def read_json(self, path: Path) -> Any:
-        """Read JSON.
-
-        Raises:
-            UserError: The file is not JSON: something else than kneeal has written it.
-        """
+        """Read JSON."""
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

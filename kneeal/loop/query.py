@@ -36,11 +36,7 @@ class Schedule:
     budget: int = 800  #: Labels at the end, N. The last query is smaller where it has to be.
 
     def check(self, n_pool: int) -> None:
-        """Refuse a schedule that a pool of `n_pool` knees cannot serve.
-
-        Raises:
-            UserError: A number is below 1, the budget is below n_init, or more is asked than there is.
-        """
+        """Refuse a schedule that a pool of `n_pool` knees cannot serve."""
         for name in ("n_init", "n_query", "budget"):
             if getattr(self, name) < 1:
                 raise UserError(

@@ -136,11 +136,7 @@ def _summarize(predictions: Predictions, earlier: Mapping[str, int]) -> tuple[di
 
 
 def check_uncertainty(strategy: Strategy) -> None:
-    """Refuse a strategy that cannot choose the pseudo pool.
-
-    Raises:
-        UserError: It does not score uncertainty.
-    """
+    """Refuse a strategy that cannot choose the pseudo pool."""
     if not strategy.scores_uncertainty:
         raise UserError(
             f"consistency with the strategy {strategy}, which has no uncertainty",

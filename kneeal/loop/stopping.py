@@ -70,11 +70,7 @@ CRITERIA: Mapping[str, Callable[..., int | None]] = {"stabilizing": stabilizing,
 
 
 def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
-    """A rule that ends a run once a criterion is met, whose options replace its defaults; None for "never".
-
-    Raises:
-        UserError: An option is unknown or its value wrong.
-    """
+    """A rule that ends a run once a criterion is met, whose options replace its defaults; None for "never"."""
     known = {key: _options(criterion) for key, criterion in CRITERIA.items()}
     if unknown := set(options) - set(known.get(name, ())):
         raise UserError(
@@ -96,9 +92,6 @@ def stopping_points(
     """Where each criterion would have ended a run. The cost, in test accuracy, is for the report alone.
 
     `kappa`, `uncertainty` and `smallest_gain` are the thresholds of `stabilizing`, `certain` and `gain`.
-
-    Raises:
-        UserError: The folder holds no finished round.
     """
     rows = RunFolder(run).rounds()
     if not rows:

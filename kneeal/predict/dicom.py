@@ -38,11 +38,7 @@ def _highdicom() -> Any:
 
 
 def read_reference(source: Path) -> Any | None:
-    """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series.
-
-    Raises:
-        UserError: It cannot be read as DICOM, or highdicom is missing.
-    """
+    """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series."""
     _highdicom()
     import pydicom
 
@@ -60,11 +56,7 @@ def read_reference(source: Path) -> Any | None:
 
 
 def structured_report(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
-    """A comprehensive SR (TID 1500) on a row of the predictions, which refers to the radiograph of `image`.
-
-    Raises:
-        UserError: highdicom is missing.
-    """
+    """A comprehensive SR (TID 1500) on a row of the predictions, which refers to the radiograph of `image`."""
     hd = _highdicom()
     import pydicom
     from pydicom.sr.codedict import codes
@@ -146,9 +138,6 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
 
     Returns:
         How many of them are structured reports; the others are secondary captures.
-
-    Raises:
-        UserError: highdicom is missing, a source cannot be read, or the folder cannot be written.
     """
     pictures, n_reports = Pictures(dataset, images), 0
     with atomic_folder(folder) as work:

@@ -92,9 +92,6 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     """Write the networks of a run's last fit as a model file, with a card that measures what is in the file.
 
     `flag_share` of the validation knees are flagged for a person.
-
-    Raises:
-        UserError: No fit is finished, or something given is wrong.
     """
     opened = open_run(run, data=data, read_only=True)
     check_writable(out)
@@ -156,11 +153,7 @@ def _prefix(member: int) -> str:
 
 
 def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
-    """The networks of a model file, with its card.
-
-    Raises:
-        UserError: The file is no model, or its weights do not fit its card.
-    """
+    """The networks of a model file, with its card."""
     weights, card = read_model(path)
     n_grades = card.network.get("n_grades", N_GRADES)
     if n_grades != N_GRADES:
@@ -189,11 +182,7 @@ def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
 def predict_dataset(
     model: Path, data: Path, out: Path, *, only: Sequence[str] | None, allow_preparation: bool
 ) -> tuple[Grading, Card, PreparedDataset]:
-    """Predict a prepared data set, or `only` some of its knees, and write predictions.csv.
-
-    Raises:
-        UserError: The model or the data set is wrong, or was prepared differently and that is not allowed.
-    """
+    """Predict a prepared data set, or `only` some of its knees, and write predictions.csv."""
     networks, card = open_model(model)
     dataset = PreparedDataset.open(data)
     if not allow_preparation:

@@ -18,9 +18,6 @@ def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_sha
 
     Returns:
         The threshold and the accuracy on what is left.
-
-    Raises:
-        UserError: The share is invalid, or no knee would be left.
     """
     if not 0 <= flag_share < 1:
         raise UserError(f"--flag-share {flag_share}", "a share from 0, below 1", "correct the option")

@@ -25,9 +25,6 @@ def read_corrections(path: Path) -> dict[str, Correction]:
 
     The table has the columns knee_id, x_mm, y_mm, angle_deg and reject. A row with nothing but a knee id accepts the
     knee as it was found, whatever the localizer's doubts.
-
-    Raises:
-        UserError: A column is missing, or a row makes no sense.
     """
     frame = read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject"))
     corrections: dict[str, Correction] = {}

@@ -30,9 +30,6 @@ def plan_dicom(
     Radiographs that the table names by path are those of its patient, else of their header's, else each is a patient's
     of its own. Where it names none, they are found by the patient id of their headers. Without a table, all knees are
     kept without a grade.
-
-    Raises:
-        UserError: There is no radiograph, the table lacks a column, or the ids have nothing in common.
     """
     ungraded = ungraded or table is None
     root, paths, rejected = _paths(source)

@@ -27,11 +27,7 @@ _FILES = (
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:
-    """The pattern of `--pattern`.
-
-    Raises:
-        UserError: It is no regular expression, or has other groups than a row's fields.
-    """
+    """The pattern of `--pattern`."""
     expected = "a regular expression with the groups split, grade, patient, side, for example (?P<grade>[0-4])"
     try:
         pattern = re.compile(text)
@@ -48,11 +44,7 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 def rows_by_pattern(
     names: Sequence[str], pattern: re.Pattern[str], source: str, grades: Mapping[str, int] | None = None
 ) -> tuple[list[KneeRow], list[str]]:
-    """The rows that the paths below a folder say, and the paths in which the pattern is found nowhere.
-
-    Raises:
-        UserError: What matches a group is no grade, side or split.
-    """
+    """The rows that the paths below a folder say, and the paths in which the pattern is found nowhere."""
     matches = {name: match for name in names if (match := pattern.search(name))}
     texts = (
         (name, {"path": name, **{field: text for field, text in match.groupdict().items() if text is not None}})

@@ -21,9 +21,6 @@ def plan_most(
     The radiographs lie in `<MOSTID...>/.../V<visit>.../.../<view>/<file>`: the first folder begins with the patient's
     MOSTID, one of the folders names the visit (`V0`, `V0AB`, ...), and the radiograph's own folder begins with the
     view.
-
-    Raises:
-        UserError: A table or column is missing, or nothing fits.
     """
     if visit not in VISITS:
         raise UserError(f"--visit {visit}", ", ".join(VISITS), "0 is baseline")

@@ -49,11 +49,7 @@ def plain(text: str) -> str:
 
 
 def grade_names(text: str) -> dict[str, int]:
-    """What `--grades "Normal=0,Doubtful=1"` says: names in small letters to grades.
-
-    Raises:
-        UserError: A part is no name with a grade from 0 to 4.
-    """
+    """What `--grades "Normal=0,Doubtful=1"` says: names in small letters to grades."""
     names: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = part.rpartition("=")

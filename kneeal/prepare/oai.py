@@ -27,9 +27,6 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     too, where no folder is given for them. Where several reading projects graded a knee, project 15 counts, else 37,
     else 42, else the lowest number, each if it gave a grade. Where a patient has several radiographs, the one whose
     barcode the readings name comes first, then the others by date.
-
-    Raises:
-        UserError: A table or column is missing, or images and tables have no patient in common.
     """
     if visit not in VISITS:
         raise UserError(f"--visit {visit}", ", ".join(VISITS), "00 is baseline")

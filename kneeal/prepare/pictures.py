@@ -41,11 +41,7 @@ class FolderOptions:
     drop_unusable: bool = False  #: Whether pictures that cannot be used are left out; otherwise they are refused.
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UserError: A size is impossible, or two options contradict each other.
-        """
+        """Refuse an impossible size, and two options that contradict each other."""
         for name, value in (("--roi-mm", self.roi_mm), ("--mm-per-px", self.mm_per_px)):
             if value is not None and not (value > 0 and np.isfinite(value)):
                 raise UserError(
@@ -62,11 +58,7 @@ class FolderOptions:
 
 
 def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
-    """What is known of each picture that is to be used, and notes.
-
-    Raises:
-        UserError: There are no pictures, some follow no layout, or none has a grade.
-    """
+    """What is known of each picture that is to be used, and notes."""
     rows, notes = _known(source, options)
     graded = [row for row in rows if row.grade is not None]
     if options.ungraded or len(graded) == len(rows):
@@ -129,11 +121,7 @@ def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
 
 
 def find_files(source: Path, rows: Sequence[KneeRow]) -> list[Path]:
-    """The pictures of the rows.
-
-    Raises:
-        UserError: Some are not there.
-    """
+    """The pictures of the rows."""
     named = NamedFiles(source)
     found = [named.find(row.path) for row in rows]
     bad = [f"{row.path!r} in {row.where}" for row, (path, _) in zip(rows, found, strict=True) if path is None]

@@ -59,9 +59,6 @@ def prepare_archive(
 
     `landmarks` say where the knees are, in place of the localizer; `corrections` are by knee id as in the data set;
     `progress` is called with 1 after each radiograph.
-
-    Raises:
-        UserError: `out` is occupied or cannot be written, a correction names no knee, or no knee could be used.
     """
     refuse_occupied(out)
     plan = _without_bad_ids(_with_landmarks(plan, landmarks), pseudonyms)

@@ -27,11 +27,7 @@ class Pseudonyms:
 
     @classmethod
     def read(cls, path: Path) -> Pseudonyms:
-        """The key is the content of a file, without blanks around it.
-
-        Raises:
-            UserError: There is no such file, or the key is short.
-        """
+        """The key is the content of a file, without blanks around it."""
         cure = f"make one that nobody can guess: head -c 32 /dev/urandom | base64 > {path}; keep it apart from the data"
         try:
             key = path.read_bytes().strip()
@@ -42,11 +38,7 @@ class Pseudonyms:
         return cls(key)
 
     def __call__(self, patient: str) -> str:
-        """The pseudonym of a patient.
-
-        Raises:
-            UserError: Two patients have the same one.
-        """
+        """The pseudonym of a patient."""
         if not patient:
             return ""
         name = "P" + hmac.new(self._key, patient.encode(), hashlib.sha256).hexdigest()[:_LENGTH]

@@ -22,9 +22,6 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
 
     Returns:
         The table, columns in capitals, values as text; its index names each row for messages, for example "line 3".
-
-    Raises:
-        UserError: It cannot be read, or a column is missing or there twice.
     """
     if path.suffix.lower() == ".sas7bdat":
         frame = _read_sas(path)
@@ -43,11 +40,7 @@ def plain_name(name: str) -> str:
 
 
 def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
-    """The table of one of these names (without suffix, case does not count) in a folder or a few levels below it.
-
-    Raises:
-        UserError: No such table is there.
-    """
+    """The table of one of these names (without suffix, case does not count) in a folder or a few levels below it."""
     wanted = [name.lower() for name in names]
     candidates = (path for path in walk_files(folder, depth=_DEPTH) if path.suffix.lower() in SUFFIXES)
     found = [path for path in candidates if path.stem.lower() in wanted]

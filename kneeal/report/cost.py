@@ -69,11 +69,7 @@ def measure(runs: Sequence[Run]) -> list[Rates]:
 
 
 def project(config: Mapping[str, Any], rates: Sequence[Rates]) -> float:
-    """Seconds of one device for a run with these settings, at rates measured with the same network.
-
-    Raises:
-        UserError: No measured run used consistency as this one does.
-    """
+    """Seconds of one device for a run with these settings, at rates measured with the same network."""
     strategy, consistency = config["active.strategy"], config["loss.consistency"]
     alike = [r for r in rates if r.consistency == consistency]
     own = next((r for r in alike if r.strategy == strategy), None) or (alike[0] if alike else None)

@@ -176,11 +176,7 @@ class Runs:
         )
 
     def metric(self, name: str) -> str:
-        """The column of a metric; the test set is meant where the name does not say.
-
-        Raises:
-            UserError: There is no such metric; the nearest is suggested.
-        """
+        """The column of a metric; the test set is meant where the name does not say."""
         for candidate in (name, f"test_{name}"):
             if candidate in self.metrics:
                 return candidate

@@ -38,9 +38,6 @@ def write_report(
     Without `labels`, the table has the paper's label counts, or four over the range. `targets` are values of the metric
     to count the labels for. Without `data`, the data set is where the runs had it; without any there are no pictures
     and no sites.
-
-    Raises:
-        UserError: See `read_runs`; or the metric or a label count does not exist, or `out` cannot be written.
     """
     runs = read_runs(folders)
     column = runs.metric(metric)

@@ -77,11 +77,7 @@ class StudyFolder:
 
 
 def check_data(study: Study) -> None:
-    """Refuse a data set that cells still need and that cannot be used, before anything of the study is written.
-
-    Raises:
-        UserError: It is not there, or cannot be read or divided.
-    """
+    """Refuse a data set that cells still need and that cannot be used, before anything of the study is written."""
     from kneeal.build.dataset import open_cohort
 
     folder = StudyFolder(study.out)

@@ -16,9 +16,6 @@ def forecast(study: Study, measured: Sequence[Path]) -> TextTable:
 
     A fit's time is taken as epochs times (a fixed part + a rate times the labeled and pseudo knees), both by least
     squares over the measured rounds; a prediction's as a rate times the pool.
-
-    Raises:
-        UserError: The measured runs have another network, or lack a kind that the study has.
     """
     runs = read_runs(measured).all
     wanted = {shape_of(identity(cell.config)) for cell in study.cells}

@@ -75,9 +75,6 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
 
     Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments. `{seed}` in a text stands for the
     cell's seed, for example in the name of a file of weights.
-
-    Raises:
-        UserError: The file cannot be read, a key or value is wrong, or two cells are the same run.
     """
     study = _parse(path)
     base = read_config(study.base, path.parent)

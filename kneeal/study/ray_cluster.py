@@ -41,9 +41,6 @@ def run_on_ray(
     again elsewhere and goes on from the last finished round in the run folder, so the study folder must lie on storage
     that every node sees under the same path. `ship_data` sends the data set to each node once, for nodes that do not
     see its folder. Without `gpus`, a cell takes its number of devices where the cluster has GPUs.
-
-    Raises:
-        UserError: Ray is not installed, there is no such cluster, or it lacks what a cell asks for.
     """
     ray = _import_ray()
     _connect(ray, address)

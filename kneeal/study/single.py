@@ -10,11 +10,7 @@ from kneeal.study.grid import Cell, Study
 
 
 def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
-    """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is.
-
-    Raises:
-        UserError: There is no such cell, or another process works on it.
-    """
+    """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is."""
     cell = _find(study, name, index)
     folder = StudyFolder(study.out)
     check_data(study)

@@ -31,11 +31,7 @@ _SECTIONS = (
 
 
 def make_workspace(study: Study, entity: str) -> Any:
-    """A `wandb_workspaces.workspaces.Workspace` of the project that the cells log to, not saved yet.
-
-    Raises:
-        UserError: The extra `workspace` is not installed, or the cells lie in several projects or log nowhere.
-    """
+    """A `wandb_workspaces.workspaces.Workspace` of the project that the cells log to, not saved yet."""
     try:
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports.v2.interface import LinePlot
@@ -69,11 +65,7 @@ def make_workspace(study: Study, entity: str) -> Any:
 
 
 def save_workspace(study: Study, entity: str) -> str:
-    """Save the workspace in the project, and return its address.
-
-    Raises:
-        UserError: As in `make_workspace`; there is no key for W&B; or W&B refuses the workspace or cannot be reached.
-    """
+    """Save the workspace in the project, and return its address."""
     workspace = make_workspace(study, entity)
     if not has_key():
         raise UserError("no key for W&B", "an account that the workspace is saved to", "run `wandb login` once")

@@ -55,11 +55,7 @@ class LightningRunner:
     progress: FitProgress = SILENT  #: Notified of epochs and predicted knees.
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
-        """Refuse a network without dropout, from which no sample can be drawn.
-
-        Raises:
-            UserError: It has none.
-        """
+        """Refuse a network without dropout, from which no sample can be drawn."""
         dropout_modules(network)
 
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:

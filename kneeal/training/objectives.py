@@ -47,11 +47,7 @@ class VICReg(nn.Module):
 
 
 def make_objective(name: str, n_features: int) -> nn.Module:
-    """An objective by name, for features [N, `n_features`].
-
-    Raises:
-        UserError: No method has the name, or lightly is not installed.
-    """
+    """An objective by name, for features [N, `n_features`]."""
     if name not in METHODS:
         raise UserError(f"no method called {name!r}", f"one of: {', '.join(METHODS)}", "correct --method")
     try:

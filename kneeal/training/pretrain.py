@@ -30,9 +30,6 @@ def pretrain(
 
     `network` gives an output with `features` [N, F], and `objective` a loss for the features of two views. A last batch
     of a single knee is left out, since the heads normalize by batch.
-
-    Raises:
-        UserError: There are fewer than 2 knees, or batches of fewer than 2.
     """
     if len(ids) < 2 or batch_size < 2:
         raise UserError(
@@ -69,11 +66,7 @@ def pretrain(
 
 
 def write_weights(network: SiameseKneeNet, out: Path) -> None:
-    """Write the weights, whole or not at all, in the form that `fit --init` and first queries read.
-
-    Raises:
-        UserError: The file exists already, or cannot be written.
-    """
+    """Write the weights, whole or not at all, in the form that `fit --init` and first queries read."""
     if out.exists():
         raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
     weights = {f"network.{name}": w.cpu() for name, w in network.whole_state().items()}

@@ -126,9 +126,6 @@ def write_synthetic(
     """Write a synthetic cohort as a prepared data set in a new or empty folder, and return the folder.
 
     The split column is empty: by default site E is the test set and the rest is split by patient.
-
-    Raises:
-        UserError: ``n_knees`` or ``seed`` is out of range, or ``out`` holds something.
     """
     if n_knees < 2:
         raise UserError(f"n_knees = {n_knees}", "at least 2 synthetic knees", "ask for more, for example 2000")

@@ -30,9 +30,6 @@ class EnsembleRunner(PosteriorRunner):
         test: Test knees and grades.
         dropout: Whether each member draws Monte-Carlo dropout samples rather than one prediction.
         chain: Whether each member continues from the weights of the previous one: a snapshot ensemble.
-
-    Raises:
-        UserError: There are fewer than 2 members.
     """
 
     def __init__(

@@ -39,9 +39,6 @@ class LaplaceRunner(PosteriorRunner):
         test: Test knees and grades.
         head: The head of the network.
         seed: Of the draws.
-
-    Raises:
-        UserError: laplace-torch is not installed.
     """
 
     def __init__(self, runner: Runner, test: Mapping[str, int], *, head: Head, seed: int) -> None:
