@@ -222,8 +222,10 @@ def _() -> float:
     z, kl = torch.from_numpy(RNG.normal(size=(N, C - 1))), torch.from_numpy(KL)
     corn, cumulative = Corn(C), Cumulative(C)
     levels = levels_from_labelbatch(kl, C).double()
+    # Their CORN is the mean over pairs of a knee and a problem, ours the sum over the problems and the mean over knees.
+    pairs = sum(int(part.sum()) for part, _ in corn.problems(kl))
     return max(
-        off(corn.loss(corn.logits(z), kl), losses.corn_loss(z, kl, C)),
+        off(corn.loss(corn.logits(z), kl), losses.corn_loss(z, kl, C) * pairs / N),
         off(cumulative.loss(cumulative.logits(z), kl), losses.coral_loss(z, levels)),
     )
 

@@ -30,6 +30,7 @@ class Head(ABC):
     Attributes:
         n_outputs: Outputs H of the last layer.
         bias: Whether the last layer has a bias.
+        origin: [H], the outputs that make all grades equally probable.
     """
 
     bias: ClassVar[bool] = True
@@ -39,6 +40,7 @@ class Head(ABC):
             raise ValueError(f"n_grades must be at least 2 but got {n_grades=}.")
         self.n_grades = n_grades
         self.n_outputs = n_grades - 1
+        self.origin = torch.zeros(n_grades - 1)
 
     @abstractmethod
     def logits(self, z: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class Head(ABC):
 
     @abstractmethod
     def balance(self, counts: Sequence[int]) -> Tensor:
-        """Weights that give every class of the head's problems the same total weight.
+        """Weights that make up for rare grades: as much weight for each class, or for each grade in it.
 
         Args:
             counts: Labeled knees of each grade, C numbers; 0 is allowed.
@@ -83,6 +85,7 @@ class Softmax(Head):
     def __init__(self, n_grades: int) -> None:
         super().__init__(n_grades)
         self.n_outputs = n_grades
+        self.origin = torch.zeros(n_grades)
 
     def logits(self, z: Tensor) -> Tensor:
         """The outputs themselves."""
@@ -117,19 +120,13 @@ class _Ordinal(Head):
     def _above(self, kl: Tensor) -> Tensor:
         return kl[:, None] > torch.arange(self.n_grades - 1, device=kl.device)
 
-    def _losses(self, logits: Tensor, kl: Tensor, weights: Tensor | None) -> Tensor:
-        """Binary cross-entropy [N, K], 0 where a knee takes no part."""
+    def loss(self, logits: Tensor, kl: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Binary cross-entropy, the sum over the problems that a knee takes part in and the mean over the knees."""
         above = self._above(kl)
         losses = F.binary_cross_entropy_with_logits(self._outputs(logits), above.to(logits.dtype), reduction="none")
         if weights is not None:
             losses = losses * torch.where(above, weights[:, 1], weights[:, 0])
-        return losses * self._takes_part(kl)
-
-    def balance(self, counts: Sequence[int]) -> Tensor:
-        """[K, 2]: n / (C' n_c) for the class c, 0 or 1, of each problem with n knees and C' classes that occur."""
-        every = torch.repeat_interleave(torch.arange(self.n_grades), torch.tensor(counts))
-        binary = [torch.bincount(above[part].long(), minlength=2) for part, above in self.problems(every)]
-        return torch.stack([_inverse_frequency(n) for n in binary])
+        return (losses * self._takes_part(kl)).sum(dim=1).mean()
 
     def problems(self, kl: Tensor) -> list[tuple[Tensor, Tensor]]:
         """One problem of 2 classes per output."""
@@ -159,16 +156,25 @@ class Cumulative(_Ordinal):
     def _takes_part(self, kl: Tensor) -> Tensor:
         return torch.ones(len(kl), self.n_grades - 1, dtype=torch.bool, device=kl.device)
 
-    def loss(self, logits: Tensor, kl: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Binary cross-entropy, the sum over the thresholds and the mean over the knees."""
-        return self._losses(logits, kl, weights).sum(dim=1).mean()
+    def balance(self, counts: Sequence[int]) -> Tensor:
+        """[K, 2]: n / (C' n_c) for the class c, 0 or 1, of each problem with C' classes that occur."""
+        knees = torch.tensor(counts)
+        up_to = knees.cumsum(dim=0)[:-1]
+        return _inverse_frequency(torch.stack([up_to, knees.sum() - up_to], dim=1))
 
 
 class Corn(_Ordinal):
     r"""K outputs, each the log-odds of y > k among the knees with y >= k: conditional ordinal regression.
 
     .. math:: p(y > k) = \prod_{j \le k} \sigma(z_j)
+
+    Outputs of 0 would say that half of the knees of grade k or more have grade k, so that grade 0 is the most probable
+    one by far. The outputs start, and a prior pulls them, where all grades are equally probable.
     """
+
+    def __init__(self, n_grades: int) -> None:
+        super().__init__(n_grades)
+        self.origin = torch.arange(n_grades - 1, 0, -1).log()
 
     def logits(self, z: Tensor) -> Tensor:
         """Log-probabilities of the grades."""
@@ -184,15 +190,19 @@ class Corn(_Ordinal):
     def _takes_part(self, kl: Tensor) -> Tensor:
         return kl[:, None] >= torch.arange(self.n_grades - 1, device=kl.device)
 
-    def loss(self, logits: Tensor, kl: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Binary cross-entropy, the mean over all pairs of a knee and a problem that it takes part in."""
-        return self._losses(logits, kl, weights).sum() / self._takes_part(kl).sum()
+    def balance(self, counts: Sequence[int]) -> Tensor:
+        """[K, 2]: n g_c / (C' n_c) for the class c of each problem, which has g_c of the C' grades that occur."""
+        knees = torch.tensor(counts)
+        occur = (knees > 0).long()
+        of_knees, of_grades = (torch.stack([n[:-1], n.sum() - n.cumsum(dim=0)[:-1]], dim=1) for n in (knees, occur))
+        return knees.sum() / occur.sum() * of_grades / of_knees.clamp(min=1)
 
 
 HEADS: dict[str, type[Head]] = {"softmax": Softmax, "corn": Corn, "cumulative": Cumulative}
 
 
 def _inverse_frequency(counts: Tensor) -> Tensor:
-    """Weights n / (C' n_c) of classes with counts [C], of which C' occur; 0 for the others."""
+    """Weights n / (C' n_c) of classes with counts [..., C], of which C' occur; 0 for the others."""
     occur = counts > 0
-    return torch.where(occur, counts.sum() / (occur.sum() * counts.clamp(min=1)), 0.0)
+    n = counts.sum(dim=-1, keepdim=True)
+    return torch.where(occur, n / (occur.sum(dim=-1, keepdim=True) * counts.clamp(min=1)), 0.0)

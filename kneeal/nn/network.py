@@ -49,7 +49,9 @@ class SiameseKneeNet(nn.Module):
     Attributes:
         encoder: The frozen part of the branch, None where everything is trained.
         branch: The part of the branch that is trained.
-        prior_center: Where the weights start, by name, if those of the classifier are of a file; else empty.
+        prior_center: What a prior pulls weights to, by name, where that is not 0: the classifier of a file, or the
+            origin of its head.
+        head_loaded: Whether the classifier has weights of a file, to start from.
 
     Raises:
         ValueError: A setting is out of range.
@@ -85,10 +87,12 @@ class SiameseKneeNet(nn.Module):
         self.classifier_dropout = QuickDropout(classifier_dropout)
         self.head = HEADS[head](n_grades)
         self.classifier = nn.Linear(2 * n_features, self.head.n_outputs, bias=self.head.bias)
-        # A network of torchvision has its own initialization.
-        (self if backbone == OWN else self.classifier).apply(_init_weights)
+        if backbone == OWN:  # a network of torchvision has its own initialization
+            self.branch.apply(_init_weights)
+        self.reset_head()
         self.encoder: FrozenEncoder | None = None
-        self.prior_center: dict[str, Tensor] = {}
+        self.prior_center: dict[str, Tensor] = {"classifier.bias": self.head.origin} if self.head.origin.any() else {}
+        self.head_loaded = False
         self.standardize: nn.Module = nn.Identity()
         self.freeze(freeze)
 
@@ -122,15 +126,13 @@ class SiameseKneeNet(nn.Module):
         if {n: w.shape for n, w in own.items()} == {n: w.shape for n, w in weights.items()}:
             self.load_state_dict(weights, strict=False)
             self.prior_center = {name: weight.detach().clone() for name, weight in self.named_parameters()}
-
-    @property
-    def head_loaded(self) -> bool:
-        """Whether the classifier has weights of a file, to start from."""
-        return bool(self.prior_center)
+            self.head_loaded = True
 
     def reset_head(self) -> None:
-        """Give the classifier new random weights."""
+        """Give the classifier new random weights, around the origin of the head."""
         self.classifier.apply(_init_weights)
+        if self.head.bias:
+            self.classifier.bias.data.copy_(self.head.origin)
 
     def whole_state(self) -> dict[str, Tensor]:
         """Every weight under the name that it has where nothing is frozen."""

@@ -54,7 +54,7 @@ def test_corn_multiplies_conditional_probabilities() -> None:
     assert probs("corn", z)[0].tolist() == pytest.approx(expected)
     # The loss of a knee of grade 1: not above 1 among those that are at least 1, and above 0.
     terms = -math.log(s[0]) - math.log(1 - s[1])
-    assert float(Corn(5).loss(Corn(5).logits(z), torch.tensor([1]))) == pytest.approx(terms / 2)
+    assert float(Corn(5).loss(Corn(5).logits(z), torch.tensor([1]))) == pytest.approx(terms)
 
 
 def test_cumulative_reads_a_grade_as_the_nearest_code_word() -> None:
@@ -93,7 +93,8 @@ def test_losses_are_those_of_coral_pytorch() -> None:
         corn, cumulative = Corn(5), Cumulative(5)
         levels = torch.stack([dataset.levels_from_labelbatch(kl[i : i + 1], 5)[0] for i in range(40)])
         torch.testing.assert_close(cumulative.loss(cumulative.logits(z), kl), losses.coral_loss(z, levels))
-        torch.testing.assert_close(corn.loss(corn.logits(z), kl), losses.corn_loss(z, kl, 5))
+        pairs = sum(int(part.sum()) for part, _ in corn.problems(kl))  # theirs is the mean over these, not over knees
+        torch.testing.assert_close(corn.loss(corn.logits(z), kl), losses.corn_loss(z, kl, 5) * pairs / len(kl))
         ours = corn.logits(z).softmax(-1).flip(-1).cumsum(-1).flip(-1)[:, 1:]  # P(y > k)
         torch.testing.assert_close(ours, torch.sigmoid(z).cumprod(dim=1))
         labels = dataset.proba_to_label(torch.sigmoid(z.sort(dim=1, descending=True).values))
@@ -103,7 +104,7 @@ def test_losses_are_those_of_coral_pytorch() -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_balance_is_the_loss_of_as_many_knees_of_each_class(name: str) -> None:
-    """Weights do what repeating the rarer knees would do, problem by problem."""
+    """Weights do what repeating the rarer knees would do, problem by problem; CORN's classes count by their grades."""
     head = HEADS[name](3)
     kl = torch.tensor([0, 0, 0, 1, 2, 2])
     z = torch.randn(6, head.n_outputs, generator=torch.Generator().manual_seed(3))
@@ -115,11 +116,11 @@ def test_balance_is_the_loss_of_as_many_knees_of_each_class(name: str) -> None:
         for c in classes.tolist():
             chosen = part & (label == c)
             if name == "softmax":
-                total += float(F.cross_entropy(logits[chosen], kl[chosen])) / len(classes)
+                losses = F.cross_entropy(logits[chosen], kl[chosen])
             else:
-                above = torch.full((int(chosen.sum()),), float(c))
-                losses = F.binary_cross_entropy_with_logits(z[chosen, k], above)
-                total += float(losses) / len(classes) * int(part.sum()) / {"corn": 9, "cumulative": 6}[name]
+                losses = F.binary_cross_entropy_with_logits(z[chosen, k], torch.full((int(chosen.sum()),), float(c)))
+            share = len(kl[chosen].unique()) / 3 if name == "corn" else 1 / len(classes)
+            total += float(losses) * share
     assert float(head.loss(logits, kl, weights)) == pytest.approx(total, rel=1e-5)
 
 
@@ -134,6 +135,15 @@ def test_a_grade_not_yet_seen_breaks_nothing(name: str, counts: list[int]) -> No
     loss = head.loss(head.logits(z), kl, weights)
     loss.backward()
     assert z.grad is not None and bool(torch.isfinite(z.grad).all())
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_outputs_start_where_all_grades_are_equally_probable(name: str) -> None:
+    assert probs(name, HEADS[name](5).origin[None])[0].tolist() == pytest.approx([0.2] * 5)
+    network = SiameseKneeNet(width=2, head=name).eval()
+    features = torch.zeros(1, network.classifier.in_features)
+    assert network.head.logits(network.classifier(features)).softmax(-1)[0].tolist() == pytest.approx([0.2] * 5)
+    assert network.prior_center.keys() == ({"classifier.bias"} if name == "corn" else set()) and not network.head_loaded
 
 
 @pytest.mark.parametrize("name", HEADS)
