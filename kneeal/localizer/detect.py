@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
+from kneeal.localizer.metal import shows_implant, shows_letter
 from kneeal.localizer.networks import (
     COARSE_MM,
     COARSE_STRIDE,
@@ -58,21 +59,30 @@ class Localizer:
             radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
             mm_per_px: Height and width of its pixels.
         """
-        found, peak = self._look(radiograph, mm_per_px)
+        found = self._best_look(*shrink(radiograph, mm_per_px, MARKER_MM))
+        knees = (
+            replace(knee, replaced=1.0)
+            if shows_implant(radiograph, mm_per_px, knee.center_mm, knee.angle_deg)
+            else knee
+            for knee in found.knees
+        )
+        return replace(found, knees=tuple(knees))
+
+    def _best_look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> Localization:
+        found, peak = self._look(half, half_mm)
         if peak < _SECOND_LOOK_PEAK or _n_sure(found) == 2:
             return found
         for gamma, size in _SECOND_LOOKS:
             tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-            again, _ = self._look(tones[radiograph], (mm_per_px[0] * size, mm_per_px[1] * size))
+            again, _ = self._look(tones[half], (half_mm[0] * size, half_mm[1] * size))
             # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
             if _n_sure(again) == 2:
                 knees = (replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in again.knees)
                 return Localization(tuple(knees), found.markers)
         return found
 
-    def _look(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> tuple[Localization, float]:
-        """What is on a radiograph, and the highest value of the map of knees."""
-        half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
+    def _look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> tuple[Localization, float]:
+        """What is on a radiograph of about `MARKER_MM` a pixel, and the highest value of the map of knees."""
         small, small_mm = shrink(half, half_mm, COARSE_MM)
         most = round(_LARGEST_MM / COARSE_MM)
         small = small[:most, :most]
@@ -146,8 +156,8 @@ class Localizer:
         best = kinds.argmax(1)
         found = [
             LocalizedMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
-            for spot, kind, p in zip(spots, best, kinds, strict=True)
-            if MARKER_CLASSES[kind]
+            for spot, kind, p, window in zip(spots, best, kinds, windows, strict=True)
+            if MARKER_CLASSES[kind] and shows_letter(window, MARKER_MM)
         ]
         return sorted(found, key=lambda marker: marker.center_mm)
 

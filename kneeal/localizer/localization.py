@@ -12,7 +12,7 @@ class LocalizedKnee:
     #: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it lies, turned
     #: level, turned level and mirrored).
     score: float
-    replaced: float  #: Probability of a knee replacement.
+    replaced: float  #: Probability of a knee replacement; 1 where metal is seen.
     nothing: float  #: Probability that there is no knee.
 
 

@@ -33,7 +33,7 @@ REASONS = {
     "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
     "view": "the header says that it is a lateral view",
     "side_conflict": "table, header and marker contradict each other on the side of this knee",
-    "replacement": "a knee replacement",
+    "replacement": "a knee replacement, or other metal in the knee",
     "marker_missing": "no side marker could be read for sure",
     "marker_swapped": "a side marker lies beside the other knee",
     "marker_mirrored": "the radiograph is flipped: a side marker is mirrored, or the header says so",
@@ -108,7 +108,7 @@ def select_knees(
         return Selection((), (("", "view"),))
     knees = [knee for knee in localization.knees if knee.nothing < _SURE]
     if len(knees) > 2:
-        knees = _likeliest_pair(knees)
+        knees = _likeliest_pair(knees, rules.min_score)
     if len(knees) == 1:
         return _single(knees[0], localization.markers, rules, evidence)
     sides = "RL" if len(knees) == 2 else [""] * len(knees)
@@ -141,8 +141,12 @@ def _fault(knee: LocalizedKnee, min_score: float) -> str:
     return "replacement" if knee.replaced >= _SURE else "low_score" if knee.score < min_score else ""
 
 
-def _likeliest_pair(knees: Sequence[LocalizedKnee]) -> list[LocalizedKnee]:
-    """Two of several places, if the others are clearly worse; else all of them."""
+def _likeliest_pair(knees: Sequence[LocalizedKnee], min_score: float) -> list[LocalizedKnee]:
+    """Two of several places, if they alone are good or the others are clearly worse; else all of them."""
+    # On whole legs, hips look a little like knees.
+    good = [knee for knee in knees if knee.score >= min_score]
+    if len(good) == 2:
+        return good
     ranked = sorted(knees, key=lambda knee: knee.score + knee.replaced, reverse=True)
     if ranked[2].score + ranked[2].replaced < 0.5 * (ranked[1].score + ranked[1].replaced):
         return sorted(ranked[:2], key=lambda knee: knee.center_mm)

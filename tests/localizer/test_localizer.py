@@ -87,6 +87,13 @@ def test_what_was_seen_is_told_whether_or_not_it_is_used() -> None:
     assert seen(LEFT) == [("", left)] and seen() == []
 
 
+def test_two_good_places_among_several_are_the_knees() -> None:
+    hips = tuple(replace(LEFT, center_mm=(x, -120.0), score=0.66, replaced=0.3) for x in (150.0, 250.0))
+    assert [pose.center_mm for pose in select_knees(Localization((RIGHT, *hips, LEFT), ())).poses] == [
+        RIGHT.center_mm, LEFT.center_mm,
+    ]  # fmt: skip
+
+
 def test_a_good_radiograph_gives_both_knees_and_an_option_keeps_one() -> None:
     assert [pose.side for pose in select_knees(Localization((RIGHT, LEFT), MARKS)).poses] == ["R", "L"]
     other = select_knees(Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), SelectionRules(keep_other=True))
