@@ -23,7 +23,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
 ) -> None:
     """Write a prepared data set of synthetic knees."""
-    from kneeal.data.synthetic import write_synthetic
+    from kneeal.data.synthetic.cohort import write_synthetic
     from kneeal.loggers.console import count_progress
 
     with count_progress(knees, "knees") as progress:

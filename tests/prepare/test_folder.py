@@ -15,7 +15,7 @@ from PIL import Image
 
 from kneeal.data.patches import cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic import draw_synthetic
+from kneeal.data.synthetic.cohort import draw_synthetic
 from kneeal.errors import UserError
 from kneeal.prepare.folder import prepare_folder, read_gray
 from kneeal.prepare.notation import grade_names

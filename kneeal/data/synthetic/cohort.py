@@ -106,15 +106,12 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
     """Knees of a synthetic cohort, patient by patient, right knee first; a larger cohort begins with the smaller one.
 
     Yields:
-        The row of the manifest (knee_id, patient_id, side, site, kl, path, split) and the patch pair
-        uint8 ``[2, 128, 128]``, medial at index 0 and lateral at index 1.
+        The row of the manifest (knee_id, patient_id, side, site, kl) and the patch pair uint8 [2, 128, 128], medial
+        then lateral.
     """
     for index in range(n_knees):
         knee = draw_synthetic(index // 2, "RL"[index % 2], seed)
-        row: dict[str, object] = {
-            "knee_id": knee.knee_id, "patient_id": knee.patient_id, "side": knee.side, "site": knee.site,
-            "kl": knee.kl, "path": "", "split": "",
-        }  # fmt: skip
+        row = {name: getattr(knee, name) for name in ("knee_id", "patient_id", "side", "site", "kl")}
         # The field of the patches stands for the radiograph: the radiograph's own border is mostly empty.
         field = knee.radiograph[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
         yield row, cut_patch_pair(scale_intensities(field), MM_PER_PX, knee.side)

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic import (
-    RADIOGRAPH_PX,
+from kneeal.data.synthetic.canvas import CENTER_PX, RADIOGRAPH_PX
+from kneeal.data.synthetic.cohort import (
     SITE_KNEES,
-    draw_knee,
+    draw_exposure,
     draw_synthetic,
+    patient_site,
     synthetic_cohort,
     write_synthetic,
 )
-from kneeal.data.synthetic.canvas import CENTER_PX
-from kneeal.data.synthetic.cohort import draw_exposure, patient_site
 from kneeal.data.synthetic.disease import GRADE_SHARES, Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines, spline
+from kneeal.data.synthetic.render import draw_knee
 from kneeal.data.synthetic.shape import KneeAnatomy, shape_statistics
 from kneeal.errors import UserError
 
