@@ -19,14 +19,7 @@ _TOP_PX = FIELD_PX // 3
 
 
 def scale_intensities(radiograph: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Clip to the 5th and 99th percentile of the radiograph and scale to 0 .. 255.
-
-    Args:
-        radiograph: [H, W], any real type.
-
-    Returns:
-        uint8 [H, W]; all zero where the radiograph is flat.
-    """
+    """Clip a radiograph [H, W] to its 5th and 99th percentile and scale it to 0 .. 255; all zero where it is flat."""
     values = radiograph.astype(np.float32)
     low, high = np.percentile(values, (5.0, 99.0))
     if high <= low:

@@ -60,11 +60,7 @@ class Shelf:
         return left
 
     def write(self, rows: _Rows, values: _Values) -> None:
-        """Store rows.
-
-        Args:
-            rows: Their numbers [B].
-            values: [B, *shape].
+        """Store values [B, *shape] in rows [B].
 
         Raises:
             UserError: Neither the disk nor the memory has room for them.

@@ -25,21 +25,15 @@ def make_splits(
 ) -> Splits:
     """Split the knees into training, validation and test set.
 
-    Knees with a split in the manifest keep it. Of the others, those of `test_site` are the test set; where the
-    manifest has no validation set, `val_fraction` of the remaining patients become it, stratified by KL grade, with at
-    least one patient for each grade that two patients have. Test and validation knees without a known grade are left
-    out; training knees without one stay. The order of the rows does not matter.
-
-    Args:
-        manifest: The knees.
-        test_site: Acquisition site of the test set; None where the manifest gives the split `test`.
-        val_fraction: Share of the patients for validation, in (0, 1). None makes no validation set; knees that the
-            manifest puts into one are left out.
-        seed: Decides which patients.
+    Knees with a split in the manifest keep it. Of the others, those of `test_site` are the test set; where the manifest
+    has no validation set, `val_fraction` of the remaining patients become it, stratified by KL grade, with at least one
+    patient for each grade that two patients have. With None there is no validation set, not even the manifest's. Test
+    and validation knees without a known grade are left out; training knees without one stay. The order of the rows does
+    not matter.
 
     Raises:
-        UserError: There is no test set, the test site does not exist or contradicts the given splits, a patient
-            would be in two splits, or a grade of the training knees is missing in the validation set.
+        UserError: There is no test set, the test site does not exist or contradicts the given splits, a patient would
+            be in two splits, or a grade of the training knees is missing in the validation set.
         ValueError: The fraction is not within (0, 1).
     """
     if val_fraction is not None and not 0.0 < val_fraction < 1.0:

@@ -112,10 +112,7 @@ class MarkerNetwork(nn.Module):
 
 
 def map_points(maps: Tensor) -> Tensor:
-    """Where the maps of the fine network point: the mean of their softmax.
-
-    Args:
-        maps: Logits [B, 2, 48, 48].
+    """Where the logits [B, 2, 48, 48] of the fine network point: the mean of their softmax.
 
     Returns:
         Points [B, 2, 2], (x, y) in mm from the center of the window.

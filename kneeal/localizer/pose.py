@@ -44,10 +44,7 @@ class KneePose:
 def cut_patches(radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], pose: KneePose) -> NDArray[np.uint8]:
     """Rotate the knee until it is level, cut its 140 mm region, and of its 110 mm center the two patches.
 
-    Args:
-        radiograph: uint8 [H, W], bone bright, already scaled between the percentiles of the whole radiograph.
-        mm_per_px: Height and width of its pixels.
-        pose: The knee.
+    The radiograph is bone bright and scaled between the percentiles of its whole.
 
     Returns:
         uint8 [2, 128, 128], medial then lateral; see ``kneeal.data.patches``.
@@ -59,13 +56,8 @@ def cut_patches(radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], p
 def cut_region(radiograph: NDArray[Any], mm_per_px: tuple[float, float], pose: KneePose) -> tuple[NDArray[Any], float]:
     """Rotate the knee until it is level and cut its 140 mm region, from which the patches are cut.
 
-    Args:
-        radiograph: uint8 or uint16 [H, W].
-        mm_per_px: Height and width of its pixels.
-        pose: The knee.
-
     Returns:
-        [size, size] of the same type, and the mm of its pixels.
+        [size, size] of the radiograph's type, and the mm of its pixels.
     """
     # The rotated region has the radiograph's own resolution: averaging comes after, when it is brought to 0.367 mm a
     # pixel.

@@ -83,14 +83,7 @@ def reduce_whole(radiograph: Gray8, factor: int) -> Gray8:
 
 
 def stretch(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Each window to 0 .. 1 between its 1st and 99th percentile; a flat one becomes 0.
-
-    Args:
-        windows: uint8 [B, H, W].
-
-    Returns:
-        float32 [B, 1, H, W].
-    """
+    """Windows uint8 [B, H, W], each scaled to 0 .. 1 between its 1st and 99th percentile, as float32 [B, 1, H, W]."""
     out = np.zeros((len(windows), 1, *windows.shape[1:]), np.float32)
     for target, window in zip(out, windows, strict=True):
         share = np.cumsum(np.bincount(window.ravel(), minlength=256)) / window.size

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,68 +19,49 @@ from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 
 
+@dataclass(eq=False)
 class ActiveLearningLoop:
     """One active-learning run, for a simulated oracle (`run`) and for a person (`ask` and `tell`) alike.
 
     Decisions are on disk before they are acted on, so a new loop on the same folder continues where the last
     one stopped.
 
-    Args:
-        runner: Trains and predicts.
-        strategy: Scores the pool and selects the query.
-        pool: The knees that may be asked for.
-        folder: Where the run is kept.
-        schedule: How many labels to ask for.
-        consistency: Whether to choose a pseudo pool for the consistency term.
-        pseudo_strategy: Scores the uncertainty of a knee; `strategy` itself if None.
-        warm_start: Begin each fit with the weights of the round before.
-        n_grades: Number of grades; an answer lies in [0, n_grades).
-        seed: Seed of the first query and of every selection.
-        listeners: Notified of each round.
-        first_query: Makes the first query, before anything is trained; random if None.
-        stop: Whether to end before the budget is spent, asked before every query but the first; never if None.
-        n_free: Knees whose grades are used besides the budget, for validation.
-
     Raises:
         UserError: The schedule does not fit the pool, the run on disk has another pool, or consistency is
             on and nothing scores uncertainty.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        strategy: Strategy,
-        pool: Sequence[str],
-        folder: RunWriter,
-        schedule: Schedule,
-        *,
-        consistency: bool = True,
-        pseudo_strategy: Strategy | None = None,
-        warm_start: bool = False,
-        n_grades: int = 5,
-        seed: int = 0,
-        listeners: Sequence[LoopListener] = (),
-        first_query: FirstQuery | None = None,
-        stop: StopRule | None = None,
-        n_free: int = 0,
-    ) -> None:
-        schedule.check(len(pool))
-        uncertainty = (pseudo_strategy or strategy) if consistency else None
-        self.querying = Querying(runner, strategy, uncertainty, n_grades=n_grades, seed=seed, grades=stop is not None)
-        self.runner = runner
-        self.strategy = strategy
-        self.folder = folder
-        self.schedule = schedule
-        self.consistency = consistency
-        self.warm_start = warm_start
-        self.n_grades = n_grades
-        self.seed = seed
-        self.listeners = tuple(listeners)
-        self.first_query = first_query or random_first_query
-        self.stop = stop
-        self.n_free = n_free
-        self.state = folder.latest_state() or PoolState({}, tuple(pool))
-        if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(pool):
+    runner: Runner  #: Trains and predicts.
+    strategy: Strategy  #: Scores the pool and selects the query.
+    pool: Sequence[str]  #: The knees that may be asked for.
+    folder: RunWriter  #: Where the run is kept.
+    schedule: Schedule  #: How many labels to ask for.
+    _: KW_ONLY
+    consistency: bool = True  #: Whether to choose a pseudo pool for the consistency term.
+    pseudo_strategy: Strategy | None = None  #: Scores the uncertainty of a knee; `strategy` itself if None.
+    warm_start: bool = False  #: Begin each fit with the weights of the round before.
+    n_grades: int = 5  #: Number of grades; an answer lies in [0, n_grades).
+    seed: int = 0  #: Seed of the first query and of every selection.
+    listeners: Sequence[LoopListener] = ()  #: Notified of each round.
+    first_query: FirstQuery = random_first_query  #: Makes the first query, before anything is trained.
+    #: Whether to end before the budget is spent, asked before every query but the first; never if None.
+    stop: StopRule | None = None
+    n_free: int = 0  #: Knees whose grades are used besides the budget, for validation.
+
+    def __post_init__(self) -> None:
+        folder, stop = self.folder, self.stop
+        self.schedule.check(len(self.pool))
+        uncertainty = (self.pseudo_strategy or self.strategy) if self.consistency else None
+        self.querying = Querying(
+            self.runner,
+            self.strategy,
+            uncertainty,
+            n_grades=self.n_grades,
+            seed=self.seed,
+            grades=stop is not None,
+        )
+        self.state = folder.latest_state() or PoolState({}, tuple(self.pool))
+        if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(self.pool):
             raise UserError(
                 f"the run in {folder.path} has other knees than the data set",
                 "the data set that the run was started with",

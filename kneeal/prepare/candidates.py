@@ -38,14 +38,8 @@ def radiograph_tasks(
 ) -> tuple[list[RadiographTask], list[Rejection]]:
     """One task per patient, sorted by patient, the first radiograph with the others as alternatives; and rejections.
 
-    Args:
-        root: Folder that the names are below.
-        radiographs: Names by patient, none of them empty; see `find_radiographs`.
-        grades: Grades by patient and side; the side is empty for the one knee of a radiograph, whichever it is.
-        sites: Sites by patient.
-        ungraded: Whether knees without a grade are kept.
-        sides: Side of the one knee of a radiograph, by name.
-        own: Grade of the one knee of a radiograph, whichever it is, by name.
+    The side of a grade is empty for the one knee of a radiograph, whichever it is; `own` has such grades, and `sides`
+    the side of the one knee, by the name of the radiograph.
     """
     tasks: list[RadiographTask] = []
     rejected: list[Rejection] = []

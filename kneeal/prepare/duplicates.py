@@ -27,11 +27,8 @@ def identical_files(paths: Sequence[Path]) -> list[list[int]]:
 def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: bool) -> tuple[list[int], list[str]]:
     """Which rows to keep, and notes on pictures that occur more than once.
 
-    Args:
-        rows: Rows of knees.
-        paths: Their pictures.
-        drop: Whether identical pictures are reduced to one (that of the test set, else of the validation set, else the
-            first), and left out altogether where their grades differ; otherwise all are kept and reported.
+    With `drop`, identical pictures are reduced to one (that of the test set, else of the validation set, else the
+    first), and left out altogether if their grades differ; otherwise all are kept and reported.
     """
     groups = identical_files(paths)
     if not groups:

@@ -64,12 +64,11 @@ def grade_names(text: str) -> dict[str, int]:
 def read_grade(text: str, names: Mapping[str, int] | None = None) -> int | None:
     """A KL grade from 0 to 4; None where the cell marks it as missing.
 
-    Args:
-        text: As it is written: `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: Right`.
-        names: Names of grades of their own, in small letters.
+    It may be written as `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: Right`, or by one of the `names`,
+    which are in small letters.
 
     Raises:
-        UnreadableError: It is neither.
+        UnreadableError: It is none of these.
     """
     text = plain(text)
     if names and text.lower() in names:

@@ -13,9 +13,6 @@ class NamedFiles:
 
     A name may differ from the file's in the case of letters and the form of accents, may be an absolute path below the
     folder, and without a folder may be the name or the stem of one file anywhere below it.
-
-    Args:
-        root: The folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,12 +66,9 @@ def is_file(path: Path) -> bool:
 def walk_files(
     folder: Path, on_error: Callable[[OSError], None] | None = None, *, depth: int | None = None
 ) -> Iterator[Path]:
-    """All files below a folder in a fixed order, without hidden ones; links to folders are not followed.
+    """All files below a folder, and `depth` levels of it, in a fixed order, without hidden ones or links to folders.
 
-    Args:
-        folder: Where to look.
-        on_error: Called where a folder cannot be read, which is passed over by default.
-        depth: Levels of folders to look into, this one included; by default all.
+    A folder that cannot be read is passed over, or given to `on_error`.
     """
     for parent, folders, files in os.walk(folder, onerror=on_error):
         deeper = depth is None or len(Path(parent).relative_to(folder).parts) < depth - 1

@@ -43,11 +43,8 @@ class _Worker(Generic[T]):
 class WorkerPool(Generic[T, R]):
     """Processes that work on tasks; started with the first tasks, and kept for further ones.
 
-    Args:
-        make: Called once in each process with `arguments`; gives the function to call with each task. Importable.
-        arguments: For `make`.
-        workers: Processes; 0 works in this one, without a time limit.
-        timeout_s: A process that needs longer for one task is killed.
+    `make` is called once in each process and gives the function to call with each task. With 0 `workers`, this process
+    works itself, without a time limit.
     """
 
     def __init__(

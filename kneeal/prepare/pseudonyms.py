@@ -13,12 +13,9 @@ _LENGTH = 16
 
 
 class Pseudonyms:
-    """Keyed hashes of patient ids: HMAC-SHA256, its first 64 bits.
+    """Keyed hashes of patient ids: HMAC-SHA256, its first 64 bits, with a key of at least 16 bytes.
 
     The same key gives the same pseudonym in every data set; nobody can try ids out without it.
-
-    Args:
-        key: At least 16 bytes.
     """
 
     def __init__(self, key: bytes) -> None:

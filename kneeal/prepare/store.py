@@ -22,13 +22,8 @@ _BINARY = ("patches", "thumbnail", "strips")
 class ResultStore:
     """Results by key, each a file written whole or not at all.
 
-    A key is a hash of everything that the result depends on: the file's name, size and time, the options, the
-    weights, the corrections. So a changed file or option is done again, and nothing else.
-
-    Args:
-        folder: Where they lie; made where it is not there.
-        options: How radiographs are prepared.
-        weights: Checksum of the localizer's weights.
+    A key is a hash of everything that the result depends on: the file's name, size and time, the options, the checksum
+    of the localizer's weights, the corrections. So a changed file or option is done again, and nothing else.
     """
 
     def __init__(self, folder: Path, options: PrepareOptions, weights: str) -> None:

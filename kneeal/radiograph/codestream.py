@@ -25,11 +25,7 @@ class Codestream(NamedTuple):
 
 
 def codestream_size(data: bytes) -> Codestream | None:
-    """The size of a JPEG, JPEG-LS or JPEG 2000 stream; None where it names none.
-
-    Args:
-        data: The stream from its first byte; for JPEG 2000 with or without the JP2 boxes around it.
-    """
+    """The size of a JPEG, JPEG-LS or JPEG 2000 stream, JP2 boxes around it allowed; None where it names none."""
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
@@ -40,9 +36,6 @@ def strip_lossless(data: bytes) -> bytes | None:
     """A lossless JPEG stream of one component without its remarks (APPn, COM); None where it is not built as one.
 
     GDCM ends the process on streams that name no Huffman table, and on some remarks.
-
-    Args:
-        data: The stream from its first byte.
     """
     kept, seen = [data[:2]], set[int]()
     for marker, start, end in _segments(data):

@@ -31,11 +31,7 @@ _DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def choose_decoder(syntax: UID, *, deep: bool) -> str:
-    """The name by which pydicom calls the decoder.
-
-    Args:
-        syntax: A compressed transfer syntax.
-        deep: Whether pixels have more than 8 bits.
+    """The name by which pydicom calls the decoder; `deep` pixels have more than 8 bits.
 
     Raises:
         RadiographError: With the reason "codec", where none of the decoders is installed.

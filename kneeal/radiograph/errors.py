@@ -4,15 +4,9 @@ from kneeal.errors import UserError
 
 
 class RadiographError(UserError):
-    """A radiograph that cannot be read.
+    """A radiograph that cannot be read, with a word for tables as the `reason`.
 
     No message holds a value of the header's text tags: messages end up in files that leave the hospital.
-
-    Args:
-        reason: One word for tables: see the codes where it is raised.
-        found: What was found.
-        expected: What would have been right.
-        cure: What to do about it.
     """
 
     def __init__(self, reason: str, found: str, expected: str, cure: str = "remove the file") -> None:

@@ -28,15 +28,7 @@ def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[n
 
 
 def look_up(table: NDArray[Any], codes: NDArray[np.unsignedinteger]) -> NDArray[Any]:
-    """``table[codes]``, in blocks: whole, the codes would be copied as 64-bit indices.
-
-    Args:
-        table: The gray of each code, [n].
-        codes: Codes below n, [H, W].
-
-    Returns:
-        [H, W], of the type of the table.
-    """
+    """``table[codes]`` [H, W], in blocks: whole, the codes would be copied as 64-bit indices."""
     gray = np.empty(codes.shape, table.dtype)
     flat, out = codes.reshape(-1), gray.reshape(-1)
     for start in range(0, flat.size, _BLOCK):

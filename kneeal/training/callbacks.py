@@ -26,17 +26,13 @@ class DeviceSeed(Callback):
 
 
 class BestEpoch(Callback):
-    """Keeps the weights of the best validated epoch.
+    """Keeps the weights of the best validated epoch in a file.
 
     The best epoch has the highest balanced accuracy; ties go to the lowest validation loss, then to the latest epoch.
     Early epochs are often all at chance, where the loss shows which has learned more. Without validation, the last
     epoch is kept.
 
-    Args:
-        path: Where the weights go.
-
-    Attributes:
-        accuracy: Balanced accuracy of that epoch; None before the first.
+    Attributes: accuracy: Balanced accuracy of that epoch; None before the first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,13 +79,7 @@ class EpochReports(Callback):
 class PredictionTable(Callback):
     """Collects the predictions of all batches and reports progress over all devices.
 
-    Args:
-        n_knees: Knees to predict, over all devices.
-        progress: Notified of predicted knees.
-        what: What the knees are, for `progress`.
-
-    Attributes:
-        columns: Name to [n, ...], the n knees of this device in the order of its loader.
+    Attributes: columns: Name to [n, ...], the n knees of this device in the order of its loader.
     """
 
     def __init__(self, n_knees: int, progress: FitProgress, what: str) -> None:
