@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kneeal.annotate.accounts import Account, Accounts
 from kneeal.annotate.assignment import ReadingPlan
-from kneeal.annotate.serve import named_roles, open_store
-from kneeal.annotate.store import Store
+from kneeal.annotate.serve import named_roles
+from kneeal.annotate.store import Store, open_store
 from kneeal.errors import UserError
 
 

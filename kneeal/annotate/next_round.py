@@ -2,19 +2,17 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from kneeal.annotate.schema import STORE
-from kneeal.annotate.store import Store
-from kneeal.annotate.supervisor import PROGRESS
-from kneeal.errors import UserError
-from kneeal.exchange.answers import add_reasons
+from kneeal.annotate.ahead import compute_ahead, decide
+from kneeal.annotate.training_process import COMPUTE, PROGRESS
+from kneeal.build.loop import make_plan
 from kneeal.files import hold, write_atomic
 from kneeal.jobs.ask import tell_and_report
-from kneeal.jobs.open_run import OpenRun, open_run
+from kneeal.jobs.open_run import open_run
 from kneeal.jobs.process import set_up_process
-from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import FitProgress
 from kneeal.loop.folder import LOCK
 
@@ -58,21 +56,35 @@ class ProgressFile(FitProgress):
         write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
 
 
-def next_round(run: Path, data: Path | None = None) -> None:
+def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes]) -> None:
     """Give the settled knees to the loop, close the round and make the next query.
 
     Killed at any instant, it does the same when it is called again: what was decided is in the store, and
     what the loop has taken is in the run folder.
+
+    Args:
+        run: The run folder.
+        data: The data set, where it has moved.
+        order: Waits for an order: PUBLISH, or COMPUTE and later PUBLISH.
 
     Raises:
         UserError: Another process works on the run, or there is nothing to go on with.
     """
     set_up_process()
     opened = open_run(run, data=data)
+    opened = replace(opened, plan=make_plan(opened.config, opened.cohort, ProgressFile(run / PROGRESS)))
+    ordered = order()
     with hold(run / LOCK):
-        loop = opened.loop(progress=ProgressFile(run / PROGRESS))
-        take_readings(opened, loop)
-        loop.ask()
+        ahead = None
+        if ordered == COMPUTE:
+            ahead = compute_ahead(opened)
+            order()
+        if ahead is None or not ahead.take_over(opened):
+            loop = opened.loop()
+            state = loop.state
+            if loop.missing and loop.tell(decide(run, loop.missing)) is state:
+                loop.close()
+            loop.ask()
 
 
 def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
@@ -83,33 +95,8 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     Raises:
         UserError: Nobody has annotated the run, or another process works on it.
     """
-    if not (run / STORE).is_file():
-        raise UserError(
-            f"no answers, and nobody has annotated {run}",
-            "a file of answers, or readings by `kneeal annotate`",
-            f"write `kneeal tell {run} ANSWERS`",
-        )
     set_up_process()
     opened = open_run(run, data=data)
     with hold(run / LOCK):
         loop = opened.loop()
-        tell_and_report(opened, loop, _decide(opened, loop), replace=False, close=close)
-
-
-def take_readings(opened: OpenRun, loop: ActiveLearningLoop) -> None:
-    """Tell the loop what the store has settled, and close the round with it."""
-    if not loop.missing or not (opened.path / STORE).is_file():
-        return
-    state = loop.state
-    if loop.tell(_decide(opened, loop)) is state:
-        loop.close()
-
-
-def _decide(opened: OpenRun, loop: ActiveLearningLoop) -> dict[str, int | None]:
-    store = Store(opened.path / STORE)
-    try:
-        decided = store.decide(loop.missing)
-        add_reasons(opened.path, {knee: why for knee, why in store.reasons().items() if knee in decided})
-        return decided
-    finally:
-        store.close()
+        tell_and_report(opened, loop, decide(run, loop.missing), replace=False, close=close)

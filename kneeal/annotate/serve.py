@@ -4,8 +4,8 @@ import logging
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from kneeal.annotate.atlas import Atlas
 from kneeal.annotate.picture_service import PictureService
 from kneeal.annotate.schema import PRIVATE, STORE, connect
 from kneeal.annotate.security import Origin
-from kneeal.annotate.store import Store
+from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import atomic_file, cannot_write, disk_errors, hold, write_atomic
 from kneeal.jobs.open_run import open_run
 
-#: Seconds between the last answer to a query and the training, in which it can be undone.
-GRACE_SECONDS = 10.0
+#: Seconds in which the last answer to a query can be undone, and after which the next query is made of it.
+GRACE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,6 @@ def new_link(run: Path, name: str, options: ServeOptions) -> str:
     with open_store(run) as store:
         accounts = Accounts(store)
         return f"{address(options)}#{accounts.link(accounts.find(name).id)}"
-
-
-@contextmanager
-def open_store(run: Path) -> Iterator[Store]:
-    """The store of a run that was annotated.
-
-    Raises:
-        UserError: Nobody has annotated it.
-    """
-    if not (run / STORE).is_file():
-        raise UserError(f"nobody has annotated {run} yet", "a run that is served", "start `kneeal annotate` first")
-    store = Store(run / STORE)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def back_up(run: Path, target: Path) -> None:

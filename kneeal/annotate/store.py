@@ -2,7 +2,8 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kneeal.annotate import answers
@@ -11,7 +12,9 @@ from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
 from kneeal.annotate.database import Change, Database
 from kneeal.annotate.progress import read_progress
 from kneeal.annotate.request_models import Answer
+from kneeal.annotate.schema import STORE
 from kneeal.annotate.tasks import Progress, Task
+from kneeal.errors import UserError
 
 
 class Store(Database):
@@ -90,6 +93,10 @@ class Store(Database):
 
         self.write(change)
 
+    def settled(self, ids: Sequence[str]) -> dict[str, int | None]:
+        """Grades of the knees among `ids` that readings have settled, None for an unreadable knee."""
+        return _grades(self.reader(), ids, "settled", "closed")
+
     def decide(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Close the settled knees among `ids` for good, since they now go to training.
 
@@ -97,21 +104,21 @@ class Store(Database):
         """
         now = self.clock()
 
-        def change(db: sqlite3.Connection) -> list[sqlite3.Row]:
+        def change(db: sqlite3.Connection) -> dict[str, int | None]:
             close = "UPDATE knee SET state = 'closed', closed = ? WHERE knee_id = ? AND state = 'settled'"
             db.executemany(close, [(now, knee_id) for knee_id in ids])
-            return db.execute("SELECT knee_id, kl FROM knee WHERE state = 'closed' AND rule != 'file'").fetchall()
+            return _grades(db, ids, "closed")
 
-        decided = {row["knee_id"]: row["kl"] for row in self.write(change)}
-        return {i: decided[i] for i in ids if i in decided}
+        return self.write(change)
 
     def counts(self) -> dict[str, int]:
         """Knees of the newest query by state, and how many of the settled and closed ones have a grade."""
         return _counts(self.reader())
 
-    def last_answer(self) -> float:
-        """When somebody answered or undid last, in seconds since 1970; 0 before."""
-        return float(self.read("SELECT coalesce(max(at), 0) FROM answer WHERE id = (SELECT max(id) FROM answer)")[0][0])
+    def last_answer(self) -> tuple[int, float]:
+        """Number of the last answer or undo, and when it came in seconds since 1970; 0 before the first."""
+        found = self.read("SELECT id, at FROM answer ORDER BY id DESC LIMIT 1")
+        return tuple(found[0]) if found else (0, 0.0)
 
     def reasons(self) -> dict[str, str]:
         """Why knees that are settled as unreadable are, by knee id."""
@@ -179,6 +186,33 @@ class Store(Database):
     def progress(self, reader: int) -> Progress:
         """Where a reader is."""
         return read_progress(self.reader(), reader)
+
+
+@contextmanager
+def open_store(run: Path) -> Iterator[Store]:
+    """The store of a run that was annotated.
+
+    Raises:
+        UserError: Nobody has annotated it.
+    """
+    if not (run / STORE).is_file():
+        raise UserError(
+            f"nobody has annotated {run} yet",
+            "a run that is served",
+            "start `kneeal annotate` first, or give `kneeal tell` a file of answers",
+        )
+    store = Store(run / STORE)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _grades(db: sqlite3.Connection, ids: Sequence[str], *states: str) -> dict[str, int | None]:
+    """Grades of the knees among `ids` that are in one of some states by their readings."""
+    query = f"SELECT knee_id, kl FROM knee WHERE rule != 'file' AND state IN ({', '.join('?' * len(states))})"
+    found = dict(db.execute(query, states).fetchall())
+    return {i: found[i] for i in ids if i in found}
 
 
 def _counts(db: sqlite3.Connection) -> dict[str, int]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.annotate.store import Store
-from kneeal.annotate.training_process import TrainingProcess
+from kneeal.annotate.training_process import COMPUTE, LOG, PROGRESS, PUBLISH, TrainingProcess
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 
-PROGRESS, LOG = "annotate_progress.json", "annotate.log"
+#: A training process is made ready when so many knees of a query are left.
+READY_AT = 5
 #: Seconds between two attempts to train, doubled with each that fails.
 RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
 #: The page and the health address report a problem when the last check of the run is older than this many seconds.
@@ -84,7 +85,7 @@ class RoundSupervisor:
         auto: Whether training starts by itself.
         enough: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
         grace: Seconds after the last answer in which it can still be undone.
-        command: Trains and makes the next query, once it can read a byte from its standard input.
+        command: Takes the orders of a `TrainingProcess`.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class RoundSupervisor:
         self._grace = grace
         self._command = command
         self._process: TrainingProcess | None = None
-        self._ready: TrainingProcess | None = None
+        self._computed_at: int | None = None  # number of the last answer when the process was to compute ahead
+        self._publishing = False
         self._failed: str | None = None
         self._retry_at, self._pause = 0.0, RETRY_SECONDS
         self._stop = threading.Event()
@@ -132,33 +134,24 @@ class RoundSupervisor:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._end_ready()
-        if self._process is not None:
-            self._process.end()
+        self._end_process()
 
     def step(self) -> None:
         """Check on a training in progress, and start the next one when it is due."""
         with self._guard:
-            if self._process is not None:
-                status = self._process.status()
-                if status is None:
-                    return
-                self._process.end()
+            process = self._process if self._publishing else None
+            status = process.status() if process is not None else None
+            if process is not None and status is None:
+                return
+            self.sync()
+            if process is not None:
                 if status == 0:
                     self._failed, self._pause = None, RETRY_SECONDS
                 else:
-                    self._fail(self._process.last_message())
-                self._process = None
-            self.sync()
-            if not self._auto or time.monotonic() < self._retry_at:
-                return
-            if self._due():
-                self._begin()
-            elif not self._enough_in():
-                self._end_ready()
-            elif self._ready is None:
-                # Its imports are done by the time that no answer can be taken back any more.
-                self._ready = TrainingProcess(self._command, self._run / LOG)
+                    self._fail(process.last_message())
+                self._end_process()
+            if self._auto and time.monotonic() >= self._retry_at:
+                self._go_on()
 
     def again(self) -> None:
         """Try again at once after a failure."""
@@ -178,7 +171,7 @@ class RoundSupervisor:
         phase = "reading" if counts["open"] and pending.ids else "read"
         if pending.finished:
             phase = "finished"
-        elif self._process is not None:
+        elif self._publishing:
             phase = "training"
         elif self._failed is not None:
             phase = "failed"
@@ -209,32 +202,43 @@ class RoundSupervisor:
         return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and self._grace_is_over()
 
     def _grace_is_over(self) -> bool:
-        return self._store.clock() - self._store.last_answer() >= self._grace
+        return self._store.clock() - self._store.last_answer()[1] >= self._grace
 
-    def _due(self) -> bool:
-        return self._enough_in() and (not self.pending.ids or self._grace_is_over())
-
-    def _enough_in(self) -> bool:
-        """Whether enough readings are in to train, or no query is pending that needs any."""
-        n = len(self.pending.ids)
-        if not n:
-            return not self.pending.finished
-        counts = self._store.counts()
+    def _go_on(self) -> None:
+        """Let a training process do what can be done by now."""
+        last = self._store.last_answer()[0]
+        if self._computed_at not in (None, last):
+            self._end_process()  # an answer has come or was taken back: nothing remains of what was computed without it
+        n, counts = len(self.pending.ids), self._store.counts()
         settled = counts["settled"] + counts["closed"]
-        return settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
+        enough = settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
+        if not n:
+            if not self.pending.finished:
+                self._publish()
+        elif enough and self._grace_is_over():
+            self._publish()
+        elif enough or n - settled <= READY_AT:
+            process = self._get_process()
+            if settled == n and self._computed_at is None:
+                self._computed_at = last
+                process.order(COMPUTE)
 
-    def _begin(self) -> None:
+    def _publish(self) -> None:
         # Closed before anybody can see that the training begins: from then on no answer can be taken back.
         self._store.decide(self.pending.ids)
-        (self._run / PROGRESS).unlink(missing_ok=True)
-        self._process, self._ready = self._ready or TrainingProcess(self._command, self._run / LOG), None
-        self._process.begin()
+        self._get_process().order(PUBLISH)
+        self._publishing = True
         logger.info("training begins")
 
-    def _end_ready(self) -> None:
-        if self._ready is not None:
-            self._ready.end()
-            self._ready = None
+    def _get_process(self) -> TrainingProcess:
+        if self._process is None:
+            self._process = TrainingProcess(self._command, self._run)
+        return self._process
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.end()
+        self._process, self._computed_at, self._publishing = None, None, False
 
     def _fail(self, message: str) -> None:
         self._failed = message
@@ -243,7 +247,7 @@ class RoundSupervisor:
         self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
 
     def _watch(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(0.1 if self._publishing or self._computed_at is not None else 1.0):
             try:
                 self.step()
                 self._error, self._checked_at = None, time.monotonic()

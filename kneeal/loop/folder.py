@@ -17,7 +17,7 @@ from kneeal.pool import PoolState
 CONFIG, RUN = "config.yaml", "run.json"
 #: Held by the one process that works on a run; see `kneeal.files.hold`.
 LOCK = ".lock"
-ROUNDS, START = "rounds.csv", "start"
+ROUNDS, ROUNDS_FOLDER, START = "rounds.csv", "rounds", "start"
 STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query_predictions.csv", "best.ckpt"
 
@@ -32,7 +32,7 @@ class RunFolder:
 
     def round(self, number: int) -> Path:
         """The folder of a round."""
-        return self.path / "rounds" / f"{number:03d}"
+        return self.path / ROUNDS_FOLDER / f"{number:03d}"
 
     def query_folder(self, state: PoolState) -> Path:
         """Where the query made from a state lies: its round's folder, or `start` before anything is labeled."""
@@ -206,7 +206,7 @@ class RunFolder:
         return self.read_json(path) if path.is_file() else None
 
     def _rounds_with(self, name: str) -> list[int]:
-        return sorted(int(path.parent.name) for path in self.path.glob(f"rounds/[0-9]*/{name}"))
+        return sorted(int(path.parent.name) for path in self.path.glob(f"{ROUNDS_FOLDER}/[0-9]*/{name}"))
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

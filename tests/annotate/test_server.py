@@ -29,6 +29,7 @@ from kneeal.annotate.request_models import Answer
 from kneeal.annotate.schema import STORE, connect
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import Pending, RoundSupervisor, read_pending
+from kneeal.annotate.training_process import AHEAD
 
 # Limits are for a loaded machine, where the imports of one server can take a minute; nothing waits for them otherwise.
 pytestmark = pytest.mark.timeout(900)
@@ -220,7 +221,7 @@ def test_a_failed_training_is_tried_again_by_itself(tmp_path: Path, monkeypatch:
     supervisor = RoundSupervisor(run, store, auto=True, command=command)
     supervisor._pause = 0.2
     supervisor.pending = Pending()
-    supervisor._due = lambda: True  # type: ignore[method-assign]
+    supervisor._go_on = supervisor._publish  # type: ignore[method-assign]
     supervisor.start()
     until(lambda: supervisor.status(decides=False)["phase"] == "failed", "the failure")
     status = supervisor.status(decides=False)
@@ -263,36 +264,52 @@ def test_a_clean_stop_leaves_one_file_and_no_orphan(tmp_path: Path, number: int)
         until(lambda: ann.call("GET", "/api/status")[1]["phase"] == "training", "the training again")
 
 
-def test_the_training_is_imported_while_an_answer_can_be_undone(tmp_path: Path) -> None:
-    run, mark = make_run(tmp_path, 3), tmp_path / "mark"
-    script = f"import sys; open({str(mark)!r}, 'a').write('+'); open({str(mark)!r}, 'a').write(sys.stdin.read(1))"
+def test_the_next_round_is_computed_while_an_answer_can_be_undone(tmp_path: Path) -> None:
+    run, mark = make_run(tmp_path, 8), tmp_path / "mark"
+    script = """
+import sys; from pathlib import Path; mark, ahead = map(Path, sys.argv[1:])
+order = "started"
+while order:
+    with mark.open("a") as file: print(order, end=" ", file=file)
+    if order == "c": ahead.mkdir()
+    order = sys.stdin.read(1)
+"""
     store = Store(run / STORE)
-    supervisor = RoundSupervisor(run, store, auto=True, grace=1e6, command=[sys.executable, "-c", script])
+    command = [sys.executable, "-c", script, str(mark), str(run / AHEAD)]
+    supervisor = RoundSupervisor(run, store, auto=True, grace=1e6, command=command)
     ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
 
     def answer(nonce: int) -> None:
         task = store.next(ann)
         assert task is not None
         store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce=f"{nonce:020d}", kl=1)))
-
-    for k in range(3):
         supervisor.step()
-        assert supervisor._ready is None
+
+    for k in range(2):
         answer(k)
-    supervisor.step()
-    until(lambda: mark.is_file() and mark.read_text() == "+", "the process")
+    assert supervisor._process is None
+    for k in range(2, 7):
+        answer(k)
+    until(lambda: mark.is_file() and mark.read_text() == "started ", "the process, while the last knees are read")
+    answer(7)
+    until(lambda: mark.read_text() == "started c " and (run / AHEAD).is_dir(), "the computation")
     assert supervisor.status(decides=True)["phase"] == "read"
-    ready = supervisor._ready
-    assert ready is not None
+    first = supervisor._process
+    assert first is not None
     store.undo(ann, nonce=f"{9:020d}")
-    supervisor.step()  # nothing is left to begin
-    assert supervisor._ready is None and ready.status() is not None
-    answer(10)
     supervisor.step()
-    until(lambda: mark.read_text() == "++", "the second process")
+    assert first.status() is not None and not (run / AHEAD).exists()  # nothing of it remains
+    answer(10)
+    until(lambda: mark.read_text() == "started c started started c ", "the computation with the new answer")
+    second = supervisor._process
+    store.undo(ann, nonce=f"{11:020d}")
+    answer(12)  # another answer before anybody looks
+    assert second is not None and second.status() is not None
+    until(lambda: mark.read_text().endswith("c started c "), "the computation with the last answer")
     supervisor._grace = 0.0
     supervisor.step()
-    until(lambda: mark.read_text() == "++\n", "the training")
+    until(lambda: mark.read_text().endswith("c started c p "), "the publication")
+    assert supervisor.status(decides=True)["phase"] == "training" and store.counts()["closed"] == 8
     supervisor.stop()
     store.close()
 
@@ -305,7 +322,7 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
         "command = [sys.executable, '-m', 'kneeal.annotate.child', sys.argv[1]]; "
         "store = Store(Path(sys.argv[1]) / 'annotate.sqlite'); "
         "s = RoundSupervisor(Path(sys.argv[1]), store, auto=True, command=command); "
-        "s.pending = Pending(); s._begin(); print(s._process.process.pid, flush=True); time.sleep(600)"
+        "s.pending = Pending(); s._publish(); print(s._process.process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -302,7 +302,7 @@ setInterval(async () => {
   } catch {
     // The server is away for a moment; the next look may find it.
   }
-}, 2000);
+}, 1000);
 
 // -- agreement -----------------------------------------------------------------------------------------------------
 
