@@ -12,6 +12,9 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
+from kneeal.errors import UserError
+from kneeal.jobs.signals import exit_on_signals, run_and_exit
+
 
 def watch_input() -> SimpleQueue[bytes]:
     """Kill this process and its children when its standard input closes.
@@ -38,8 +41,6 @@ def main() -> None:
     orders = watch_input()
 
     from kneeal.annotate.next_round import next_round
-    from kneeal.errors import UserError
-    from kneeal.jobs.signals import exit_on_signals
 
     try:
         with exit_on_signals("it begins again with the server"):
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_and_exit(main)

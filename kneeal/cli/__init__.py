@@ -9,10 +9,15 @@ import sys
 from kneeal.cli import annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study  # noqa: F401
 from kneeal.cli.program import app
 from kneeal.errors import UserError
-from kneeal.jobs.signals import exit_on_signals
+from kneeal.jobs.signals import exit_on_signals, run_and_exit
 
 
 def main() -> None:
+    """What the process of a command does."""
+    run_and_exit(run)
+
+
+def run() -> None:
     """Run a command; a user's mistake is one message and exit status 2, a signal n means status 128 + n."""
     try:
         with exit_on_signals(_how_to_go_on(sys.argv[1:])):

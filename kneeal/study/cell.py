@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
-from kneeal.jobs.signals import exit_on_signals
+from kneeal.jobs.signals import exit_on_signals, run_and_exit
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,4 +57,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_and_exit(lambda: main(sys.argv[1:]))

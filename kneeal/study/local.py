@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
+from kneeal.jobs.signals import GRACE
 from kneeal.study.folder import CellStatus, StudyFolder
 from kneeal.study.grid import Cell, Study
 from kneeal.study.process import PROGRAM, THREADS, CellProcess, forkable, start
@@ -191,9 +192,10 @@ class LocalStudy:
         """End what still runs; each cell resumes from its last finished round at the next start."""
         for running in self._running:
             running.process.terminate()
+        end = time.monotonic() + GRACE - 1  # before this process is ended itself
         for running in self._running:
             try:
-                running.process.wait(8)
+                running.process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 running.process.kill()
                 running.process.wait()

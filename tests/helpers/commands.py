@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kneeal.cli import main
+from kneeal.cli import run
 
 #: A run that trains in a moment.
 QUICK = [
@@ -27,7 +27,7 @@ def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["kneeal", *map(str, arguments)])
         try:
-            main()
+            run()
         except SystemExit as exit:
             status = exit.code
     return subprocess.CompletedProcess([], int(status or 0), out.getvalue(), err.getvalue())

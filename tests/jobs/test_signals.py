@@ -29,9 +29,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: A command in an interpreter that takes a minute to be taken apart, as one does that is loaded with torch on a machine
+#: that others fill. No signal is handled then.
+SLOW_TO_END = """
+import time
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(60)
+
+slow = Slow()
+from kneeal.cli import main
+main()
+"""
+
+
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "kneeal", *map(str, arguments)]
+    command = [sys.executable, "-c", SLOW_TO_END, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -108,3 +123,29 @@ def test_work_that_went_wrong_because_of_a_signal_is_no_failure_of_its_own() -> 
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 130 and "SIGINT" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("print('done')", 0), ("sys.exit(3)", 3), ("sys.exit('a message')", 1), ("1 / 0", 1), ("sys.exit()", 0)],
+)
+def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, status: int, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    program = SLOW_TO_END.partition("from kneeal")[0] + (
+        "import atexit, pathlib, sys; from kneeal.jobs.signals import run_and_exit\n"
+        f"def work():\n    atexit.register(pathlib.Path({str(mark)!r}).touch); {command}\n"
+        "run_and_exit(work)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == status and mark.exists()
+    assert done.stdout == ("done\n" if "print" in command else "")
+    assert ("ZeroDivisionError" in done.stderr) == ("/" in command) and ("a message" in done.stderr) == (
+        "mess" in command
+    )
+
+
+def test_output_that_cannot_be_written_is_no_success() -> None:
+    program = "from kneeal.jobs.signals import run_and_exit; run_and_exit(lambda: print('lost'))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, timeout=30)
+    assert done.returncode == 120
