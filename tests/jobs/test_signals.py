@@ -68,7 +68,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_does(
     run, rounds = tmp_path / "run", tmp_path / "run/rounds/000"
     given = ("fit", "--data", data, "--out", run, "--strategy", "mi_mcd", *QUICK)
     process = start(*given, *(LONG_FIT if when == "fit" else LONG_PREDICTION))
-    mark = rounds / ("fit" if when == "fit" else "metrics.json")
+    mark = rounds / ("fit" if when == "fit" else "best.ckpt")
     said = stop(process, signum, lambda: mark.exists() or (when == "fit" and (rounds / "state.json").exists()))
     assert process.returncode == status, said
     assert f"stopped by {signal.Signals(signum).name}" in said and "--resume" in said and "Traceback" not in said
