@@ -1,32 +1,46 @@
 """Dropout that Monte-Carlo dropout cannot sample: refused, since it would silently be left out or sampled wrongly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from kneeal.errors import UserError
 from kneeal.nn.masks import DropoutMasks
 
-_FUNCTIONS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
+#: Functions that drop, with the index of the rate among their arguments, and whether they drop unless told otherwise.
+_FUNCTIONS: Mapping[Callable[..., Any], tuple[int, bool]] = {
+    **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.dropout), (1, True)),
+    **dict.fromkeys((F.alpha_dropout, F.feature_alpha_dropout), (1, False)),
+    F.scaled_dot_product_attention: (4, True),
+}
 #: Modules that drop inside a kernel, at the rate in their attribute `dropout`.
 _KERNELS = (nn.MultiheadAttention, nn.RNNBase)
+#: Modules that stay in evaluation mode while dropout is looked for: those that are sampled, and those with statistics.
+_KEPT = (_DropoutNd, _NormBase)
 
 
 class _Calls(TorchFunctionMode):
-    """Counts dropout functions that are called with a probability above 0."""
+    """Notices a dropout function that is called in training with a probability above 0."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    found = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        self.count += func in _FUNCTIONS and (args[1] if len(args) > 1 else kwargs.get("p", 0.5)) > 0
+        if func in _FUNCTIONS:
+            place, drops = _FUNCTIONS[func]
+            p = args[place] if len(args) > place else kwargs.get("p", kwargs.get("dropout_p", 0.5 if place == 1 else 0))
+            if place == 1:
+                drops = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", drops))
+            self.found |= bool(drops and p > 0)
         return func(*args, **kwargs)
 
 
@@ -53,9 +67,10 @@ class HiddenDropout:
         inside = [m for m in network.modules() if isinstance(m, _KERNELS) and m.dropout > 0]
         if inside:
             _refuse(f"dropout inside {type(inside[0]).__name__}", "set its dropout to 0")
-        with _Calls() as calls, masks.observe():
+        # In training mode, since a function that drops in training alone is never called in evaluation mode.
+        with _Calls() as calls, masks.observe(), _training(network):
             network(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
-        if calls.count > len(masks.shapes):  # a dropout module calls the function, too
+        if calls.found:
             _refuse("dropout applied as a function", "write it as a module, torch.nn.Dropout for example")
         self._shapes = masks.shapes
 
@@ -69,6 +84,21 @@ class HiddenDropout:
         if len(known) == len(found) and known != found:
             cure = "give its module inputs [N, ...] (batch_first)"
             _refuse("dropout where the first dimension is not the batch", cure)
+
+
+@contextmanager
+def _training(network: nn.Module) -> Iterator[None]:
+    """Put what can be in training mode without a trace."""
+    devices = {p.device for p in network.parameters() if p.is_cuda}
+    changed = [m for m in network.modules() if not isinstance(m, _KEPT)]
+    with torch.random.fork_rng(devices):  # stochastic depth draws
+        try:
+            for module in changed:
+                module.training = True
+            yield
+        finally:
+            for module in changed:
+                module.training = False
 
 
 def _refuse(found: str, cure: str) -> None:
