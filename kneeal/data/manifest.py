@@ -136,7 +136,7 @@ def refuse_two_names(patients: Iterable[str], where: str) -> None:
     names: defaultdict[str, set[str]] = defaultdict(set)
     for patient in patients:
         plain = unicodedata.normalize("NFKC", patient).casefold()
-        plain = re.sub(r"^(\d+)\.0$", r"\1", plain)
+        plain = re.sub(r"^(\d+)\.0*$", r"\1", plain)
         names[plain.lstrip("0") if plain.isdecimal() else plain].add(patient)
     twice = [" = ".join(sorted(same)) for same in names.values() if len(same) > 1]
     if twice:

@@ -1,5 +1,6 @@
 """Files that torch wrote."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,5 +15,7 @@ def read_torch(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, struct, zip, decoding: each kind of damage raises its own
+    except pickle.UnpicklingError as error:  # whose message advises to run code from the file
+        raise ValueError("torch did not write it, or it is damaged") from error
+    except Exception as error:  # struct, struct, zip, decoding: each kind of damage raises its own
         raise ValueError(str(error) or type(error).__name__) from error
