@@ -50,7 +50,7 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
 
         kind = "cr" if config.loss.consistency else "naive"
         tracking = config.tracking.model_dump()
-        tracking["group"] = tracking["group"] or f"{config.active.strategy}-{kind}"
+        tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
         tracker = WandbTracker(folder.path, run_id=run_id(config, cohort), thumbnail=cohort.thumbnail, **tracking)
         listeners.append(tracker)
     loop = plan.loop(folder, listeners)

@@ -20,8 +20,8 @@ from kneeal.loop.events import LoopListener, RoundReport
 Mode = Literal["auto", "online", "offline"]
 #: The x-axis of everything that is logged once a round.
 STEP = "al/n_labeled"
-#: Settings that name places on this machine.
-_PATHS = ("data.dir", "model.weights", "training.init")
+#: Settings that may name places on this machine, or knees.
+_PRIVATE = ("data.dir", "model.weights", "training.init", "active.constraints")
 
 
 @dataclass
@@ -54,7 +54,7 @@ class WandbTracker(LoopListener):
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Open the dashboard run and log the finished rounds that it does not have."""
         with self._errors_printed():
-            self._run = self._open({k: v for k, v in config.items() if self.knees or k not in _PATHS})
+            self._run = self._open(config if self.knees else _without_private(config))
             for pattern in ("al/*", "val/*", "test/*"):
                 self._run.define_metric(pattern, step_metric=STEP)
             # A run that goes on online knows what it has. An offline segment begins anew, so that the last one holds
@@ -180,6 +180,12 @@ class WandbTracker(LoopListener):
             # The table keeps its pictures in an artifact; these lie beside the log, so that an offline run has them.
             row["al/query_knees"] = list(pictures.values())
         return row
+
+
+def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without what is private; of a strategy's file, the name remains."""
+    public = {key: value for key, value in config.items() if key not in _PRIVATE}
+    return {k: Path(v).name if isinstance(v, str) and ".py:" in v else v for k, v in public.items()}
 
 
 def has_key() -> bool:

@@ -14,7 +14,11 @@ from helpers.wandb_file import read_finished
 from kneeal.loggers.wandb import WandbTracker, has_key
 from kneeal.loop.events import RoundReport
 
-CONFIG = {"active.strategy": "mi_mcd", "seed": 4, "data.dir": "/archive/of/patients"}
+CONFIG = {
+    "active.strategy": "mi_mcd", "seed": 4, "data.dir": "/archive/of/patients",
+    "active.pseudo_by": "/archive/of/patients/own.py:Mine",
+    "active.constraints": [{"name": "exclude", "by": "patient_id", "values": ["p1_L"]}],
+}  # fmt: skip
 
 
 def report(number: int) -> RoundReport:
@@ -98,7 +102,7 @@ def test_no_knee_and_no_path_leaves_the_machine_unasked(logged: Path) -> None:
     assert len(history(logged)) == 3  # once W&B has written all of it
     files = [path for path in logged.glob("wandb/offline-run-*/**/*") if path.is_file()]
     content = b"".join(path.read_bytes() for path in files)
-    assert b"al/queried_grade_3" in content
+    assert b"al/queried_grade_3" in content and b"own.py:Mine" in content
     for private in (b"p1_L", b"p2_R", b"/archive/of/patients"):
         assert private not in content
     assert not [path for path in files if path.suffix == ".png"]
