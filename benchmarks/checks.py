@@ -369,10 +369,13 @@ def _() -> float:
     return off(holm(p.tolist()), multipletests(p, method="holm")[1])
 
 
-@check("statistics: ratio of standard deviations, p-value (Pitman and Morgan)", "scipy")
+@check("statistics: ratio of standard deviations, p-value (permutation), interval (Pitman and Morgan)", "scipy")
 def _() -> float:
     a, b = RNG.normal(0, 2, 9), RNG.normal(0, 1, 9)
-    return off(spread_ratio(a, b).p_value, stats.pearsonr(a + b, a - b).pvalue)
+    found, gaps = spread_ratio(a, b), [np.abs(x - np.median(x)) for x in (a, b)]
+    exchanged = stats.permutation_test(gaps, lambda x, y, axis: (x - y).mean(axis), permutation_type="samples")
+    ends = [stats.pearsonr(a / end + b, a / end - b).pvalue for end in (found.low, found.high)]
+    return max(off(found.p_value, exchanged.pvalue), off(ends, [0.05, 0.05]))
 
 
 @check("statistics: seeds needed for a power of 80 %, in seeds, 2 to 30 of them", "statsmodels")

@@ -95,8 +95,8 @@ def _stabilizes(runs: Runs) -> Claim | None:
     return _claim(
         "consistency stabilizes",
         "standard deviation of balanced accuracy over the seeds (points) at the last label count, with consistency "
-        f"over without, by Pitman and Morgan's test for paired values; a win takes p < {LEVEL:.2f} after Holm's "
-        "correction for all rows",
+        f"over without; a win takes p < {LEVEL:.2f} after Holm's correction for all rows, by exchanging distances of "
+        "paired seeds from the medians; an interval is of its row alone, for seeds that are normally distributed",
         verdicts,
         TextTable("", header, rows),
     )
@@ -138,16 +138,21 @@ def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
         for s, final, whole in ranked
     ]
     others = {s.label for s in runs.curves} - own
-    verdict = "cannot tell"
-    if any(others <= beaten[label] for label in own):
-        verdict = "yes"
-    elif any(own <= beaten[label] for label in others):
-        verdict = "no"
+    labels = [s.label for s, *_ in ranked]
+    leader = next((label for label in labels if label in own and others <= beaten[label]), None)
+    better = next((label for label in labels if label in others and own <= beaten[label]), None)
+    if leader:
+        verdict = f"yes: {leader} wins against every setting of another strategy"
+    elif better:
+        verdict = f"no: {better} wins against every ENT-MCD setting"
+    else:
+        most = max(len(others & beaten[label]) for label in own)
+        verdict = f"cannot tell: the best ENT-MCD setting wins against {most} of {len(others)} others"
     return Claim(
         "ENT-MCD leads",
         f"at {last} labels one ENT-MCD setting wins against every setting of another strategy (yes), or another wins "
         f"against every ENT-MCD setting (no), by the paired comparisons: {RULE}",
-        f"{verdict}: the highest mean at {last} labels is that of {ranked[0][0].label}",
+        verdict,
         TextTable("", ["setting", f"at {last} labels", "area", "wins", "losses"], rows),
     )
 

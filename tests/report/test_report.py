@@ -248,8 +248,25 @@ def test_the_claims_follow_their_rules(tmp_path: Path, monkeypatch: pytest.Monke
     beats, stabilizes, leads, zero = check_claims(runs, knees_of(runs))
     assert beats.verdict == "in part: 2 of 3 win, 1 lose"
     assert stabilizes.verdict.startswith("cannot tell") and "needs" in stabilizes.evidence.rows[0][-1]
-    assert leads.verdict == "yes: the highest mean at 450 labels is that of ENT-MCD + CR"
+    assert leads.verdict == "yes: ENT-MCD + CR wins against every setting of another strategy"
     assert zero.verdict == "yes: 1 of 1 win, 0 lose"
+
+
+@pytest.mark.parametrize(
+    ("qualities", "verdict"),
+    [
+        ((0.6, 0.3, 0.9), "no: Random wins against every ENT-MCD setting"),
+        ((0.6, 0.2, 0.59), "cannot tell: the best ENT-MCD setting wins against 1 of 2 others"),
+    ],
+)
+def test_what_leads_has_the_reason_of_its_rule(
+    tmp_path: Path, qualities: tuple[float, float, float], verdict: str
+) -> None:
+    names = {"ENT-MCD": "entropy_mcd", "LC": "least_confidence", "Random": "random"}
+    settings = {label: (name, False, q) for (label, name), q in zip(names.items(), qualities, strict=True)}
+    runs = read_runs([write_study(tmp_path, seeds=6, settings=settings, n_test=300)])
+    (leads,) = [c for c in check_claims(runs, knees_of(runs)) if c.claim == "ENT-MCD leads"]
+    assert leads.verdict == verdict
 
 
 def test_a_claim_without_its_settings_is_left_out(tmp_path: Path) -> None:

@@ -148,15 +148,46 @@ def test_holm_never_lowers_and_lies_below_bonferroni(p: list[float]) -> None:
     assert [adjusted[k] for k in np.argsort(p, kind="stable")] == sorted(adjusted)
 
 
-def test_the_ratio_of_spreads_is_tested_as_pitman_and_morgan_do() -> None:
-    """Their test is that of no correlation between sum and difference; its interval ends where the p-value is 5 %."""
+def test_the_interval_of_a_ratio_of_spreads_is_pitman_and_morgans() -> None:
+    """Theirs is a test of no correlation between sum and difference; the interval ends where its p-value is 5 %."""
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 8))
     found = spread_ratio(x.tolist(), y.tolist())
     assert found is not None and found.ratio == pytest.approx(x.std(ddof=1) / y.std(ddof=1))
-    assert found.p_value == pytest.approx(stats.pearsonr(x + y, x - y).pvalue)
     for end in (found.low, found.high):
-        at = spread_ratio((x / end).tolist(), y.tolist())
-        assert at is not None and at.p_value == pytest.approx(0.05)
+        assert stats.pearsonr(x / end + y, x / end - y).pvalue == pytest.approx(0.05)
     assert spread_ratio([1.0, 2.0], [1.0, 3.0]) is None
     assert spread_ratio([1.0, 1.0, 1.0], [1.0, 3.0, 2.0]) is None
+
+
+@pytest.mark.parametrize("n_seeds", [3, 6, 9])
+def test_spreads_are_tested_by_exchanging_deviations_within_pairs(n_seeds: int) -> None:
+    x, y = np.random.default_rng(n_seeds).normal(size=(2, n_seeds)) * [[3.0], [1.0]]
+
+    def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return np.asarray(a.mean(axis=axis) - b.mean(axis=axis))
+
+    deviations = tuple(np.abs(v - np.median(v)) for v in (x, y))
+    expected = stats.permutation_test(deviations, difference, permutation_type="samples", n_resamples=np.inf)
+    found = spread_ratio(x.tolist(), y.tolist())
+    assert found is not None and found.p_value == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("n_seeds", [10, 20])
+def test_trainings_that_collapse_are_no_difference_in_spread(n_seeds: int) -> None:
+    """One in eight lies far below the others, with both strategies."""
+    rng = np.random.default_rng(n_seeds)
+
+    def seeds() -> list[float]:
+        return (rng.normal(size=n_seeds) - 6 * (rng.random(n_seeds) < 1 / 8)).tolist()  # type: ignore[no-any-return]
+
+    p_values = [found.p_value for _ in range(400) if (found := spread_ratio(seeds(), seeds()))]
+    assert np.mean(np.array(p_values) < 0.05) < 0.08
+    assert np.mean(np.array(p_values) < 0.01) < 0.025
+
+
+def test_seeds_needed_for_a_difference_in_spread_find_it() -> None:
+    found = spread_ratio([4.0, -4.0, 3.0, -3.5, 0.1, 2.0], [1.0, -1.0, 1.2, -0.8, 0.1, 0.9])
+    assert found is not None and found.p_value > 0.01
+    needed = found.seeds_needed(0.01)
+    assert needed is not None and needed >= 8, "seven seeds have no p-value below 1 %"
