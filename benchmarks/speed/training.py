@@ -15,10 +15,10 @@ from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, syn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.sampling import ShuffledBatches
 from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
+from kneeal.training.datamodule import KneeDataModule
 
 _BATCH = 32
 _OUR_NETWORK = ", our network"

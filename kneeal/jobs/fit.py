@@ -4,8 +4,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from kneeal.build.dataset import open_cohort
 from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, open_run_folder, run_id
@@ -19,6 +17,7 @@ from kneeal.loop.folder import LOCK, RunFolder
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.writer import RunWriter
 from kneeal.report.one_run import draw_run_figures, rounds_table
+from kneeal.training.lightning_runner import is_first_process
 
 
 def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
@@ -29,7 +28,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     set_up_process()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
-    writer = getattr(rank_zero_only, "rank", 0) in (0, None)
+    writer = is_first_process()
     cohort = open_cohort(config)
     oracle = build_oracle(cohort)
     console = Console() if writer else None

@@ -10,11 +10,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.data.batches import Source
-from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.validation import Validation
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
@@ -25,6 +25,7 @@ from kneeal.nn.torch_file import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
+from kneeal.training.datamodule import KneeDataModule
 from kneeal.training.learner import Learner, Predictor
 from kneeal.training.metrics import evaluate_test
 
@@ -157,6 +158,11 @@ class LightningRunner:
             deterministic="warn",
             **options,
         )
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes: the first of those that Lightning starts, one for each device."""
+    return getattr(rank_zero_only, "rank", 0) in (0, None)
 
 
 def load_network(network: nn.Module, checkpoint: Path) -> None:

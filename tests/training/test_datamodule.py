@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kneeal.data.batches import PatchSource
-from kneeal.data.datamodule import KneeDataModule
 from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
+from kneeal.training.datamodule import KneeDataModule
 
 IDS = tuple(f"p{k}_L" for k in range(20))
 PATCHES = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((20, 2, 32, 32), np.uint8) * 10
