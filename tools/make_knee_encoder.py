@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.views import Views
+from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.knee_encoder import BLOCKS, N_FEATURES, KneeEncoder
 
 #: Mean and standard deviation of red, green and blue that the published weights were trained with.
@@ -130,13 +131,14 @@ def projection(views: Sequence[Tensor], width: int, shrinkage: float = SHRINKAGE
     return weight, -weight @ views[0].mean(0)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path, help="the published file, where its package is not installed")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
+    keep_freed_memory()
     dataset = PreparedDataset.open(given.data)
     rows = training_rows(dataset)
     encoder = convert(read_published(given.published))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,8 +10,8 @@ from safetensors.torch import load_file
 
 from kneeal.nn import knee_encoder
 from kneeal.nn.knee_encoder import KneeEncoder
+from tools import make_knee_encoder as tool
 
-TOOL = Path(__file__).parents[2] / "tools" / "make_knee_encoder.py"
 WEIGHTS = Path(knee_encoder.__file__).with_name("knee_encoder.safetensors")
 
 
@@ -21,14 +19,6 @@ def shipped() -> KneeEncoder:
     encoder = KneeEncoder().eval()
     encoder.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
     return encoder
-
-
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_knee_encoder", TOOL)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def patches(n: int = 2, side: int = 128) -> torch.Tensor:
@@ -51,7 +41,7 @@ def test_the_file_is_small_and_its_license_lies_beside_it() -> None:
 
 
 def test_it_computes_what_the_first_blocks_of_the_published_network_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    timm, tool = pytest.importorskip("timm"), load_tool()
+    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     theirs = timm.create_model("tf_efficientnet_lite0").eval()
     for module in theirs.modules():
@@ -90,7 +80,6 @@ def test_it_computes_what_the_first_blocks_of_the_published_network_do(monkeypat
 
 
 def test_the_projection_keeps_what_differs_between_patches_and_not_between_their_views() -> None:
-    tool = load_tool()
     draw = torch.Generator().manual_seed(0)
     # Three directions tell patches apart; a fourth is the widest, but differs as much between views of a patch.
     mixed = torch.linalg.qr(torch.randn(6, 6, generator=draw))[0]
