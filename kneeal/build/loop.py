@@ -71,12 +71,13 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT)
     schedule = make_schedule(config, len(train))
     schedule.check(len(train))
     cohort.validation.check(schedule.n_init)
-    if config.data.validation == "budget" and config.training.epochs <= config.training.validate_every:
+    if config.data.validation == "budget" and config.training.epochs < 2 * config.training.validate_every:
         raise UserError(
             f"data.validation = budget, which costs labels, with training.epochs = {config.training.epochs}: there is "
             "no epoch to choose",
-            f"more epochs than training.validate_every = {config.training.validate_every}",
-            "set training.epochs=10 (training.steps are spread over them), or data.validation=none",
+            f"two validations or more, one in {config.training.validate_every} epochs (training.validate_every)",
+            f"set training.epochs={10 * config.training.validate_every} (training.steps are spread over them), or "
+            "data.validation=none",
         )
     if config.data.validation == "none" and active.stop_when == "gain":
         raise UserError(

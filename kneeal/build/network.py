@@ -12,7 +12,7 @@ from kneeal.build.keywords import keywords
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
+from kneeal.exchange.model_file import MODEL_SUFFIX, is_model, read_model
 from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
@@ -104,6 +104,13 @@ def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[s
         The weights of the model's head; empty if the head or the number of grades differs.
     """
     weights, card = read_model(path)
+    if card.patch_size != config.data.patch_size:
+        raise UserError(
+            f"training.init = {path}, a model of patches of {card.patch_size} px, with data.patch_size = "
+            f"{config.data.patch_size}",
+            "patches of the size that the model was trained on",
+            f"give --set data.patch_size={card.patch_size}, or another --init",
+        )
     branch = {name.removeprefix("branch."): w for name, w in weights.items() if name.startswith("branch.")}
     try:
         network.branch.load_state_dict(branch)
@@ -140,7 +147,7 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
         raise UserError(
             f"model.weights = {path} holds no weights for {backbone.name} ({reason[:300]})",
             f"weights by the names of its library, for example {published}",
-            "check the file and model.backbone",
+            f"give it by --init {path}" if is_model(path) else "check the file and model.backbone",
         ) from error
 
 

@@ -20,6 +20,9 @@ from kneeal.training.learner import Learner
 from kneeal.training.lightning_runner import LightningRunner
 from kneeal.training.posteriors.base import Sampler
 
+#: Largest learning rate with which more than the head is trained.
+_MAX_RATE = 0.03
+
 
 def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> Sampler:
     """The runner whose samples are those of `posterior.method`."""
@@ -41,6 +44,12 @@ def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitP
     """The runner that trains one network; several runners may share a start."""
     training, loss = config.training, config.loss
     check_batch_size(training.batch_size, config.compute.devices)
+    if not start.fixed_features and training.learning_rate > _MAX_RATE:
+        raise UserError(
+            f"training.learning_rate = {training.learning_rate:g} with model.freeze = {config.model.freeze}",
+            f"at most {_MAX_RATE} where convolutions are trained: Adam moves each weight by about that much per step",
+            "give --set training.learning_rate=0.001, or freeze the encoder (--set model.freeze=all)",
+        )
     method = _method(config)
     if method is not None:
         _check_second_term(config, method, start)

@@ -79,6 +79,17 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         ) from error
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is a model."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "card" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same for a model to make sense of a data set."""
     options = {key: value for key, value in dict(info.get("options", {})).items() if key not in _ANY}

@@ -14,6 +14,9 @@ def read_torch(path: Path) -> Any:
         ValueError: The file is missing or damaged, or torch did not write it.
     """
     try:
+        with path.open("rb") as file:
+            if not file.read(2).startswith((b"PK", b"\x80")):  # a zip file, or a pickle
+                raise ValueError("torch did not write this file")
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # whose message advises to run code from the file
         raise ValueError("torch did not write it, or it is damaged") from error

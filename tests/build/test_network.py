@@ -42,6 +42,9 @@ def test_fit_export_predict_and_init_with_resnet18(tmp_path: Path) -> None:
     assert "weights" not in read_model(model)[1].network and read_model(model)[1].network["backbone"] == "resnet18"
     done("predict", model, "--data", data, "--out", tmp_path / "predictions")
     assert len((tmp_path / "predictions/predictions.csv").read_text().splitlines()) == 41
+    for weights, message in ((model, f"--init {model}"), (Path(__file__), "torch did not write this file")):
+        options = (*RESNET, "--set", f"model.weights={weights}")
+        refused(kneeal("fit", "--data", data, "--out", tmp_path / "no", *QUICK, *options), message)
     network = make_network(validate({"model": {"backbone": "resnet18"}, "training": {"init": str(checkpoint)}}))
     assert all(torch.equal(w, saved[f"network.branch.{name}"]) for name, w in network.branch.state_dict().items())
 
@@ -53,6 +56,7 @@ def test_mistakes_are_said_before_anything_is_trained(tmp_path: Path) -> None:
         (["model.backbone=squeezenet1_1", "data.patch_size=16"], "data.patch_size=24"),
         (["model.backbone=shufflenet_v2_x0_5", "model.weights=none.pth"], "none.pth"),
         (["model.weights=none.pth"], "set model.backbone"),
+        (["training.learning_rate=0.1"], "training.learning_rate=0.001"),
     ):
         options = [part for setting in settings for part in ("--set", setting)]
         result = kneeal("fit", "--data", data, "--out", tmp_path / "run", "--strategy", "mi_mcd", *QUICK, *options)

@@ -152,7 +152,7 @@ def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None
     first, model = tmp_path / "first", tmp_path / "m.safetensors"
     done("fit", *STRATEGY, "--no-ssl", "--data", data, "--out", first, *FROZEN)
     done("export", first, "--out", model)
-    config = {"model": {"width": 1, "freeze": "all"}, "training": {"init": str(model)}}
+    config = {"model": {"width": 1, "freeze": "all"}, "data": {"patch_size": 8}, "training": {"init": str(model)}}
     again = make_network(validate(config))
     trained = torch.load(sorted(first.glob("rounds/*/best.ckpt"))[-1], weights_only=True)["state_dict"]
     assert again.head_loaded
@@ -179,6 +179,10 @@ def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None
         kneeal("fit", "--data", data, "--out", tmp_path / "third", *FROZEN, *settings, "--set", "model.width=2"),
         "another branch", "model.width=1",
     )  # fmt: skip
+    refused(
+        kneeal("fit", "--data", data, "--out", tmp_path / "third", *FROZEN, *settings, "--set", "data.patch_size=16"),
+        "patches of 8 px", "data.patch_size=8",
+    )  # fmt: skip
     done("predict", model, "--data", data, "--out", tmp_path / "predictions")
 
 
@@ -186,6 +190,7 @@ def test_a_run_starts_from_an_exported_model(data: Path, tmp_path: Path) -> None
     ("settings", "messages"),
     [
         (["model.freeze=group9"], ["group9", "group1, group2, group3"]),
+        (["views.kept=65537"], ["views.kept", "65536"]),
         (["model.weights=default"], ["model.weights = default", "vgg_like"]),
         (["posterior.method=tta", "active.options.n_samples=4"], ["views.kept = 3", "raise views.kept to 4"]),
     ],

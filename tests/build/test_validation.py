@@ -51,5 +51,6 @@ def test_what_cannot_be_validated_is_refused(data: Path, tmp_path: Path) -> None
 
     refused(kneeal(*fit("data.validation=budget", "active.n_init=4")), "active.n_init=5")
     refused(kneeal(*fit("data.validation=budget", "training.epochs=1")), "training.epochs=10")
+    refused(kneeal(*fit("data.validation=budget", "training.epochs=3", "training.validate_every=2")), "epochs=20")
     refused(kneeal(*fit("data.validation=none", "active.stop_when=gain")), "data.validation=budget")
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from kneeal.data import shelf as shelf_module
-from kneeal.data.activations import Activations
+from kneeal.data.activations import Activations, view_seed
 from kneeal.data.batches import OneView, PatchSource
 from kneeal.data.store import PatchStore
 from kneeal.data.views import Views
@@ -85,8 +85,9 @@ def test_they_are_what_the_encoder_makes_of_the_same_views(tmp_path: Path) -> No
     rows = patches.rows(IDS)
     expected = Encoder()(patches.plain(rows, CPU)).half().float()
     assert torch.equal(kept.plain(), expected)
+    first = torch.tensor([view_seed(knee) for knee in IDS])
     for seed in (0, 2, 4):
-        views = patches.views(rows, (kept.activations.rows(IDS) << 16) + seed % 3, CPU)
+        views = patches.views(rows, first + seed % 3, CPU)
         torch.testing.assert_close(kept.views(seed), Encoder()(views).half().float(), rtol=1e-3, atol=1e-4)
     assert not torch.equal(kept.views(0), kept.views(1)) and torch.equal(kept.views(0), kept.views(3))
 
@@ -133,6 +134,27 @@ def test_damaged_rows_and_foreign_files_are_computed_again_and_said(tmp_path: Pa
         foreign = Kept(tmp_path)
         assert torch.equal(foreign.plain(), before) and foreign.encode.knees == 40
         assert any("something else" in message for message in foreign.said)
+
+
+@pytest.mark.parametrize("in_memory", [2**28, 0])
+def test_a_file_that_is_shortened_while_it_is_open_ends_no_process(
+    tmp_path: Path, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_module, "_IN_MEMORY", in_memory)
+    kept, again = Kept(tmp_path), Kept(tmp_path)
+    before = kept.plain(), kept.views(1)
+    assert torch.equal(again.plain(*IDS[:8]), before[0][:8])
+    for file in files(tmp_path).values():
+        os.truncate(file, 10)
+    if in_memory:
+        assert torch.equal(kept.plain(), before[0]) and torch.equal(kept.views(1), before[1])
+    else:
+        for read in (kept.plain, lambda: kept.views(1)):
+            with pytest.raises(UserError, match="shorter than when it was opened"):
+                read()
+    # What was not read before the cut is damaged, and computed again.
+    assert torch.equal(again.plain(*IDS[8:]), before[0][8:]) and again.encode.knees == 32
+    assert "32 damaged" in again.said[-1]
 
 
 FILL = """
