@@ -65,7 +65,8 @@ def rows(
     pool = ids[n_labeled:]
     best = take_turns({"ours": one_round(frozen, pool), "plain": _plain(features, labeled, n_samples)}, rounds=rounds)
     steps = frozen.training.steps or 1
-    short = trained.model_copy(update={"training": trained.training.model_copy(update={"steps": 1, "batch_size": 32})})
+    one_step = {"steps": 1, "batch_size": 32, "learning_rate": 1e-3}
+    short = trained.model_copy(update={"training": trained.training.model_copy(update=one_step)})
     slow = take_turns({"not frozen": one_round(short, pool[:few])}, rounds=1)["not frozen"]
     figure = f"a round of {n_labeled} labels: {steps} steps and {n_samples} passes over {len(pool)} knees"
     ours = f"{best['ours'].clock:.2f} s"
