@@ -22,6 +22,10 @@ class UserError(ValueError):
     def __str__(self) -> str:
         return f"{self.found}\n  expected: {self.expected}\n  cure: {self.cure}"
 
+    def within(self, where: str) -> UserError:
+        """The same error, with where it was found in front."""
+        return UserError(f"{where}: {self.found}", self.expected, self.cure)
+
 
 def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserError:
     """The error for a name that nothing has: the nearest known one is suggested, else a cure."""

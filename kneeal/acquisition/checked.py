@@ -57,6 +57,8 @@ class Checked(Wrapper):
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
+        except UserError as error:
+            raise error.within(f"the strategy {self.name}") from error
         except Exception as error:
             error.add_note(f"raised by the strategy {self.name}")
             raise

@@ -106,8 +106,8 @@ def get(name: str, **options: Any) -> Strategy:
         )
     try:
         made = strategy(**options)
-    except UserError:
-        raise
+    except UserError as error:
+        raise error.within(f"the strategy {name}") from error
     except (TypeError, ValueError) as error:
         raise UserError(
             f"options {options} for the strategy {name}: {error}", "values that it accepts", "correct the options"
@@ -216,6 +216,8 @@ def _from_file(path: Path, attribute: str) -> type[Strategy]:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
+        if isinstance(error, UserError):
+            raise error.within(where) from error
         raise UserError(
             f"{where}: {type(error).__name__}: {error}", "a Python file that can be imported", f"correct {path}"
         ) from error

@@ -97,7 +97,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
     try:
         return CONSTRAINTS[name](**options)
     except UserError as error:
-        raise UserError(f"active.constraints: {name}: {error.found}", error.expected, error.cure) from error
+        raise error.within(f"active.constraints: {name}") from error
     except TypeError as error:
         raise UserError(
             f"active.constraints: {name}: {error}", "the options of the constraint", "see docs/beyond.md"

@@ -213,7 +213,7 @@ def _refuse_contradiction(first: AnswerRow, second: AnswerRow) -> None:
 def _all_problems(path: Path, problems: Sequence[UserError]) -> UserError:
     """One message for all answers that cannot be taken; nothing of the file is taken."""
     if len(problems) == 1:
-        return UserError(f"{path}: {problems[0].found}", problems[0].expected, problems[0].cure)
+        return problems[0].within(str(path))
     named = [problem.found for problem in problems[:_MAX_NAMED]]
     if len(problems) > _MAX_NAMED:
         named.append(f"and {len(problems) - _MAX_NAMED} more")
