@@ -14,6 +14,8 @@ from kneeal.errors import UserError, unknown_name
 from kneeal.files import parse_yaml, read_yaml
 from kneeal.settings import RunConfig as RunConfig
 
+#: What pydantic says in Python's words.
+_EXPECTED = {"tuple_type": "a list", "model_type": "a section with keys", "dict_type": "keys with values"}
 #: Keys by which a study file is told from the configuration of one run.
 STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
 
@@ -59,7 +61,7 @@ def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: S
         tree, folder, above = read_yaml(path), path.parent, (*above, path)
     name = source if isinstance(source, str) else "base"
     if not isinstance(tree, dict):
-        raise UserError(f"{name} holds {type(tree).__name__}", "a mapping of sections", "see --config paper for one")
+        raise UserError(f"{name} holds no settings", "sections with keys", "see docs/configuration.md")
     if tree.keys() & STUDY_KEYS:
         raise UserError(
             f"{name} is a study of several runs",
@@ -75,7 +77,7 @@ def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: S
     try:
         lower = read_config(base, folder, above)
     except UserError as error:
-        raise UserError(f"{name}: base: {error.found}", error.expected, error.cure) from error
+        raise error.within(f"{name}: base") from error
     return {**lower, **{key: _over(lower.get(key), value) for key, value in tree.items()}}
 
 
@@ -114,7 +116,8 @@ def find_config(source: str) -> Path:
         )
     packaged = packaged_config(source)
     if not packaged.is_file():
-        raise unknown_name("configuration", source, config_names(), "check the name, or give a YAML file")
+        cure = f"check the name; studies start with `kneeal study --config`: {', '.join(study_names())}"
+        raise unknown_name("configuration", source, config_names(), cure)
     return packaged
 
 
@@ -177,20 +180,21 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _explain(error: ValidationError) -> UserError:
-    problems, cures = [], []
+    defaults = flatten(RunConfig())
+    problems, expected, cures = [], [], []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key {key}")
+            expected.append("a key of docs/configuration.md")
             cures.append(_cure(key, section=isinstance(item["input"], dict), top=len(item["loc"]) == 1))
-        else:
-            problems.append(f"{key or 'configuration'} = {item['input']!r}: {item['msg']}" if key else item["msg"])
-            cures.append(f"correct {key}" if key else "correct the values")
-    return UserError(
-        "; ".join(problems),
-        "keys and values as in `kneeal fit --config paper` (docs/configuration.md)",
-        "; ".join(cures),
-    )
+            continue
+        # pydantic says "Value error, " before what a check of ours says, and "Input should be " before its own.
+        message = item["msg"].removeprefix("Value error, ")
+        problems.append(f"{key or 'configuration'} = {item['input']!r}")
+        expected.append(_EXPECTED.get(item["type"]) or message.removeprefix("Input ").removeprefix("should be "))
+        cures.append(f"correct {key}" + (f" (default: {defaults[key]})" if key in defaults else ""))
+    return UserError(*("; ".join(dict.fromkeys(part)) for part in (problems, expected, cures)))
 
 
 def _cure(key: str, *, section: bool, top: bool) -> str:
@@ -201,8 +205,9 @@ def _cure(key: str, *, section: bool, top: bool) -> str:
     last = {name.split(".")[-1]: name for name in known}
     if section and (near := difflib.get_close_matches(key, RunConfig.model_fields, 1)):
         return f"did you mean {near[0]}?"
-    if near := difflib.get_close_matches(key, known, 1, 0.5):
+    if near := difflib.get_close_matches(key, known, 1, 0.7):
         return f"did you mean {near[0]}?"
     if near := difflib.get_close_matches(key.split(".")[-1], last, 1):
         return f"did you mean {last[near[0]]}?"
-    return f"remove {key}"
+    own = [name.split(".")[1] for name in known if name.startswith(key.split(".")[0] + ".")]
+    return f"remove {key}" + (f"; the section has {', '.join(own)}" if own else "")

@@ -1,5 +1,7 @@
 """The one exception for what a user can put right."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
 

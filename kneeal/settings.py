@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PlainValidator, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PlainValidator,
+    PositiveFloat,
+    model_validator,
+)
 
 from kneeal.errors import UserError
 
@@ -25,8 +34,15 @@ def _count(value: Any) -> int | Literal["all"]:
     raise ValueError("should be a whole number of at least 1, or all")
 
 
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("two numbers, the first not above the second")
+    return limits
+
+
 #: A number of knees, or all there are.
 Count = Annotated[int | Literal["all"], PlainValidator(_count)]
+Factors = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
 
 
 class DataConfig(_Section):
@@ -56,11 +72,13 @@ class ViewsConfig(_Section):
     each: Literal["patch", "knee"] = Field(
         "patch", description="a separate view for each patch, or one for both patches of a knee"
     )
-    gamma: tuple[PositiveFloat, PositiveFloat] = Field((0.67, 2.0), description="range of the exponent")
+    gamma: Factors = Field((0.67, 2.0), description="range of the exponent")
     gamma_p: Probability = Field(0.5, description="probability of a gamma change")
-    noise_std: tuple[Share, Share] = Field((0.0, 0.042), description="share of the value range")
+    noise_std: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = Field(
+        (0.0, 0.042), description="share of the value range"
+    )
     noise_p: Probability = Field(0.5, description="probability of noise")
-    contrast: tuple[PositiveFloat, PositiveFloat] = Field((0.7, 1.0), description="range of the factor of all values")
+    contrast: Factors = Field((0.7, 1.0), description="range of the factor of all values")
     contrast_p: Probability = Field(0.5, description="probability of a contrast change")
     kept: Annotated[int, Field(ge=0, le=2**16)] = Field(
         8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
@@ -238,16 +256,6 @@ class RunConfig(_Section):
         if chooser is None or _scores_uncertainty(str(chooser), options):
             return tree
         return {**tree, "loss": {**loss, "consistency": False}}
-
-    @model_validator(mode="after")
-    def _ordered(self) -> RunConfig:
-        for name in ("gamma", "noise_std", "contrast"):
-            low, high = getattr(self.views, name)
-            if low > high:
-                raise ValueError(
-                    f"views.{name}: the first number must not be above the second, but got {low} and {high}"
-                )
-        return self
 
 
 def _scores_uncertainty(strategy: str, options: Any) -> bool:
