@@ -94,16 +94,40 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise cannot_write(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a file or folder that could not be written, before the work for it is done."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+def check_new_file(path: Path) -> None:
+    """Refuse a file that a user names, before the work for it is done: where it is there, or its folder is not."""
+    if path.exists():
+        raise UserError(f"{path} already exists", "a new file", "give another name, or remove it first")
+    if not path.parent.exists():
+        raise UserError(
+            f"no folder {path.parent} for {path.name}",
+            "a file in a folder that is there",
+            f"make it with `mkdir -p {path.parent}`, or correct the path",
+        )
+    check_writable(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, or refuse one that could not be written in."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+def describe(path: Path) -> str:
+    """What lies at a path that should be something else, for a message."""
+    kinds = {"run.json": "a run", "study.json": "a study", "dataset.json": "a prepared data set"}
+    if not path.is_dir():
+        return "it is a file" if path.exists() else "it does not exist"
+    return f"it is {next((kind for name, kind in kinds.items() if (path / name).is_file()), 'another folder')}"
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The message for a full disk, an unwritable folder or a path that cannot be."""
     found = f"cannot write {path}: {error.strerror or error}"
+    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    if file and error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return UserError(f"cannot write {path}: {file} is a file", "a folder", f"give another path, or move {file}")
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG):
         return UserError(found, "the path of a new file or folder", "give another path")
     return UserError(

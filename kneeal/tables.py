@@ -120,6 +120,11 @@ def some(names: Iterable[str], max_names: int = 5) -> str:
     return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
 
 
+def count(n: int, what: str) -> str:
+    """A number with its noun: "1 knee", "2 knees"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV."""
     text = io.StringIO()

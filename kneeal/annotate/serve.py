@@ -21,7 +21,7 @@ from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import atomic_file, cannot_write, disk_errors, hold, write_atomic
+from kneeal.files import atomic_file, cannot_write, check_new_file, disk_errors, hold, write_atomic
 from kneeal.jobs.open_run import open_run
 
 #: Seconds in which the last answer to a query can be undone, and after which the next query is made of it.
@@ -111,8 +111,7 @@ def back_up(run: Path, target: Path) -> None:
     Raises:
         UserError: There is no store, the target is there, or it cannot be written.
     """
-    if target.exists():
-        raise UserError(f"{target} already exists", "a new file", "give another name")
+    check_new_file(target)
     try:
         with (
             closing(connect(run / STORE, create=False)) as source,

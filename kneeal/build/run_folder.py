@@ -8,7 +8,8 @@ from kneeal.build.dataset import Cohort
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.prepared import digest
 from kneeal.errors import UserError
-from kneeal.loop.folder import CONFIG, LOCK, RUN, RunFolder
+from kneeal.files import describe
+from kneeal.loop.folder import CONFIG, RUN, RunFolder
 from kneeal.loop.writer import RunWriter
 
 
@@ -40,23 +41,25 @@ def _differing(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in identity(config).items() if defaults.get(key, ...) != value}
 
 
-def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: bool, writer: bool = True) -> RunWriter:
-    """Begin a run folder, or with `resume` continue one with the same configuration and data.
+def find_run_folder(out: Path, *, resume: bool, writer: bool = True) -> RunWriter:
+    """A folder that a run can begin in, or with `resume` go on in; nothing is written yet.
 
     A folder that holds only a configuration counts as new: its run was refused before it began. Only a `writer` writes.
     """
     folder = RunWriter(out, active=writer)
-    occupied = out.is_file() or (out.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in out.iterdir()))
-    if folder.exists and occupied:
-        if writer and not resume:
-            raise UserError(
-                f"{out} already holds a run", "a new folder", "add --resume to continue it, or give another --out"
-            )
-        refuse_other_run(folder, config, cohort)
-    elif occupied:
-        raise UserError(f"{out} is not empty and holds no run", "a new or empty folder, or a run", "give another --out")
+    if out.is_file() or (folder.begun and not folder.exists):
+        raise UserError(f"{out} holds no run: {describe(out)}", "a new or empty folder, or a run", "give another one")
+    if folder.begun and writer and not resume:
+        raise UserError(
+            f"{out} already holds a run", "a new folder", "add --resume to continue it, or give another --out"
+        )
+    return folder
+
+
+def identify(folder: RunWriter, config: RunConfig, cohort: Cohort) -> None:
+    """Write what identifies a run: its settings and its data set."""
     folder.write_json(
-        out / RUN,
+        folder.path / RUN,
         {
             "kneeal": __version__,
             "dataset": cohort.dataset.fingerprint,
@@ -64,12 +67,13 @@ def open_run_folder(out: Path, config: RunConfig, cohort: Cohort, *, resume: boo
             "free_grades": len(cohort.splits.val),
         },
     )
-    folder.write_text(out / CONFIG, to_yaml(config))
-    return folder
+    folder.write_text(folder.path / CONFIG, to_yaml(config))
 
 
 def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> None:
-    """Refuse a configuration or a data set other than those of a run."""
+    """Refuse a configuration or a data set other than those of the run in a folder, if one has begun."""
+    if not folder.begun:
+        return
     before, now = identity(validate(folder.config())), identity(config)
     differing = [
         f"{key} ({before.get(key)!r} there, {now.get(key)!r} now)" for key in now if before.get(key) != now[key]
@@ -82,7 +86,7 @@ def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> No
         )
     if folder.dataset() not in ("", cohort.dataset.fingerprint):
         raise UserError(
-            f"{folder.path} belongs to another data set than {config.data.dir}",
-            "the data set that the run was started with",
-            "give the same --data, or another --out",
+            f"{folder.path} is a run on another data set than {config.data.dir}",
+            f"the data set that it was started with ({folder.config()['data']['dir']} at that time)",
+            "give that one by --data, or begin a new run in another folder",
         )

@@ -17,9 +17,9 @@ def export(
     flag_share: Annotated[float, typer.Option(help="Share of the validation knees to flag for a person.")] = 0.2,
     samples: Annotated[int, typer.Option(help="Monte-Carlo dropout samples of a prediction.", min=2)] = 50,
 ) -> None:
-    """Write the network of a run's last fit as one file with a card; loading it runs no code."""
+    """Write the network of a run's last fit as one file. Loading it runs no code."""
     from kneeal.predict.predicting import export_run
-    from kneeal.report.text import count
+    from kneeal.tables import count
 
     card = export_run(run, out, data=data, flag_share=flag_share, n_samples=samples)
     flag = card.threshold
@@ -49,10 +49,10 @@ def predict(
         bool, typer.Option("--allow-preparation", help="Accept data that were prepared differently.")
     ] = False,
 ) -> None:
-    """Grade knees: grade, five probabilities, total and epistemic uncertainty, and a flag for review."""
+    """Grade knees with a model file. Each gets probabilities, uncertainties and a flag for review."""
     from kneeal.data.prepared import refuse_occupied
     from kneeal.predict.predicting import predict_dataset
-    from kneeal.report.text import count
+    from kneeal.tables import count
 
     if dicom:
         refuse_occupied(out / "dicom")  # objects of another prediction would stand beside these

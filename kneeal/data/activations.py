@@ -126,6 +126,8 @@ class Activations:
                         "choose another model.freeze or model.backbone",
                     )
                 shelf.write(part, values.cpu().numpy())
+            if len(missing) >= _REPORT // 4:
+                self._log(f"encoding knees once for all runs: {len(missing)} of {len(missing)}")
 
     def _plain_of(self, rows: Tensor) -> Tensor:
         ids = [self._ids[row] for row in rows.tolist()]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
 from kneeal.errors import UserError
-from kneeal.files import atomic_folder, cannot_write, disk_errors, write_atomic
+from kneeal.files import atomic_folder, cannot_write, describe, disk_errors, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 #: Reports that a preparation without a single usable knee leaves behind.
@@ -46,9 +46,14 @@ class PreparedDataset:
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
         """Open a data set; `verify` also compares the checksum of the patches, which reads them all."""
-        if not path.is_dir():
+        if not (path / MANIFEST).is_file():
+            pictures = path.is_dir() and next(path.glob("*/[0-4]/*.*"), None)
             raise UserError(
-                f"no folder {path}", "a prepared data set", "make one with `kneeal prepare` or `kneeal demo-data`"
+                f"no prepared data set in {path}: " + ("it is a folder of pictures" if pictures else describe(path)),
+                f"a folder with {MANIFEST}, as written by `kneeal prepare` or `kneeal demo-data`",
+                f"prepare it with `kneeal prepare folder {path} --out knees` and give --data knees"
+                if pictures
+                else "check the path, or make one; `kneeal prepare -h` and `kneeal demo-data -h` say how",
             )
         manifest = read_manifest(path / MANIFEST)
         info = _read_info(path / INFO)

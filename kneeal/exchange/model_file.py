@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from kneeal.errors import UserError
-from kneeal.files import write_atomic
+from kneeal.files import check_new_file, write_atomic
 
 FORMAT = 1
 #: How the name of a model file ends.
@@ -52,8 +52,7 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write a model, whole or not at all."""
     from safetensors.torch import save
 
-    if path.exists():
-        raise UserError(f"{path} already exists", "a new file", "give another --out, or remove it first")
+    check_new_file(path)
     metadata = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=metadata)
     write_atomic(path, data)

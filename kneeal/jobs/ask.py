@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kneeal.errors import UserError
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons
 from kneeal.exchange.pictures import Pictures
 from kneeal.exchange.query_files import write_query
@@ -14,7 +15,7 @@ from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import LOCK, RunFolder
-from kneeal.report.text import count
+from kneeal.tables import count
 
 
 def run_ask(
@@ -44,7 +45,7 @@ def run_ask(
         query = loop.ask()
         if query is None:
             print(f"the budget is spent: {count(len(loop.state.labeled), 'knee')} graded")
-            finish(run)
+            finish(run, opened.cohort)
             return
         folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
@@ -68,6 +69,12 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, r
     set_up_process()
     given = read_answers(answers, as_written=as_written)
     opened = open_run(run, data=data)
+    if not given.grades and not close:
+        raise UserError(
+            f"{answers} without an answer",
+            "a grade from 0 to 4 in the column kl, or a reason in the column unreadable, in at least one row",
+            "fill it in and save it; --close goes on without the knees that are open",
+        )
     with hold(run / LOCK):
         tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)
         add_reasons(opened.path, given.reasons)
@@ -83,7 +90,9 @@ def tell_and_report(
     if loop.state is state and close:
         loop.close()
     unreadable = sum(given[i] is None for i in new)
-    print(f"took {count(len(new), 'new answer')}" + (f", {unreadable} of them unreadable" if unreadable else ""))
+    known_before = f"; {len(given) - len(new)} taken before" if len(new) < len(given) else ""
+    of_them = f", {unreadable} of them unreadable" if unreadable else ""
+    print(f"took {count(len(new), 'new answer')}{of_them}{known_before}")
     if loop.state is not state:
         carried = (
             f"; {n} open knee{'s go' if n > 1 else ' goes'} into the next query" if (n := len(loop.state.asked)) else ""

@@ -4,9 +4,9 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from kneeal.build.dataset import open_cohort
+from kneeal.build.dataset import Cohort, open_cohort
 from kneeal.build.loop import Plan, build_oracle, make_plan
-from kneeal.build.run_folder import default_out, open_run_folder, run_id
+from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id
 from kneeal.config import RunConfig, flatten
 from kneeal.files import disk_errors, hold
 from kneeal.jobs.process import set_up_process
@@ -29,15 +29,16 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     # Lightning starts this command again for every further device. Those copies compute the same, and only
     # the first writes and talks.
     writer = is_first_process()
+    folder = find_run_folder(out or default_out(config), resume=resume, writer=writer)
     cohort = open_cohort(config)
+    refuse_other_run(folder, config, cohort)
     oracle = build_oracle(cohort)
     console = Console() if writer else None
     plan = make_plan(config, cohort, console or SILENT)
-    out = out or default_out(config)
-    folder = open_run_folder(out, config, cohort, resume=resume, writer=writer)
-    with hold(out / LOCK) if writer else nullcontext():
+    identify(folder, config, cohort)
+    with hold(folder.path / LOCK) if writer else nullcontext():
         _run(plan, folder, oracle, console)
-    return out
+    return folder.path
 
 
 def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Console | None) -> None:
@@ -66,14 +67,14 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
                 f"active.stop_when = {config.active.stop_when} is met",
                 file=sys.stderr,
             )
-        finish(folder.path)
+        finish(folder.path, cohort)
 
 
-def finish(out: Path) -> None:
+def finish(out: Path, cohort: Cohort) -> None:
     """Print the table of rounds and draw the figures of a run."""
     print(rounds_table(RunFolder(out).rounds()))
     with disk_errors(out / "figures"):
-        paths = draw_run_figures(out, out / "figures")
+        paths = draw_run_figures(out, out / "figures", [cohort.grades.get(i) for i in cohort.splits.train])
     print(f"\nrun folder: {out}")
     for path in paths:
         print(f"figure: {path}")

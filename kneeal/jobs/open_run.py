@@ -7,12 +7,10 @@ from typing import Any
 
 from kneeal.build.dataset import Cohort, open_cohort
 from kneeal.build.loop import Plan, make_plan
-from kneeal.build.run_folder import open_run_folder, refuse_other_run
+from kneeal.build.run_folder import find_run_folder, identify, refuse_other_run
 from kneeal.config import RunConfig, resolve, validate
-from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import SILENT, FitProgress, LoopListener
-from kneeal.loop.folder import RunFolder
 from kneeal.loop.writer import RunWriter
 
 #: The configuration of a run with a person that is given none.
@@ -43,16 +41,16 @@ def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) ->
 
     With `read_only`, nothing is written in the folder, not even where the data set is.
     """
-    if not RunFolder(run).exists:
-        raise UserError(
-            f"no run in {run}", "the folder of a run", "begin one with `kneeal ask RUN --data DIR --config NAME`"
-        )
-    tree = RunFolder(run).config()
+    folder = RunWriter(run, active=not read_only)
+    folder.check()
+    tree = folder.config()
     if data is not None:
         tree = {**tree, "data": {**tree.get("data", {}), "dir": str(data.resolve())}}
     config = validate(tree)
     cohort = open_cohort(config)
-    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True, writer=not read_only))
+    refuse_other_run(folder, config, cohort)
+    identify(folder, config, cohort)
+    return OpenRun(run, config, cohort, folder)
 
 
 def begin_run(
@@ -66,9 +64,9 @@ def begin_run(
 
     `source`, `settings` and `flags` are those of `kneeal.config.resolve`; without a source, a new run is `frozen`.
     """
-    there = RunFolder(run)
-    if there.exists and source is None:  # the rest is as the run has it
-        config = resolve(there.config(), settings, flags)
+    folder = find_run_folder(run, resume=True)
+    if folder.exists and source is None:  # the rest is as the run has it
+        config = resolve(folder.config(), settings, flags)
     else:
         config = resolve(source or DEFAULT, settings, flags)
     if config.data.dir is not None:
@@ -76,7 +74,7 @@ def begin_run(
         data = config.data.model_copy(update={"dir": str(Path(config.data.dir).resolve())})
         config = config.model_copy(update={"data": data})
     cohort = open_cohort(config)
-    if there.exists:
-        refuse_other_run(there, config, cohort)
+    refuse_other_run(folder, config, cohort)
     plan = make_plan(config, cohort, progress)  # refuses wrong settings before anything is written
-    return OpenRun(run, config, cohort, open_run_folder(run, config, cohort, resume=True), plan)
+    identify(folder, config, cohort)
+    return OpenRun(run, config, cohort, folder, plan)

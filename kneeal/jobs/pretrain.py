@@ -10,7 +10,7 @@ from kneeal.build.devices import find_device
 from kneeal.build.start import make_start
 from kneeal.config import RunConfig
 from kneeal.errors import UserError
-from kneeal.files import check_writable
+from kneeal.files import check_new_file
 from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.backbones import check_side
 from kneeal.nn.freezing import NONE
@@ -26,9 +26,7 @@ def run_pretrain(
 
     Of the configuration, the network, views, data set and seed are used.
     """
-    if out.exists():
-        raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
-    check_writable(out)
+    check_new_file(out)
     keep_freed_memory()
     torch.manual_seed(derive_seed(config.seed, "pretrain"))
     check_side(config.model.backbone, config.data.patch_size)

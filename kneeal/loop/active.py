@@ -152,8 +152,18 @@ class ActiveLearningLoop:
                 "answers to the pending query; a network was trained on the others",
                 "remove those rows, or begin a new run where they must change",
             )
-        if query is None or not query.ids:
-            raise UserError("answers without a pending query", "answers to the knees asked for", "ask first")
+        if self.finished:
+            raise UserError(
+                f"answers to a finished run: all {len(self.state.labeled)} labels of its budget are in",
+                "answers to a query",
+                f"report it with `kneeal report {self.folder.path} --out DIR`, or begin a run with a larger budget",
+            )
+        if query is None:
+            raise UserError(
+                "answers without a pending query",
+                "answers to the knees asked for",
+                f"write the next query with `kneeal ask {self.folder.path}`",
+            )
         check_answers(answers, query, self._answers, self.n_grades, replace=replace)
         merged = {**self._answers, **{i: None if kl is None else int(kl) for i, kl in answers.items()}}
         self.folder.write_answers(self.state, merged)
@@ -172,7 +182,9 @@ class ActiveLearningLoop:
             UserError: No query is pending, or none of its knees has a grade.
         """
         if self._query is None or all(kl is None for kl in self._answers.values()):
-            raise UserError("a round without a grade", "at least one graded knee of the pending query", "grade some")
+            raise UserError(
+                "a round without a grade", "at least one graded knee of the query", "grade one of its knees"
+            )
         self._advance()
         return self.state
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
-from kneeal.files import read_yaml
+from kneeal.files import describe, read_yaml
 from kneeal.loop.events import RoundReport
 from kneeal.loop.query import Query
 from kneeal.loop.records import QueryRecord, RoundPredictions
@@ -48,6 +48,20 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         return (self.path / CONFIG).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds more than what identifies a run; a run that was refused leaves no more."""
+        return self.path.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in self.path.iterdir())
+
+    def check(self) -> None:
+        """Refuse a folder that holds no run."""
+        if not self.exists:
+            raise UserError(
+                f"no run in {self.path}: {describe(self.path)}",
+                "the folder of a run",
+                "give the folder that `kneeal fit` or `kneeal ask` wrote; of a study, one of the folders in it",
+            )
 
     @property
     def finished(self) -> bool:

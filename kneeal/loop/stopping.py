@@ -93,9 +93,11 @@ def stopping_points(
 
     `kappa`, `uncertainty` and `smallest_gain` are the thresholds of `stabilizing`, `certain` and `gain`.
     """
-    rows = RunFolder(run).rounds()
+    folder = RunFolder(run)
+    rows = folder.rounds()
     if not rows:
-        raise UserError(f"{run} without rounds.csv", "a run folder with a finished round", "give the folder of a run")
+        folder.check()
+        raise UserError(f"no finished round in {run}", "a run with at least one", "go on with the run first")
     if window < 1:
         raise UserError(f"a window of {window} rounds", "at least 1", "correct --window")
     found = {

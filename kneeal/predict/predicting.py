@@ -24,7 +24,7 @@ from kneeal.exchange.model_file import (
     refuse_other_preparation,
     write_model,
 )
-from kneeal.files import check_writable, write_atomic
+from kneeal.files import check_new_file, check_writable, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
@@ -94,7 +94,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     `flag_share` of the validation knees are flagged for a person.
     """
     opened = open_run(run, data=data, read_only=True)
-    check_writable(out)
+    check_new_file(out)
     folder = opened.folder
     done = [number for number in folder.evaluated() if folder.checkpoint(number).is_file()]
     if not done:
@@ -191,7 +191,7 @@ def predict_dataset(
     if unknown:
         raise UserError(f"no knee {unknown[0]} in {data}", "knees of the data set", "correct --knee")
     ids = tuple(only or dataset.manifest.ids)
-    check_writable(out / "predictions.csv")
+    check_writable(out)
     source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
     grading = grade(networks, source, ids, n_samples=card.n_samples)
     table = csv_text([HEADER, *grading.rows(card.threshold.uncertainty)])

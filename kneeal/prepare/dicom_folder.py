@@ -14,7 +14,7 @@ from kneeal.prepare.tables import identifier
 from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.dicom import read_patient_id
-from kneeal.tables import some
+from kneeal.tables import count, some
 
 
 def plan_dicom(
@@ -61,7 +61,7 @@ def plan_dicom(
         own={row.path: row.grade for row in rows if row.path and not row.side and not (ungraded and row.grade is None)},
     )  # fmt: skip
     lonely = len({row.patient for row in rows} - set(radiographs))
-    notes = [f"{lonely} patients of the table have no radiograph"] if lonely else []
+    notes = [f"{count(lonely, 'patient')} of the table without a radiograph"] if lonely else []
     return Plan("dicom", tasks, [*rejected, *more, *missing, *without_grade], notes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kneeal.data.prepared import file_checksum
 from kneeal.prepare.knee_table import KneeRow
-from kneeal.tables import some
+from kneeal.tables import count, some
 
 _FIRST = ("test", "val", "train", "")
 
@@ -42,8 +42,8 @@ def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: 
     }
     named = some((f"{rows[group[0]].where} = {rows[group[-1]].where}" for group in ranked.values()), 3)
     note = (
-        f"{sum(map(len, groups))} files hold {len(groups)} pictures more than once ({len(torn)} of them in two splits, "
-        f"{len(graded)} under two grades): {named}"
+        f"{sum(map(len, groups))} files hold {count(len(groups), 'picture')} more than once "
+        f"({len(torn)} of them in two splits, {len(graded)} under two grades): {named}"
     )
     if not drop:
         bad = "; the results would be too good or wrong" if torn or graded else ""

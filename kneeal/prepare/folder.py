@@ -23,7 +23,7 @@ from kneeal.prepare.summary import FolderSummary
 from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.picture import read_codes
-from kneeal.tables import some
+from kneeal.tables import count, some
 
 
 def prepare_folder(
@@ -60,7 +60,7 @@ def prepare_folder(
         usable = [not fault for fault in faults]
         rows, files = list(compress(rows, usable)), list(compress(files, usable))
         if rejected:
-            notes.append(f"{len(rejected)} pictures cannot be used and are left out; rejected.csv names them")
+            notes.append(f"left out because unusable: {count(len(rejected), 'picture')}, named in rejected.csv")
     test = _choose_test(sorted({row.split for row in rows}), options.test_split)
     if test == "val":
         notes.append(
@@ -99,7 +99,7 @@ def read_gray(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         image = read_codes(path)
     except RadiographError as error:
-        raise UserError(f"{path}: {error.found}", error.expected, error.cure) from None
+        raise error.within(str(path)) from None
     if image.min() == image.max():
         raise UserError(f"{path} is all of one gray", "a radiograph", "replace or remove it")
     return image

@@ -9,7 +9,7 @@ from kneeal.errors import UserError
 from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
 from kneeal.prepare.tasks import Plan
-from kneeal.tables import some
+from kneeal.tables import count, some
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
 VISITS = ("00", "01", "03", "05", "06", "08", "10")
@@ -54,10 +54,12 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     tasks, more = radiograph_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
     lonely = sorted(set(grades) - set(radiographs))
     if lonely:
-        notes.append(f"{len(lonely)} graded patients have no radiograph in the contents table")
+        notes.append(f"{count(len(lonely), 'graded patient')} without a radiograph in the contents table")
     without = sorted(task.patient for task in tasks if not task.site)
     if without:
-        notes.append(f"{len(without)} patients with a radiograph are not in the enrollees table: their site is empty")
+        notes.append(
+            f"{count(len(without), 'patient')} with a radiograph but not in the enrollees table: site left empty"
+        )
     return Plan("oai", tasks, [*rejected, *more], notes)
 
 
@@ -95,7 +97,7 @@ def _read_grades(
     notes = []
     if repeated:
         notes.append(
-            f"{repeated} knees were graded by several reading projects, {disagreeing} of them differently: "
+            f"{count(repeated, 'knee')} graded by several reading projects, {disagreeing} of them differently: "
             "project 15 counts, else 37, else 42, else the lowest number"
         )
     if odd:

@@ -18,7 +18,7 @@ from kneeal.prepare.pool import Lost
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, nothing
-from kneeal.tables import csv_text, some
+from kneeal.tables import count, csv_text, some
 
 REJECTED, SHEET = LEFTOVERS
 _REPLACED = "; another radiograph of the patient is used"
@@ -68,10 +68,10 @@ def collect(
         rejections += [
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
-    noted = [f"{n} radiographs: {note}" for note, n in notes.most_common()]
+    noted = [f"{count(n, 'radiograph')}: {note}" for note, n in notes.most_common()]
     alike = [" = ".join(list(titles.values())[:3]) for titles in seen.values() if len(titles) > 1]
     if alike:
-        noted.append(f"{len(alike)} pictures are the radiographs of several patients: {some(alike, 3)}")
+        noted.append(f"{count(len(alike), 'picture')} given for several patients: {some(alike, 3)}")
     return rows, rejections, sheet, noted
 
 

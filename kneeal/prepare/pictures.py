@@ -11,7 +11,7 @@ from kneeal.errors import UserError
 from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
 from kneeal.prepare.paths import NamedFiles, walk_files
-from kneeal.tables import some
+from kneeal.tables import count, some
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
 ROI_MM = 101.0
@@ -65,7 +65,10 @@ def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list
         return rows, notes
     if not graded:
         raise UserError(f"no grade for any of {len(rows)} knees", "a KL grade from 0 to 4", "--ungraded keeps them")
-    return graded, [*notes, f"{len(rows) - len(graded)} knees without a grade are left out; --ungraded keeps them"]
+    return graded, [
+        *notes,
+        f"left out without a grade: {count(len(rows) - len(graded), 'knee')}; --ungraded keeps such knees",
+    ]
 
 
 def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
@@ -75,7 +78,7 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
     names = _pictures(source)
     if options.pattern is not None:
         rows, others = rows_by_pattern(names, compile_pattern(options.pattern), str(source), options.grades)
-        notes = [f"{len(others)} pictures do not match --pattern and are left out: {some(others)}"] if others else []
+        notes = [f"left out by --pattern: {count(len(others), 'picture')}: {some(others)}"] if others else []
     else:
         names, notes = _of_splits(source, names)
         rows, others = rows_by_pattern(names, compile_pattern(DEFAULT), str(source))
@@ -116,7 +119,7 @@ def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
     if not splits:
         return names, notes
     others = Counter(name.split("/", 1)[0] for name in names if "/" in name and name.split("/", 1)[0] not in splits)
-    notes = [f"{name} is left out: {n} pictures" for name, n in sorted(others.items())] + notes
+    notes = [f"{name} is left out: {count(n, 'picture')}" for name, n in sorted(others.items())] + notes
     return [name for name in names if name.split("/", 1)[0] in splits], notes
 
 

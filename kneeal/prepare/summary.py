@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kneeal.data.grades import N_GRADES
+from kneeal.tables import count
 
 #: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.
@@ -41,7 +42,7 @@ class ArchiveSummary:
                 total = sum(n for (site, _), n in self.counts.items() if site in members)
                 known = PAPER.get(name)
                 lines[row] += f"{'-':>8}{'-':>8}" if known is None else f"{known:>8}{total - known:>+8}"
-        lines.append(f"{sum(self.counts.values())} knees from {self.n_radiographs} radiographs")
+        lines.append(f"{count(sum(self.counts.values()), 'knee')} from {count(self.n_radiographs, 'radiograph')}")
         if self.rejected:
             reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(self.rejected).most_common())
             lines.append(f"rejected (rejected.csv): {reasons}")

@@ -97,13 +97,12 @@ def entropy_histogram(ax: Axes, values: Sequence[float], color: str, label: str)
     ax.set_xlabel("predictive entropy (nats)")
 
 
-def grade_bars(ax: Axes, shares: NDArray[np.float64], names: Sequence[str], pool: Sequence[float] | None) -> None:
+def grade_bars(ax: Axes, shares: NDArray[np.float64], pool: Sequence[float] | None) -> None:
     """Stacked shares of the grades in each query, behind those of the pool where they are known.
 
     Args:
         ax: Where to draw.
-        shares: [Q, C] in [0, 1].
-        names: Of the Q queries.
+        shares: [Q, C] in [0, 1], of the query that each round trains on.
         pool: [C] in [0, 1].
     """
     table = np.concatenate([[pool], shares]) if pool is not None else shares
@@ -113,9 +112,7 @@ def grade_bars(ax: Axes, shares: NDArray[np.float64], names: Sequence[str], pool
     for grade, color in enumerate(GRADES):
         ax.bar(x, 100 * table[:, grade], bottom=bottom, color=color, width=0.9, label=f"KL {grade}")
         bottom += 100 * table[:, grade]
-    step = max(1, math.ceil(len(names) / 8))
-    ticks = [(float(k), name) for k, name in enumerate(names) if k % step == 0]
-    ticks = [*[(first, "pool")] * (pool is not None), *ticks]
-    ax.set_xticks([k for k, _ in ticks], [name for _, name in ticks])
-    ax.set_ylim(0, 100)
-    ax.set_ylabel("grades (%)")
+    step = max(1, math.ceil(len(shares) / 8))
+    ticks = {float(k): str(k + 1) for k in range(0, len(shares), step)} | ({} if pool is None else {first: "pool"})
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set(ylim=(0, 100), xlabel="queried for round", ylabel="grades (%)")

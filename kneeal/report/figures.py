@@ -23,8 +23,9 @@ from kneeal.report.drawing import (
 from kneeal.report.queries import grade_shares, overlap_by_chance, overlap_matrix, pool_shares
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
-from kneeal.report.text import count, heading
+from kneeal.report.text import heading
 from kneeal.stats.metrics import describe
+from kneeal.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,9 +132,8 @@ def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
     pool = pool_shares(runs, kl)
     figure, axes = panels(len(found), width=2.8, height=2.3)
     for ax, (label, table) in zip(axes, found.items(), strict=True):
-        grade_bars(ax, table, [str(k) for k in range(len(table))], pool)
+        grade_bars(ax, table, pool)
         title(ax, label)
-        ax.set_xlabel("query (0: first, the same for all)")
     legend(figure, axes[:1], reverse=True)
     return figure
 

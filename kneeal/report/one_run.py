@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from kneeal.loop.folder import RunFolder
 from kneeal.report.colors import COLORS, GREY
 from kneeal.report.drawing import entropy_histogram, grade_bars, legend, panels, save_figures, span_at_least, title
 from kneeal.report.queries import shares
-from kneeal.report.text import TextTable, count, fixed
+from kneeal.report.text import TextTable, fixed
 from kneeal.stats.crossed import Estimate, TestSet
 from kneeal.stats.metrics import METRICS, describe
+from kneeal.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,13 +46,16 @@ def _cell(value: float | None, digits: int, factor: int = 1) -> str:
     return "-" if value is None or pd.isna(value) else fixed(factor * value, digits)
 
 
-def draw_run_figures(run: Path, out: Path) -> list[Path]:
-    """Draw learning curve, uncertainty and queried grades of a run with a finished round; returns the PNG files."""
+def draw_run_figures(run: Path, out: Path, pool: Iterable[int | None]) -> list[Path]:
+    """Draw learning curve, uncertainty and queried grades of a run with a finished round; returns the PNG files.
+
+    `pool` has the grades of the training knees, None where one is not known.
+    """
     folder = RunFolder(run)
     figures = {
         "learning_curve": _learning_curve(folder),
         "uncertainty": _uncertainty(folder),
-        "queried_grades": _queried_grades(folder),
+        "queried_grades": _queried_grades(folder, pool),
     }
     return save_figures(figures, out)
 
@@ -98,26 +102,31 @@ def _interval(run: RunFolder, number: int) -> tuple[float, float]:
 
 
 def _random_beside(run: RunFolder) -> list[dict[str, Any]]:
-    """Rounds of the run of the same study, seed, data set and schedule that queries at random; none without such a run.
+    """Rounds of the run in the next folder that queries at random and else has this one's data, seed and schedule.
 
-    Of two, that with the consistency of this run.
+    Of two, that with the consistency of this run; none without such a run.
     """
-
-    def key(tree: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (
-            tree.get("seed"),
-            tree.get("data"),
-            *(tree["active"].get(name) for name in ("n_init", "n_query", "budget")),
-        )
 
     def consistency(tree: Mapping[str, Any]) -> Any:
         return tree.get("loss", {}).get("consistency")
 
-    if not run.exists or not (run.path.parent / "study.json").is_file():
+    def shared(other: RunFolder, tree: Mapping[str, Any]) -> tuple[Any, ...]:
+        schedule = (tree["active"].get(name) for name in ("n_init", "n_query", "budget"))
+        return other.dataset(), tree.get("seed"), *schedule
+
+    if not run.exists:
         return []
     own = run.config()
-    others = [RunFolder(path) for path in sorted(run.path.parent.glob("random*")) if path != run.path]
-    found = [(other, tree) for other in others if other.exists and key(tree := other.config()) == key(own)]
+    others = [
+        RunFolder(path) for path in sorted(run.path.resolve().parent.glob("*random*")) if path != run.path.resolve()
+    ]
+    found = [
+        (other, tree)
+        for other in others
+        if other.exists
+        and (tree := other.config())["active"]["strategy"] == "random"
+        and shared(other, tree) == shared(run, own)
+    ]
     found.sort(key=lambda pair: consistency(pair[1]) != consistency(own))
     return found[0][0].rounds() if found else []
 
@@ -134,14 +143,13 @@ def _uncertainty(run: RunFolder) -> Figure:
     return figure
 
 
-def _queried_grades(run: RunFolder) -> Figure | None:
-    """Share of each grade in each query."""
+def _queried_grades(run: RunFolder, pool: Iterable[int | None]) -> Figure | None:
+    """Share of each grade in each query, beside its share of the pool."""
     known = [found for q in run.queries() if (found := shares(q.grades))]
     if not known:
         return None
     figure, (ax,) = panels(1, width=6.8, height=3.6)
-    grade_bars(ax, np.array(known), ["first", *(str(k) for k in range(1, len(known)))], None)
+    grade_bars(ax, np.array(known), shares(pool))
     title(ax, "grades of the queried knees", width=80)
-    ax.set_xlabel("query")
     legend(figure, [ax], reverse=True)
     return figure

@@ -15,9 +15,10 @@ from kneeal.report.colors import DARK_GRADES, GRADES, setting_colors
 from kneeal.report.queries import pool_shares
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.sprites import Thumbnail, first_queried, make_sprites
-from kneeal.report.text import TextTable, count, heading
+from kneeal.report.text import TextTable, heading
 from kneeal.stats.metrics import describe
 from kneeal.stats.summary import summarize_at
+from kneeal.tables import count
 
 #: Curves that are on when the page opens, beside random and the baseline.
 _FIRST = 5

@@ -13,8 +13,8 @@ from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs, Setting
-from kneeal.report.text import count
 from kneeal.stats.sample_size import warn_of_few_knees
+from kneeal.tables import count
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
 SEED_KEYS = ("seed", "data.split_seed")
@@ -84,11 +84,7 @@ def _expand(folders: Sequence[Path]) -> list[Path]:
         elif folder.is_dir() and (inside := sorted(path.parent for path in folder.glob("*/config.yaml"))):
             found += inside
         else:
-            raise UserError(
-                f"{folder} is not a run folder" if folder.exists() else f"no folder {folder}",
-                "a run folder with config.yaml, or a folder of such folders",
-                "check the path",
-            )
+            RunFolder(folder).check()
     return list(dict.fromkeys(path.resolve() for path in found))
 
 

@@ -56,11 +56,6 @@ def fixed(value: float, digits: int, *, sign: bool = False) -> str:
     return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
 
 
-def count(n: int, what: str) -> str:
-    """A number with its noun: "1 knee", "2 knees"."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
-
-
 def show(summary: Summary | None, column: str, *, n_seeds: int = 0) -> str:
     """Mean and standard error, `56.39±0.59`, with the metric's percent and digits; a dash for None.
 

@@ -18,8 +18,9 @@ from kneeal.report.queries import mix_table, overlap_table
 from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
 from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
-from kneeal.report.text import TextTable, count
+from kneeal.report.text import TextTable
 from kneeal.stats.crossed import TestSet
+from kneeal.tables import count
 
 
 def write_report(

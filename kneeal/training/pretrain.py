@@ -8,7 +8,7 @@ from torch import nn
 
 from kneeal.data.batches import Source
 from kneeal.errors import UserError
-from kneeal.files import atomic_file
+from kneeal.files import atomic_file, check_new_file
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.seeds import derive_seed
 
@@ -67,8 +67,7 @@ def pretrain(
 
 def write_weights(network: SiameseKneeNet, out: Path) -> None:
     """Write the weights, whole or not at all, in the form that `fit --init` and first queries read."""
-    if out.exists():
-        raise UserError(f"{out} already exists", "a new file", "give another --out, or remove it first")
+    check_new_file(out)
     weights = {f"network.{name}": w.cpu() for name, w in network.whole_state().items()}
     with atomic_file(out) as temporary:
         torch.save({"state_dict": weights}, temporary)

@@ -9,7 +9,7 @@ import yaml
 from helpers.knees import pairs, table
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.run_folder import default_out, open_run_folder, run_id, run_name
+from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id, run_name
 from kneeal.config import RunConfig, validate
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
@@ -28,6 +28,12 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return open_cohort(validate({"data": {"dir": str(data)}}))
 
 
+def begin_or_resume(path: Path, config: RunConfig, cohort: Cohort, *, resume: bool) -> None:
+    folder = find_run_folder(path, resume=resume)
+    refuse_other_run(folder, config, cohort)
+    identify(folder, config, cohort)
+
+
 def test_a_new_setting_renames_a_run_only_where_it_is_used(cohort: Cohort) -> None:
     old, new = RunConfig(seed=4), LaterConfig(seed=4)
     assert run_name(new) == run_name(old) and default_out(new) == default_out(old)
@@ -39,36 +45,36 @@ def test_a_new_setting_renames_a_run_only_where_it_is_used(cohort: Cohort) -> No
 
 def test_a_run_without_a_new_setting_resumes_with_its_default(tmp_path: Path, cohort: Cohort) -> None:
     config = validate({"data": {"dir": str(cohort.dataset.path)}, "training": {"epochs": 7}})
-    open_run_folder(tmp_path, config, cohort, resume=False)
+    begin_or_resume(tmp_path, config, cohort, resume=False)
     (tmp_path / "start").mkdir()
     tree = yaml.safe_load((tmp_path / "config.yaml").read_text())
     del tree["training"]["validate_every"], tree["posterior"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
-    open_run_folder(tmp_path, config, cohort, resume=True)
+    begin_or_resume(tmp_path, config, cohort, resume=True)
     other = config.model_copy(update={"training": config.training.model_copy(update={"validate_every": 2})})
     with pytest.raises(UserError, match="validate_every"):
-        open_run_folder(tmp_path, other, cohort, resume=True)
+        begin_or_resume(tmp_path, other, cohort, resume=True)
 
 
 def test_a_run_that_still_names_settings_that_are_gone_resumes(tmp_path: Path, cohort: Cohort) -> None:
     config = validate({"data": {"dir": str(cohort.dataset.path)}})
-    open_run_folder(tmp_path, config, cohort, resume=False)
+    begin_or_resume(tmp_path, config, cohort, resume=False)
     (tmp_path / "start").mkdir()
     tree = yaml.safe_load((tmp_path / "config.yaml").read_text())
     for where, accepted in (("device", True), ("worker", False)):
         tree["data"]["workers"], tree["views"]["where"] = 4, where
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
         if accepted:
-            open_run_folder(tmp_path, config, cohort, resume=True)
+            begin_or_resume(tmp_path, config, cohort, resume=True)
         else:  # its views are those of another run
             with pytest.raises(UserError, match=r"unknown key views\.where"):
-                open_run_folder(tmp_path, config, cohort, resume=True)
+                begin_or_resume(tmp_path, config, cohort, resume=True)
 
 
 def test_a_resume_with_another_number_of_devices_is_refused(tmp_path: Path, cohort: Cohort) -> None:
     config = validate({"data": {"dir": str(cohort.dataset.path)}})
-    open_run_folder(tmp_path, config, cohort, resume=False)
+    begin_or_resume(tmp_path, config, cohort, resume=False)
     (tmp_path / "start").mkdir()
     two = validate({"data": {"dir": str(cohort.dataset.path)}, "compute": {"devices": 2}})
     with pytest.raises(UserError, match=r"compute\.devices \(1 there, 2 now\)"):
-        open_run_folder(tmp_path, two, cohort, resume=True)
+        begin_or_resume(tmp_path, two, cohort, resume=True)

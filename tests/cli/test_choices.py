@@ -150,7 +150,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No figures, which depend on no choice, and nothing compiled, which takes a minute."""
-    monkeypatch.setattr("kneeal.jobs.fit.draw_run_figures", lambda run, out: [])
+    monkeypatch.setattr("kneeal.jobs.fit.draw_run_figures", lambda run, out, pool: [])
     with torch.compiler.set_stance("force_eager"):
         yield
 

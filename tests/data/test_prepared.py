@@ -130,8 +130,8 @@ def drop_age(data: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no folder": (shutil.rmtree, "no folder"),
-    "no manifest": (lambda d: (d / "manifest.csv").unlink(), "no manifest"),
+    "no folder": (shutil.rmtree, "it does not exist"),
+    "no manifest": (lambda d: (d / "manifest.csv").unlink(), "no prepared data set"),
     "no patches": (lambda d: (d / "patches.npy").unlink(), r"patches\.npy cannot be read"),
     "no info": (lambda d: (d / "dataset.json").unlink(), r"dataset\.json cannot be read"),
     "info is no JSON": (lambda d: (d / "dataset.json").write_text("{"), r"dataset\.json cannot be read"),

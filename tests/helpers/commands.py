@@ -42,7 +42,7 @@ def done(*arguments: str | Path) -> str:
 
 def refused(result: subprocess.CompletedProcess[str], *messages: str) -> None:
     assert result.returncode == 2, result.stderr + result.stdout
-    assert "Traceback" not in result.stderr
-    assert "expected:" in result.stderr and "cure:" in result.stderr
+    assert "Traceback" not in result.stderr and "Value error" not in result.stderr
+    assert result.stderr.count("\n  expected: ") == result.stderr.count("\n  cure: ") == 1, result.stderr
     for message in messages:
         assert message in result.stderr

@@ -73,6 +73,10 @@ def test_a_whole_run_with_a_person(run: Path, data: Path, tmp_path: Path) -> Non
         if "the budget is spent: 14 knees graded" in done("ask", run):
             break
     refused(kneeal("tell", run, tmp_path / "c"), "a round that is closed")
+    asked = {row["knee_id"] for sheet in run.glob("ask/*/answers.csv") for row in csv.DictReader(sheet.open())}
+    left = [row["knee_id"] for row in csv.DictReader((data / "manifest.csv").open()) if row["split"] == "train"]
+    (tmp_path / "late.csv").write_text(f"knee_id,kl\n{next(i for i in left if i not in asked)},2\n")
+    refused(kneeal("tell", run, tmp_path / "late.csv"), "a finished run", "larger budget")
 
 
 def test_a_sheet_in_work_is_not_written_over(run: Path) -> None:
@@ -109,14 +113,16 @@ def test_a_correction(run: Path, tmp_path: Path) -> None:
     assert list(answers(run).values()) == [1]
 
 
-def test_a_round_that_is_closed(run: Path, tmp_path: Path) -> None:
+def test_a_round_that_is_closed(run: Path, data: Path, tmp_path: Path) -> None:
     sheet = run / "ask/start/answers.csv"
     whole = fill(sheet, dict.fromkeys(range(6), "3"), tmp_path / "a.csv")
     done("tell", run, whole)
     state = (run / "rounds/000/state.json").read_text()
     refused(kneeal("tell", run, whole), "a round that is closed: 6 knees")
-    (tmp_path / "none.csv").write_text("knee_id,kl\n")
-    refused(kneeal("tell", run, tmp_path / "none.csv"), "without a pending query")
+    others = [row["knee_id"] for row in csv.DictReader((data / "manifest.csv").open()) if row["split"] == "train"]
+    known = {row["knee_id"] for row in csv.DictReader(sheet.open())}
+    (tmp_path / "next.csv").write_text(f"knee_id,kl\n{next(i for i in others if i not in known)},2\n")
+    refused(kneeal("tell", run, tmp_path / "next.csv"), "without a pending query", f"`kneeal ask {run}`")
     assert (run / "rounds/000/state.json").read_text() == state
 
 
@@ -147,7 +153,7 @@ def test_what_a_run_needs(data: Path, tmp_path: Path) -> None:
     refused(kneeal("ask", tmp_path / "new"), "no data set")
     refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no file")
     (tmp_path / "a.csv").write_text("knee_id,kl\n")
-    refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no run in")
+    refused(kneeal("tell", tmp_path / "new", tmp_path / "a.csv"), "no run in", "it does not exist")
     refused(
         kneeal("ask", tmp_path / "new", "--data", data, "--strategy", "mi_mcd", *QUICK, "--images", tmp_path / "x"),
         "no folder",
@@ -184,8 +190,15 @@ def test_an_export_of_another_project_is_refused_with_what_was_looked_for(
     refused(kneeal("tell", run, tmp_path / "export.json"), "nothing answers a query", "knee_id", "a control called kl")
 
 
-def test_an_export_of_our_tasks_without_an_answer_yet_is_taken(run: Path) -> None:
-    assert "took 0 new answers" in done("tell", run, run / "ask/start/label_studio_tasks.json")
+@pytest.mark.parametrize("name", ["answers.csv", "label_studio_tasks.json"])
+def test_a_file_without_an_answer_is_refused(run: Path, name: str) -> None:
+    refused(kneeal("tell", run, run / "ask/start" / name), f"{name} without an answer", "fill it in", "--close")
+
+
+def test_answers_that_were_taken_before_are_counted(run: Path, tmp_path: Path) -> None:
+    sheet = fill(run / "ask/start/answers.csv", {0: "2", 1: "3"}, tmp_path / "a.csv")
+    assert "took 2 new answers\n" in done("tell", run, sheet)
+    assert "took 0 new answers; 2 taken before" in done("tell", run, sheet)
 
 
 def test_a_knee_id_longer_than_a_file_name_is_asked_for(tmp_path: Path) -> None:

@@ -180,11 +180,11 @@ def test_another_configuration_is_refused_with_the_keys(whole: Path, data: Path)
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()} == before
 
 
-def test_another_data_set_is_refused(whole: Path, tmp_path: Path) -> None:
+def test_another_data_set_is_refused(whole: Path, data: Path, tmp_path: Path) -> None:
     assert kneeal("demo-data", "--out", tmp_path / "other", "--knees", "240", "--seed", "1").returncode == 0
     done = kneeal("fit", "--data", tmp_path / "other", "--out", whole, "--resume", *SMALL)
     assert done.returncode == 2
-    assert "another data set" in done.stderr
+    assert f"another data set than {tmp_path / 'other'}" in done.stderr and f"({data} at that time)" in done.stderr
 
 
 def test_a_finished_run_resumed_prints_its_table_again(whole: Path, data: Path) -> None:

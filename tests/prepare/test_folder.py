@@ -169,7 +169,7 @@ def test_bad_pictures_are_all_named_at_once_or_left_out(source: Path, tmp_path: 
     assert "--drop-unusable" in caught.value.cure
     summary = prepare_folder(source, tmp_path / "out", FolderOptions(drop_unusable=True))
     assert len(PreparedDataset.open(tmp_path / "out", verify=True).manifest) == 5
-    assert "5 pictures cannot be used and are left out; rejected.csv names them" in summary.notes
+    assert "left out because unusable: 5 pictures, named in rejected.csv" in summary.notes
     assert (tmp_path / "out/rejected.csv").read_text().splitlines() == named
 
 
@@ -314,7 +314,7 @@ def test_a_pattern_takes_any_layout_and_what_it_leaves_out_is_told(tmp_path: Pat
     manifest = PreparedDataset.open(tmp_path / "out").manifest
     assert manifest.kl == {"7_L": 0, "8_R": 3, "9_L": 4}
     assert manifest.given_splits == {"7_L": "train", "8_R": "train", "9_L": "test"}
-    assert summary.notes[0] == "1 pictures do not match --pattern and are left out: more/notes.jpg"
+    assert summary.notes[0] == "left out by --pattern: 1 picture: more/notes.jpg"
 
 
 def test_a_refused_layout_is_answered_with_options_that_take_it(tmp_path: Path) -> None:

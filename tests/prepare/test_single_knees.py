@@ -106,7 +106,7 @@ def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tm
     assert "--mm-per-px gives" not in again.stderr
     corrections = tmp_path / "c.csv"
     corrections.write_text("knee_id,x_mm,y_mm,angle_deg,reject\na_R,,,,\n")
-    assert "1 knees from 2" in done(*command, "--corrections", corrections)
+    assert "1 knee from 2" in done(*command, "--corrections", corrections)
     assert rows(out) == {"a_R": ("1", "")} and not (tmp_path / ".out.work").exists()
 
 
@@ -116,7 +116,7 @@ def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
     ):  # fmt: skip
         write(tmp_path / "in" / name, gray, patient, ImageLaterality=side, SpecificCharacterSet="ISO_IR 192")
     said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
-    assert "1 pictures are the radiographs of several patients: a (1) = b (2)" in said
+    assert "1 picture given for several patients: a (1) = b (2)" in said
     # One person, whose name is written with other accents: one knee.
     assert sorted(rows(tmp_path / "out")) == ["a_R", "b_R", "\u00e9_L"]
 

@@ -67,7 +67,7 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
     assert [[(spare.name, dict(spare.grades)) for spare in t.alternatives] for t in plan.tasks] == [
         [("d", {"R": 0, "L": 3})], [],
     ]  # fmt: skip
-    assert plan.notes == ["1 patients of the table have no radiograph"]
+    assert plan.notes == ["1 patient of the table without a radiograph"]
     assert [t.patient for t in plan_dicom(radiographs).tasks] == ["p1", "p2", "p9"]
     with pytest.raises(UserError, match="without the column clinic"):
         table.write_text("who,knee,kl\nnobody,R,1\n")

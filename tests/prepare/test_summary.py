@@ -22,7 +22,7 @@ def test_oai_is_compared_with_the_paper_where_its_counts_are_known() -> None:
     # The three sites that are not known one by one are compared together, without those whose site is not known.
     assert found["A, C, D"][-3:] == ["7", "6168", "-6161"] and found["A to D"][-3:] == ["1892", "8050", "-6158"]
     assert found["all"][-3:] == ["2800", "8953", "-6153"] and found["(none)"][-3:] == ["5", "-", "-"]
-    for said in ("2800 knees from 4000 radiographs", "truncated 2", "each grade", "text says 953", "a note"):
+    for said in ("2,800 knees from 4,000 radiographs", "truncated 2", "each grade", "text says 953", "a note"):
         assert said in text
 
 

@@ -56,7 +56,7 @@ def drawn(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fi
         found[path.stem] = self
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    draw_run_figures(run, out)
+    draw_run_figures(run, out, [0, 1, 1, 2, 3, 4, None])
     return found
 
 
@@ -82,6 +82,25 @@ def test_the_curve_of_a_run_says_whose_it_is_and_what_chance_is(
 
 
 def test_a_run_alone_has_no_random_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "random-of-other-data", "random", False, 0, dataset="other")
     figures = drawn(write_run(tmp_path / "run", "entropy", False, 0), tmp_path / "out", monkeypatch)
     assert [line.get_label() for line in figures["learning_curve"].axes[0].lines][-1] == "chance"
     assert "random, same seed" not in [line.get_label() for line in figures["learning_curve"].axes[0].lines]
+
+
+def test_a_random_run_in_the_next_folder_stands_beside_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "my-random-run", "random", False, 0)
+    figures = drawn(write_run(tmp_path / "run", "entropy", False, 0), tmp_path / "out", monkeypatch)
+    assert "random, same seed" in [line.get_label() for line in figures["learning_curve"].axes[0].lines]
+
+
+def test_queried_grades_stand_beside_the_pool_and_count_rounds_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = drawn(write_run(tmp_path / "run", "entropy", False, 0), tmp_path / "out", monkeypatch)
+    (ax,) = figures["queried_grades"].axes
+    assert sorted(tick.get_text() for tick in ax.get_xticklabels()) == ["1", "2", "3", "4", "pool"]
+    first = [min(bars.patches, key=lambda bar: bar.get_x()).get_height() for bars in ax.containers]
+    assert first == pytest.approx([100 / 6, 200 / 6, 100 / 6, 100 / 6, 100 / 6])

@@ -63,6 +63,11 @@ def test_it_holds_everything_itself(page: Path) -> None:
     assert "{{" not in text
 
 
+def test_a_small_test_set_is_warned_of_above_the_curves(page: Path) -> None:
+    (notes,) = re.findall(r'<div class="notes">(.*?)</div>', page.read_text(), re.S)
+    assert "small test set: the 95 % interval of balanced accuracy may reach ±" in notes and "with KL" in notes
+
+
 def test_what_a_file_says_is_escaped(page: Path) -> None:
     text = page.read_text()
     assert "Random </script>" not in text and "Random &lt;/script&gt;" in text

@@ -150,10 +150,10 @@ def damaged(path: Path) -> list[Path]:
         (other_data, "2 different data sets"),
         (other_test, "2 different test sets"),
         (twice, "the same run twice"),
-        (no_run, "is not a run folder"),
+        (no_run, "no run in .*: it is"),
         (empty, "no run with a finished round"),
         (damaged, "rounds.csv cannot be read"),
-        (lambda path: [path / "gone"], "no folder"),
+        (lambda path: [path / "gone"], "no run in .*: it does not exist"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, make: Callable[[Path], list[Path]], message: str) -> None:
