@@ -79,8 +79,11 @@ class StudyFolder:
 def check_data(study: Study) -> None:
     """Refuse a data set that cells still need and that cannot be used, before anything of the study is written."""
     from kneeal.build.dataset import open_cohort
+    from kneeal.build.selection import make_schedule
 
     folder = StudyFolder(study.out)
-    needed = {cell.config.data.dir: cell for cell in study.cells if folder.status(cell).state != "finished"}
-    for cell in needed.values():
-        open_cohort(cell.config)
+    waiting = [cell.config for cell in study.cells if folder.status(cell).state != "finished"]
+    needed = {(c.data.dir, c.active.n_init, c.active.n_query, c.active.budget): c for c in waiting}
+    for config in needed.values():
+        n_pool = len(open_cohort(config).splits.train)
+        make_schedule(config, n_pool).check(n_pool)

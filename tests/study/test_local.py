@@ -248,5 +248,13 @@ def test_a_data_set_that_is_not_there_is_refused_before_anything_is_written(tmp_
     file.write_text(yaml.safe_dump({"name": "s", "base": "demo"}))
     for command in (["study"], ["study", "cell", "--index", "0"]):
         where = ["--config", str(file), "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
-        refused(kneeal(*command, *where), "no folder", "nowhere")
+        refused(kneeal(*command, *where), f"no prepared data set in {tmp_path / 'nowhere'}")
         assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_with_too_few_knees_is_refused_once_and_not_cell_by_cell(tmp_path: Path) -> None:
+    assert kneeal("demo-data", "--out", tmp_path / "data", "--knees", "40").returncode == 0
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "s", "base": "demo", "seeds": [0, 1]}))
+    where = ["--config", tmp_path / "study.yaml", "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    refused(kneeal("study", *where), "for a pool of", "--set active.")
+    assert not (tmp_path / "out").exists()
