@@ -5,11 +5,18 @@ One module for each family of commands; importing it adds them.
 
 import os
 import sys
+from typing import Any
 
-from kneeal.cli import annotate, ask, fit, listing, predict, prepare, pretrain, report, stopping, study  # noqa: F401
+import typer
+
+# In the order of the help.
+from kneeal.cli import prepare, fit, listing, report, study, stopping, ask, annotate, predict, pretrain  # noqa: F401  # isort: skip
 from kneeal.cli.program import app
 from kneeal.errors import UserError
 from kneeal.jobs.signals import exit_on_signals, run_and_exit
+
+#: Typer's error for a wrong command line; it brings its own copy of Click, or, before 0.20, imports Click.
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
@@ -21,12 +28,29 @@ def run() -> None:
     """Run a command; a user's mistake is one message and exit status 2, a signal n means status 128 + n."""
     try:
         with exit_on_signals(_how_to_go_on(sys.argv[1:])):
-            app()
+            try:
+                sys.exit(app(prog_name="kneeal", standalone_mode=False))
+            except UsageError as error:
+                raise _explained(error) from error
     except UserError as error:
         # Lightning runs this command once more for every further device; one message is enough.
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"kneeal: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _explained(error: Any) -> UserError:
+    """What Typer refuses, with the command's usage and its example."""
+    if type(error).show is not UsageError.show:  # a family of commands alone, whose message is its help
+        error.show()
+        sys.exit(error.exit_code)
+    found, context = error.format_message().rstrip("."), error.ctx
+    if context is None:
+        return UserError(found, "kneeal COMMAND [OPTIONS]", "see `kneeal -h`")
+    usage = " ".join(context.get_usage().removeprefix("Usage: ").split())
+    example = (context.command.epilog or "").partition("Example: ")[2]
+    cure = f"see `{context.command_path} -h`" + (f"; for example `{example}`" if example else "")
+    return UserError(found, usage, cure)
 
 
 def _how_to_go_on(arguments: list[str]) -> str:

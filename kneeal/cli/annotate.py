@@ -49,7 +49,7 @@ def annotate(
     backup: Annotated[Path | None, typer.Option(help="Copy the store to this file, and exit.")] = None,
     table: Annotated[Path | None, typer.Option(help="Write all readings to this CSV, and exit.")] = None,
 ) -> None:
-    """Grade the queried knees in a browser; with --auto, round after round."""
+    """Grade the queried knees in a browser. With --auto, round after round."""
     from kneeal.annotate import serve
 
     options = serve.ServeOptions(
@@ -85,7 +85,7 @@ def readers(
     repeat: Annotated[float | None, typer.Option(help="Share of the knees that a reader silently gets twice.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Make the change; without it, only say what it would do.")] = False,
 ) -> None:
-    """Show who reads what, and change it, also while the page is served."""
+    """Show and change who reads what. This also works while the page is served."""
     from kneeal.annotate.manage import ReaderChanges, manage_readers
 
     changes = ReaderChanges(reader or (), adjudicator or (), remove or (), sign_out or (), reads, repeat)

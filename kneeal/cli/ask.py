@@ -20,7 +20,7 @@ def ask(
     xlsx: Annotated[bool, typer.Option("--xlsx", help="Also write a spreadsheet.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Train on the answers so far, choose the next knees and write the query for a person."""
+    """Train on the answers so far and write the next query."""
     from kneeal.jobs.ask import run_ask
 
     run_ask(run, source=config, settings=settings or (), flags=given.flags(data), images=images, xlsx=xlsx)
@@ -44,7 +44,7 @@ def tell(
         bool, typer.Option("--close", help="Go on without the rest; the next query begins with it.")
     ] = False,
 ) -> None:
-    """Check a person's answers and take them: all or some, in any order."""
+    """Take a person's answers. All or some, in any order."""
     if answers is None:
         from kneeal.annotate.next_round import tell_readings
 

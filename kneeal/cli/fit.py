@@ -21,7 +21,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Run active learning with the grades in the manifest as the answers: the main job."""
+    """Run active learning, with the manifest's grades as answers."""
     from kneeal import config as configuration
 
     flags = {

@@ -15,14 +15,14 @@ def strategies(
         str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.", metavar="NAME")
     ] = None,
 ) -> None:
-    """List the acquisition strategies by kind, or describe one with its options and source."""
+    """List the acquisition strategies, or describe one."""
     from kneeal import acquisition
 
     if name is not None:
         info = acquisition.describe(name)
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         print(f"{info.name}: {info.summary}\n  kind: {info.kind}\n  needs: {info.needs}")
-        print(f"  options: {options or 'none'}\n  source: {info.source}")
+        print(f"  options: {options or 'none'}\n  source: {info.source or 'not stated'}")
         return
     infos = list(acquisition.describe_all())
     wide = [max(len(text) for text in column) for column in zip(*((i.name, i.needs) for i in infos), strict=True)]

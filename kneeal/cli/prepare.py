@@ -33,7 +33,7 @@ def demo_data(
 
 @prepare.command("seal")
 def seal(data: Annotated[Path, typer.Argument(help="A prepared data set.", metavar="DATA")]) -> None:
-    """Renew the checksums of a manifest.csv that was edited on purpose."""
+    """Renew the checksums of a manifest edited on purpose."""
     from kneeal.data.prepared import reseal
 
     changed = reseal(data)
@@ -70,7 +70,7 @@ def from_folder(
     knees: KneeArguments,
     pictures: PictureArguments,
 ) -> None:
-    """Prepare pictures of single knees: <split>/<grade>/<patient><L|R>.png, any --pattern, or any --table."""
+    """Prepare pictures of single knees. <split>/<grade>/<patient><L|R>.png, any --pattern, or any --table."""
     from kneeal.loggers.console import count_progress
     from kneeal.prepare.folder import prepare_folder
 

@@ -104,7 +104,7 @@ def from_oai(
     visit: Annotated[str, typer.Option(help="Visit: 00 (baseline), 01, 03, 05, 06, 08, 10.")] = "00",
     ungraded: Ungraded = False,
 ) -> None:
-    """Prepare the Osteoarthritis Initiative: contents.csv, kxr_sq_bu00, enrollees."""
+    """Prepare the Osteoarthritis Initiative. It needs contents.csv, kxr_sq_bu00 and enrollees."""
     from kneeal.prepare.oai import plan_oai
 
     _prepare(plan_oai(source, tables=tables, visit=visit, ungraded=ungraded), out, archive)
@@ -121,7 +121,7 @@ def from_most(
     view: Annotated[str, typer.Option(help="Folder name of the view: PA05, PA10 or PA15.")] = "PA10",
     ungraded: Ungraded = False,
 ) -> None:
-    """Prepare the Multicenter Osteoarthritis Study: mostv01235xray, mostv0enroll."""
+    """Prepare the Multicenter Osteoarthritis Study. It needs mostv01235xray and mostv0enroll."""
     from kneeal.prepare.most import plan_most
 
     _prepare(plan_most(source, tables=tables, visit=visit, view=view, ungraded=ungraded), out, archive)
@@ -135,7 +135,7 @@ def from_dicom(
     archive: ArchiveArguments,
     knees: KneeArguments,
 ) -> None:
-    """Prepare any folder or list of radiographs of one or two knees, with any table of grades."""
+    """Prepare radiographs of one or two knees. Any folder or list, with any table of grades."""
     from kneeal.prepare.dicom_folder import plan_dicom
 
     plan = plan_dicom(source, table=knees.table, columns=knees.columns, grades=knees.names, ungraded=knees.ungraded)

@@ -22,7 +22,7 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
     thumbnails: Annotated[int, typer.Option(help="Pictures of knees kept in the page.", min=0)] = 2000,
 ) -> None:
-    """Compare runs: tables, figures, statistics and a self-contained report.html."""
+    """Compare runs: tables, figures, statistics, one page."""
     from kneeal.report.write import write_report
 
     main = write_report(

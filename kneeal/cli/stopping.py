@@ -16,7 +16,7 @@ def stopping(
     gain: Annotated[float, typer.Option(help="Gain of a query that is too small.")] = 0.005,
     window: Annotated[int, typer.Option(help="Rounds that agreement and gain are averaged over.")] = 3,
 ) -> None:
-    """Report in which round a run could have stopped, and what that would have cost."""
+    """Report when a run could have stopped, and at what cost."""
     from kneeal.loop.stopping import stopping_points
 
     for point in stopping_points(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):

@@ -48,9 +48,9 @@ def study(
     if context.invoked_subcommand is not None:
         context.obj = (config, data, out, settings)
         return
-    from kneeal.report.text import count
     from kneeal.study.folder import check_data
     from kneeal.study.local import LocalStudy, find_resources
+    from kneeal.tables import count
 
     read = _read(config, data, out, settings)
     if ray is not None:
@@ -78,7 +78,7 @@ def cell(
     index: Annotated[int | None, typer.Option(help="Or its number from 0, for a job array.")] = None,
     settings: Settings = None,
 ) -> None:
-    """Run one cell: for a job array, or for the agent of a W&B sweep."""
+    """Run one cell, for a job array or a W&B sweep."""
     from kneeal.study.single import run_single
 
     run_single(_read(config, data, out, settings), name=name, index=index)
@@ -92,7 +92,7 @@ def sweep(
     file: Annotated[Path, typer.Option(help="Where to write the sweep.")] = Path("sweep.yaml"),
     settings: Settings = None,
 ) -> None:
-    """Write a W&B sweep that runs the same grid under W&B's own agent."""
+    """Write a W&B sweep of the same grid. W&B's own agent runs it."""
     from kneeal.files import write_atomic
     from kneeal.study.single import sweep_yaml
 
@@ -111,7 +111,7 @@ def workspace(
     data: Data = None,
     settings: Settings = None,
 ) -> None:
-    """Save a W&B workspace with the study's learning curves: means over the seeds with standard-error bands."""
+    """Save a W&B workspace of the learning curves. They are means over the seeds with standard-error bands."""
     from kneeal.study.workspace import save_workspace
 
     print(f"saved {save_workspace(_read(config, data, None, settings), entity)}")
@@ -123,7 +123,7 @@ def cost(
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """What a study would cost on one device, at the rates of runs that were measured."""
+    """Estimate the cost of a study on one device. The rates are those of measured runs."""
     from kneeal.study.forecast import forecast
 
     print(forecast(_read(config, None, None, settings), measured).text())
@@ -133,7 +133,7 @@ def cost(
 def status(
     context: typer.Context, config: Config = None, data: Data = None, out: Out = None, settings: Settings = None
 ) -> None:
-    """Show the grid: which cells are finished, running, failed or waiting."""
+    """Show which cells are finished, running, failed or waiting."""
     from kneeal.study.show import show_grid
 
     before = context.obj or (None, None, None, None)

@@ -39,12 +39,13 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["prepare", "folder"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["prepare"], ["study"], ["prepare", "folder"]])
 def test_help_has_a_short_form(command: list[str]) -> None:
     short, long = kneeal(*command, "-h"), kneeal(*command, "--help")
     assert short.returncode == long.returncode == 0
     assert short.stdout == long.stdout
     assert "Usage:" in short.stdout
+    assert "..." not in short.stdout.partition("Commands:")[2], "a summary that does not fit"
 
 
 def test_a_shell_can_complete_commands() -> None:
@@ -80,7 +81,7 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
     done = subprocess.run(
         [sys.executable, "-m", "kneeal", "fit", "--config", "demo"], capture_output=True, text=True, cwd=tmp_path
     )
-    refused(done, "no folder demo-data", "kneeal demo-data")
+    refused(done, "no prepared data set in demo-data: it does not exist", "kneeal demo-data")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,12 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--accelerator", "gpu"], ["no gpu on this machine", "--accelerator cpu"]),
         (["--set", "compute.precision=16-mixed"], ["16-mixed on a CPU", "bf16-mixed"]),
         (["--init", __file__], ["holds no weights for this branch"]),
+        (["--set", "active.budget=lots"], ["active.budget = 'lots'\n", "a whole number of at least 1, or all", "800"]),
+        (["--set", "views.gamma=[2,1]"], ["views.gamma = [2, 1]\n", "the first not above the second"]),
+        (["--set", "views.gamma=2"], ["views.gamma = 2\n", "expected: a list"]),
+        (["--set", "active=3"], ["active = 3\n", "expected: a section"]),
+        (["--set", "training.lr=1"], ["unknown key training.lr", "the section has", "learning_rate"]),
+        (["--config", "few_label"], ["no configuration called 'few_label'", "kneeal study --config", "few_labels"]),
     ],
 )
 def test_a_wrong_setting(
@@ -112,6 +119,67 @@ def test_a_wrong_setting(
     monkeypatch.setattr("kneeal.build.devices.count_devices", lambda: {"gpu": 0, "mps": 0})
     refused(kneeal("fit", "--data", data, "--out", run, *TINY, *arguments), *messages)
     assert not list(run.rglob("best.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("command", "messages"),
+    [
+        (["fit", "--nope"], ["--nope", "see `kneeal fit -h`; for example `kneeal fit --config frozen"]),
+        (["fit", "--seed", "x"], ["--seed", "see `kneeal fit -h`"]),
+        (["fit", "--devices"], ["--devices", "see `kneeal -h`"]),
+        (["fti"], ["'fti'", "see `kneeal -h`"]),
+        (
+            ["export"],
+            ["Missing argument 'RUN'", "expected: kneeal export", "kneeal export RUN --out model.safetensors"],
+        ),
+        (["report", "run"], ["Missing option '--out'", "kneeal report runs/few_labels"]),
+        (["demo-data", "--out", "new", "--knees", "3"], ["--knees", "10", "see `kneeal demo-data -h`"]),
+        (["prepare", "foo"], ["'foo'", "see `kneeal prepare -h`"]),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_usage_and_example(command: list[str], messages: list[str]) -> None:
+    refused(kneeal(*command), *messages)
+
+
+def test_a_family_of_commands_alone_is_answered_with_its_help() -> None:
+    alone = kneeal("prepare")
+    assert alone.returncode == 2 and "Commands:" in alone.stdout + alone.stderr
+
+
+def test_a_folder_of_another_kind_is_named_with_what_to_do(data: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert kneeal("fit", "--data", data, "--out", run, *TINY).returncode == 0
+    for command in (["export", data, "--out", out], ["report", data, "--out", out], ["stopping", data]):
+        refused(kneeal(*command), f"no run in {data}: it is a prepared data set", "that `kneeal fit`")
+    refused(kneeal("ask", data, "--data", data), f"{data} holds no run: it is a prepared data set")
+    refused(kneeal("fit", "--data", run, "--out", out, *TINY), f"no prepared data set in {run}: it is a run")
+    pictures = tmp_path / "pictures"
+    (pictures / "train" / "2").mkdir(parents=True)
+    (pictures / "train" / "2" / "1L.png").touch()
+    refused(
+        kneeal("fit", "--data", pictures, "--out", out, *TINY),
+        "it is a folder of pictures",
+        f"`kneeal prepare folder {pictures} --out knees`",
+    )
+    refused(kneeal("export", run, "--out", out / "model"), f"no folder {out} for model", f"mkdir -p {out}")
+    refused(kneeal("pretrain", "--data", data, "--out", out / "weights"), f"no folder {out} for weights")
+    (tmp_path / "file").touch()
+    refused(kneeal("report", run, "--out", tmp_path / "file"), f"{tmp_path / 'file'} is a file", "expected: a folder")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("where", ["module", "constructor", "score"])
+def test_an_error_of_a_users_strategy_is_said_once_with_its_place(data: Path, tmp_path: Path, where: str) -> None:
+    complaint = "raise UserError('no license', 'a license', 'buy one')"
+    body = {"module": "pass", "constructor": f"def __init__(self): {complaint}", "score": "pass"}[where]
+    (tmp_path / "mine.py").write_text(
+        "from kneeal.acquisition import Posterior, Strategy\nfrom kneeal.errors import UserError\n"
+        f"class Mine(Strategy):\n    posterior = Posterior.POINT\n    {body}\n"
+        f"    def score(self, predictions): {complaint}\n{complaint if where == 'module' else ''}\n"
+    )
+    strategy = f"{tmp_path / 'mine.py'}:Mine"
+    said = kneeal("fit", "--data", data, "--out", tmp_path / "run", *TINY, "--strategy", strategy)
+    refused(said, "mine.py", ": no license\n  expected: a license\n  cure: buy one")
 
 
 def edit(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
@@ -152,7 +220,7 @@ def no_manifest(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "messages"),
     [
-        (no_manifest, ["no manifest"]),
+        (no_manifest, ["no prepared data set in", "manifest.csv"]),
         (edit(put("kl", "7")), ["kl '7' in line 2"]),
         (edit(put("kl", "2.5")), ["kl '2.5' in line 2"]),
         (edit(put("knee_id", "9000001_L")), ["'9000001_L' in line 4"]),
@@ -186,7 +254,8 @@ def test_no_data_at_all(tmp_path: Path) -> None:
 def test_what_is_there_is_not_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    refused(kneeal("fit", "--data", data, "--out", tmp_path / "mine", *TINY), "holds no run", "another --out")
+    refused(kneeal("fit", "--data", data, "--out", tmp_path / "mine", *TINY), "holds no run: it is another folder")
+    refused(kneeal("fit", "--data", data, "--out", tmp_path / "mine", "--set", "active.budget=900"), "holds no run")
     refused(kneeal("demo-data", "--out", tmp_path / "mine", "--knees", "20"), "already exists")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
