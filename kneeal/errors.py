@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -37,3 +38,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserE
     return UserError(
         f"no {kind} called {name!r}", f"one of: {shown or 'none'}", f"did you mean {near[0]!r}?" if near else cure
     )
+
+
+@contextmanager
+def extra(name: str, purpose: str) -> Iterator[None]:
+    """Import packages that an extra of this one installs; one that is missing is said with its cure."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"no {error.name or error} for {purpose}",
+            f"the packages of the extra {name}",
+            f"install them, in the checkout: pip install '.[{name}]'",
+        ) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 
 SEPARATORS = ",;\t|"
 #: Rows that may stand above the header: a title, a date, an empty line.
@@ -134,14 +134,8 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 def load_openpyxl() -> Any:
     """The optional package for spreadsheets."""
-    try:
+    with extra("annotate", "spreadsheets; CSV needs none"):
         import openpyxl
-    except ImportError as error:
-        raise UserError(
-            "no openpyxl to read or write a spreadsheet with",
-            "the extra kneeal[annotate]",
-            "install it, or save the sheet as CSV",
-        ) from error
     return openpyxl
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kneeal.cli.program import app
+from kneeal.errors import extra
 
 
 @app.command(epilog="Example: kneeal annotate RUN --images radiographs --reader 'Dr Ann' --auto")
@@ -50,7 +51,8 @@ def annotate(
     table: Annotated[Path | None, typer.Option(help="Write all readings to this CSV, and exit.")] = None,
 ) -> None:
     """Grade the queried knees in a browser. With --auto, round after round."""
-    from kneeal.annotate import serve
+    with extra("annotate", "reading in a browser"):
+        from kneeal.annotate import serve
 
     options = serve.ServeOptions(
         reader or (), adjudicator or (), reads, repeat, auto, enough, host, port, public_url, atlas
@@ -86,7 +88,8 @@ def readers(
     yes: Annotated[bool, typer.Option("--yes", help="Make the change; without it, only say what it would do.")] = False,
 ) -> None:
     """Show and change who reads what. This also works while the page is served."""
-    from kneeal.annotate.manage import ReaderChanges, manage_readers
+    with extra("annotate", "reading in a browser"):
+        from kneeal.annotate.manage import ReaderChanges, manage_readers
 
     changes = ReaderChanges(reader or (), adjudicator or (), remove or (), sign_out or (), reads, repeat)
     print(manage_readers(run, changes, dry=not yes))

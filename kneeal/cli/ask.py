@@ -7,6 +7,7 @@ import typer
 
 from kneeal.cli.options import RunArguments, Settings, with_option_groups
 from kneeal.cli.program import app
+from kneeal.errors import extra
 
 
 @app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")
@@ -46,7 +47,8 @@ def tell(
 ) -> None:
     """Take a person's answers. All or some, in any order."""
     if answers is None:
-        from kneeal.annotate.next_round import tell_readings
+        with extra("annotate", "the readings of `kneeal annotate`"):
+            from kneeal.annotate.next_round import tell_readings
 
         tell_readings(run, data=data, close=close)
         return

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
@@ -127,14 +127,8 @@ def _timm(name: str) -> _Parts:
 
 
 def _import_timm() -> Any:
-    try:
+    with extra("timm", "a backbone of timm"):
         import timm
-    except ImportError as error:
-        raise UserError(
-            f"a backbone of timm without the package timm ({error})",
-            "the package timm",
-            "pip install 'kneeal[timm]'",
-        ) from error
     return timm
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 from kneeal.exchange.knee_picture import KneePicture
 from kneeal.exchange.model_file import Card
 from kneeal.exchange.pictures import Pictures
@@ -30,10 +30,8 @@ _MAY_BE_EMPTY = (
 
 
 def _highdicom() -> Any:
-    try:
+    with extra("dicom", "--dicom"):
         import highdicom
-    except ImportError as error:
-        raise UserError("no highdicom to write DICOM with", "the extra kneeal[dicom]", "install it") from error
     return highdicom
 
 

@@ -52,5 +52,9 @@ def choose_decoder(syntax: UID, *, deep: bool) -> str:
             "JPEG baseline, lossless, JPEG-LS, JPEG 2000, RLE or no compression",
             "convert the file, for example with dcmtk's dcmdjpeg",
         )
-    cure = f"pip install {install} (or 'kneeal[dicom]')" if install else "convert the file to an uncompressed one"
+    cure = (
+        f"pip install {install} (or '.[dicom]' in the checkout)"
+        if install
+        else "convert the file to an uncompressed one"
+    )
     raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.data.prepared import MANIFEST, PreparedDataset
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 from kneeal.files import try_lock, write_atomic
 from kneeal.loop.folder import RunFolder
 from kneeal.study.folder import CellStatus, StudyFolder
@@ -166,8 +166,6 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _import_ray() -> Any:
-    try:
+    with extra("ray", "--ray"):
         import ray
-    except ImportError as error:
-        raise UserError("--ray without Ray", "the extra `ray`", "pip install 'kneeal[ray]'") from error
     return ray

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 from kneeal.loggers.wandb import STEP, has_key
 from kneeal.stats.metrics import METRICS
 from kneeal.study.grid import Study
@@ -32,13 +32,9 @@ _SECTIONS = (
 
 def make_workspace(study: Study, entity: str) -> Any:
     """A `wandb_workspaces.workspaces.Workspace` of the project that the cells log to, not saved yet."""
-    try:
+    with extra("workspace", "a W&B workspace"):
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports.v2.interface import LinePlot
-    except ImportError as error:
-        raise UserError(
-            "a workspace without wandb-workspaces", "the extra `workspace`", "pip install 'kneeal[workspace]'"
-        ) from error
     sections = [
         workspaces.Section(
             name=name,

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 
 METHODS = ("simsiam", "vicreg")
 
@@ -50,13 +50,7 @@ def make_objective(name: str, n_features: int) -> nn.Module:
     """An objective by name, for features [N, `n_features`]."""
     if name not in METHODS:
         raise UserError(f"no method called {name!r}", f"one of: {', '.join(METHODS)}", "correct --method")
-    try:
+    with extra("pretrain", "self-supervised training"):
         from lightly import loss
         from lightly.models.modules import heads
-    except ImportError as error:
-        raise UserError(
-            f"self-supervised training without lightly ({error})",
-            "the package lightly",
-            "pip install 'kneeal[pretrain]'",
-        ) from error
     return {"simsiam": SimSiam, "vicreg": VICReg}[name](heads, loss, n_features)

@@ -141,6 +141,27 @@ def test_a_wrong_command_line_is_answered_with_usage_and_example(command: list[s
     refused(kneeal(*command), *messages)
 
 
+@pytest.mark.parametrize(
+    ("module", "command", "name"),
+    [
+        ("starlette", ["annotate", "run"], "annotate"),
+        ("starlette", ["readers", "run"], "annotate"),
+        ("starlette", ["tell", "run"], "annotate"),
+        ("lightly", ["pretrain", "--out", "weights", "--data", "DATA"], "pretrain"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_said(
+    data: Path, tmp_path: Path, module: str, command: list[str], name: str
+) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['kneeal', *sys.argv[1:]]\n"
+        "from kneeal.cli import main; main()"
+    )
+    arguments = [str(data) if a == "DATA" else a for a in command]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    refused(done, f"no {module}", f"pip install '.[{name}]'")
+
+
 def test_a_family_of_commands_alone_is_answered_with_its_help() -> None:
     alone = kneeal("prepare")
     assert alone.returncode == 2 and "Commands:" in alone.stdout + alone.stderr

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, extra
 from kneeal.files import atomic_file
 from kneeal.loop.runner import Runner
 from kneeal.nn.heads import Head
@@ -43,14 +43,8 @@ class LaplaceRunner(PosteriorRunner):
 
     def __init__(self, runner: Runner, test: Mapping[str, int], *, head: Head, seed: int) -> None:
         super().__init__(runner, test)
-        try:
+        with extra("laplace", "posterior.method=laplace"):
             import laplace  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "posterior.method=laplace without the package laplace-torch",
-                "laplace-torch",
-                "install it: pip install 'kneeal[laplace]'",
-            ) from error
         self.head = head
         self.seed = seed
 
