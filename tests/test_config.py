@@ -81,7 +81,7 @@ def test_a_missing_file_and_an_unknown_name() -> None:
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n- 2\n")
-    with pytest.raises(UserError, match="holds list"):
+    with pytest.raises(UserError, match="holds no settings"):
         resolve(str(file))
 
 
