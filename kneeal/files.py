@@ -85,9 +85,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        first = error
+        while first.errno is None and isinstance(first.__cause__, OSError):
+            first = first.__cause__  # pydicom raises a copy without the number
+        if first.errno is None:
             raise
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, first) from error
     except RuntimeError as error:  # as torch reports a full disk
         if "PytorchStreamWriter" not in str(error):
             raise

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -61,6 +62,9 @@ def test_a_disk_that_does_not_take_a_file_is_told_with_a_cure(tmp_path: Path, er
     with pytest.raises(UserError, match="cannot write") as told, disk_errors(tmp_path / "model"):
         raise error
     assert "free some space" in told.value.cure
+    cause = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(UserError, match=r"cannot write .*No space left"), disk_errors(tmp_path):
+        raise OSError(f"With tag (7FE0,0010) got exception: {cause}") from cause  # as pydicom says it
     with pytest.raises(RuntimeError, match="else"), disk_errors(tmp_path):
         raise RuntimeError("else")
 

@@ -319,8 +319,9 @@ def test_dicom_objects_are_written_all_or_none(place: Path, tmp_path: Path, monk
         nonlocal count
         count += 1
         save(self, path, **options)
-        if count > 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if count > 3:  # as pydicom says it
+            cause = OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(f"With tag (7FE0,0010) got exception: {cause}") from cause
 
     with monkeypatch.context() as patch:
         patch.setattr(pydicom.Dataset, "save_as", full)
