@@ -64,7 +64,7 @@ bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2,
 bench-false-wins: $(DEVELOPED)  ## wins in 1,000 simulated reports of equal strategies, into docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py --spreads
-	for kind in uniform two-valued; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py --seeds-are $$kind \
+	for kind in uniform two-valued collapsing; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py --seeds-are $$kind \
 	  --strategies 9 --seeds 3 5 10 --sd 3 || exit 1; done
 
 bench-prepare: $(DEVELOPED)  ## radiographs per second and memory of `kneeal prepare` on RADIOGRAPHS=400, into docs/prepare.md
