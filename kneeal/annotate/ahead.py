@@ -1,7 +1,5 @@
 """A round that is computed while its last answers can still be taken back, in a folder of its own."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,18 +18,12 @@ from kneeal.pool import PoolState
 
 @dataclass(frozen=True)
 class RoundAhead:
-    """A round that the run may take over.
+    """A round that the run may take over."""
 
-    Attributes:
-        folder: Where it lies; all earlier files of the run are links there.
-        before: The state whose query is answered.
-        after: The state that the round trained on.
-        answers: What was answered since the run last took answers; None for a knee that is unreadable.
-    """
-
-    folder: RunWriter
-    before: PoolState
-    after: PoolState
+    folder: RunWriter  #: Where it lies; all earlier files of the run are links there.
+    before: PoolState  #: The state whose query is answered.
+    after: PoolState  #: The state that the round trained on.
+    #: What was answered since the run last took answers; None for a knee that is unreadable.
     answers: Mapping[str, int | None]
 
     def take_over(self, opened: OpenRun) -> bool:

@@ -1,6 +1,7 @@
 """Batches made on the network's device: no worker processes, and no step that waits for the device."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 import torch
@@ -72,36 +73,25 @@ class OneView:
         return self.plain(rows, device)
 
 
+@dataclass(eq=False)
 class ViewBatches:
     """Random views of knees, made on the device, in shuffled batches.
 
     A batch holds grades only if `kl` gives them; the pseudo pool has none.
-
-    Args:
-        source: Patches or activations.
-        ids: The knees.
-        batches: Order of the knees and seeds of their views.
-        n_views: Views per knee.
-        kl: Grades by knee id.
-        device: The network's device.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        ids: Sequence[str],
-        batches: ShuffledBatches,
-        *,
-        n_views: int,
-        kl: Mapping[str, int] | None,
-        device: torch.device,
-    ) -> None:
-        self.source = source
-        self.batches = batches
-        self.n_views = n_views
-        self.device = device
-        self._rows = source.rows(ids).to(source.row_device(device))
-        self._kl = None if kl is None else torch.tensor([kl[i] for i in ids], device=device)
+    source: Source  #: Patches or activations.
+    ids: Sequence[str]  #: The knees.
+    batches: ShuffledBatches  #: Order of the knees and seeds of their views.
+    _: KW_ONLY
+    n_views: int  #: Views per knee.
+    kl: Mapping[str, int] | None  #: Grades by knee id.
+    device: torch.device  #: The network's device.
+
+    def __post_init__(self) -> None:
+        kl = self.kl
+        self._rows = self.source.rows(self.ids).to(self.source.row_device(self.device))
+        self._kl = None if kl is None else torch.tensor([kl[i] for i in self.ids], device=self.device)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -124,34 +114,24 @@ class ViewBatches:
             yield batch
 
 
+@dataclass(eq=False)
 class EvaluationBatches:
-    """Knees without random views, for evaluation and prediction, with their position in the list.
+    """Knees without random views, for evaluation and prediction, with their position in the list."""
 
-    Args:
-        source: Patches or activations.
-        ids: The knees.
-        positions: Those of this device in the list.
-        batch_size: Knees per batch.
-        kl: Grades by knee id.
-        device: The network's device.
-    """
+    source: Source  #: Patches or activations.
+    ids: Sequence[str]  #: The knees.
+    positions: range  #: Those of this device in the list.
+    _: KW_ONLY
+    batch_size: int  #: Knees per batch, or as many as the source needs at least.
+    kl: Mapping[str, int] | None  #: Grades by knee id.
+    device: torch.device  #: The network's device.
 
-    def __init__(
-        self,
-        source: Source,
-        ids: Sequence[str],
-        positions: range,
-        *,
-        batch_size: int,
-        kl: Mapping[str, int] | None,
-        device: torch.device,
-    ) -> None:
-        self.source = source
-        self.batch_size = max(batch_size, source.batch_size)
-        self.device = device
-        self._positions = torch.tensor(positions, dtype=torch.long)
-        self._rows = source.rows(ids)[self._positions].to(source.row_device(device))
-        self._kl = None if kl is None else torch.tensor([kl[i] for i in ids])[self._positions].to(device)
+    def __post_init__(self) -> None:
+        kl, source = self.kl, self.source
+        self.batch_size = max(self.batch_size, source.batch_size)
+        self._positions = torch.tensor(self.positions, dtype=torch.long)
+        self._rows = source.rows(self.ids)[self._positions].to(source.row_device(self.device))
+        self._kl = None if kl is None else torch.tensor([kl[i] for i in self.ids])[self._positions].to(self.device)
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self.batch_size)

@@ -1,7 +1,5 @@
 """manifest.csv: one row per knee, checked before anything is done with it."""
 
-from __future__ import annotations
-
 import csv
 import re
 import unicodedata
@@ -148,7 +146,7 @@ def refuse_two_names(patients: Iterable[str], where: str) -> None:
 
 
 def _refuse(
-    frame: pd.DataFrame, bad: pd.Series[bool], column: str, where: str, places: Sequence[str], expected: str
+    frame: pd.DataFrame, bad: "pd.Series[bool]", column: str, where: str, places: Sequence[str], expected: str
 ) -> None:
     found = [f"{frame.at[row, column]!r} in {places[row]}" for row in frame.index[bad]]
     if found:

@@ -1,7 +1,5 @@
 """Metal on a radiograph: bright and even with a steep border, which bone is not. Markers of lead, and implants."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ from kneeal.localizer.windows import cut_window, to_radiograph
 #: The knee region is 140 mm on a side.
 REGION_MM = 140.0
 #: The center of the region is between the tibial spines, this far above the line through the plateau edges: the
-#: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centerd there.
+#: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centered there.
 SPINES_ABOVE_MM = 7.5
 #: Patches may reach this far beyond the radiograph.
 _BEYOND_MM = 3.0

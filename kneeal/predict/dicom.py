@@ -47,7 +47,7 @@ def read_reference(source: Path) -> Any | None:
         raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
     if not all(image.get(name) for name in _REFERRED_BY):
         return None
-    for name in _MAY_BE_EMPTY:  # films that were made anonymous often lack them
+    for name in _MAY_BE_EMPTY:  # anonymized radiographs often lack them
         if name not in image:
             setattr(image, name, "")
     return image

@@ -1,7 +1,5 @@
 """A process for each cell: forked from one that has the heavy modules loaded where that is safe, else a new Python."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
