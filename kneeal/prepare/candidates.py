@@ -4,26 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kneeal.prepare.paths import NamedFiles
 from kneeal.prepare.tasks import RadiographTask, Rejection
-
-#: What the reasons of `kneeal.prepare.paths.NamedFiles` say of a name in a table.
-_NOT_FOUND = {"outside": "the table names a path outside the folder", "missing": "the file is not there"}
-
-
-def find_radiographs(root: Path, named: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
-    """The radiographs that are there, by patient in the order given, each once; and what was rejected."""
-    files = NamedFiles(root)
-    radiographs: dict[str, list[str]] = {}
-    rejected: list[Rejection] = []
-    for patient, names in named.items():
-        for name in dict.fromkeys(names):
-            path, reason = files.find(name)
-            if path is None:
-                rejected.append(Rejection(name, patient, "", reason, _NOT_FOUND[reason]))
-            elif (plain := path.relative_to(root).as_posix()) not in radiographs.setdefault(patient, []):
-                radiographs[patient].append(plain)
-    return radiographs, rejected
 
 
 def radiograph_tasks(

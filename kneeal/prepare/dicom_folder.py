@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
+from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.tables import identifier
@@ -39,30 +39,31 @@ def plan_dicom(
             table, columns, needed=("patient or path", *(() if ungraded else ("grade",))), grades=grades
         )
     by_path = any(row.path for row in rows)
+    graded = {row.patient for row in rows if row.patient}
+    radiographs: dict[str, list[str]] = defaultdict(list)
     if by_path:
         rows, more = _named_rows(root, rows)
-        found: dict[str, list[str]] = defaultdict(list)
         for row in rows:
-            found[row.patient].append(row.path)
+            if row.path not in radiographs[row.patient]:
+                radiographs[row.patient].append(row.path)
     else:
-        found, more = _by_header(root, paths)
-        if table is not None and not set(found) & {row.patient for row in rows}:
-            graded = some(sorted({row.patient for row in rows}), 3)
+        radiographs, more = _by_header(root, paths)
+        if table is not None and not set(radiographs) & graded:
             raise UserError(
-                f"none of the patient ids {some(sorted(found), 3)} is in {table.name} ({graded})",
+                f"none of the patient ids {some(sorted(radiographs), 3)} is in {table.name} "
+                f"({some(sorted(graded), 3)})",
                 "the same ids in the headers and the table",
                 "name the radiographs in the table and give --path-column, or the ids with --patient-column",
             )
-    radiographs, missing = find_radiographs(root, found)
     tasks, without_grade = radiograph_tasks(
         root, radiographs, _grades(rows, str(table)), {row.patient: row.site for row in rows},
         ungraded=ungraded, sides=_single_sides(rows) if by_path else {},
         # A row without side and grade says no more than whose radiograph it is.
         own={row.path: row.grade for row in rows if row.path and not row.side and not (ungraded and row.grade is None)},
     )  # fmt: skip
-    lonely = len({row.patient for row in rows} - set(radiographs))
+    lonely = len(graded - set(radiographs))
     notes = [f"{count(lonely, 'patient')} of the table without a radiograph"] if lonely else []
-    return Plan("dicom", tasks, [*rejected, *more, *missing, *without_grade], notes)
+    return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes)
 
 
 def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
@@ -74,7 +75,7 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
         listed = [name.strip() for name in source.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
         root, files = source.parent, NamedFiles(source.parent)
         found = [(name, *files.find(name)) for name in listed]
-        names = [path.relative_to(root).as_posix() for _, path, _ in found if path is not None]
+        names = list(dict.fromkeys(path.relative_to(root).as_posix() for _, path, _ in found if path is not None))
         rejected = [
             Rejection(name, "", "", reason, "the list names a file that is not below its folder")
             for name, path, reason in found
@@ -94,10 +95,8 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
     for row in rows:
         path, reason = files.find(row.path)
         if path is None:
-            # A row with a patient is rejected later, where all names are looked up.
-            named.append(row) if row.patient else rejected.append(
-                Rejection(row.path, "", "", reason, f"the table names no file below the folder ({row.where})")
-            )
+            detail = f"the table names no file below the folder ({row.where})"
+            rejected.append(Rejection(row.path, row.patient, "", reason, detail))
             continue
         plain = path.relative_to(root).as_posix()
         patient = row.patient
@@ -138,7 +137,7 @@ def _single_sides(rows: Sequence[KneeRow]) -> dict[str, str]:
 
 
 def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Rejection]]:
-    radiographs: dict[str, list[str]] = {}
+    radiographs: dict[str, list[str]] = defaultdict(list)
     rejected = []
     for name in names:
         try:
@@ -147,7 +146,7 @@ def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list
             rejected.append(Rejection(name, "", "", error.reason, f"{error.found}; {error.cure}"))
             continue
         if patient:
-            radiographs.setdefault(patient, []).append(name)
+            radiographs[patient].append(name)
         else:
             rejected.append(Rejection(name, "", "", "no_patient", "no patient id in a DICOM header"))
     return radiographs, rejected

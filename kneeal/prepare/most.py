@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
+from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.paths import walk_files
 from kneeal.prepare.tables import find_table, grade, identifier, read_table
 from kneeal.prepare.tasks import Plan
@@ -36,37 +36,32 @@ def plan_most(
         identifier(patient): {"R": grade(right), "L": grade(left)}
         for patient, right, left in zip(readings["MOSTID"], readings[columns["R"]], readings[columns["L"]], strict=True)
     }
-    radiographs = _radiographs(source, sorted(enrolled & set(grades), key=len, reverse=True), visit, view)
+    radiographs = _radiographs(source, enrolled & set(grades), visit, view)
     if not radiographs:
         raise UserError(
             f"no radiograph of visit {visit}, view {view}, of an enrolled and graded patient in {source}",
             "<MOSTID...>/V<visit>.../.../<view>/<file>",
             "check the folder, --visit and --view",
         )
-    names = {patient: [path.relative_to(source).as_posix() for path in paths] for patient, paths in radiographs.items()}
     places = {
         patient: sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "") for patient in radiographs
     }
-    present, rejected = find_radiographs(source, names)
-    tasks, more = radiograph_tasks(source, present, grades, places, ungraded=ungraded)
+    tasks, rejected = radiograph_tasks(source, radiographs, grades, places, ungraded=ungraded)
     lonely = len(enrolled & set(grades)) - len(radiographs)
-    return Plan(
-        "most", tasks, [*rejected, *more], [f"{lonely} enrolled patients have no such radiograph"] if lonely else []
-    )
+    return Plan("most", tasks, rejected, [f"{lonely} enrolled patients have no such radiograph"] if lonely else [])
 
 
-def _radiographs(source: Path, patients: list[str], visit: str, view: str) -> dict[str, list[Path]]:
-    by_prefix: dict[int, set[str]] = {}
-    for patient in patients:
-        by_prefix.setdefault(len(patient), set()).add(patient)
-    radiographs: dict[str, list[Path]] = {}
+def _radiographs(source: Path, patients: set[str], visit: str, view: str) -> dict[str, list[str]]:
+    """Names of radiographs by patient, of whose id their first folder is or begins with."""
+    radiographs: dict[str, list[str]] = {}
     for path in walk_files(source):
-        parts = path.relative_to(source).parts
+        name = path.relative_to(source)
+        parts = name.parts
         if len(parts) < 3 or not parts[-2].upper().startswith(view.upper()):
             continue
         if not any(part.upper().startswith(f"V{visit}") for part in parts[1:-1]):
             continue
-        owner = next((parts[0][:n] for n in sorted(by_prefix, reverse=True) if parts[0][:n] in by_prefix[n]), None)
+        owner = next((parts[0][:n] for n in range(len(parts[0]), 0, -1) if parts[0][:n] in patients), None)
         if owner is not None:
-            radiographs.setdefault(owner, []).append(path)
+            radiographs.setdefault(owner, []).append(name.as_posix())
     return radiographs

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import find_radiographs, radiograph_tasks
+from kneeal.prepare.candidates import radiograph_tasks
+from kneeal.prepare.paths import NamedFiles
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
-from kneeal.prepare.tasks import Plan
+from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.tables import count, some
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
@@ -50,7 +51,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
             "check that both tables are of the same release",
         )
     ranked = {patient: _rank(radiographs[patient], barcodes.get(patient, set())) for patient in sorted(radiographs)}
-    present, rejected = find_radiographs(contents_path.parent, ranked)
+    present, rejected = _present(contents_path.parent, ranked)
     tasks, more = radiograph_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
     lonely = sorted(set(grades) - set(radiographs))
     if lonely:
@@ -126,6 +127,21 @@ def _radiographs(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str
             "check the contents table, or give another --visit",
         )
     return radiographs
+
+
+def _present(root: Path, ranked: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
+    """The names whose files are there, by patient in the order given; and those that are not."""
+    files = NamedFiles(root)
+    present: dict[str, list[str]] = defaultdict(list)
+    rejected: list[Rejection] = []
+    for patient, names in ranked.items():
+        for name in dict.fromkeys(names):
+            path, reason = files.find(name)
+            if path is None:
+                rejected.append(Rejection(name, patient, "", reason, "the contents table names no file of the archive"))
+            else:
+                present[patient].append(path.relative_to(root).as_posix())
+    return dict(present), rejected
 
 
 def _rank(radiographs: list[tuple[str, str, int | None]], read: set[int]) -> list[str]:
