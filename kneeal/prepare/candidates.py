@@ -22,21 +22,24 @@ def radiograph_tasks(
     The side of a grade is empty for the one knee of a radiograph, whichever it is; `own` has such grades, and `sides`
     the side of the one knee, by the name of the radiograph.
     """
+    own = own or {}
     tasks: list[RadiographTask] = []
     rejected: list[Rejection] = []
     for patient, names in sorted(radiographs.items()):
         known = grades.get(patient, {})
-        asked = [] if own is not None and set(names) <= set(own) else [""] if "" in known else ["R", "L"]
+        shared = [name for name in names if name not in own]
+        # Beside a radiograph with a grade of its own, only the knees that the table names are missed.
+        asked = [""] if "" in known else ["R", "L"] if len(shared) == len(names) else sorted(known) if shared else []
         wanted = {side: known.get(side) for side in asked if ungraded or known.get(side) is not None}
+        ungradable = [(name, "") for name in names if name in own and own[name] is None and not ungraded]
         rejected += [
-            Rejection(names[0], patient, side, "no_grade", "the tables hold no grade from 0 to 4 of this knee")
-            for side in asked
-            if side not in wanted
+            Rejection(name, patient, side, "no_grade", "the tables hold no grade from 0 to 4 of this knee")
+            for name, side in [*((shared[0], side) for side in asked if side not in wanted), *ungradable]
         ]
         tasks_of_patient = []
         for name in names:
             asked_here = wanted
-            if own is not None and name in own:
+            if name in own:
                 asked_here = {"": own[name]} if ungraded or own[name] is not None else {}
             if asked_here:
                 side = (sides or {}).get(name, "")

@@ -97,6 +97,17 @@ def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
     assert [r.reason for r in plan.rejected] == ["outside", "missing"]
 
 
+def test_a_grade_of_one_radiograph_and_one_of_a_side_go_together_and_none_is_lost_unseen(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two", "three"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    table = tmp_path / "t.csv"
+    table.write_text("path,patient,side,grade\none,B,,3\ntwo,B,L,\nthree,C,,n/a\n")
+    plan = plan_dicom(tmp_path / "in", table=table)
+    assert [(task.name, dict(task.grades)) for task in plan.tasks] == [("one", {"": 3})]
+    assert [(r.name, r.side, r.reason) for r in plan.rejected] == [("two", "L", "no_grade"), ("three", "", "no_grade")]
+
+
 def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) -> None:
     for k, mark in enumerate("|\t;,"):
         path = tmp_path / f"t{k}.txt"
