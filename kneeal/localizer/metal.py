@@ -21,13 +21,9 @@ _LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.7, 8
 class _Part(NamedTuple):
     """A connected bright part of a window."""
 
-    area_px: int
-    #: How much darker the surroundings are, in levels.
-    drop: float
-    #: From the middle of the window to the part's, in px.
-    off_px: float
-    #: Whether it lies within the window.
-    whole: bool
+    drop: float  #: How much darker the surroundings are, in levels.
+    off_px: float  #: From the middle of the window to the part's, in px.
+    whole: bool  #: Whether it lies within the window.
 
 
 def shows_implant(
@@ -45,9 +41,9 @@ def shows_implant(
     margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
     window = cut_window(radiograph, mm_per_px, center_mm, angle_deg, size, _STEP_MM)[:, margin:-margin]
     return any(
-        part.area_px * _STEP_MM**2 >= _IMPLANT_MM2 and part.drop >= _IMPLANT_DROP
+        part.drop >= _IMPLANT_DROP
         for white in _WHITE
-        for part in _bright_parts(window, white, border_px=2)
+        for part in _bright_parts(window, white, _IMPLANT_MM2 / _STEP_MM**2, border_px=2)
     )
 
 
@@ -57,25 +53,24 @@ def shows_letter(window: NDArray[np.uint8], mm_per_px: float) -> bool:
     ground, top = np.median(window), np.percentile(window[edge:-edge, edge:-edge], 99)
     contrast = float(top - ground)
     return contrast >= _LETTER_CONTRAST and any(
-        part.whole
-        and part.area_px * mm_per_px**2 >= _LETTER_MM2
-        and part.drop >= _LETTER_DROP * contrast
-        and part.off_px * mm_per_px <= _LETTER_OFF_MM
-        for part in _bright_parts(window, float(ground + top) / 2, border_px=1)
+        part.whole and part.drop >= _LETTER_DROP * contrast and part.off_px * mm_per_px <= _LETTER_OFF_MM
+        for part in _bright_parts(window, float(ground + top) / 2, _LETTER_MM2 / mm_per_px**2, border_px=1)
     )
 
 
-def _bright_parts(window: NDArray[np.uint8], level: float, *, border_px: int) -> Iterator[_Part]:
-    """The connected parts above a level; their surroundings begin so many px outside and are as wide."""
+def _bright_parts(window: NDArray[np.uint8], level: float, min_px: float, *, border_px: int) -> Iterator[_Part]:
+    """The connected parts above a level and an area; their surroundings begin so many px outside and are as wide."""
     square = np.ones((2 * border_px + 1,) * 2, np.uint8)
     n, labels, boxes, centers = cv2.connectedComponentsWithStats((window >= level).astype(np.uint8))
     height, width = window.shape
     for k in range(1, n):
         x, y, across, down, area = map(int, boxes[k])
+        if area < min_px:
+            continue
         part = (labels == k).astype(np.uint8)
         near = cv2.dilate(part, square)
         around = cv2.dilate(near, square) > near
         if around.any():
             drop = float(np.median(window[part > 0]) - np.median(window[around]))
             off = float(np.hypot(*(centers[k] - ((width - 1) / 2, (height - 1) / 2))))
-            yield _Part(area, drop, off, x > 0 and y > 0 and x + across < width and y + down < height)
+            yield _Part(drop, off, x > 0 and y > 0 and x + across < width and y + down < height)
