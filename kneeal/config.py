@@ -202,12 +202,11 @@ def _cure(key: str, *, section: bool, top: bool) -> str:
     known = list(flatten(RunConfig()))
     if top and key in known:
         return "write it as `{1}` in the section `{0}`".format(*key.split("."))
-    last = {name.split(".")[-1]: name for name in known}
     if section and (near := difflib.get_close_matches(key, RunConfig.model_fields, 1)):
         return f"did you mean {near[0]}?"
-    if near := difflib.get_close_matches(key, known, 1, 0.7):
-        return f"did you mean {near[0]}?"
-    if near := difflib.get_close_matches(key.split(".")[-1], last, 1):
-        return f"did you mean {last[near[0]]}?"
-    own = [name.split(".")[1] for name in known if name.startswith(key.split(".")[0] + ".")]
-    return f"remove {key}" + (f"; the section has {', '.join(own)}" if own else "")
+    where, _, last = key.rpartition(".")
+    own = {name.split(".")[-1]: name for name in known if name.startswith(where + ".")}
+    names = own or {name.split(".")[-1]: name for name in known}
+    if near := difflib.get_close_matches(last, names, 1):
+        return f"did you mean {names[near[0]]}?"
+    return f"remove {key}" + (f"; {where} has {', '.join(own)}" if own else "")

@@ -21,7 +21,7 @@ def stopping(
 
     for point in stopping_points(run, kappa=kappa, uncertainty=uncertainty, smallest_gain=gain, window=window):
         if point.round is None or point.cost is None:
-            why = "not met in this run" if point.known else "not known, since the run has nothing to tell it by"
+            why = "not met in this run" if point.known else "not known; the run keeps no numbers for it"
             print(f"{point.criterion}: {why}")
         else:
             print(

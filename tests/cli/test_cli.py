@@ -108,7 +108,7 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--set", "views.gamma=[2,1]"], ["views.gamma = [2, 1]\n", "the first not above the second"]),
         (["--set", "views.gamma=2"], ["views.gamma = 2\n", "expected: a list"]),
         (["--set", "active=3"], ["active = 3\n", "expected: a section"]),
-        (["--set", "training.lr=1"], ["unknown key training.lr", "the section has", "learning_rate"]),
+        (["--set", "training.lr=1"], ["unknown key training.lr", "training has ", "learning_rate"]),
         (["--config", "few_label"], ["no configuration called 'few_label'", "kneeal study --config", "few_labels"]),
     ],
 )
