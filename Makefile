@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-checks bench-prepare bench-report bench-false-wins bench-first-query format clean
+.PHONY: help demo test test-oldest lint bench-strategies bench-annotate bench bench-gpu bench-peers bench-checks bench-prepare bench-report bench-false-wins bench-first-query bench-next-query format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ bench-strategies: $(DEVELOPED)  ## time and memory of every strategy on 100,000 
 
 bench-annotate: $(DEVELOPED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
 	$(BIN)/python benchmarks/annotate_load.py --out docs/annotate-load.md
+
+bench-next-query: $(DEVELOPED)  ## seconds from the last answer to the next query on DATA=knees IMAGES=oai_knees, into docs/annotate.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/next_query.py --data $(or $(DATA),knees) \
+	  --images $(or $(IMAGES),oai_knees)
 
 bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
