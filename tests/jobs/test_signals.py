@@ -147,5 +147,7 @@ def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, sta
 def test_output_that_cannot_be_written_is_no_success() -> None:
     program = "from kneeal.jobs.signals import run_and_exit; run_and_exit(lambda: print('lost'))"
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", program], stdout=full, timeout=30)
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, timeout=30, env={**os.environ, "PYTHONUNBUFFERED": ""}
+        )
     assert done.returncode == 120
