@@ -190,22 +190,23 @@ class Store(Database):
 
 @contextmanager
 def open_store(run: Path) -> Iterator[Store]:
-    """The store of a run that was annotated.
+    """The store of a run that was annotated; a start that failed may have left one without a plan.
 
     Raises:
         UserError: Nobody has annotated it.
     """
-    if not (run / STORE).is_file():
-        raise UserError(
-            f"nobody has annotated {run} yet",
-            "a run that is served",
-            "start `kneeal annotate` first, or give `kneeal tell` a file of answers",
-        )
-    store = Store(run / STORE)
+    store = Store(run / STORE) if (run / STORE).is_file() else None
     try:
+        if store is None or store.plan is None:
+            raise UserError(
+                f"nobody has annotated {run} yet",
+                "a run that is served",
+                "start `kneeal annotate` first, or give `kneeal tell` a file of answers",
+            )
         yield store
     finally:
-        store.close()
+        if store is not None:
+            store.close()
 
 
 def _grades(db: sqlite3.Connection, ids: Sequence[str], *states: str) -> dict[str, int | None]:

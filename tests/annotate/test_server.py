@@ -457,3 +457,4 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_wrong_option(idle: Path, options: list[str], message: str) -> None:
     refused(kneeal("annotate", idle, *options), message)
+    refused(kneeal("readers", idle), "nobody has annotated")
