@@ -45,6 +45,12 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
             torch.manual_seed(0)  # a frozen part without a file of weights is the same random one for all runs
         network = SiameseKneeNet(**{**arguments(config), "freeze": NONE})
     model, init, head = config.model, config.training.init, dict[str, Tensor]()
+    if init is not None and not Path(init).is_file():
+        raise UserError(
+            f"training.init = {init}, where there is no file",
+            "a checkpoint that kneeal wrote, or a model that `kneeal export` wrote",
+            "check --init",
+        )
     if init is not None and Path(init).suffix == MODEL_SUFFIX:
         head = load_model(network, Path(init), config)
     elif init is not None:
