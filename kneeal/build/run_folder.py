@@ -82,7 +82,7 @@ def refuse_other_run(folder: RunFolder, config: RunConfig, cohort: Cohort) -> No
         raise UserError(
             f"{folder.path} belongs to another configuration: {', '.join(differing)}",
             "the configuration that the run was started with",
-            "give the same options, or another --out",
+            "leave these options out or give the same ones, or begin a new run in another folder",
         )
     if folder.dataset() not in ("", cohort.dataset.fingerprint):
         raise UserError(

@@ -52,8 +52,9 @@ def test_a_run_without_a_new_setting_resumes_with_its_default(tmp_path: Path, co
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
     begin_or_resume(tmp_path, config, cohort, resume=True)
     other = config.model_copy(update={"training": config.training.model_copy(update={"validate_every": 2})})
-    with pytest.raises(UserError, match="validate_every"):
+    with pytest.raises(UserError, match="validate_every") as error:
         begin_or_resume(tmp_path, other, cohort, resume=True)
+    assert "--out" not in error.value.cure  # `kneeal ask RUN` has no such option
 
 
 def test_a_run_that_still_names_settings_that_are_gone_resumes(tmp_path: Path, cohort: Cohort) -> None:
