@@ -112,7 +112,7 @@ def find_config(source: str) -> Path:
         raise UserError(
             f"no configuration file {source}",
             "a YAML file",
-            f"check the path, or use one of: {', '.join(config_names())}",
+            f"check the path, or give a name: {', '.join(config_names())}; of a study: {', '.join(study_names())}",
         )
     packaged = packaged_config(source)
     if not packaged.is_file():

@@ -72,7 +72,7 @@ def test_mistakes_are_named_with_their_cure(settings: list[str], found: str, cur
 
 
 def test_a_missing_file_and_an_unknown_name() -> None:
-    with pytest.raises(UserError, match=r"no configuration file nowhere\.yaml"):
+    with pytest.raises(UserError, match=r"(?s)no configuration file nowhere\.yaml.*frozen.*of a study: .*table2"):
         resolve("nowhere.yaml")
     with pytest.raises(UserError, match="did you mean 'paper'"):
         resolve("papr")
