@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kneeal.cli.program import app
+from kneeal.errors import UserError
 
 
 @app.command(epilog="Example: kneeal export RUN --out model.safetensors")
@@ -54,6 +55,12 @@ def predict(
     from kneeal.predict.predicting import predict_dataset
     from kneeal.tables import count
 
+    if images is not None and not dicom:
+        raise UserError(
+            f"--images {images} without --dicom",
+            "--images with --dicom alone: it tells where the DICOM objects find the radiographs they refer to",
+            "add --dicom, or leave --images out",
+        )
     if dicom:
         refuse_occupied(out / "dicom")  # objects of another prediction would stand beside these
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)

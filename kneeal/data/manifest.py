@@ -72,7 +72,7 @@ def read_manifest(path: Path) -> Manifest:
             for row in filter(None, reader):
                 rows.append(row)
                 lines.append(f"line {reader.line_num}")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"no manifest {path}", "a prepared data set", "make one with `kneeal prepare`") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(

@@ -272,6 +272,23 @@ def test_no_data_at_all(tmp_path: Path) -> None:
     refused(kneeal("fit", "--out", tmp_path / "run"), "no data set", "kneeal demo-data --out demo-data")
 
 
+def test_a_file_in_place_of_a_data_set_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(kneeal("prepare", "seal", tmp_path / "file"), "no manifest", "kneeal prepare")
+
+
+def test_predict_refuses_radiographs_that_it_would_not_use(tmp_path: Path) -> None:
+    command = ("predict", "model.safetensors", "--data", tmp_path, "--out", tmp_path / "out", "--images", tmp_path)
+    refused(kneeal(*command), "without --dicom", "add --dicom")
+
+
+def test_a_file_of_weights_that_is_missing_is_named(data: Path, tmp_path: Path) -> None:
+    for name in ("gone.ckpt", "gone.safetensors"):
+        result = kneeal("fit", "--data", data, "--out", tmp_path / "run", "--init", name, *TINY)
+        refused(result, f"training.init = {name}", "there is no file", "check --init")
+        assert "Errno" not in result.stderr
+
+
 def test_what_is_there_is_not_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
