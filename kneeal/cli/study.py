@@ -71,6 +71,7 @@ def study(
 
 @_app.command()
 def cell(
+    context: typer.Context,
     config: Config = None,
     data: Data = None,
     out: Out = None,
@@ -81,11 +82,12 @@ def cell(
     """Run one cell, for a job array or a W&B sweep."""
     from kneeal.study.single import run_single
 
-    run_single(_read(config, data, out, settings), name=name, index=index)
+    run_single(_read(*_given(context, config, data, out, settings)), name=name, index=index)
 
 
 @_app.command()
 def sweep(
+    context: typer.Context,
     config: Config = None,
     data: Data = None,
     out: Out = None,
@@ -96,6 +98,7 @@ def sweep(
     from kneeal.files import write_atomic
     from kneeal.study.single import sweep_yaml
 
+    config, data, out, settings = _given(context, config, data, out, settings)
     read = _read(config, data, out, settings)
     options = ["--config", str(config), *(["--data", str(data)] if data else []), "--out", str(read.out)]
     for setting in settings or ():
@@ -106,6 +109,7 @@ def sweep(
 
 @_app.command()
 def workspace(
+    context: typer.Context,
     entity: Annotated[str, typer.Option(help="W&B user or team that owns the project.")],
     config: Config = None,
     data: Data = None,
@@ -114,11 +118,12 @@ def workspace(
     """Save a W&B workspace of the learning curves. They are means over the seeds with standard-error bands."""
     from kneeal.study.workspace import save_workspace
 
-    print(f"saved {save_workspace(_read(config, data, None, settings), entity)}")
+    print(f"saved {save_workspace(_read(*_given(context, config, data, None, settings)), entity)}")
 
 
 @_app.command()
 def cost(
+    context: typer.Context,
     measured: Annotated[list[Path], typer.Argument(help="Runs to take the rates from.", metavar="RUN...")],
     config: Config = None,
     settings: Settings = None,
@@ -126,7 +131,7 @@ def cost(
     """Estimate the cost of a study on one device. The rates are those of measured runs."""
     from kneeal.study.forecast import forecast
 
-    print(forecast(_read(config, None, None, settings), measured).text())
+    print(forecast(_read(*_given(context, config, None, None, settings)), measured).text())
 
 
 @_app.command()
@@ -136,8 +141,15 @@ def status(
     """Show which cells are finished, running, failed or waiting."""
     from kneeal.study.show import show_grid
 
+    print(show_grid(_read(*_given(context, config, data, out, settings))))
+
+
+def _given(
+    context: typer.Context, config: Path | None, data: Path | None, out: Path | None, settings: list[str] | None
+) -> tuple[Path | None, Path | None, Path | None, list[str] | None]:
+    """The options of a subcommand, or else those given before its name."""
     before = context.obj or (None, None, None, None)
-    print(show_grid(_read(config or before[0], data or before[1], out or before[2], settings or before[3])))
+    return config or before[0], data or before[1], out or before[2], settings or before[3]
 
 
 def _read(config: Path | None, data: Path | None, out: Path | None, settings: list[str] | None) -> Study:

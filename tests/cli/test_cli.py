@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import kneeal, refused
+from helpers.commands import done, kneeal, refused
 from helpers.knees import pairs, table
 
 from kneeal.data.prepared import reseal, write_prepared
@@ -160,6 +160,15 @@ def test_an_extra_that_is_not_installed_is_said(
     arguments = [str(data) if a == "DATA" else a for a in command]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
     refused(done, f"no {module}", f"pip install '.[{name}]'")
+
+
+def test_options_of_a_study_may_stand_before_its_subcommand(data: Path, tmp_path: Path) -> None:
+    target = tmp_path / "sweep.yaml"
+    done("study", "--config", "table2", "--data", data, "sweep", "--file", target)
+    text = target.read_text()
+    assert "table2" in text and str(data) in text
+    refused(kneeal("study", "--config", "table2", "cost", tmp_path / "gone"), "gone")
+    refused(kneeal("study", "--config", "table2", "cell", "--cell", "nothing"), "nothing")
 
 
 def test_a_family_of_commands_alone_is_answered_with_its_help() -> None:
