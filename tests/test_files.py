@@ -73,7 +73,7 @@ def test_a_path_that_cannot_be_is_told_with_another_cure(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write") as told:
         write_atomic(tmp_path / "file" / "below", "x")
-    assert told.value.cure == "give another path"
+    assert told.value.cure == f"give another path, or move {tmp_path / 'file'}"
 
 
 def test_no_other_module_writes_whole_files_or_locks_by_hand() -> None:

@@ -146,7 +146,6 @@ def test_a_wrong_command_line_is_answered_with_usage_and_example(command: list[s
     [
         ("starlette", ["annotate", "run"], "annotate"),
         ("starlette", ["readers", "run"], "annotate"),
-        ("starlette", ["tell", "run"], "annotate"),
         ("lightly", ["pretrain", "--out", "weights", "--data", "DATA"], "pretrain"),
     ],
 )

@@ -10,7 +10,6 @@ from kneeal.data.patches import (
     MM_PER_PX,
     PATCH_PX,
     cut_patch_pair,
-    normalize,
     resize,
     scale_intensities,
 )
@@ -134,12 +133,6 @@ def test_exposure_and_contrast_do_not_matter(gain: float, offset: float, seed: i
 
 def test_a_flat_radiograph_becomes_black() -> None:
     assert scale_intensities(np.full((8, 8), 37, np.uint16)).max() == 0
-
-
-def test_normalize_maps_bytes_to_minus_one_and_one() -> None:
-    assert normalize(np.array([[[0, 255]]], np.uint8)).tolist() == [[[-1.0, 1.0]]]
-    value = 77
-    assert normalize(np.array([value], np.uint8))[0] == pytest.approx((value / 255 - 0.5) / 0.5, abs=1e-6)
 
 
 def test_resize_averages_and_keeps_what_has_the_size() -> None:

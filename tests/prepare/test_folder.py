@@ -342,7 +342,7 @@ def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
     assert list(frame["knee_id"] + " " + frame["path"] + " " + frame["kl"] + " " + frame["split"]) == [
         "p_R a.png 2 train", "q_R sub/C.png 1 test", "d_L d.png 0 ",
     ]  # fmt: skip
-    assert any("1 knees without a grade" in note for note in summary.notes)
+    assert any("left out without a grade: 1 knee;" in note for note in summary.notes)
     assert any("no patient is known" in note for note in summary.notes)
     expected = cut_patch_pair(scale_intensities(picture(3, (260, 300))), 0.4, "L", joint_offset_mm=3.0)
     np.testing.assert_array_equal(data.patches[2], expected)
@@ -379,7 +379,7 @@ def test_identical_pictures_are_told_or_dropped(source: Path, tmp_path: Path) ->
         save(source / f"{name}.png", copy)
     summary = prepare_folder(source, tmp_path / "out")
     note = next(note for note in summary.notes if "more than once" in note)
-    assert "2 files hold 1 pictures" in note and "train/1/010L.png = train/1/011R.png" in note
+    assert "2 files hold 1 picture more than once" in note and "train/1/010L.png = train/1/011R.png" in note
     for name, told in (("val/1/012L", "1 of them in two splits"), ("train/4/013R", "1 under two grades")):
         path = save(source / f"{name}.png", copy)
         note = prepare_folder(source, tmp_path / f"all {name[-4:]}").notes[0]

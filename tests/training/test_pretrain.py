@@ -71,7 +71,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no method called 'dino'"):
         make_objective("dino", 8)
     monkeypatch.setitem(sys.modules, "lightly", None)
-    with pytest.raises(UserError, match=r"kneeal\[pretrain\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[pretrain\]'"):
         make_objective("simsiam", 8)
 
 
