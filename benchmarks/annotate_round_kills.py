@@ -27,6 +27,7 @@ from helpers.knee_site import make_run
 
 from kneeal.annotate import supervisor as supervising
 from kneeal.annotate.accounts import Accounts
+from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.child import watch_input
 from kneeal.annotate.next_round import next_round
 from kneeal.annotate.request_models import Answer
@@ -106,7 +107,7 @@ def kill_training(run: Path, server: int) -> bool:
 
 def serve(run: Path) -> None:
     supervising.TrainingProcess, supervising.RETRY_SECONDS = Forked, 0.2
-    store = Store(run / STORE)
+    store = Store(run / STORE, plan=ReadingPlan())
     supervisor = supervising.RoundSupervisor(run, store, auto=True, grace=GRACE)
     supervisor._pause = 0.2
     supervisor.start()
@@ -119,7 +120,7 @@ class Reader:
 
     def __init__(self, run: Path, draw: random.Random) -> None:
         self.run, self.draw, self.nonce = run, draw, 0
-        self.store = Store(run / STORE)
+        self.store = Store(run / STORE, plan=ReadingPlan())
         self.reader = Accounts(self.store).put("Ann", reads=True, adjudicates=True)
         self.answers: dict[str, int] = {}
         self.undone = 0

@@ -12,6 +12,7 @@ from helpers.knee_site import make_run
 
 from kneeal.annotate import ahead
 from kneeal.annotate.accounts import Accounts
+from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.next_round import next_round
 from kneeal.annotate.request_models import Answer
 from kneeal.annotate.schema import STORE
@@ -43,7 +44,7 @@ def run(read: Path, tmp_path: Path) -> Path:
 
 
 def with_store(run: Path, act: Callable[[Store, int], object]) -> None:
-    store = Store(run / STORE)
+    store = Store(run / STORE, plan=ReadingPlan())
     RoundSupervisor(run, store)
     act(store, Accounts(store).put("Ann", reads=True, adjudicates=True))
     store.close()
