@@ -125,6 +125,12 @@ def describe(path: Path) -> str:
     return f"it is {next((kind for name, kind in kinds.items() if (path / name).is_file()), 'another folder')}"
 
 
+def check_folder(path: Path, expected: str, cure: str = "check the path") -> None:
+    """Refuse what is no folder."""
+    if not path.is_dir():
+        raise UserError(f"no folder {path}: {describe(path)}", expected, cure)
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The message for a full disk, an unwritable folder or a path that cannot be."""
     found = f"cannot write {path}: {error.strerror or error}"

@@ -208,7 +208,9 @@ def _bind(app: object, options: ServeOptions) -> tuple[Any, Any]:
         return uvicorn.Server(config), config.bind_socket()
     except SystemExit as error:
         raise UserError(
-            f"cannot listen on {options.host}:{options.port}", "a free port", "give another --port, or --host"
+            f"cannot listen on {options.host}:{options.port}",
+            "an address of this machine, and a free port",
+            "give another --port, or --host",
         ) from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.exchange.knee_picture import KneePicture, patch_boxes, read_picture, side_by_side
+from kneeal.files import check_folder
 from kneeal.localizer.pose import KneePose, cut_region
 from kneeal.prepare.pictures import JOINT_OFFSET_MM, ROI_MM
 from kneeal.radiograph import ReadOptions, read_radiograph
@@ -32,8 +33,8 @@ class Pictures:
     """
 
     def __init__(self, dataset: PreparedDataset, images: Path | None = None, *, bits: int = 8) -> None:
-        if images is not None and not images.is_dir():
-            raise UserError(f"no folder {images}", "the folder that the pictures were prepared from", "check --images")
+        if images is not None:
+            check_folder(images, "the folder that the pictures were prepared from", "check --images")
         self._dataset = dataset
         self._images = images
         self._bits = bits

@@ -14,6 +14,7 @@ from kneeal.data.manifest import check_manifest
 from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepared
 from kneeal.errors import UserError
+from kneeal.files import check_folder
 from kneeal.localizer.side import find_side
 from kneeal.prepare.duplicates import without_duplicates
 from kneeal.prepare.knee_table import KneeRow
@@ -41,8 +42,7 @@ def prepare_folder(
     """
     refuse_occupied(out)
     options = options or FolderOptions()
-    if not source.is_dir():
-        raise UserError(f"no folder {source}", "a folder of pictures of single knees", "check the path")
+    check_folder(source, "a folder of pictures of single knees")
     rows, notes = find_rows(source, options)
     files = find_files(source, rows)
     kept, duplicates = without_duplicates(rows, files, drop=options.drop_duplicates)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kneeal.errors import UserError
+from kneeal.files import check_folder
 from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.paths import walk_files
 from kneeal.prepare.tables import find_table, grade, identifier, read_table
@@ -24,8 +25,7 @@ def plan_most(
     """
     if visit not in VISITS:
         raise UserError(f"--visit {visit}", ", ".join(VISITS), "0 is baseline")
-    if not source.is_dir():
-        raise UserError(f"no folder {source}", "the archive's folder", "check the path")
+    check_folder(source, "the archive's folder")
     tables = tables or source
     columns = {"R": f"V{visit}XRKL", "L": f"V{visit}XLKL"}
     readings = read_table(find_table(tables, ("mostv01235xray",), "the X-ray readings"), ("MOSTID", *columns.values()))

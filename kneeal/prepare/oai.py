@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kneeal.errors import UserError
+from kneeal.files import check_folder
 from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.paths import NamedFiles
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
@@ -31,8 +32,7 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     """
     if visit not in VISITS:
         raise UserError(f"--visit {visit}", ", ".join(VISITS), "00 is baseline")
-    if not source.is_dir():
-        raise UserError(f"no folder {source}", "the archive's folder", "check the path")
+    check_folder(source, "the archive's folder")
     tables = tables or source
     contents_path = find_table(source, ("contents", f"contents_{visit}", "contents_00m"), "the archive's contents")
     contents = read_table(contents_path, ("Folder", "ParticipantID", "SeriesDescription"))

@@ -208,8 +208,11 @@ def test_a_folder_without_pictures_or_that_is_not_there_is_refused(tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no picture"):
         prepare_folder(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match=r"no folder .*: it does not exist"):
         prepare_folder(tmp_path / "gone", tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"no folder .*: it is a file"):
+        prepare_folder(tmp_path / "file", tmp_path / "out")
 
 
 def test_an_occupied_folder_is_refused_before_any_work(source: Path, tmp_path: Path) -> None:
