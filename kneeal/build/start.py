@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -97,9 +97,9 @@ def in_one_view(start: Start, seed: int, number: int) -> Start:
                 f"at most {kept}",
                 f"raise views.kept to {number + 1} or more, or lower n_samples in active.options",
             )
-        return Start(start.network, OneView(start.knees, lambda knee: number))
+        return replace(start, knees=OneView(start.knees, lambda knee: number))
     view = derive_seed(seed, "test view", number)
-    return Start(start.network, OneView(start.knees, lambda knee: derive_seed(view, knee)))
+    return replace(start, knees=OneView(start.knees, lambda knee: derive_seed(view, knee)))
 
 
 class _Copies:

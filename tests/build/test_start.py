@@ -21,6 +21,7 @@ from kneeal.build.network import make_network
 from kneeal.config import validate
 from kneeal.data.activations import view_seed
 from kneeal.data.prepared import write_prepared
+from kneeal.training import posteriors
 
 FROZEN = [*QUICK, "--set", "model.freeze=all", "--set", "views.kept=3", "--seed", "1"]
 STRATEGY = ("--strategy", "entropy_mcd")
@@ -231,6 +232,12 @@ def test_a_second_term_that_nothing_can_lower_is_refused(
     assert not (tmp_path / "run").exists()
     result = fit(*settings, *cure)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in posteriors.available() if name != "laplace"])
+def test_every_posterior_trains_a_head_alone_with_a_high_learning_rate(data: Path, tmp_path: Path, name: str) -> None:
+    given = ("--set", f"posterior.method={name}", "--set", "training.learning_rate=0.1")
+    done("ask", tmp_path / "run", *STRATEGY, "--no-ssl", "--config", "paper", "--data", data, *FROZEN, *given)
 
 
 def test_the_first_query_uses_features_of_the_encoder_that_ships(data: Path, tmp_path: Path) -> None:
