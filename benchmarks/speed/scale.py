@@ -78,7 +78,10 @@ def _select(name: str, n: int) -> dict[str, float | str]:
     # The probabilities are given; a block is shifted from chunk to chunk, so that knees differ.
     ids = [f"{k:07d}_L" for k in range(n)]
     before, start = _peak(), now()
-    stream = streaming.chunks(ids, lambda a, b: block.roll(a // 16384, dims=0)[: b - a])
+    stream = (
+        acquisition.Predictions(tuple(ids[a : a + 16384]), block.roll(a // 16384, dims=0)[: n - a])
+        for a in range(0, n, 16384)
+    )
     chosen = streaming.select(strategy, stream, min(50, n), seed=0)
     turn = since(start)
     if len(set(chosen)) != min(50, n):

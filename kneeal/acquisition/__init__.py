@@ -12,11 +12,10 @@
 import pkgutil
 from importlib import import_module
 
-from kneeal.acquisition import measures, paper
+from kneeal.acquisition import measures
 from kneeal.acquisition.predictions import Needs, Posterior, Predictions
 from kneeal.acquisition.registry import (
     StrategyInfo,
-    UnknownStrategyError,
     available,
     describe,
     describe_all,
@@ -37,13 +36,11 @@ __all__ = [
     "SamplingStrategy",
     "Strategy",
     "StrategyInfo",
-    "UnknownStrategyError",
     "available",
     "describe",
     "describe_all",
     "get",
     "measures",
-    "paper",
     "register",
     "top_n",
 ]

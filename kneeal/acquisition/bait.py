@@ -59,16 +59,15 @@ class BAIT(BatchStrategy):
         chosen: list[int] = []
         free = torch.ones(len(z), dtype=torch.bool)
         for _ in range(min(self.oversampling * n, len(z))):
-            best = int(torch.where(free, trace.decrease(), -torch.inf).argmax())
+            best = int(torch.where(free, trace.change(1.0), -torch.inf).argmax())
             chosen.append(best)
             free[best] = False
             trace.update(z[best], 1.0)
-        # From here on only the chosen knees matter.
-        trace.narrow(chosen)
+        trace.narrow(chosen)  # from here on only the chosen knees matter
         kept = list(range(len(chosen)))
         while len(kept) > n:
-            increase = trace.increase()
-            worst = min(kept, key=lambda k: float(increase[k]))
+            increase = trace.change(-1.0).tolist()
+            worst = min(kept, key=increase.__getitem__)
             kept.remove(worst)
             trace.update(z[chosen[worst]], -1.0)
         return [chosen[k] for k in kept]
@@ -84,13 +83,9 @@ class _Trace:
         self.a = (z @ inverse.to(z.dtype) * z).sum(dim=1).double()
         self.b = (z @ b.to(z.dtype) * z).sum(dim=1).double()
 
-    def decrease(self) -> Tensor:
-        """Decrease of the trace if a knee is added, [N]."""
-        return self.b / (1.0 + self.a)
-
-    def increase(self) -> Tensor:
-        """Increase of the trace if a knee is removed, [N]."""
-        return self.b / (1.0 - self.a).clamp(min=1e-12)
+    def change(self, sign: float) -> Tensor:
+        """Decrease of the trace if a knee is added (sign 1), or increase if it is removed (sign -1), [N]."""
+        return self.b / (1.0 + sign * self.a).clamp(min=1e-12)
 
     def update(self, z: Tensor, sign: float) -> None:
         """Add a knee to M (sign 1) or remove it (sign -1)."""

@@ -1,4 +1,4 @@
-"""BALD by its usual name, and its stochastic relatives: a query is sampled instead of taking the n highest scores.
+"""Stochastic relatives of BALD: a query is sampled instead of taking the n highest scores.
 
 The knees with the n highest scores are often similar. Sampling with probabilities that grow with the score gives varied
 queries at no extra cost (Kirsch et al., 2023). By the Gumbel trick, sampling n knees without replacement amounts to
@@ -11,18 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
 from kneeal.acquisition.options import check_float
-from kneeal.acquisition.paper import MutualInformationMCD
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import SamplingStrategy
-
-register("bald")(MutualInformationMCD)
+from kneeal.acquisition.uncertainty import MutualInformationMCD
 
 
-class StochasticBALD(SamplingStrategy, BatchStrategy):
+class StochasticBALD(MutualInformationMCD, BatchStrategy):
     """Samples knees without replacement, with weights that grow with their mutual information.
 
     Args:
@@ -36,10 +32,6 @@ class StochasticBALD(SamplingStrategy, BatchStrategy):
     def __init__(self, *, beta: float = 1.0, n_samples: int = 50) -> None:
         super().__init__(n_samples=n_samples)
         self.beta = check_float("beta", beta, 0.0)
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """Mutual information, on which the weights depend, [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.require_samples())
 
     @abstractmethod
     def log_weights(self, scores: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ from kneeal.acquisition.batch import BatchStrategy, lazy_best
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import SamplingStrategy
+from kneeal.acquisition.uncertainty import MutualInformationMCD
 
 #: Largest number of entries in a block [configurations, knees, grades].
 _BLOCK = 2**22
 
 
 @register("batch_bald")
-class BatchBALD(SamplingStrategy, BatchStrategy):
+class BatchBALD(MutualInformationMCD, BatchStrategy):
     """The knees whose grades have the highest joint mutual information with the weights.
 
     Gains never increase as S grows, so old gains are upper bounds, and only knees whose bound exceeds the best gain
@@ -45,13 +45,9 @@ class BatchBALD(SamplingStrategy, BatchStrategy):
         self.n_configurations = check_int("n_configurations", n_configurations, 2)
         self.n_candidates = check_int("n_candidates", n_candidates)
 
-    def score(self, predictions: Predictions) -> Tensor:
-        """Mutual information of each knee alone, the gain of the first choice: [N] in [0, log C] nats."""
-        return measures.mutual_information(predictions.require_samples())
-
     def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The knee with the largest gain, n times."""
-        bounds = self.score(pool).detach().cpu().double()
+        bounds = self.score(pool).detach().cpu().double()  # mutual information: the gains of the first choice
         candidates = torch.argsort(bounds, descending=True, stable=True)[: max(n, self.n_candidates)]
         bounds = bounds[candidates]
         log_probs = pool.require_log_probs().detach()[candidates].cpu().double()

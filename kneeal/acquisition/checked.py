@@ -1,13 +1,10 @@
 """Wraps any strategy to check its results and name its errors, for loops that run third-party strategies."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
 from kneeal.acquisition.predictions import Posterior, Predictions
-from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size
+from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size, named_errors
 from kneeal.errors import UserError
 
 
@@ -20,7 +17,7 @@ class Checked(Wrapper):
         Raises:
             UserError: It is not a finite number per knee.
         """
-        with self._named_errors():
+        with named_errors(self.name):
             scores = super().score(predictions)
         if not isinstance(scores, Tensor) or scores.shape != (len(predictions),):
             found = f"a tensor {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
@@ -40,7 +37,7 @@ class Checked(Wrapper):
         """
         check_query_size(n, len(predictions))
         self.score(predictions)
-        with self._named_errors():
+        with named_errors(self.name):
             chosen = tuple(self.strategy.select(predictions, n, labeled=labeled, seed=seed))
         if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(predictions.ids):
             valid = len(set(chosen) & set(predictions.ids))
@@ -52,16 +49,6 @@ class Checked(Wrapper):
 
     def _wrong(self, found: str, expected: str) -> UserError:
         return UserError(f"the strategy {self.name}: {found}", expected, "correct its class, see docs/strategies.md")
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except UserError as error:
-            raise error.within(f"the strategy {self.name}") from error
-        except Exception as error:
-            error.add_note(f"raised by the strategy {self.name}")
-            raise
 
 
 def rehearse(strategy: Strategy, n_classes: int) -> None:

@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
-from kneeal.acquisition.confidence import margins
 from kneeal.acquisition.options import check_choice, check_float
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
@@ -21,7 +20,7 @@ from kneeal.acquisition.strategy import Strategy
 _MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "entropy": measures.entropy,
     "least_confidence": measures.least_confidence,
-    "margin": lambda log_probs: 1.0 - margins(log_probs),
+    "margin": measures.margin,
 }
 
 

@@ -7,18 +7,18 @@ import torch
 from torch import Generator, Tensor
 
 from kneeal.acquisition.batch import BatchStrategy
-from kneeal.acquisition.confidence import margins
 from kneeal.acquisition.geometry import squared_distances, vectors
 from kneeal.acquisition.options import check_int
-from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
+from kneeal.acquisition.uncertainty import Margin
 
 #: Largest number of candidates: clustering holds the matrix of their distances.
 _MAX_CANDIDATES = 5000
 
 
 @register("cluster_margin")
-class ClusterMargin(BatchStrategy):
+class ClusterMargin(Margin, BatchStrategy):
     """Of the knees with the lowest margins, one from each cluster in turn, smallest clusters first.
 
     The source clusters the whole pool once, by average linkage. Here only the candidates are clustered, with the same
@@ -29,17 +29,12 @@ class ClusterMargin(BatchStrategy):
         cluster_size: Average number of candidates per cluster.
     """
 
-    posterior = Posterior.POINT
     needs_features = True
     source = "Citovsky et al., Batch Active Learning at Scale, NeurIPS 2021"
 
     def __init__(self, *, oversampling: int = 10, cluster_size: int = 10) -> None:
         self.oversampling = check_int("oversampling", oversampling)
         self.cluster_size = check_int("cluster_size", cluster_size)
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """1 - margin, [N] in [0, 1]."""
-        return 1.0 - margins(predictions.require_log_probs())
 
     def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Round robin over the clusters, from the smallest to the largest."""
@@ -94,8 +89,7 @@ def average_linkage(x: Tensor, k: int) -> Tensor:
             chain.append(near)
             continue
         del chain[-2:]
-        height = float(row[near])
-        merges.append((height, last, near))
+        merges.append((float(row[near]), last, near))
         # Lance-Williams update: the size-weighted mean of both distances.
         joined = (size[last] * distance[last] + size[near] * distance[near]) / (size[last] + size[near])
         distance[near], distance[:, near] = joined, joined
@@ -103,17 +97,8 @@ def average_linkage(x: Tensor, k: int) -> Tensor:
         distance[near, near] = torch.inf
         size[near] += size[last]
         alive.remove(last)
-    parent = list(range(m))
-
-    def root(point: int) -> int:
-        while parent[point] != point:
-            parent[point] = parent[parent[point]]
-            point = parent[point]
-        return point
-
-    merges.sort(key=lambda merge: merge[0])
-    for _, first, second in merges[: m - k]:
-        parent[root(first)] = root(second)
-    roots = [root(point) for point in range(m)]
-    names = {r: number for number, r in enumerate(dict.fromkeys(roots))}
-    return torch.tensor([names[r] for r in roots])
+    labels = torch.arange(m)
+    for _, first, second in sorted(merges, key=lambda merge: merge[0])[: m - k]:
+        labels[labels == labels[first]] = int(labels[second])
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels.tolist()))}
+    return torch.tensor([numbers[label] for label in labels.tolist()])

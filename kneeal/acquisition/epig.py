@@ -52,23 +52,15 @@ def expected_predictive_information_gain(log_probs: Tensor, targets: Tensor) -> 
 
     Returns:
         [N] in [0, log C] nats.
-
-    Raises:
-        ValueError: The numbers of samples differ.
     """
-    if log_probs.shape[1] != targets.shape[1]:
-        raise ValueError(f"both need the same samples, but got K = {log_probs.shape[1]} and {targets.shape[1]}.")
-    if not len(log_probs):
-        return log_probs.new_zeros(0)
-    n_samples = log_probs.shape[1]
     marginal = measures.entropy(log_probs) + measures.entropy(targets).mean()
     log_probs, targets = full_precision(log_probs), full_precision(targets)
-    others = targets.exp().transpose(0, 1).flatten(1) / n_samples  # [K, M C]
-    joint = log_probs.new_empty(len(log_probs))
-    step = max(1, _BLOCK // (others.shape[1] * log_probs.shape[2]))
-    for start in range(0, len(log_probs), step):
-        probs = log_probs[start : start + step].exp().transpose(1, 2)  # [n, C, K]
-        # Only the mean over x* is needed, so the sum runs over y, y* and x* at once.
-        joint[start : start + step] = torch.special.entr(probs @ others).sum(dim=(1, 2)) / len(targets)
-    gain: Tensor = (marginal - joint).clamp(min=0.0)
+    others = targets.exp().transpose(0, 1).flatten(1) / log_probs.shape[1]  # [K, M C]
+    step = max(1, _BLOCK // max(1, others.shape[1] * log_probs.shape[2]))
+    # Only the mean over x* is needed, so the sum runs over y, y* and x* at once.
+    joint = [
+        torch.special.entr(part.exp().transpose(1, 2) @ others).sum(dim=(1, 2))  # [n, C, K] @ [K, M C] -> [n]
+        for part in torch.split(log_probs, step)
+    ]
+    gain: Tensor = (marginal - torch.cat(joint) / len(targets)).clamp(min=0.0)
     return gain

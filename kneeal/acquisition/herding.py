@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from kneeal.acquisition.batch import BatchStrategy, CoverageStrategy, lazy_best
-from kneeal.acquisition.confidence import margins
-from kneeal.acquisition.geometry import blocks, squared_distances, vectors
+from kneeal.acquisition.batch import CoverageStrategy, lazy_best
+from kneeal.acquisition.geometry import blocks, nearest, squared_distances, vectors
 from kneeal.acquisition.options import check_float, check_int
-from kneeal.acquisition.predictions import Posterior, Predictions
+from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
+from kneeal.acquisition.uncertainty import Margin
 
 #: Knees whose gain is computed together in the lazy greedy choice.
 _TOGETHER = 64
@@ -28,7 +28,7 @@ class MaxHerding(CoverageStrategy):
     """Repeatedly the knee that increases the coverage of the pool most.
 
     Args:
-        length_scale: s, above 0; 1 in the source.
+        length_scale: s, above 0; 1 in the source. None adapts it as `uncertainty_herding` does.
         max_knees: A larger pool is subsampled to this many knees, which are candidates and covered alike.
     """
 
@@ -37,19 +37,24 @@ class MaxHerding(CoverageStrategy):
         "arXiv:2407.12212"
     )
 
-    def __init__(self, *, length_scale: float = 1.0, max_knees: int = 10_000) -> None:
-        self.length_scale = check_float("length_scale", length_scale, 0.0)
+    def __init__(self, *, length_scale: float | None = 1.0, max_knees: int = 10_000) -> None:
+        self.length_scale = None if length_scale is None else check_float("length_scale", length_scale, 0.0)
         self.max_knees = check_int("max_knees", max_knees)
+
+    def uncertainty(self, pool: Predictions) -> Tensor:
+        """The weight u of each knee in the coverage, [N] >= 0."""
+        return torch.ones(len(pool))
 
     def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily."""
         x, known = vectors(pool, labeled, normalize=True)
         x = x[: max(n, self.max_knees)]  # the pool is in random order
-        return greedy_cover(x, known, torch.ones(len(x), dtype=x.dtype), self.length_scale, n)
+        scale = smallest_distance(known, default=1.0) if self.length_scale is None else self.length_scale
+        return greedy_cover(x, known, self.uncertainty(pool)[: len(x)].to(x.dtype), scale, n)
 
 
 @register("uncertainty_herding")
-class UncertaintyHerding(BatchStrategy):
+class UncertaintyHerding(Margin, MaxHerding):
     """Repeatedly the knee that increases the coverage of the uncertain part of the pool most.
 
     As labels come in, the length scale shrinks to the smallest distance between labeled knees, so that the strategy
@@ -61,28 +66,17 @@ class UncertaintyHerding(BatchStrategy):
         max_knees: A larger pool is subsampled to this many knees, which are candidates and covered alike.
     """
 
-    posterior = Posterior.POINT
-    needs_features = True
     source = (
         "Bae, Oliveira and Sutherland, Uncertainty Herding: One Active Learning Method for All Label Budgets, "
         "ICLR 2025, arXiv:2412.20644"
     )
 
     def __init__(self, *, length_scale: float | None = None, max_knees: int = 10_000) -> None:
-        self.length_scale = None if length_scale is None else check_float("length_scale", length_scale, 0.0)
-        self.max_knees = check_int("max_knees", max_knees)
+        super().__init__(length_scale=length_scale, max_knees=max_knees)
 
-    def score(self, predictions: Predictions) -> Tensor:
-        """The uncertainty u = 1 - margin, [N] in [0, 1]."""
-        return 1.0 - margins(predictions.require_log_probs())
-
-    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
-        """Greedily."""
-        x, known = vectors(pool, labeled, normalize=True)
-        x = x[: max(n, self.max_knees)]  # the pool is in random order
-        uncertainty = self.score(pool).detach().cpu().to(x.dtype)[: len(x)]
-        scale = smallest_distance(known, default=1.0) if self.length_scale is None else self.length_scale
-        return greedy_cover(x, known, uncertainty, scale, n)
+    def uncertainty(self, pool: Predictions) -> Tensor:
+        """U = 1 - margin, [N] in [0, 1]."""
+        return self.score(pool).detach().cpu()
 
 
 def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float, n: int) -> list[int]:
@@ -99,10 +93,7 @@ def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float,
     def similarity(a: Tensor, b: Tensor) -> Tensor:
         return squared_distances(a, b).div_(-(length_scale**2)).exp_()
 
-    covered = x.new_zeros(len(x))
-    for rows in blocks(len(x), max(1, len(known))):
-        if len(known):
-            covered[rows] = similarity(x[rows], known).amax(dim=1)
+    covered = nearest(x, known)[0].div_(-(length_scale**2)).exp_() if len(known) else x.new_zeros(len(x))
 
     def gains(candidates: Tensor) -> Tensor:
         return (similarity(candidates, x) - covered).clamp_(min=0.0) @ weights

@@ -8,6 +8,7 @@ References:
     Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27, 1948.
     Lewis and Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994 (least confidence).
     Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", arXiv:1112.5745, 2011.
+    Scheffer, Decomain and Wrobel, "Active Hidden Markov Models for Information Extraction", IDA 2001 (margin).
     Gal, Islam and Ghahramani, "Deep Bayesian Active Learning with Image Data", ICML 2017.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kneeal.acquisition.predictions import check_log_probs, full_precision
 
@@ -54,6 +56,11 @@ def least_confidence(log_probs: Tensor) -> Tensor:
     return _by_chunk(lambda x: -torch.expm1(_mean(x).amax(dim=-1)), log_probs, 1 - 1 / log_probs.shape[-1])
 
 
+def margin(log_probs: Tensor) -> Tensor:
+    """1 - (p_1 - p_2) for the two largest p(c|x), [N] in [0, 1]; 0 for a single class."""
+    return _by_chunk(_margin, log_probs, 1.0)
+
+
 def _mean(x: Tensor) -> Tensor:  # [n, K, C] -> [n, C]
     return torch.logsumexp(x, dim=1) - math.log(x.shape[1])
 
@@ -66,6 +73,12 @@ def _entropy(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
 def _expected_entropy(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
     terms: Tensor = torch.special.entr(x.exp())
     return terms.sum(dim=-1).mean(dim=-1)
+
+
+def _margin(x: Tensor) -> Tensor:  # [n, K, C] -> [n]
+    # The padding is a second class where there is only one.
+    first, second = F.pad(_mean(x).exp(), (0, 1)).topk(2, dim=-1).values.unbind(dim=-1)
+    return 1.0 - (first - second)
 
 
 def _by_chunk(measure: Callable[[Tensor], Tensor], log_probs: Tensor, largest: float) -> Tensor:

@@ -7,11 +7,11 @@ from torch import Tensor
 from kneeal.acquisition import measures
 from kneeal.acquisition.options import check_float
 from kneeal.acquisition.predictions import Needs, Posterior, Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size
+from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size
 from kneeal.seeds import derive_seed
 
 
-class Mixed(Strategy):
+class Mixed(Wrapper):
     """Leaves part of each query to a second strategy, for example to random knees that keep the labels representative.
 
     Both see the same predictions: if one needs posterior samples, a point strategy sees their mean.
@@ -23,7 +23,8 @@ class Mixed(Strategy):
     """
 
     def __init__(self, first: Strategy, second: Strategy, *, share: float) -> None:
-        self.first, self.second = first, second
+        super().__init__(first)
+        self.second = second
         self.share = check_float("share", share, 0.0, 1.0)
         self.source = f"{first.source}; {second.source}"
         self.name = f"{first} mixed with {second}"
@@ -31,16 +32,11 @@ class Mixed(Strategy):
     @property
     def needs(self) -> Needs:
         """The needs of both strategies."""
-        return self.first.needs.joined(self.second.needs)
-
-    @property
-    def scores_uncertainty(self) -> bool:
-        """Whether the first strategy scores uncertainty."""
-        return self.first.scores_uncertainty
+        return self.strategy.needs.joined(self.second.needs)
 
     def score(self, predictions: Predictions) -> Tensor:
         """The score of the first strategy."""
-        return self.first.score(_for(self.first, predictions))
+        return self.strategy.score(_for(self.strategy, predictions))
 
     def select(
         self, predictions: Predictions, n: int, *, labeled: Predictions | None = None, seed: int
@@ -57,7 +53,7 @@ class Mixed(Strategy):
             known = None if labeled is None or not strategy.needs.features else _for(strategy, labeled)
             return strategy.select(_for(strategy, pool), n, labeled=known, seed=seed)
 
-        chosen = pick(self.first, predictions, n - n_second, seed)
+        chosen = pick(self.strategy, predictions, n - n_second, seed)
         taken = set(chosen)
         rest = [k for k, i in enumerate(predictions.ids) if i not in taken]
         if taken:

@@ -104,9 +104,7 @@ class Predictions:
         Raises:
             ValueError: There are none.
         """
-        if self.log_probs is None:
-            raise ValueError("the strategy needs log_probs, but the predictions have none.")
-        return full_precision(self.log_probs)
+        return full_precision(_present(self.log_probs, "log_probs"))
 
     def require_samples(self) -> Tensor:
         """The log probabilities [N, K, C] of posterior samples, for strategies that measure their disagreement.
@@ -133,9 +131,7 @@ class Predictions:
         Raises:
             ValueError: There are none, or some are not finite.
         """
-        if self.features is None:
-            raise ValueError("the strategy needs features, but the predictions have none.")
-        features = self.features.detach().cpu()
+        features = _present(self.features, "features").detach().cpu()
         features = features if features.dtype == torch.float64 else features.float()
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features must be finite, but some are not.")
@@ -147,9 +143,7 @@ class Predictions:
         Raises:
             ValueError: There are none.
         """
-        if self.label_counts is None:
-            raise ValueError("the strategy needs label_counts, but the predictions have none.")
-        return self.label_counts.detach().cpu().double()
+        return _present(self.label_counts, "label_counts").detach().cpu().double()
 
     def once(self, function: Callable[[Predictions], Tensor]) -> Tensor:
         """The cached result of a function of these predictions.
@@ -182,6 +176,12 @@ class Predictions:
             log_probs=both(self.log_probs, other.log_probs),
             features=both(self.features, other.features),
         )
+
+
+def _present(value: Tensor | None, name: str) -> Tensor:
+    if value is None:
+        raise ValueError(f"the strategy needs {name}, but the predictions have none.")
+    return value
 
 
 def check_log_probs(log_probs: Tensor) -> None:

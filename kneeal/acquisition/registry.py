@@ -1,21 +1,20 @@
 """Strategies by name: registered by a decorator, by an entry point of another package, or given as file.py:Class."""
 
-import difflib
 import functools
 import importlib.util
 import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from kneeal.acquisition.predictions import Posterior
-from kneeal.acquisition.strategy import Strategy
-from kneeal.errors import UserError
+from kneeal.acquisition.strategy import Strategy, named_errors
+from kneeal.errors import UserError, unknown_name
 
 #: Entry-point group in which other packages register strategies.
 GROUP = "kneeal.strategies"
@@ -24,38 +23,44 @@ _registered: dict[str, type[Strategy]] = {}
 _S = TypeVar("_S", bound=type[Strategy])
 
 
-class UnknownStrategyError(UserError):
-    """No strategy has this name."""
-
-
 @dataclass(frozen=True)
 class StrategyInfo:
     """What `kneeal strategies` shows of a strategy."""
 
     name: str
-    posterior: Posterior
-    needs_features: bool
-    needs_label_counts: bool
-    batch_aware: bool
-    source: str
-    summary: str
-    options: Mapping[str, Any]
+    strategy: type[Strategy]
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of its docstring."""
+        return (inspect.getdoc(self.strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keyword arguments of its constructor with their defaults."""
+        return {
+            p.name: None if p.default is p.empty else p.default
+            for p in inspect.signature(self.strategy).parameters.values()
+            if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+        }
 
     @property
     def needs(self) -> str:
         """Its needs, in words."""
-        needs = [self.posterior.value] if self.posterior is not Posterior.NONE else []
-        needs += ["features"] * self.needs_features + ["label counts"] * self.needs_label_counts
+        own = self.strategy
+        needs = [own.posterior.value] if own.posterior is not Posterior.NONE else []
+        needs += ["features"] * own.needs_features + ["label counts"] * own.needs_label_counts
         return ", ".join(needs) or "nothing"
 
     @property
     def kind(self) -> str:
         """The heading under which it is listed."""
-        if self.needs_label_counts:
+        own = self.strategy
+        if own.needs_label_counts:
             return "Balance: looks for the grades with few labels"
-        if self.posterior is Posterior.NONE:
-            return "Coverage: represents the pool by its features" if self.needs_features else "Baseline"
-        return "Batch: knees chosen jointly" if self.batch_aware else "Uncertainty: the highest scores"
+        if own.posterior is Posterior.NONE:
+            return "Coverage: represents the pool by its features" if own.needs_features else "Baseline"
+        return "Batch: knees chosen jointly" if own.batch_aware else "Uncertainty: the highest scores"
 
 
 def register(name: str) -> Callable[[_S], _S]:
@@ -66,15 +71,7 @@ def register(name: str) -> Callable[[_S], _S]:
     """
 
     def add(strategy: _S) -> _S:
-        taken = _registered.get(name)
-        if taken is not None:
-            raise UserError(
-                f"two strategies called {name!r}: {taken.__module__}.{taken.__qualname__} and "
-                f"{strategy.__module__}.{strategy.__qualname__}",
-                "one strategy per name",
-                "register one of them under another name",
-            )
-        _registered[name] = strategy
+        _registered[name] = _only(name, [_registered.get(name, strategy), strategy])
         return strategy
 
     return add
@@ -93,28 +90,23 @@ def get(name: str, **options: Any) -> Strategy:
         options: Keyword arguments of its constructor.
 
     Raises:
-        UnknownStrategyError: No strategy has this name; the closest name is suggested.
-        UserError: An option is unknown or invalid.
+        UserError: No strategy has this name, and the closest is suggested; or an option is unknown or invalid.
     """
     strategy = _find(name)
-    accepted = _options(strategy)
+    accepted = StrategyInfo(name, strategy).options
     unknown = [option for option in options if option not in accepted]
     if unknown:
         known = ", ".join(f"{key}={value!r}" for key, value in accepted.items()) or "no options"
         raise UserError(
             f"option {', '.join(unknown)} for the strategy {name}", f"only: {known}", "remove or correct the option"
         )
-    try:
-        made = strategy(**options)
-    except UserError as error:
-        raise error.within(f"the strategy {name}") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"options {options} for the strategy {name}: {error}", "values that it accepts", "correct the options"
-        ) from error
-    except Exception as error:
-        error.add_note(f"raised by the strategy {name}")
-        raise
+    with named_errors(name):
+        try:
+            made = strategy(**options)
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UserError(f"options {options}: {error}", "values that it accepts", "correct the options") from error
     made.name = name
     return made
 
@@ -123,20 +115,18 @@ def describe(name: str) -> StrategyInfo:
     """What `kneeal strategies` shows of a strategy.
 
     Raises:
-        UnknownStrategyError: No strategy has this name.
+        UserError: No strategy has this name.
     """
-    strategy = _find(name)
-    summary = (inspect.getdoc(strategy) or "").strip().split("\n\n")[0].replace("\n", " ")
-    return StrategyInfo(
-        name,
-        strategy.posterior,
-        strategy.needs_features,
-        strategy.needs_label_counts,
-        strategy.batch_aware,
-        strategy.source,
-        summary,
-        _options(strategy),
-    )
+    return StrategyInfo(name, _find(name))
+
+
+def describe_all() -> Iterator[StrategyInfo]:
+    """All strategies, with a warning for each that cannot be loaded."""
+    for name in available():
+        try:
+            yield describe(name)
+        except UserError as error:
+            warnings.warn(str(error), stacklevel=2)
 
 
 def _find(name: str) -> type[Strategy]:
@@ -145,30 +135,22 @@ def _find(name: str) -> type[Strategy]:
         return _from_file(Path(path), attribute)
     if name.endswith(".py"):
         raise UserError(f"{name} without a class", "a file and a class in it", f"write for example {name}:Mine")
-    points = [point for point in _plugins() if point.name == name]
-    if name in _registered:
-        if points and _load(points[0]) is not _registered[name]:
-            raise UserError(
-                f"two strategies called {name!r}: kneeal's and {points[0].value}",
-                "one strategy per name",
-                "uninstall that package, or have it rename its entry point",
-            )
-        return _registered[name]
-    if len({point.value for point in points}) > 1:
+    found = [_load(point) for point in _plugins() if point.name == name]
+    found += [_registered[name]] if name in _registered else []
+    if not found:
+        raise unknown_name("strategy", name, available(), "see `kneeal strategies`")
+    return _only(name, found)
+
+
+def _only(name: str, strategies: Sequence[type[Strategy]]) -> type[Strategy]:
+    """The strategy of a name, which several packages may have registered."""
+    if len(set(strategies)) > 1:
         raise UserError(
-            f"two strategies called {name!r}: {' and '.join(point.value for point in points)}",
+            f"two strategies called {name!r}: {' and '.join(f'{s.__module__}.{s.__qualname__}' for s in strategies)}",
             "one strategy per name",
-            "uninstall one of the packages",
+            "register one of them under another name, or uninstall its package",
         )
-    if points:
-        return _load(points[0])
-    names = available()
-    near = difflib.get_close_matches(name, names, 1)
-    raise UnknownStrategyError(
-        f"no strategy called {name!r}",
-        f"one of: {', '.join(names)}",
-        f"did you mean {near[0]!r}?" if near else "see `kneeal strategies`",
-    )
+    return strategies[0]
 
 
 @functools.cache
@@ -181,18 +163,14 @@ def _load(point: EntryPoint) -> type[Strategy]:
     owner = point.dist.name if point.dist else point.value
     try:
         strategy = point.load()
+        if not _is_strategy(strategy):
+            raise TypeError(f"{strategy!r} is not a strategy")
     except Exception as error:
         raise UserError(
             f"the strategy {point.name!r} of the package {owner} cannot be loaded ({error!r})",
-            f"an importable {point.value}",
+            f"{point.value}, a subclass of kneeal.acquisition.Strategy",
             f"repair or uninstall {owner}",
         ) from error
-    if not _is_strategy(strategy):
-        raise UserError(
-            f"{point.value} of the package {owner}, which is not a strategy",
-            "a subclass of kneeal.acquisition.Strategy",
-            f"repair or uninstall {owner}",
-        )
     return strategy
 
 
@@ -243,21 +221,3 @@ def _from_file(path: Path, attribute: str) -> type[Strategy]:
 
 def _is_strategy(value: object) -> TypeGuard[type[Strategy]]:
     return isinstance(value, type) and issubclass(value, Strategy)
-
-
-def describe_all() -> Iterator[StrategyInfo]:
-    """All strategies, with a warning for each that cannot be loaded."""
-    for name in available():
-        try:
-            yield describe(name)
-        except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
-
-
-def _options(strategy: type[Strategy]) -> dict[str, Any]:
-    parameters = inspect.signature(strategy).parameters.values()
-    return {
-        p.name: None if p.default is p.empty else p.default
-        for p in parameters
-        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    }

@@ -2,13 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from kneeal.acquisition.options import check_int
 from kneeal.acquisition.predictions import Needs, Posterior, Predictions
+from kneeal.errors import UserError
 
 
 class Strategy(ABC):
@@ -119,6 +121,18 @@ class Wrapper(Strategy):
     def score(self, predictions: Predictions) -> Tensor:
         """The strategy's score."""
         return predictions.once(self.strategy.score)
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Say in every error which strategy raised it."""
+    try:
+        yield
+    except UserError as error:
+        raise error.within(f"the strategy {name}") from error
+    except Exception as error:
+        error.add_note(f"raised by the strategy {name}")
+        raise
 
 
 def check_query_size(n: int, pool_size: int) -> None:

@@ -28,8 +28,6 @@ class StrategyContract:
     def make(self) -> Strategy:
         """The strategy under test, the same on each call."""
 
-    # -- pools -------------------------------------------------------------------------------------------------------
-
     def pool(self, n: int = 40, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Predictions:
         """A pool of n knees without ties, with what the strategy needs."""
         needs = self.make().needs
@@ -49,8 +47,6 @@ class StrategyContract:
     def _select(self, predictions: Predictions, n: int, seed: int = 3) -> tuple[str, ...]:
         return self.make().select(predictions, n, labeled=self.labeled(), seed=seed)
 
-    # -- declarations -----------------------------------------------------------------------------------------------
-
     def test_declares_what_it_needs_and_where_it_comes_from(self) -> None:
         """`needs`, `source` and a docstring are present."""
         strategy = self.make()
@@ -63,8 +59,6 @@ class StrategyContract:
         assert (type(strategy).__doc__ or "").strip(), "the class needs a docstring; its first sentence is listed"
         if needs.posterior is Posterior.SAMPLES:
             assert needs.n_samples >= 2, "a strategy on samples must need at least 2"
-
-    # -- score -------------------------------------------------------------------------------------------------------
 
     def test_score_is_one_finite_number_per_knee(self) -> None:
         """`score` returns finite [N], for float32 and float64."""
@@ -84,8 +78,6 @@ class StrategyContract:
         certain[..., 0] = 0.0
         score = self.make().score(replace(predictions, log_probs=certain))
         assert bool(torch.isfinite(score).all()), "a probability of exactly 0 must not make a score NaN or infinite"
-
-    # -- select ------------------------------------------------------------------------------------------------------
 
     def test_select_returns_n_distinct_knees_of_the_pool(self) -> None:
         """For none, some and all of the knees."""
@@ -133,8 +125,6 @@ class StrategyContract:
                 assert set(self._select(permuted, 9, seed)) == set(self._select(predictions, 9, seed)), (
                     "select must return the same knees whatever the order of the pool"
                 )
-
-    # -- side effects ------------------------------------------------------------------------------------------------
 
     def test_inputs_are_not_modified(self) -> None:
         """Neither `score` nor `select` writes into the predictions."""

@@ -10,8 +10,7 @@ from torch import Tensor
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.acquisition.checked import Checked, rehearse
-from kneeal.acquisition.constrained import Constrained
-from kneeal.acquisition.constraints import CONSTRAINTS, Constraint
+from kneeal.acquisition.constraints import CONSTRAINTS, Constrained, Constraint
 from kneeal.acquisition.mixed import Mixed
 from kneeal.build.dataset import Cohort
 from kneeal.build.network import has_weights
@@ -114,7 +113,7 @@ def first_query(
     active = config.active
     strategy = acquisition.get(active.first_query)
     if strategy.needs.posterior is not Posterior.NONE:
-        usable = [i.name for i in acquisition.describe_all() if i.posterior is Posterior.NONE]
+        usable = [i.name for i in acquisition.describe_all() if i.strategy.posterior is Posterior.NONE]
         raise UserError(
             f"active.first_query = {active.first_query!r}, which needs predictions",
             f"a strategy that needs none, since nothing is trained yet: {', '.join(usable)}",

@@ -22,7 +22,7 @@ def strategies(
         info = acquisition.describe(name)
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         print(f"{info.name}: {info.summary}\n  kind: {info.kind}\n  needs: {info.needs}")
-        print(f"  options: {options or 'none'}\n  source: {info.source or 'not stated'}")
+        print(f"  options: {options or 'none'}\n  source: {info.strategy.source or 'not stated'}")
         return
     infos = list(acquisition.describe_all())
     wide = [max(len(text) for text in column) for column in zip(*((i.name, i.needs) for i in infos), strict=True)]

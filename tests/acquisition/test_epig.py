@@ -51,8 +51,3 @@ def test_a_knee_that_says_nothing_of_others_is_not_wanted() -> None:
     predictions = acquisition.Predictions(tuple("oabcde"), log_probs)
     assert acquisition.get("bald").select(predictions, 1, seed=0) == ("o",)
     assert "o" not in acquisition.get("epig").select(predictions, 5, seed=0)
-
-
-def test_samples_must_belong_together() -> None:
-    with pytest.raises(ValueError, match="same samples"):
-        expected_predictive_information_gain(pool(3, k=4).require_log_probs(), pool(3, k=5).require_log_probs())

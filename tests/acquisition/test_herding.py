@@ -5,8 +5,7 @@ import torch
 from helpers.pools import pool, rows
 
 from kneeal import acquisition
-from kneeal.acquisition import Predictions
-from kneeal.acquisition.confidence import margins
+from kneeal.acquisition import Predictions, measures
 from kneeal.acquisition.herding import smallest_distance
 
 
@@ -45,7 +44,7 @@ def test_uncertainty_herding_by_every_coverage_from_scratch(labels: int) -> None
         chosen = acquisition.get("uncertainty_herding").select(predictions, 8, labeled=labeled, seed=0)
         known = unit(labeled)
         scale = min([1.0, *(float((a - b).norm()) for i, a in enumerate(known) for b in known[:i])])
-        weights = 1 - margins(predictions.require_log_probs())
+        weights = measures.margin(predictions.require_log_probs())
         assert len(set(chosen)) == 8
         assert_greedy(rows(predictions, chosen), unit(predictions), known, weights, scale)
 

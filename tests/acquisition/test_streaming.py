@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ IDS = tuple(f"{k}_L" for k in range(203))
 
 
 def pool(size: int = 20) -> list[Predictions]:
-    return list(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], label_counts=COUNTS, size=size))
+    starts = range(0, len(IDS), size)
+    return [Predictions(IDS[a : a + size], LOG_PROBS[a : a + size], label_counts=COUNTS) for a in starts]
 
 
 @pytest.mark.parametrize(
@@ -23,9 +26,6 @@ def pool(size: int = 20) -> list[Predictions]:
 @pytest.mark.parametrize("size", [1, 20, 203, 1000])
 def test_a_stream_selects_what_the_whole_pool_does(name: str, size: int) -> None:
     strategy, whole = acquisition.get(name), Predictions(IDS, LOG_PROBS, label_counts=COUNTS)
-    ids, scores = streaming.score(strategy, pool(size))
-    assert tuple(ids) == IDS
-    torch.testing.assert_close(scores, strategy.score(whole))
     assert streaming.select(strategy, pool(size), 17, seed=4) == strategy.select(whole, 17, seed=4)
 
 
@@ -35,25 +35,26 @@ def test_equal_scores_are_drawn_alike() -> None:
 
 
 def test_a_chunk_is_let_go_before_the_next() -> None:
-    alive = 0
-    most = 0
+    alive = largest = 0
 
-    def counted(start: int, end: int) -> Tensor:
-        nonlocal alive, most
-        part = LOG_PROBS[start:end].clone()
-        alive += 1
-        most = max(most, alive)
+    class Watch:
+        def __init__(self) -> None:
+            nonlocal alive, largest
+            alive += 1
+            largest = max(largest, alive)
 
-        class Watch:
-            def __del__(self) -> None:
-                nonlocal alive
-                alive -= 1
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
 
-        part.watch = Watch()  # type: ignore[attr-defined]
-        return part
+    def chunks() -> Iterator[Predictions]:
+        for a in range(0, len(IDS), 10):
+            part = LOG_PROBS[a : a + 10].clone()
+            part.watch = Watch()  # type: ignore[attr-defined]
+            yield Predictions(IDS[a : a + 10], part)
 
-    streaming.select(acquisition.get("mi_mcd"), streaming.chunks(IDS, counted, size=10), 5, seed=0)
-    assert most <= 2
+    streaming.select(acquisition.get("mi_mcd"), chunks(), 5, seed=0)
+    assert largest <= 2
 
 
 def test_an_empty_stream_has_nothing_to_select() -> None:
@@ -64,7 +65,7 @@ def test_an_empty_stream_has_nothing_to_select() -> None:
 
 def test_an_id_that_comes_again_in_a_later_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="distinct"):
-        streaming.score(acquisition.get("mi_mcd"), [*pool(), pool()[0]])
+        streaming.select(acquisition.get("mi_mcd"), [*pool(), pool()[0]], 5, seed=0)
 
 
 class Pairs(Strategy):
@@ -101,8 +102,3 @@ def test_what_takes_a_stream() -> None:
 def test_a_strategy_that_looks_at_the_pool_as_a_whole_is_refused(kind: type[Strategy]) -> None:
     with pytest.raises(UserError, match="one Predictions"):
         streaming.select(kind(), pool(), 3, seed=0)
-
-
-def test_a_chunk_of_no_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="size"):
-        next(streaming.chunks(IDS, lambda start, end: LOG_PROBS[start:end], size=0))

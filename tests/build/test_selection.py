@@ -75,7 +75,7 @@ def test_a_first_query_that_cannot_be_made_is_refused() -> None:
 
 def test_a_strategy_of_a_file_names_the_run_by_its_class(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text("from kneeal.acquisition.paper import Entropy\n\nclass Mine(Entropy):\n    'Mine.'\n")
+    file.write_text("from kneeal.acquisition.uncertainty import Entropy\n\nclass Mine(Entropy):\n    'Mine.'\n")
     config = validate({"active": {"strategy": f"{file}:Mine"}})
     strategy, _ = make_strategies(config)
     assert type(strategy).__name__ == "Mine"
