@@ -26,28 +26,15 @@ class ProgressFile(FitProgress):
         self._done = self._of = 0
         self._written_at = 0.0
 
-    def fit_started(self, n_epochs: int) -> None:
-        """Training begins."""
-        self._begin("training", n_epochs)
-
-    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """One epoch more."""
-        self._step(epoch + 1)
-
-    def predict_started(self, n_knees: int, what: str) -> None:
-        """A prediction begins."""
-        self._begin("testing" if what == "test" else "choosing", n_knees)
-
-    def knees_predicted(self, n: int) -> None:
-        """So many knees more."""
-        self._step(self._done + n)
-
-    def _begin(self, what: str, of: int) -> None:
-        self._what, self._done, self._of, self._written_at = what, 0, of, 0.0
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """A fit or prediction begins."""
+        self._what = {"fit": "training", "predict test": "testing"}.get(what, "choosing")
+        self._done, self._of = 0, total
         self._write()
 
-    def _step(self, done: int) -> None:
-        self._done = done
+    def advance(self, n: int, metrics: Mapping[str, float]) -> None:
+        """So many more epochs or knees."""
+        self._done += n
         if time.monotonic() - self._written_at > 0.5:
             self._write()
 

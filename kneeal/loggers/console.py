@@ -30,7 +30,6 @@ class Console(LoopListener, FitProgress):
         self._terminal = self._stream.isatty()
         self._bar: tqdm[Any] | None = None
         self._reports: list[RoundReport] = []
-        self._step = (0, 0)
         self._label = ""
         self._started = self._logged_at = 0.0
         self._n_schedule: tuple[int, float] = (0, 0.0)
@@ -62,13 +61,9 @@ class Console(LoopListener, FitProgress):
             + (f"   about {_duration(left)} left" if left > 0 else "")
         )
 
-    def run_finished(self) -> None:
-        """Nothing: the caller prints the table."""
-        self._close()
-
     def run_failed(self, error: BaseException) -> None:
         """Leave the terminal clean for the error."""
-        self._close()
+        self.end()
 
     def seconds_left(self) -> float:
         """Estimated time for the remaining rounds.
@@ -91,37 +86,10 @@ class Console(LoopListener, FitProgress):
 
     # -- inside a round ----------------------------------------------------------------------------------------------
 
-    def fit_started(self, n_epochs: int) -> None:
-        """Open the bar of epochs."""
-        self._open(n_epochs, "fit", "epoch")
-
-    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Show loss and validation balanced accuracy."""
-        shown = {
-            "loss": metrics.get("train/loss"),
-            "val BA": metrics.get("val/balanced_accuracy"),
-        }
-        self._advance(1, ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None))
-
-    def fit_finished(self) -> None:
-        """Close the bar."""
-        self._close()
-
-    def predict_started(self, n_knees: int, what: str) -> None:
-        """Open the bar of knees."""
-        self._open(n_knees, f"predict {what}", "knees")
-
-    def knees_predicted(self, n: int) -> None:
-        """Show knees and knees per second."""
-        self._advance(n, "")
-
-    def predict_finished(self) -> None:
-        """Close the bar."""
-        self._close()
-
-    def _open(self, total: int, what: str, unit: str) -> None:
-        self._close()
-        self._step, self._what, self._unit = (0, total), what, unit
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """Open a bar."""
+        self.end()
+        self._what, self._unit, self._done, self._total = what, unit, 0, total
         self._started = self._logged_at = self._clock()
         if self._terminal:
             self._bar = tqdm(
@@ -133,28 +101,28 @@ class Console(LoopListener, FitProgress):
                 dynamic_ncols=True,
             )
 
-    def _advance(self, n: int, detail: str) -> None:
-        done, total = self._step
-        self._step = (done + n, total)
+    def advance(self, n: int, metrics: Mapping[str, float]) -> None:
+        """Show steps per second; after an epoch, its loss and validation balanced accuracy."""
+        shown = {"loss": metrics.get("train/loss"), "val BA": metrics.get("val/balanced_accuracy")}
+        detail = ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
+        self._done += n
         if self._bar is not None:
-            if detail:
-                self._bar.set_postfix_str(detail, refresh=False)
+            self._bar.set_postfix_str(detail, refresh=False)
             self._bar.update(n)
         elif self._clock() - self._logged_at >= LOG_EVERY:
             self._logged_at = self._clock()
-            rate = (done + n) / max(1e-9, self._logged_at - self._started)
-            self._line(
-                f"{self._label} {self._what}: {done + n}/{total} {self._unit}, {rate:.1f}/s"
-                + (f", {detail}" if detail else "")
-            )
+            rate = self._done / max(1e-9, self._logged_at - self._started)
+            steps = f"{self._done}/{self._total} {self._unit}, {rate:.1f}/s"
+            self._line(f"{self._label} {self._what}: {steps}" + (f", {detail}" if detail else ""))
 
-    def _close(self) -> None:
+    def end(self) -> None:
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def _line(self, text: str) -> None:
-        self._close()
+        self.end()
         print(text, file=self._stream, flush=True)
 
 

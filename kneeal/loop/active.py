@@ -123,7 +123,7 @@ class ActiveLearningLoop:
             if not self._query.ids:
                 self._close_round()
         elif self._query.ids and self._answers.keys() >= set(self._query.ids):
-            self._advance()
+            self._advance(self._query)
             return self.ask()
         return None if self.finished else self._query
 
@@ -169,7 +169,7 @@ class ActiveLearningLoop:
         self.folder.write_answers(self.state, merged)
         self._answers = merged
         if len(merged) == len(query.ids):
-            self._advance()
+            self._advance(query)
         return self.state
 
     def close(self) -> PoolState:
@@ -185,7 +185,7 @@ class ActiveLearningLoop:
             raise UserError(
                 "a round without a grade", "at least one graded knee of the query", "grade one of its knees"
             )
-        self._advance()
+        self._advance(self._query)
         return self.state
 
     def finished_rounds(self) -> list[RoundReport]:
@@ -247,10 +247,7 @@ class ActiveLearningLoop:
         self.folder.write_evaluation(state.round, row, evaluation, time.perf_counter() - fitted)
         self._rows[state.round] = row
 
-    def _advance(self) -> None:
-        query = self._query
-        if query is None:  # pragma: no cover - callers have a query
-            raise RuntimeError("no query to advance from")
+    def _advance(self, query: Query) -> None:
         in_order = {i: self._answers[i] for i in query.ids if i in self._answers}
         had_labels = bool(self.state.labeled)
         n_labeled = len(self.state.labeled) + sum(kl is not None for kl in in_order.values())

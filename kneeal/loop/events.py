@@ -46,23 +46,14 @@ class LoopListener:
 class FitProgress:
     """Notified of epochs and predicted knees; a subclass overrides what it shows, and this one shows nothing."""
 
-    def fit_started(self, n_epochs: int) -> None:
-        """A fit begins."""
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """A fit or prediction of `total` steps begins: "fit", "predict pool" or "predict test"."""
 
-    def epoch_finished(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """An epoch, counted from 0, is over."""
+    def advance(self, n: int, metrics: Mapping[str, float]) -> None:
+        """So many more steps are done; after an epoch, with its metrics."""
 
-    def fit_finished(self) -> None:
-        """The fit is over."""
-
-    def predict_started(self, n_knees: int, what: str) -> None:
-        """A prediction begins, of the "pool" or the "test" set."""
-
-    def knees_predicted(self, n: int) -> None:
-        """So many more knees are predicted."""
-
-    def predict_finished(self) -> None:
-        """The prediction is over."""
+    def end(self) -> None:
+        """The fit or prediction is over."""
 
 
 #: Shows nothing.

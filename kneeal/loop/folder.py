@@ -3,14 +3,16 @@
 import csv
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
 from kneeal.files import describe, read_yaml
 from kneeal.loop.events import RoundReport
-from kneeal.loop.query import Query
-from kneeal.loop.records import QueryRecord, RoundPredictions
+from kneeal.loop.query import Query, QueryRecord
+from kneeal.loop.runner import RoundPredictions
 from kneeal.pool import PoolState
 
 #: Files that identify a run: its settings, and its data set.
@@ -100,16 +102,10 @@ class RunFolder:
         path = self.path / ROUNDS
         if not path.is_file():
             return []
-        try:
+        with _readable(path, "start the run again with --resume, which writes it anew"):
             rows = [{str(name): _number(text) for name, text in row.items()} for row in _read_csv(path)]
             if any(not isinstance(row[name], int) for row in rows for name in ("round", "n_labeled")):
                 raise ValueError("a round or a number of labels is missing")
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error})",
-                "the table that kneeal writes",
-                "start the run again with --resume, which writes it anew",
-            ) from error
         return rows
 
     def evaluated(self) -> list[int]:
@@ -135,7 +131,7 @@ class RunFolder:
     def predictions(self, number: int) -> RoundPredictions:
         """Test predictions of a round."""
         path = self.round(number) / TEST_PREDICTIONS
-        try:
+        with _readable(path, "restore the file, or remove its round's folder and start the run again with --resume"):
             rows = _read_csv(path)
             grades = sorted(name for name in rows[0] if name[:1] == "p" and name[1:].isdigit())
             return RoundPredictions(
@@ -144,12 +140,6 @@ class RunFolder:
                 tuple(tuple(float(row[grade]) for grade in grades) for row in rows),
                 tuple(float(row["uncertainty"]) for row in rows),
             )
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error})",
-                "the test predictions that kneeal writes with each round",
-                "restore the file, or remove its round's folder and start the run again with --resume",
-            ) from error
 
     def query(self, state: PoolState) -> Query | None:
         """The query made from a state, None where it is still to be made; one without knees ends the run."""
@@ -207,20 +197,23 @@ class RunFolder:
 
     def read_json(self, path: Path) -> Any:
         """Read JSON."""
-        try:
+        with _readable(path, "restore it from a backup, or remove its round's folder to do that round again"):
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error})",
-                "a JSON file written by kneeal",
-                "restore it from a backup, or remove its round's folder to do that round again",
-            ) from error
 
     def _read_if_there(self, path: Path) -> Any | None:
         return self.read_json(path) if path.is_file() else None
 
     def _rounds_with(self, name: str) -> list[int]:
         return sorted(int(path.parent.name) for path in self.path.glob(f"{ROUNDS_FOLDER}/[0-9]*/{name}"))
+
+
+@contextmanager
+def _readable(path: Path, cure: str) -> Iterator[None]:
+    """Refuse a file that is damaged."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "the file that kneeal wrote", cure) from error
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

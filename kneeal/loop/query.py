@@ -28,6 +28,16 @@ class Query:
 
 
 @dataclass(frozen=True)
+class QueryRecord:
+    """A query with its answers."""
+
+    round: int  #: The round that asked; -1 for the first query, before anything was trained.
+    ids: tuple[str, ...]  #: The knees, the most informative first.
+    scores: tuple[float, ...]  #: Score of each; NaN if unscored.
+    grades: tuple[int | None, ...]  #: Answered grade of each; None where there is no answer.
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How many labels to ask for, and when to stop."""
 

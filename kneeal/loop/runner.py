@@ -23,6 +23,21 @@ class Evaluation:
     uncertainty: Tensor  #: [N] predictive entropy in nats, of the posterior that the strategy uses.
 
 
+@dataclass(frozen=True)
+class RoundPredictions:
+    """Predictions of the test set after the fit of a round, as they are read from disk."""
+
+    ids: tuple[str, ...]  #: The N test knees.
+    kl: tuple[int, ...]  #: [N] grades.
+    probs: tuple[tuple[float, ...], ...]  #: [N, C] probabilities.
+    uncertainty: tuple[float, ...]  #: [N] predictive entropy in nats.
+
+    @property
+    def predicted(self) -> tuple[int, ...]:
+        """[N] the most probable grade of each knee."""
+        return tuple(max(range(len(knee)), key=knee.__getitem__) for knee in self.probs)
+
+
 class Runner(Protocol):
     """Trains, evaluates and predicts; knows nothing of budgets and queries."""
 

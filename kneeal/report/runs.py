@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kneeal.errors import unknown_name
 from kneeal.loop.folder import RunFolder
-from kneeal.loop.records import QueryRecord, RoundPredictions
+from kneeal.loop.query import QueryRecord
+from kneeal.loop.runner import RoundPredictions
 from kneeal.stats.calibration import CalibrationCurve, calibration_curve
 from kneeal.stats.metrics import GradedKnees
 from kneeal.stats.summary import Curve, Summary, summarize_at

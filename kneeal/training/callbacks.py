@@ -62,18 +62,18 @@ class EpochReports(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the number of epochs."""
-        self.progress.fit_started(trainer.max_epochs or 0)
+        self.progress.begin("fit", trainer.max_epochs or 0, "epochs")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report loss and validation metrics."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if isinstance(pl_module, Learner):
             metrics["train/loss"] = pl_module.epoch_loss.value()
-        self.progress.epoch_finished(trainer.current_epoch, metrics)
+        self.progress.advance(1, metrics)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end."""
-        self.progress.fit_finished()
+        self.progress.end()
 
 
 class PredictionTable(Callback):
@@ -91,7 +91,7 @@ class PredictionTable(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the number of knees."""
-        self.progress.predict_started(self.n_knees, self.what)
+        self.progress.begin(f"predict {self.what}", self.n_knees, "knees")
 
     def on_predict_batch_end(
         self,
@@ -111,8 +111,8 @@ class PredictionTable(Callback):
             self.columns[name][start:end] = rows
         self._filled = end
         done = [min(self.n_knees, n * trainer.world_size) for n in (start, end)]
-        self.progress.knees_predicted(done[1] - done[0])
+        self.progress.advance(done[1] - done[0], {})
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end."""
-        self.progress.predict_finished()
+        self.progress.end()

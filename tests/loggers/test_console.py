@@ -67,19 +67,19 @@ def test_a_log_gets_whole_lines_and_few_of_them() -> None:
     stream, clock = io.StringIO(), Clock()
     console = Console(stream, clock)
     console.round_started(0, 50, 950, 4)
-    console.fit_started(100)
-    for epoch in range(100):
+    console.begin("fit", 100, "epochs")
+    for _ in range(100):
         clock.now += 1.5
-        console.epoch_finished(epoch, {"train/loss": 1.25, "val/balanced_accuracy": 0.3})
-    console.fit_finished()
-    console.predict_started(1000, "pool")
-    console.knees_predicted(500)
-    console.predict_finished()
+        console.advance(1, {"train/loss": 1.25, "val/balanced_accuracy": 0.3})
+    console.end()
+    console.begin("predict pool", 1000, "knees")
+    console.advance(500, {})
+    console.end()
     text = stream.getvalue()
     assert "\r" not in text and "\x1b" not in text
     lines = text.splitlines()
     assert len(lines) == int(150 // LOG_EVERY)
-    assert lines[0] == "round 1/4 fit: 40/100 epoch, 0.7/s, loss 1.250, val BA 0.300"
+    assert lines[0] == "round 1/4 fit: 40/100 epochs, 0.7/s, loss 1.250, val BA 0.300"
 
 
 def test_a_terminal_gets_bars_that_leave_nothing_behind() -> None:
@@ -87,11 +87,11 @@ def test_a_terminal_gets_bars_that_leave_nothing_behind() -> None:
     console = Console(stream)
     console.run_started(CONFIG, [])
     console.round_started(1, 50, 950, 4)
-    console.predict_started(1000, "pool")
-    console.knees_predicted(640)
+    console.begin("predict pool", 1000, "knees")
+    console.advance(640, {})
     assert "round 2/4 predict pool" in stream.getvalue()
     assert "knees/s" in stream.getvalue() or "knees]" in stream.getvalue()
-    console.predict_finished()
+    console.end()
     console.round_finished(REPORT)
     last = stream.getvalue().split("\r")[-1]
     assert last.startswith("round  1/4") and last.endswith("\n")
