@@ -41,7 +41,6 @@ def study(
     ray: Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address.")] = None,
     cell_gpus: Annotated[float | None, typer.Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
     cell_cpus: Annotated[float, typer.Option(help="With --ray: CPUs of a cell.")] = 1.0,
-    ship_data: Annotated[bool, typer.Option("--ship-data", help="With --ray: send the data set to each node.")] = False,
     settings: Settings = None,
 ) -> None:
     """Run every cell of a study file that is not finished; a killed study goes on where it was."""
@@ -56,7 +55,7 @@ def study(
     if ray is not None:
         from kneeal.study.ray_cluster import run_on_ray
 
-        _conclude(read, run_on_ray(read, ray, log=_log, gpus=cell_gpus, cpus=cell_cpus, ship_data=ship_data))
+        _conclude(read, run_on_ray(read, ray, log=_log, gpus=cell_gpus, cpus=cell_cpus))
         return
     check_data(read)
     resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
@@ -108,38 +107,11 @@ def sweep(
 
 
 @_app.command()
-def workspace(
-    context: typer.Context,
-    entity: Annotated[str, typer.Option(help="W&B user or team that owns the project.")],
-    config: Config = None,
-    data: Data = None,
-    settings: Settings = None,
-) -> None:
-    """Save a W&B workspace of the learning curves. They are means over the seeds with standard-error bands."""
-    from kneeal.study.workspace import save_workspace
-
-    print(f"saved {save_workspace(_read(*_given(context, config, data, None, settings)), entity)}")
-
-
-@_app.command()
-def cost(
-    context: typer.Context,
-    measured: Annotated[list[Path], typer.Argument(help="Runs to take the rates from.", metavar="RUN...")],
-    config: Config = None,
-    settings: Settings = None,
-) -> None:
-    """Estimate the cost of a study on one device. The rates are those of measured runs."""
-    from kneeal.study.forecast import forecast
-
-    print(forecast(_read(*_given(context, config, None, None, settings)), measured).text())
-
-
-@_app.command()
 def status(
     context: typer.Context, config: Config = None, data: Data = None, out: Out = None, settings: Settings = None
 ) -> None:
     """Show which cells are finished, running, failed or waiting."""
-    from kneeal.study.show import show_grid
+    from kneeal.study.folder import show_grid
 
     print(show_grid(_read(*_given(context, config, data, out, settings))))
 
@@ -161,7 +133,7 @@ def _read(config: Path | None, data: Path | None, out: Path | None, settings: li
 
 
 def _conclude(read: Study, statuses: dict[str, CellStatus]) -> None:
-    from kneeal.study.show import show_grid
+    from kneeal.study.folder import show_grid
 
     print(show_grid(read))
     if any(status.state != "finished" for status in statuses.values()):

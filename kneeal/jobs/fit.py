@@ -20,10 +20,11 @@ from kneeal.report.one_run import draw_run_figures, rounds_table
 from kneeal.training.lightning_runner import is_first_process
 
 
-def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
+def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = False) -> Path:
     """One active-learning run with the manifest's grades as the oracle; returns its folder.
 
-    Without `out`, the folder is a function of the configuration. `resume` continues the run that is there.
+    Without `out`, the folder is a function of the configuration. `resume` continues the run that is there, and `wait`
+    waits for a process that works on it.
     """
     set_up_process()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
@@ -36,7 +37,7 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool) -> Path:
     console = Console() if writer else None
     plan = make_plan(config, cohort, console or SILENT)
     identify(folder, config, cohort)
-    with hold(folder.path / LOCK) if writer else nullcontext():
+    with hold(folder.path / LOCK, on_wait=(lambda: None) if wait else None) if writer else nullcontext():
         _run(plan, folder, oracle, console)
     return folder.path
 

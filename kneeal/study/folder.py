@@ -1,16 +1,17 @@
-"""A study on disk: names, configurations, logs and status of its cells."""
+"""A study on disk: configurations, logs and status of its cells, and the status as text."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from kneeal.config import to_yaml
 from kneeal.files import is_locked, write_atomic
 from kneeal.loop.folder import RunFolder
+from kneeal.report.text import TextTable
 from kneeal.study.grid import Cell, Study
 
 STUDY = "study.json"
-_LOGS = "logs"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class CellStatus:
     n_labeled: int = 0  #: Labels of the last finished round.
     balanced_accuracy: float | None = None  #: On the test set, of the last finished round.
     error: str = ""  #: First line of what made it fail.
+
+    def __str__(self) -> str:
+        if self.state == "finished" and self.balanced_accuracy is not None:
+            return f"{100 * self.balanced_accuracy:.1f} % @{self.n_labeled}"
+        return f"{self.state} ({self.rounds} rounds)" if self.rounds else self.state
 
 
 @dataclass(frozen=True)
@@ -36,19 +42,23 @@ class StudyFolder:
 
     def config(self, cell: Cell) -> Path:
         """The configuration that a cell is started with."""
-        return self.path / _LOGS / f"{cell.name}.yaml"
+        return self.path / "logs" / f"{cell.name}.yaml"
 
     def log(self, cell: Cell) -> Path:
         """What a cell prints."""
-        return self.path / _LOGS / f"{cell.name}.log"
+        return self.path / "logs" / f"{cell.name}.log"
 
     def error(self, cell: Cell) -> Path:
         """Why a cell failed; not there unless it did."""
-        return self.path / _LOGS / f"{cell.name}.error"
+        return self.path / "logs" / f"{cell.name}.error"
 
     def lock(self, cell: Cell) -> Path:
-        """Locked while a process works on the cell."""
-        return self.path / _LOGS / f"{cell.name}.lock"
+        """Locked by the process that started the cell, until the cell ends."""
+        return self.path / "logs" / f"{cell.name}.lock"
+
+    def arguments(self, cell: Cell) -> list[str]:
+        """The arguments of `kneeal.study.cell`."""
+        return [str(path) for path in (self.config(cell), self.run(cell), self.error(cell))]
 
     def write(self, study: Study) -> None:
         """Write the names and configurations of the cells."""
@@ -87,3 +97,32 @@ def check_data(study: Study) -> None:
     for config in needed.values():
         n_pool = len(open_cohort(config).splits.train)
         make_schedule(config, n_pool).check(n_pool)
+
+
+def show_grid(study: Study) -> str:
+    """A line per setting, a column per seed: accuracy of finished cells, progress of the others; then the errors."""
+    folder = StudyFolder(study.out)
+    statuses = [(cell, folder.status(cell)) for cell in study.cells]
+    seeds = sorted({cell.seed for cell in study.cells})
+    rows: dict[str, dict[int, str]] = {}
+    for cell, status in statuses:
+        rows.setdefault(cell.setting, {})[cell.seed] = str(status)
+    table = [[setting, *(found.get(seed, "-") for seed in seeds)] for setting, found in rows.items()]
+    counts = Counter(status.state for _, status in statuses)
+    lines = [TextTable("", ["setting", *(f"seed {seed}" for seed in seeds)], table).text().lstrip("\n")]
+    lines += [f"{len(statuses)} cells in {study.out}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+    lines += [
+        f"{cell.setting}, seed {cell.seed}: FAILED: {status.error} (more in {folder.error(cell)})"
+        for cell, status in statuses
+        if status.state == "failed"
+    ]
+    return "\n".join(lines)
+
+
+def outcome(study: Study, cell: Cell, status: CellStatus, n_done: int, how: str) -> str:
+    """A line for a cell that has ended, the `n_done`th of the study."""
+    head = f"[{n_done}/{len(study.cells)}] {cell.setting}, seed {cell.seed}: "
+    if status.state != "finished":
+        return f"{head}FAILED: {status.error}"
+    accuracy = 100 * (status.balanced_accuracy or 0.0)
+    return f"{head}finished {how}, balanced accuracy {accuracy:.1f} % at {status.n_labeled} labels"

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
 from kneeal.jobs.signals import GRACE
-from kneeal.study.folder import CellStatus, StudyFolder
+from kneeal.study.folder import CellStatus, StudyFolder, outcome
 from kneeal.study.grid import Cell, Study
-from kneeal.study.process import PROGRAM, THREADS, CellProcess, forkable, start
-from kneeal.study.show import outcome
+from kneeal.study.process import PROGRAM, THREADS, ForkedCell, forkable, start_new
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def visible_gpus() -> list[str]:
 @dataclass
 class _Running:
     cell: Cell
-    process: CellProcess
+    process: ForkedCell | subprocess.Popen[bytes]
     lock: int
     gpus: tuple[str, ...]
     started: float = field(default_factory=time.monotonic)
@@ -153,13 +152,11 @@ class LocalStudy:
         environment = {**os.environ, **dict.fromkeys(THREADS, str(self.resources.threads))}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        process = start(
-            [str(path) for path in (self.folder.config(cell), self.folder.run(cell), self.folder.error(cell))],
-            environment=environment,
-            log=self.folder.log(cell),
-            lock=lock,
-            program=self.program or (None if forkable(cell.config) else PROGRAM),
-        )
+        arguments, log = self.folder.arguments(cell), self.folder.log(cell)
+        if self.program is None and forkable(cell.config):
+            process: ForkedCell | subprocess.Popen[bytes] = ForkedCell(arguments, environment, log)
+        else:
+            process = start_new(self.program or PROGRAM, arguments, environment, log)
         self._running.append(_Running(cell, process, lock, gpus))
         self.log(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
         return True
@@ -176,17 +173,13 @@ class LocalStudy:
                 continue
             self._running.remove(running)
             os.close(running.lock)
-            self._report(running, code)
-
-    def _report(self, running: _Running, code: int) -> None:
-        cell, error = running.cell, self.folder.error(running.cell)
-        if code != 0 and not error.is_file():
-            cause = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-            write_atomic(error, f"{cause}; see {self.folder.log(cell)}\n")
-        status = self.folder.status(cell)
-        self._n_done += 1
-        minutes = (time.monotonic() - running.started) / 60
-        self.log(outcome(self.study, cell, status, self._n_done, f"in {minutes:.1f} min"))
+            cell, error = running.cell, self.folder.error(running.cell)
+            if code != 0 and not error.is_file():
+                cause = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+                write_atomic(error, f"{cause}; see {self.folder.log(cell)}\n")
+            self._n_done += 1
+            minutes = (time.monotonic() - running.started) / 60
+            self.log(outcome(self.study, cell, self.folder.status(cell), self._n_done, f"in {minutes:.1f} min"))
 
     def _stop(self) -> None:
         """End what still runs; each cell resumes from its last finished round at the next start."""

@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Protocol
 
 from kneeal.build.devices import count_devices
 from kneeal.config import RunConfig
@@ -24,22 +23,6 @@ PROGRAM = (sys.executable, "-m", "kneeal.study.cell")
 _PRELOADED = ["kneeal.cli", "kneeal.jobs.fit"]
 
 
-class CellProcess(Protocol):
-    """The methods of `subprocess.Popen` that a study uses."""
-
-    def poll(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs."""
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end, at most `timeout` seconds; raises `subprocess.TimeoutExpired`."""
-
-
 def forkable(config: RunConfig) -> bool:
     """Whether a cell may be forked: not if it uses a GPU, if Lightning starts it again, or if W&B ends it late."""
     compute = config.compute
@@ -47,25 +30,39 @@ def forkable(config: RunConfig) -> bool:
     return sys.platform == "linux" and on_cpu and compute.devices == 1 and config.tracking.mode == "none"
 
 
-def start(
-    arguments: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    log: Path,
-    lock: int,
-    program: Sequence[str] | None = None,
-) -> CellProcess:
-    """Start a cell.
+class ForkedCell:
+    """A cell that is forked from the server of `multiprocessing`, with the methods of `subprocess.Popen`.
 
     Args:
         arguments: Of `kneeal.study.cell`.
         environment: The cell's environment variables.
         log: File that its output is appended to.
-        lock: Descriptor that the cell keeps open until it ends.
-        program: Runs the cell in a new process; None forks it from a process that all cells share.
     """
-    if program is None:
-        return _Forked(arguments, environment, log, lock)
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        _ensure_server()
+        self.process: ForkServerProcess = context.Process(target=_run, args=(arguments, dict(environment), log))
+        self.process.start()
+        self.terminate, self.kill = self.process.terminate, self.process.kill
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, at most `timeout` seconds; raises `subprocess.TimeoutExpired`."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("cell", timeout or 0.0)
+        return self.process.exitcode
+
+
+def start_new(
+    program: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a cell in a new process; the arguments are those of `ForkedCell`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [*program, *arguments],
@@ -73,46 +70,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(lock,),
         )
-
-
-class _Forked:
-    """A cell that is forked from the server of `multiprocessing`."""
-
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path, lock: int) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
-        _ensure_server()
-        self._process: ForkServerProcess = context.Process(
-            target=_run, args=(tuple(arguments), dict(environment), log, _Descriptor(lock))
-        )
-        self._process.start()
-        self.terminate, self.kill = self._process.terminate, self._process.kill
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("cell", timeout or 0.0)
-        return self._process.exitcode
-
-
-class _Descriptor:
-    """A file descriptor that arrives as a copy of it, an int, where a process is started with it."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __reduce__(self) -> Any:
-        return _detach, (reduction.DupFd(self._number),)
-
-
-def _detach(descriptor: Any) -> int:
-    number: int = descriptor.detach()
-    return number
 
 
 def _ensure_server() -> None:
@@ -127,7 +85,7 @@ def _ensure_server() -> None:
             os.environ[name] = value
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], log: Path, lock: int) -> None:
+def _run(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     """Run a cell in the forked process, with the files and the environment that a new process would have."""
     with Path(os.devnull).open("rb") as nothing, log.open("ab") as output:
         for target, source in enumerate((nothing, output, output)):

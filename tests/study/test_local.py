@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from helpers.knees import pairs, table
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.files import is_locked, try_lock
-from kneeal.study.folder import StudyFolder
+from kneeal.loop.folder import LOCK, RunFolder
+from kneeal.study.cell import run_cell
+from kneeal.study.folder import StudyFolder, show_grid
 from kneeal.study.grid import Study, read_study
 from kneeal.study.local import LocalStudy, Resources, find_resources
-from kneeal.study.show import show_grid
 
 #: Writes a finished run, notes how many of its kind run at once and with what environment; fails on seed 3.
 PROGRAM = """
@@ -205,7 +207,7 @@ def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while any(is_locked(lock) for lock in (path / "out" / "logs").glob("*.lock")):
+    while any(is_locked(lock) for lock in (path / "out").glob("*/.lock")):
         assert time.monotonic() < deadline, "the cells end with the study"
         time.sleep(0.05)
     study = read_study(path / "study.yaml", data=str(path / "data"), out=path / "out")
@@ -227,6 +229,19 @@ def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple
     state = json.loads((runs["Random"] / "rounds/000/state.json").read_text())
     assert full["unlabeled"] == [] and not (runs["Full"] / "rounds/001").exists()
     assert len(full["labeled"]) == len(state["labeled"]) + len(state["unlabeled"])
+
+
+def test_a_cell_waits_for_that_of_a_killed_study_to_end(real: tuple[Path, list[str]], tmp_path: Path) -> None:
+    config, run = tmp_path / "config.yaml", tmp_path / "run"
+    few = {"active": {"strategy": "random", "n_init": 6, "budget": 6}, "loss": {"consistency": False}}
+    config.write_text(yaml.safe_dump({**TINY, **few, "data": {"patch_size": 8, "dir": str(real[0] / "data")}}))
+    ending = try_lock(run / LOCK)
+    assert ending is not None
+    released = threading.Timer(1.0, os.close, [ending])
+    released.start()
+    run_cell(config, run)
+    released.join()
+    assert RunFolder(run).finished
 
 
 def test_status_shows_the_grid(real: tuple[Path, list[str]]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from kneeal.config import validate
-from kneeal.files import try_lock
 from kneeal.study import process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cells are forked on Linux only")
@@ -21,40 +21,29 @@ def status(pid: int, key: str) -> int:
 
 
 def test_a_forked_cell_is_as_one_in_a_new_python(tmp_path: Path) -> None:
-    """Of a configuration that is not there: log, error, exit status and lock, and the server has one thread."""
-    lock = tmp_path / "lock"
-    handle = try_lock(lock)
-    assert handle is not None
+    """Of a configuration that is not there: log, error and exit status."""
     arguments = [str(tmp_path / name) for name in ("config.yaml", "run", "error")]
     environment = {**os.environ, "OMP_NUM_THREADS": "3"}
-    codes = []
-    for program, log in ((None, tmp_path / "forked"), (process.PROGRAM, tmp_path / "new")):
+    logs = [tmp_path / "forked", tmp_path / "new"]
+    starts = (process.ForkedCell, partial(process.start_new, process.PROGRAM))
+    for start, log in zip(starts, logs, strict=True):
         log.write_text("first\n")
-        cell = process.start(arguments, environment=environment, log=log, lock=handle, program=program)
-        codes.append(cell.wait(200))
-        assert cell.poll() == codes[-1]
+        cell = start(arguments, environment, log)
+        assert cell.wait(200) == cell.poll() == 2
         assert (tmp_path / "error").read_text().startswith("no configuration file")
         (tmp_path / "error").unlink()
-    assert codes == [2, 2]
-    assert (tmp_path / "forked").read_text() == (tmp_path / "new").read_text()
+    assert logs[0].read_text() == logs[1].read_text()
 
 
-def test_a_forked_cell_holds_the_lock_until_it_is_killed(tmp_path: Path) -> None:
+def test_a_forked_cell_comes_from_a_process_of_one_thread_and_can_be_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")  # who opens it to write waits for a reader
-    handle = try_lock(tmp_path / "lock")
-    assert handle is not None
     arguments = [str(tmp_path / name) for name in ("config.yaml", "run", "error")]
-    cell = process.start(arguments, environment={**os.environ}, log=tmp_path / "log", lock=handle)
-    os.close(handle)
-    assert isinstance(cell, process._Forked) and cell.poll() is None
-    pid = cell._process.pid
-    assert pid is not None and status(status(pid, "PPid"), "Threads") == 1, "the server has one thread"
-    assert try_lock(tmp_path / "lock") is None
+    cell = process.ForkedCell(arguments, {**os.environ}, tmp_path / "log")
+    pid = cell.process.pid
+    assert cell.poll() is None and pid is not None
+    assert status(status(pid, "PPid"), "Threads") == 1
     cell.kill()
     assert cell.wait(100) == -9
-    again = try_lock(tmp_path / "lock")
-    assert again is not None
-    os.close(again)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,9 @@ import yaml
 from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
-from kneeal.errors import UserError
 from kneeal.study.folder import StudyFolder
 from kneeal.study.grid import read_study
-from kneeal.study.ray_cluster import _cell_task, _pack, _unpack, run_on_ray
+from kneeal.study.ray_cluster import _cell_task, run_on_ray
 
 ray = pytest.importorskip("ray", reason="the extra kneeal[ray] is not installed")
 
@@ -88,8 +87,7 @@ def test_a_lost_worker_and_a_lost_node_cost_only_the_round_in_flight(cluster: An
 
     def drive() -> None:
         try:
-            # The data set is shipped: only the driver need see its folder.
-            run_on_ray(study, cluster.address, log=said.append, ship_data=True)
+            run_on_ray(study, cluster.address, log=said.append)
         except BaseException as error:
             errors.append(error)
 
@@ -134,28 +132,11 @@ def test_a_node_without_the_data_or_the_study_folder_says_so(tmp_path: Path) -> 
     study = read_study(file, data=str(tmp_path / "elsewhere"), out=tmp_path / "out")
     folder = StudyFolder(study.out)
     (cell,) = study.cells
-    paths = [str(p) for p in (folder.config(cell), folder.run(cell), folder.error(cell), folder.log(cell))]
     with pytest.raises(RuntimeError, match="must be on shared storage"):
-        _cell_task(paths, str(folder.lock(cell)), None)
+        _cell_task(folder, cell)
     folder.write(study)
-    _cell_task(paths, str(folder.lock(cell)), None)
+    _cell_task(folder, cell)
     status = folder.status(cell)
     assert status.state == "failed"
     assert str(tmp_path / "elsewhere") in str(status.error)
     assert not folder.run(cell).exists(), "nothing half-written that a later node would go on from"
-
-
-def test_a_data_set_is_shipped_whole_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_prepared(tmp_path / "data", table(60), pairs(120, 16), source="test", options={}, patch_px=16)
-    file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump({"name": "s", "base": BASE}))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    digest, content = _pack(read_study(file, data=str(tmp_path / "data")))
-    there = _unpack(digest, content)
-    for path in (tmp_path / "data").iterdir():
-        assert (there / path.name).read_bytes() == path.read_bytes()
-    before = (there / "manifest.csv").stat().st_mtime_ns
-    assert _unpack(digest, b"not looked at") == there
-    assert (there / "manifest.csv").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="data sets to ship"):
-        _pack(read_study(file))
