@@ -75,7 +75,7 @@ def finish(out: Path, cohort: Cohort) -> None:
     """Print the table of rounds and draw the figures of a run."""
     print(rounds_table(RunFolder(out).rounds()))
     with disk_errors(out / "figures"):
-        paths = draw_run_figures(out, out / "figures", [cohort.grades.get(i) for i in cohort.splits.train])
+        paths = draw_run_figures(out, out / "figures", cohort.grades)
     print(f"\nrun folder: {out}")
     for path in paths:
         print(f"figure: {path}")

@@ -162,10 +162,7 @@ def _to_zero(runs: Runs, test_set: TestSet) -> Claim | None:
     shares: dict[str, list[str]] = {}
     for naive, consistent in _pairs(runs):
         seeds = [s for s in consistent.runs if s in naive.runs]
-        unsure = [
-            np.stack([s.runs[seed].predictions(s.runs[seed].last_round).uncertainty for seed in seeds])
-            for s in (naive, consistent)
-        ]
+        unsure = [np.stack([s.runs[seed].predictions(-1).uncertainty for seed in seeds]) for s in (naive, consistent)]
         certain = [u < CERTAIN for u in unsure]
         differences[consistent.label, naive.label] = test_set.share(certain[1]) - test_set.share(certain[0])
         shares[consistent.label] = [*(f"{100 * c.mean():.1f}" for c in certain), *(f"{u.mean():.3f}" for u in unsure)]

@@ -82,9 +82,9 @@ def accuracies(setting: Setting, counts: Sequence[int], test_set: TestSet) -> di
     """Balanced accuracy by seed, mean over label counts; seeds without a round at one of them are left out."""
     found = {}
     for seed, run in setting.runs.items():
-        rounds = [run.round_at(n) for n in counts]
-        if None not in rounds:
-            by_round = [run.predictions(n) for n in rounds if n is not None]
+        rounds = {int(n): number for number, n in enumerate(run.rounds["n_labeled"])}
+        if all(n in rounds for n in counts):
+            by_round = [run.predictions(rounds[n]) for n in counts]
             correct = [np.array([p.predicted]) == np.array(p.kl) for p in by_round]
             found[seed] = Accuracies.mean([test_set.balanced_accuracy(c) for c in correct])
     return found

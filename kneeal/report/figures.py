@@ -99,15 +99,13 @@ def _band(ax: Axes, setting: Setting, metric: str, factor: float, color: str, na
     ax.fill_between(x, y - e, y + e, color=color, alpha=0.2, linewidth=0)
 
 
-def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure | None:
+def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure:
     """The paper's Figure 5: distribution of ENT-MCD's uncertainty on the test set, with and without consistency.
 
     Its rounds count from 0, so 15 is the last of the paper's schedule. Shorter runs show four rounds over their
     length; without ENT-MCD the first strategy is shown.
     """
-    candidates = [s for s in runs.curves if s.first.strategy == "entropy_mcd"] or list(runs.curves)[:1]
-    if not candidates:
-        return None
+    candidates = [s for s in runs.curves if s.first.strategy == "entropy_mcd"] or runs.settings[:1]
     strategy = candidates[0].first.strategy
     shown = [s for s in candidates if s.first.strategy == strategy][:2]
     n = min(len(run.rounds) for s in shown for run in s.runs.values())

@@ -1,20 +1,21 @@
 """One HTML page with everything in it: no server, no network, no build."""
 
-import json
+import base64
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from numpy.typing import NDArray
 
 from kneeal import __version__
 from kneeal.report.claims import Claim
 from kneeal.report.colors import DARK_GRADES, GRADES, setting_colors
 from kneeal.report.queries import pool_shares
 from kneeal.report.runs import Run, Runs, Setting
-from kneeal.report.sprites import Thumbnail, first_queried, make_sprites
 from kneeal.report.text import TextTable, heading
 from kneeal.stats.metrics import describe
 from kneeal.stats.summary import summarize_at
@@ -22,6 +23,16 @@ from kneeal.tables import count
 
 #: Curves that are on when the page opens, beside random and the baseline.
 _FIRST = 5
+#: Size of a picture in px: both patches of a knee side by side.
+_TILE = (112, 56)
+TEMPLATES = Environment(
+    loader=PackageLoader("kneeal.report", "page_files"),
+    autoescape=select_autoescape(),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
 
 
 def make_page(
@@ -35,21 +46,21 @@ def make_page(
     kl: Mapping[str, int],
     provenance: Mapping[str, str],
     power: str = "",
-    thumbnail: Thumbnail | None = None,
+    thumbnail: Callable[[str], NDArray[np.uint8]] | None = None,
     n_thumbnails: int = 2000,
 ) -> str:
     """The page, which opens with `metric` and has the label counts `counts` in its table.
 
-    Without the data set there are no grades `kl` and no `thumbnail`. At most `n_thumbnails` pictures are kept in the
-    page, those of the first seeds and rounds first.
+    Without the data set there are no grades `kl` and no `thumbnail`, which draws a knee as uint8 [H, W]. At most
+    `n_thumbnails` pictures are kept in the page, those of the first seeds and rounds first.
     """
-    queries = [query for s in runs.curves for run in s.runs.values() for query in run.queries()]
+    queries = [query for s in runs.curves for run in s.runs.values() for query in run.queries]
     grades: dict[str, int | None] = {i: None for query in queries for i in query.ids}
     for query in queries:
         grades.update({i: grade for i, grade in zip(query.ids, query.grades, strict=True) if grade is not None})
     ids = sorted(grades)
     number = {knee: k for k, knee in enumerate(ids)}
-    colors = setting_colors(runs)
+    colors, pictured = setting_colors(runs), _first_queried(runs, n_thumbnails)
     data = {
         "metric": metric,
         "metrics": {name: _metric(name) for name in runs.metrics},
@@ -60,22 +71,12 @@ def make_page(
         "first": _shown_first(runs, metric),
         "grades": {"colors": GRADES, "dark": DARK_GRADES, "pool": pool_shares(runs, kl)},
         "knees": {"ids": ids, "grades": [grades[i] for i in ids]},
-        "sprites": make_sprites(first_queried(runs, n_thumbnails), thumbnail, number) if thumbnail else None,
+        "pictures": {number[i]: _encode(thumbnail(i)) for i in pictured if thumbnail},
     }
-    files = resources.files("kneeal.report") / "page_files"
-    # Whatever a file says is escaped; our own style and script are not a file's.
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html").render(
+    return TEMPLATES.get_template("page.html").render(
         title=title, summary=_summary(runs), messages=runs.messages, claims=claims, tables=tables,
-        provenance=provenance, power=power,
+        provenance=provenance, power=power, data=data,
         has_queries=bool(queries), has_validation=runs.any_free_grades,
-        css=Markup((files / "page.css").read_text(encoding="utf-8")),
-        js=Markup((files / "page.js").read_text(encoding="utf-8")),
-        # `</script>` in a label must not end the element.
-        data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         footer=f"Made by kneeal {__version__} from {count(len(runs.all), 'run')}.",
     )  # fmt: skip
 
@@ -122,8 +123,25 @@ def _queries(run: Run, number: Mapping[str, int]) -> list[dict[str, Any]]:
             "knees": [number[i] for i in query.ids],
             "scores": [None if math.isnan(score) else _plain(score, 3) for score in query.scores],
         }
-        for query in run.queries()
+        for query in run.queries
     ]
+
+
+def _first_queried(runs: Runs, n: int) -> list[str]:
+    """The n knees whose pictures are kept: seed by seed, round by round, all settings in turn."""
+    found: dict[str, None] = {}
+    for seed in runs.seeds:
+        by_setting = [s.runs[seed].queries for s in runs.curves if seed in s.runs]
+        for queries in itertools.zip_longest(*by_setting):
+            found.update(dict.fromkeys(i for query in queries if query for i in query.ids))
+    return list(found)[:n]
+
+
+def _encode(picture: NDArray[np.uint8]) -> str:
+    """A small picture as a data URL."""
+    small = cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA)
+    _, coded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, 60])
+    return "data:image/webp;base64," + base64.b64encode(coded.tobytes()).decode()
 
 
 def _shown_first(runs: Runs, metric: str) -> list[int]:

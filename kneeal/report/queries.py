@@ -23,7 +23,7 @@ def grade_shares(setting: Setting) -> NDArray[np.float64]:
 
     Only queries that every seed has made and had answered.
     """
-    by_seed = [[s for q in run.queries() if (s := shares(q.grades))] for run in setting.runs.values()]
+    by_seed = [[s for q in run.queries if (s := shares(q.grades))] for run in setting.runs.values()]
     n = min(map(len, by_seed))
     found = np.array([rows[:n] for rows in by_seed], dtype=np.float64).reshape(len(by_seed), n, N_GRADES)
     return np.asarray(found.mean(axis=0), dtype=np.float64)
@@ -31,7 +31,7 @@ def grade_shares(setting: Setting) -> NDArray[np.float64]:
 
 def queried(run: Run) -> list[str]:
     """Every knee that a network asked for: without the first query, which no strategy chose."""
-    return [i for query in run.queries() if query.round >= 0 for i in query.ids]
+    return [i for query in run.queries if query.round >= 0 for i in query.ids]
 
 
 def pool_shares(runs: Runs, kl: Mapping[str, int]) -> list[float] | None:
@@ -42,18 +42,17 @@ def pool_shares(runs: Runs, kl: Mapping[str, int]) -> list[float] | None:
     found = []
     if kl and runs.curves:
         for run in runs.curves[0].runs.values():
-            first = run.queries()[0].ids if run.queries() else ()
+            first = run.queries[0].ids if run.queries else ()
             found.append(shares(kl.get(i) for i in (*first, *unlabeled(run))))
     else:
-        found = [shares(g for q in run.queries() for g in q.grades) for s in runs.baselines for run in s.runs.values()]
+        found = [shares(g for q in run.queries for g in q.grades) for s in runs.baselines for run in s.runs.values()]
     known = [row for row in found if row is not None]
     return [float(share) for share in np.mean(known, axis=0)] if known else None
 
 
 def unlabeled(run: Run) -> tuple[str, ...]:
     """The pool that the first strategy's query was made from; empty where the run does not say."""
-    folder, first = run.folder, run.first_round
-    return folder.state(first).unlabeled if (folder.round(first) / STATE).is_file() else ()
+    return run.folder.state(0).unlabeled if (run.folder.round(0) / STATE).is_file() else ()
 
 
 def mix_table(runs: Runs, patients: Mapping[str, str], sites: Mapping[str, str], kl: Mapping[str, int]) -> TextTable:
@@ -69,7 +68,7 @@ def mix_table(runs: Runs, patients: Mapping[str, str], sites: Mapping[str, str],
         if not total:
             continue
         distinct = [len({patients[i] for i in ids}) for ids in knees]
-        grades = shares(g for run in setting.runs.values() for q in run.queries() if q.round >= 0 for g in q.grades)
+        grades = shares(g for run in setting.runs.values() for q in run.queries if q.round >= 0 for g in q.grades)
         at = Counter(sites.get(i, "") for ids in knees for i in ids)
         rows.append([
             setting.label, f"{total / len(knees):.0f}", f"{np.mean(distinct):.0f}",

@@ -67,7 +67,7 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     asking = [run for s in settings if not s.first.is_baseline for run in s.runs.values()]
     if len({tuple(run.rounds["n_labeled"])[:2] for run in asking if len(run.rounds) > 1}) > 1:
         messages.append("the runs have different label counts; a table cell uses the runs with exactly that count")
-    kl = list(runs[0].predictions(int(runs[0].rounds["round"].iloc[0])).kl)
+    kl = list(runs[0].predictions(0).kl)
     if warning := warn_of_few_knees([kl.count(grade) for grade in range(N_GRADES)]):
         messages.append(warning)
     return Runs(settings, seeds, tuple(messages))
@@ -111,7 +111,7 @@ def _refuse_mixed(runs: Sequence[Run]) -> None:
     cure = "report them apart: give the run folders of one data set"
     keys: dict[str, Callable[[Run], Any]] = {
         "data sets": lambda run: run.dataset,
-        "test sets": lambda run: run.predictions(run.first_round).ids,
+        "test sets": lambda run: run.predictions(0).ids,
     }
     for what, key in keys.items():
         groups: dict[Any, list[Path]] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ class Run:
     devices: int  #: Number of devices it ran on.
     dataset: str  #: Fingerprint of the data set; empty where the run does not say.
     rounds: pd.DataFrame  #: rounds.csv.
-    n_rounds: int  #: Rounds of the whole run, None if it labels all there is.
+    n_rounds: int  #: Rounds of the whole run, as far as they are known.
     given_name: str = ""  #: The setting's name in the study that the run belongs to; empty elsewhere.
+    _predictions: dict[int, RoundPredictions] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def seed(self) -> int:
@@ -64,33 +65,22 @@ class Run:
         known = self.rounds[metric].notna()
         return Curve.of(self.rounds["n_labeled"][known].tolist(), self.rounds[metric][known].tolist())
 
-    def round_at(self, n_labeled: int) -> int | None:
-        """The round that trained on exactly `n_labeled` labels."""
-        found = self.rounds.loc[self.rounds["n_labeled"] == n_labeled, "round"]
-        return int(found.iloc[0]) if len(found) else None
-
     @property
     def folder(self) -> RunFolder:
         """Its files."""
         return RunFolder(self.path)
 
-    @property
-    def first_round(self) -> int:
-        """The first finished round."""
-        return int(self.rounds["round"].iloc[0])
-
-    @property
-    def last_round(self) -> int:
-        """The last finished round."""
-        return int(self.rounds["round"].iloc[-1])
-
     def predictions(self, number: int) -> RoundPredictions:
-        """Test predictions of a round."""
-        return _read_predictions(self.path, number)
+        """Test predictions of a round; of the last finished one for -1."""
+        number %= len(self.rounds)
+        if number not in self._predictions:
+            self._predictions[number] = self.folder.predictions(number)
+        return self._predictions[number]
 
+    @cached_property
     def queries(self) -> list[QueryRecord]:
         """Every query that was made, the first one included."""
-        return _read_queries(self.path)
+        return self.folder.queries()
 
 
 @dataclass(frozen=True)
@@ -126,12 +116,12 @@ class Setting:
 
     def calibration(self) -> CalibrationCurve:
         """Confidence against accuracy after the last round, pooled over the seeds."""
-        found = [run.predictions(run.last_round) for run in self.runs.values()]
+        found = [run.predictions(-1) for run in self.runs.values()]
         return calibration_curve(np.concatenate([f.probs for f in found]), np.concatenate([f.kl for f in found]))
 
     def confusion(self) -> NDArray[np.int64]:
         """[C, C] test knees after the last round, row = true grade, summed over the seeds."""
-        found = [run.predictions(run.last_round) for run in self.runs.values()]
+        found = [run.predictions(-1) for run in self.runs.values()]
         with np.errstate(divide="ignore"):
             graded = [GradedKnees(np.log(f.probs), np.array(f.kl)) for f in found]
         return np.asarray(sum(knees.confusion for knees in graded), dtype=np.int64)
@@ -154,8 +144,7 @@ class Runs:
     @property
     def test_predictions(self) -> RoundPredictions:
         """Predictions of some round, for the test knees and their grades: the same in all runs."""
-        first = self.settings[0].first
-        return first.predictions(first.first_round)
+        return self.settings[0].first.predictions(0)
 
     @property
     def curves(self) -> tuple[Setting, ...]:
@@ -200,13 +189,3 @@ class Runs:
         if set(paper) <= set(have):
             return paper
         return tuple(sorted({have[round(k * (len(have) - 1) / 3)] for k in range(4)})) if have else ()
-
-
-@lru_cache(maxsize=4096)
-def _read_predictions(run: Path, number: int) -> RoundPredictions:
-    return RunFolder(run).predictions(number)
-
-
-@lru_cache(maxsize=512)
-def _read_queries(run: Path) -> list[QueryRecord]:
-    return RunFolder(run).queries()

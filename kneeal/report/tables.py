@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from importlib import resources
 
+import numpy as np
 import pandas as pd
 
-from kneeal.report.runs import Runs, Setting
+from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, fixed, heading, show
 from kneeal.stats.metrics import describe
 from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summarize, summarize_at
@@ -146,6 +147,25 @@ def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextT
             f"value counts with {budget} labels (a restricted mean), so what it needs is at least that",
         ],
     )  # fmt: skip
+
+
+def device_hours(run: Run) -> float:
+    """Hours of one device that the finished rounds took: fit, test, predict, select, times the devices."""
+    seconds = run.rounds[["fit_seconds", "predict_seconds", "select_seconds"]].to_numpy(float)
+    test = sum(float(run.folder.metrics(number)["test_seconds"]) for number in range(len(run.rounds)))
+    return (float(np.nansum(seconds)) + test) * run.devices / 3600
+
+
+def cost_table(runs: Runs) -> TextTable:
+    """Device-hours and labels of each setting."""
+    rows, whole = [], 0.0
+    for setting in runs.settings:
+        hours = [device_hours(run) for run in setting.runs.values()]
+        labels = np.mean([run.rounds["n_labeled"].iloc[-1] for run in setting.runs.values()])
+        whole += sum(hours)
+        rows.append([setting.label, f"{len(hours)}", f"{np.mean(hours):.3f}", f"{sum(hours):.3f}", f"{labels:.0f}"])
+    rows.append(["together", f"{len(runs.all)}", "", f"{whole:.3f}", ""])
+    return TextTable("cost", ["setting", "runs", "device-hours per run", "device-hours", "labels per run"], rows)
 
 
 def paper_numbers() -> pd.DataFrame:

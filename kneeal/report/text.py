@@ -35,11 +35,12 @@ class TextTable:
 
     def latex(self) -> str:
         """For a paper: a tabular with booktabs rules."""
-        lines = [f"{' & '.join(map(_latex, row))} \\\\" for row in (self.header, *self.rows)]
+        import pandas as pd
+
         columns = "l" + "r" * (len(self.header) - 1)
-        notes = [f"% {note}" for note in (self.title, *self.notes)]
-        begin, end = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"], ["\\bottomrule", "\\end{tabular}"]
-        return "\n".join([*notes, *begin, lines[0], "\\midrule", *lines[1:], *end]) + "\n"
+        table = pd.DataFrame(list(self.rows), columns=list(self.header))
+        tabular: str = table.to_latex(index=False, escape=True, column_format=columns).replace("±", "$\\pm$")
+        return "".join(f"% {note}\n" for note in (self.title, *self.notes)) + tabular
 
     def csv(self) -> str:
         """As it is shown, separated by commas."""
@@ -68,10 +69,3 @@ def show(summary: Summary | None, column: str, *, n_seeds: int = 0) -> str:
     if summary.error is not None:
         text += f"±{fixed(metric.factor * summary.error, metric.digits)}"
     return text + (f" ({summary.n}/{n_seeds} seeds)" if summary.n < n_seeds else "")
-
-
-def _latex(cell: str) -> str:
-    for plain, escaped in (("\\", "\\textbackslash{}"), ("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("#", "\\#")):
-        cell = cell.replace(plain, escaped)
-    mean, sign, error = cell.partition("±")
-    return f"${mean} \\pm {error}$" if sign and "(" not in error else cell.replace("±", "$\\pm$")

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, write_atomic
-from kneeal.report.claims import Claim, check_claims
+from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import compare, comparison_table, power_note, win_matrix
-from kneeal.report.cost import cost_table
 from kneeal.report.figures import draw_figures
-from kneeal.report.page import make_page
+from kneeal.report.page import TEMPLATES, make_page
 from kneeal.report.queries import mix_table, overlap_table
 from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
-from kneeal.report.tables import area_table, long_table, metric_table, paper_table, saved_table
+from kneeal.report.tables import area_table, cost_table, long_table, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable
 from kneeal.stats.crossed import TestSet
 from kneeal.tables import count
@@ -68,13 +67,15 @@ def write_report(
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for name, table in {"table": main, **by_name}.items():
-            write_atomic(out / f"{name}.txt", table.text())
-            write_atomic(out / f"{name}.csv", table.csv())
-            write_atomic(out / f"{name}.md", table.markdown())
-            write_atomic(out / f"{name}.tex", table.latex())
+            notations = {"txt": table.text, "csv": table.csv, "md": table.markdown, "tex": table.latex}
+            for suffix, text in notations.items():
+                write_atomic(out / f"{name}.{suffix}", text())
         write_atomic(out / "curves.csv", long_table(runs).to_csv(index=False))
         figures = draw_figures(runs, column, out, kl)
-    write_atomic(out / "report.md", _markdown(title, main, claims, tables, figures))
+    document = TEMPLATES.get_template("report.md").render(
+        title=title, main=main, claims=claims, tables=tables, figures=figures
+    )
+    write_atomic(out / "report.md", document)
     page = make_page(
         runs, column, counts, title=title, claims=claims, tables=tables, kl=kl,
         provenance=_provenance(runs, dataset), power=power_note(comparisons), n_thumbnails=n_thumbnails,
@@ -104,21 +105,6 @@ def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:
     """The test knees of the runs, which are the same in all of them."""
     test = runs.test_predictions
     return TestSet.of(test.kl, [patients[i] for i in test.ids])
-
-
-def _markdown(
-    title: str, main: TextTable, claims: Sequence[Claim], tables: Sequence[TextTable], figures: Sequence[Path]
-) -> str:
-    parts = [f"# {title}", f"## {main.title}", main.markdown()]
-    if claims:
-        parts.append("## The paper's claims on these runs")
-    for claim in claims:
-        parts += [f"### {claim.claim[0].upper()}{claim.claim[1:]}?", f"**{claim.verdict}**", f"Rule: {claim.rule}."]
-        parts.append(claim.evidence.markdown())
-    for table in tables:
-        parts += [f"## {table.title[0].upper()}{table.title[1:]}", table.markdown()]
-    parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures)]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _counts(runs: Runs, labels: Sequence[int]) -> tuple[int, ...]:
@@ -155,7 +141,7 @@ def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str,
                 "give it with --data",
             )
         return known, dataset.manifest.sites
-    ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries() for i in q.ids)}
+    ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
     return {i: i.rpartition("_")[0] or i for i in ids}, {}
 
 

@@ -56,7 +56,8 @@ def drawn(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fi
         found[path.stem] = self
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    draw_run_figures(run, out, [0, 1, 1, 2, 3, 4, None])
+    first = RunFolder(run).queries()[0].ids
+    draw_run_figures(run, out, dict(zip(first, [0, 1, 1, 2, 3, 4], strict=False)))
     return found
 
 

@@ -59,7 +59,7 @@ def test_it_holds_everything_itself(page: Path) -> None:
     text = page.read_text()
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text)
     assert "@import" not in text and "fetch(" not in text and "XMLHttp" not in text
-    assert len(data_of(page)["sprites"]["places"]) == 30
+    assert len(data_of(page)["pictures"]) == 30
     assert "{{" not in text
 
 
@@ -185,7 +185,7 @@ def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
 
     assert len(find(opened, "#knees figure")) == 10
     assert find(opened, "#q-title")[0].text == "first query: 10 knees"
-    assert "url(" in find(opened, "#knees .picture")[0].value_of_css_property("background-image")
+    assert int(find(opened, "#knees .picture")[0].get_property("naturalWidth")) == 112
     find(opened, "#q-next")[0].click()
     assert find(opened, "#q-title")[0].text == "query of round 1: 10 knees"
     query = json.loads((page.parents[1] / "study/entropy_mcd-naive-seed0/rounds/000/query.json").read_text())

@@ -279,23 +279,15 @@
     const known = grades.filter((grade) => grade !== null).length || 1;
     const counts = GRADES.map((_, g) => grades.filter((grade) => grade === g).length);
     drawSplit($("q-split"), counts.map((c) => c / known), (g) => `KL ${g}: ${knees(counts[g])}`);
-    $("knees").className = data.sprites ? "knees" : "knees bare";
+    $("knees").className = Object.keys(data.pictures).length ? "knees" : "knees bare";
     $("knees").replaceChildren(...query.knees.map((knee, k) => {
       const id = data.knees.ids[knee], grade = data.knees.grades[knee], score = query.scores[k];
-      const picture = html("div", { class: "picture", role: "img", "aria-label": `knee ${id}` });
-      const sprite = data.sprites && data.sprites.places[knee];
-      if (sprite) {
-        const { columns, rows } = data.sprites, [sheet, n] = sprite;
-        picture.style.backgroundImage = `url(${data.sprites.sheets[sheet]})`;
-        picture.style.backgroundSize = `${columns * 100}% ${rows[sheet] * 100}%`;
-        const column = n % columns, row = Math.floor(n / columns);
-        const part = (value, total) => (total > 1 ? (100 * value) / (total - 1) : 0);
-        picture.style.backgroundPosition = `${part(column, columns)}% ${part(row, rows[sheet])}%`;
-      }
+      const source = data.pictures[knee];
+      const picture = source ? [html("img", { class: "picture", src: source, alt: `knee ${id}` })] : [];
       const badge = html("span", { class: "grade" }, grade === null ? "KL ?" : `KL ${grade}`);
       paint(badge, grade);
       const caption = html("figcaption", {}, html("span", { title: score === null ? "" : `score ${score}` }, id), badge);
-      return html("figure", { class: "knee", title: score === null ? id : `${id}, score ${score}` }, ...(sprite ? [picture] : []), caption);
+      return html("figure", { class: "knee", title: score === null ? id : `${id}, score ${score}` }, ...picture, caption);
     }));
   }
 
