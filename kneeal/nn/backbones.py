@@ -3,14 +3,13 @@
 A network is created by name without weights, and its classifier is removed; the rest computes the features.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kneeal.errors import UserError, extra
+from kneeal.errors import UserError, extra, unknown_name
 from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
@@ -88,7 +87,7 @@ def _torchvision(name: str) -> _Parts:
 
     known = models.list_models(module=models)
     if name not in known:
-        raise _unknown(name, "torchvision", [OWN, KNEE_ENCODER, *known], "resnet18")
+        raise unknown_name("backbone of torchvision", name, [OWN, KNEE_ENCODER, *known], "correct model.backbone")
     model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
     layers = dict(model.named_modules())
     found = [place for place, layer in layers.items() if _n_classes(layer) == _CLASSES]
@@ -108,7 +107,8 @@ def _timm(name: str) -> _Parts:
     """A network of timm without weights and without its classifier."""
     timm, name = _import_timm(), name.removeprefix(TIMM)
     if not timm.is_model(name):
-        raise _unknown(name, "timm", timm.list_models(), "resnet18", TIMM)
+        known = [TIMM + other for other in timm.list_models()]
+        raise unknown_name("backbone of timm", TIMM + name, known, "correct model.backbone")
     try:
         # A transformer that takes patches of any side, with its positions resampled.
         model: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True)
@@ -130,15 +130,6 @@ def _import_timm() -> Any:
     with extra("timm", "a backbone of timm"):
         import timm
     return timm
-
-
-def _unknown(name: str, library: str, known: Sequence[str], example: str, prefix: str = "") -> UserError:
-    near = difflib.get_close_matches(name, known, 3, 0.4)
-    return UserError(
-        f"model.backbone = {prefix + name!r}, which {library} does not have",
-        f"{OWN}, {KNEE_ENCODER}, or the name of a classification network of {library}, for example {prefix}{example}",
-        f"did you mean {', '.join(prefix + n for n in near)}?" if near else "correct the name",
-    )
 
 
 def published_weights(name: str) -> str:
@@ -169,9 +160,9 @@ def fetch_weights(name: str) -> Mapping[str, Tensor]:
 
             # By the network, since some published files have older names of layers, which it changes.
             weights = models.get_model(name, weights="DEFAULT").state_dict()
+    except UserError:
+        raise
     except Exception as error:  # each library's own network errors
-        if isinstance(error, UserError):
-            raise
         raise UserError(
             f"no published weights for {name} ({(str(error) or type(error).__name__).splitlines()[0]})",
             "weights in the library's cache, or a network to download them from",

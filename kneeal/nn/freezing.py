@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from kneeal.errors import UserError
 from kneeal.nn.backbones import Backbone
 
-#: Default side in px of the patches on which a cut is tried.
+#: Side in px of the patches on which a cut is tried.
 _SIDE = 64
 #: Patches that a CPU encodes at once.
 _CPU_PART = 16
@@ -44,16 +46,15 @@ class FrozenEncoder:
             # Channels-last strides, in which convolutions without gradients are faster on every device.
             self.branch.to(patches.device).to(memory_format=torch.channels_last)
             self._device = patches.device
-        single = patches.reshape(-1, 1, *patches.shape[2:])
-        if single.device.type == "cpu":
-            # In channels-last strides, and in parts whose activations stay in the processor's cache: twice as fast.
-            single = patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
-            result = torch.cat([self._until_end(part) for part in torch.split(single, _CPU_PART)])
-        else:
-            result = self._until_end(single)
+        on_cpu = patches.device.type == "cpu"
+        single = one_by_one(patches, channels_last=on_cpu)
+        # On a CPU in parts whose activations stay in the processor's cache, twice as fast.
+        parts = torch.split(single, _CPU_PART) if on_cpu else (single,)
+        result = torch.cat([self.until_end(part) for part in parts])
         return result.contiguous().view(len(patches), 2, *result.shape[1:])
 
-    def _until_end(self, patches: Tensor) -> Tensor:
+    def until_end(self, patches: Tensor) -> Tensor:
+        """The activations [N, ...] of single patches [N, 1, H, H]."""
         if self._end is None:
             whole: Tensor = self.branch(patches)
             return whole
@@ -61,13 +62,12 @@ class FrozenEncoder:
         def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
             raise _ReachedError(output)
 
-        handle = self._end.register_forward_hook(stop)
         try:
-            self.branch(patches)
+            with self._end.register_forward_hook(stop):
+                self.branch(patches)
         except _ReachedError as reached:
-            return reached.output
-        finally:
-            handle.remove()
+            output: Tensor = reached.args[0]
+            return output
         raise RuntimeError(f"the branch never called {self.stage}")
 
     def checksum(self) -> str:
@@ -86,98 +86,64 @@ class FrozenEncoder:
 class _ReachedError(Exception):
     """Carries the output of the last frozen module out of the branch."""
 
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
+
+def one_by_one(patches: Tensor, *, channels_last: bool) -> Tensor:
+    """The patches of N knees [N, 2, H, H] as a batch [2 N, 1, H, H], in the strides that are asked for."""
+    if channels_last:
+        return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
+    return patches.reshape(-1, 1, *patches.shape[2:])
 
 
-class _Tail(nn.Module):
-    """The part of a branch after the frozen one; its weights keep their names in the branch.
-
-    Args:
-        branch: A copy of the whole branch.
-        frozen: Names of the modules that are frozen, outermost ones only.
-    """
-
-    def __init__(self, branch: nn.Module, frozen: list[str]) -> None:
-        super().__init__()
-        for name in frozen:
-            parent, _, last = name.rpartition(".")
-            setattr(branch.get_submodule(parent), last, nn.Identity())
-        self._model = isinstance(branch, Backbone)
-        for name, child in branch.named_children():
-            self.add_module(name, child)
-
-    def forward(self, activations: Tensor) -> Tensor:
-        """The features [N, F] of activations [N, ...]."""
-        if self._model:
-            features: Tensor = self.get_submodule("model")(activations)
-            return features
-        for child in self.children():
-            activations = child(activations)
-        return activations
-
-
-def cut(branch: nn.Module, stage: str, *, side: int = _SIDE) -> tuple[FrozenEncoder, nn.Module]:
+def cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module]:
     """Cut a branch after one of its modules.
 
     Args:
         branch: From patches [N, 1, H, H] to features [N, F].
         stage: Name of the last module that is frozen, "all" for the whole branch.
-        side: H, for patches to try the cut on.
 
     Returns:
-        The encoder, and the module that computes the features [N, F] of its activations [N, ...].
+        The encoder, and the module that computes the features [N, F] of its activations [N, ...]; its weights keep
+        their names in the branch.
 
     Raises:
         UserError: There is no such module, or the rest of the branch needs more than its output.
     """
     if stage == ALL:
         return FrozenEncoder(branch), nn.Identity()
-    end = _module(branch, stage)
-    names = {module: name for name, module in branch.named_modules()}
+    rest = copy.deepcopy(branch)
+    encoder = FrozenEncoder(branch, stage)
+    with suppress(RuntimeError, ValueError, IndexError, TypeError, AttributeError), torch.no_grad():
+        patches = torch.linspace(-1, 1, 2 * _SIDE * _SIDE).view(2, 1, _SIDE, _SIDE)
+        activations, finished = _until_end(encoder, patches)
+        for name in finished:
+            parent, _, last = name.rpartition(".")
+            setattr(rest.get_submodule(parent), last, nn.Identity())
+        tail = nn.Sequential(OrderedDict(rest.named_children())).eval()
+        version = activations._version
+        features = tail(activations)
+        # A tail that changes its input in place would spoil it for the next Monte-Carlo pass.
+        if activations._version == version and torch.allclose(features, branch(patches), rtol=1e-3, atol=1e-5):
+            return encoder, tail.train()
+    raise UserError(
+        f"model.freeze = {stage!r}, after which the branch cannot be cut",
+        f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
+        f"try one of: {', '.join(_stages(branch))}",
+    )
+
+
+def _until_end(encoder: FrozenEncoder, patches: Tensor) -> tuple[Tensor, list[str]]:
+    """The activations, and the names of the modules that finished on the way, outermost ones only."""
+    names = {module: name for name, module in encoder.branch.named_modules() if name}
     finished: list[str] = []
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
         finished.append(names[module])
-        if module is end:
-            raise _ReachedError(output)
 
-    tail_of = copy.deepcopy(branch)
-    handles = [module.register_forward_hook(note) for module in names if module is not branch]
-    patches = torch.linspace(-1, 1, 2 * side * side).view(2, 1, side, side)
-    branch.eval()
-    try:
-        with torch.no_grad():
-            branch(patches)
-    except _ReachedError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    frozen = [name for name in finished if not any(name.startswith(f"{other}.") for other in finished)]
-    encoder, tail = FrozenEncoder(branch, stage), _Tail(tail_of, frozen)
-    if not _fits(encoder, tail.eval(), patches):
-        raise UserError(
-            f"model.freeze = {stage!r}, after which the branch cannot be cut",
-            f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
-            f"try one of: {', '.join(_stages(branch))}",
-        )
-    return encoder, tail.train()
-
-
-@torch.no_grad()
-def _fits(encoder: FrozenEncoder, tail: nn.Module, patches: Tensor) -> bool:
-    """Whether encoder and tail compute what the whole branch does."""
-    try:
-        activations = encoder._until_end(patches)
-        version = activations._version
-        features = tail(activations)
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
-        return False
-    # A tail that changes its input in place would spoil it for the next Monte-Carlo pass.
-    same = activations._version == version
-    return same and torch.allclose(features, encoder.branch(patches), rtol=1e-3, atol=1e-5)
+    with ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(note))
+        activations = encoder.until_end(patches)
+    return activations, [n for n in finished if not any(n.startswith(f"{other}.") for other in finished)]
 
 
 def _module(branch: nn.Module, stage: str) -> nn.Module:

@@ -36,8 +36,6 @@ class Head(ABC):
     bias: ClassVar[bool] = True
 
     def __init__(self, n_grades: int) -> None:
-        if n_grades < 2:
-            raise ValueError(f"n_grades must be at least 2 but got {n_grades=}.")
         self.n_grades = n_grades
         self.n_outputs = n_grades - 1
         self.origin = torch.zeros(n_grades - 1)

@@ -11,22 +11,15 @@ from torch.nn import functional as F
 
 #: Its name in `model.backbone`.
 KNEE_ENCODER = "knee_encoder"
-#: Blocks up to the second one with a stride of 32 px: expansion, kernel, stride, output channels.
-BLOCKS = (
-    (1, 3, 1, 16),
-    (6, 3, 2, 24),
-    (6, 3, 1, 24),
-    (6, 5, 2, 40),
-    (6, 5, 1, 40),
-    (6, 3, 2, 80),
-    (6, 3, 1, 80),
-    (6, 3, 1, 80),
-    (6, 5, 1, 112),
-    (6, 5, 1, 112),
-    (6, 5, 1, 112),
-    (6, 5, 2, 192),
-    (6, 5, 1, 192),
-)
+#: Stages up to the second block with a stride of 32 px: expansion, kernel, stride of the first block, output channels,
+#: number of blocks.
+_STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 2))
+#: The blocks one by one: expansion, kernel, stride, output channels.
+BLOCKS = [
+    (expansion, kernel, stride if number == 0 else 1, n_out)
+    for expansion, kernel, stride, n_out, n_blocks in _STAGES
+    for number in range(n_blocks)
+]
 #: Rows and columns of cells in which the middle rows of the map behind a block, counted from 0, are averaged.
 CELLS = {10: (1, 2), 12: (1, 1)}
 #: Features of a patch.

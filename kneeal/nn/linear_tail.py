@@ -1,7 +1,7 @@
 """All Monte-Carlo dropout samples of a linear layer right after the only dropout, as one matrix product."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -42,16 +42,12 @@ class LinearTail:
         def before_layer(module: nn.Linear, inputs: tuple[Any, ...]) -> None:
             self._found += [(module, x, _version(x)) for x, masked in self._dropped if masked is inputs[0]]
 
-        handles = [
-            self._dropout.register_forward_pre_hook(before_dropout),
-            self._dropout.register_forward_hook(after_dropout),
-            *(layer.register_forward_pre_hook(before_layer) for layer in self._layers),
-        ]
-        try:
+        with ExitStack() as hooks:
+            hooks.enter_context(self._dropout.register_forward_pre_hook(before_dropout))
+            hooks.enter_context(self._dropout.register_forward_hook(after_dropout))
+            for layer in self._layers:
+                hooks.enter_context(layer.register_forward_pre_hook(before_layer))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def usable(self, masks: DropoutMasks, first: Tensor, forward: Callable[[], Tensor]) -> bool:
         """Whether the dropout's one call went to one linear layer alone, with inputs [N, F].
@@ -80,12 +76,8 @@ class LinearTail:
 
     def replay(self, output: Tensor, forward: Callable[[], Tensor]) -> Tensor:
         """Run a pass with one sample of the layer's output [N, C] in place of the layer."""
-        layer = self._found[0][0]
-        handle = layer.register_forward_hook(lambda module, inputs, _: output)
-        try:
+        with self._found[0][0].register_forward_hook(lambda module, inputs, _: output):
             return forward()
-        finally:
-            handle.remove()
 
 
 def _version(x: Tensor) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -108,15 +108,12 @@ class DropoutMasks:
             raise UnforeseenDropout
         return result
 
-    @contextmanager
-    def _hooked(self, hook: Callable[[int], Callable[[Any, Any, Tensor], Tensor]]) -> Iterator[None]:
+    def _hooked(self, hook: Callable[[int], Callable[[Any, Any, Tensor], Tensor]]) -> ExitStack:
         # The modules themselves are off, so a forward hook sees what they were given.
-        handles = [module.register_forward_hook(hook(index)) for index, module in enumerate(self._dropouts)]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        hooks = ExitStack()
+        for index, module in enumerate(self._dropouts):
+            hooks.enter_context(module.register_forward_hook(hook(index)))
+        return hooks
 
     def _stacked(self, place: _Place, first: int, n: int) -> Tensor:
         key = (first, n, place)

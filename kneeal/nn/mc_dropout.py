@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
-from kneeal.nn.autocast import AutocastConvolutions
 from kneeal.nn.hidden_dropout import HiddenDropout
 from kneeal.nn.linear_tail import LinearTail
 from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
@@ -174,9 +173,7 @@ class MonteCarloDropout:
                 if tail is not None:
                     outputs = tail.outputs(self._masks, first, n)
                     return torch.vmap(lambda output: tail.replay(output, forward))(outputs)
-                masks = self._masks.of(first, n)
-                with AutocastConvolutions():
-                    return torch.vmap(lambda given: self._masks.apply(given, forward))(masks)
+                return torch.vmap(lambda masks: self._masks.apply(masks, forward))(self._masks.of(first, n))
             except UnforeseenDropout:
                 self._together = False
             except RuntimeError as error:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kneeal.nn.backbones import OWN, Backbone
 from kneeal.nn.dropout import QuickDropout
-from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut
+from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut, one_by_one
 from kneeal.nn.heads import HEADS
 from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
 
@@ -54,8 +54,7 @@ class SiameseKneeNet(nn.Module):
         head_loaded: Whether the classifier has weights of a file, to start from.
 
     Raises:
-        ValueError: A setting is out of range.
-        UserError: torchvision has no such network.
+        UserError: There is no such backbone, or it cannot be cut at that stage.
     """
 
     def __init__(
@@ -71,11 +70,6 @@ class SiameseKneeNet(nn.Module):
         n_grades: int = 5,
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width must be at least 1 but got {width=}.")
-        for name, p in (("dropout", dropout), ("classifier_dropout", classifier_dropout)):
-            if not 0.0 <= p < 1.0:
-                raise ValueError(f"{name} must be in [0, 1) but got {p}.")
         self.branch: nn.Module
         self._own = backbone == OWN
         if backbone == OWN:
@@ -175,20 +169,15 @@ class SiameseKneeNet(nn.Module):
             )
         # Both patches go through the branch as one batch, knee by knee, so that the twins share a Monte-Carlo
         # dropout mask as they share weights.
-        return self._grade(self.branch(self._one_channel(patches)))
+        # Without gradients a CPU convolves channels-last strides faster, and every layer of the branch keeps them; with
+        # gradients the normalization loses more than that gains.
+        channels_last = patches.device.type == "cpu" and self._own and not torch.is_grad_enabled()
+        return self._grade(self.branch(one_by_one(patches, channels_last=channels_last)))
 
     def _grade(self, vectors: Tensor) -> Output:
         """From the feature vectors [2 N, F] of both patches of each knee, knee by knee."""
         features = self.standardize(vectors.reshape(-1, self.classifier.in_features))
         return Output(self.head.logits(self.classifier(self.classifier_dropout(features))), features)
-
-    def _one_channel(self, patches: Tensor) -> Tensor:
-        """[N, 2, H, H] to [2 N, 1, H, H]."""
-        if patches.device.type == "cpu" and self._own and not torch.is_grad_enabled():
-            # In channels-last strides, which every layer of the branch keeps. Without gradients a CPU convolves them
-            # faster; with gradients the normalization loses more than that gains.
-            return patches.reshape(-1, *patches.shape[2:], 1).permute(0, 3, 1, 2)
-        return patches.reshape(-1, 1, *patches.shape[2:])
 
 
 def _bytes(checksum: str) -> Tensor:
@@ -203,14 +192,14 @@ def _refuse_other_encoder(module: nn.Module, weights: Mapping[str, Tensor], pref
 
 
 def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
-    channels = [1, *(width * 2**group for group in range(4))]
-    branch = nn.Sequential()
-    for group in range(4):
-        stride = 1 if group == 0 else 2
-        branch.append(_conv_group(channels[group], channels[group + 1], _LAYERS_PER_GROUP[group], stride))
+    branch, n_in = nn.Sequential(), 1
+    for group, n_layers in enumerate(_LAYERS_PER_GROUP):
+        n_out = width * 2**group
+        branch.append(_conv_group(n_in, n_out, n_layers, 1 if group == 0 else 2))
         if group < 3:
             branch.append(QuickDropout(dropout))
-    return branch.append(make_pooling(pooling, channels[-1]))
+        n_in = n_out
+    return branch.append(make_pooling(pooling, n_in))
 
 
 def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequential:

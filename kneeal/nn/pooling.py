@@ -75,10 +75,4 @@ class GlobalAveragePooling(nn.Module):
 
 def make_pooling(name: str, channels: int) -> nn.Module:
     """Build the pooling called `name`: "hv", "vh" or "gap"."""
-    if name == "hv":
-        return LinePooling(channels, first_axis=3)
-    if name == "vh":
-        return LinePooling(channels, first_axis=2)
-    if name == "gap":
-        return GlobalAveragePooling()
-    raise ValueError(f"pooling must be 'hv', 'vh' or 'gap' but got {name=}.")
+    return GlobalAveragePooling() if name == "gap" else LinePooling(channels, first_axis={"hv": 3, "vh": 2}[name])

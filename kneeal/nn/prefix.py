@@ -1,6 +1,7 @@
 """Compute the part of a network before its first dropout once for all Monte-Carlo passes."""
 
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +30,6 @@ class PrefixCache:
     def record(self, forward: Callable[[], Tensor]) -> Tensor:
         """Run the first pass and record its prefix."""
         starts: list[int] = []
-        handles = []
         self._stop, self._records = False, []
 
         def begin(module: nn.Module, inputs: Any) -> None:
@@ -37,9 +37,7 @@ class PrefixCache:
 
         def end(module: nn.Module, inputs: Any, output: Any) -> None:
             start = starts.pop()
-            if self._stop:
-                return
-            if isinstance(output, Tensor) and not output.is_inference():
+            if not self._stop and isinstance(output, Tensor) and not output.is_inference():
                 # This module replaces the smaller ones inside it.
                 del self._records[start:]
                 self._records.append((module, output, output._version))
@@ -47,15 +45,14 @@ class PrefixCache:
         def stop(module: nn.Module, inputs: Any) -> None:
             self._stop = True
 
-        try:
+        with ExitStack() as hooks:
             # Before the hooks of the network, which change the output again when it is replayed.
             for module in self._certain:
-                handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end, prepend=True)]
-            handles += [module.register_forward_pre_hook(stop) for module in self._dropouts]
+                hooks.enter_context(module.register_forward_pre_hook(begin))
+                hooks.enter_context(module.register_forward_hook(end, prepend=True))
+            for module in self._dropouts:
+                hooks.enter_context(module.register_forward_pre_hook(stop))
             return forward()
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @property
     def usable(self) -> bool:

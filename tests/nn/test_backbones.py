@@ -179,7 +179,7 @@ def test_networks_of_timm_are_taken_by_name_and_by_timms_weights(name: str, side
 
 def test_timm_names_what_it_has_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
-    with pytest.raises(UserError, match="timm does not have") as unknown:
+    with pytest.raises(UserError, match="no backbone of timm") as unknown:
         Backbone("timm:resnet_18")
     assert "timm:resnet18" in unknown.value.cure
     assert published_weights("timm:resnet18").startswith("https://")

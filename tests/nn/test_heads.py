@@ -154,8 +154,3 @@ def test_the_network_has_the_head(name: str) -> None:
     logits = network(torch.randn(3, 2, 16, 16)).logits
     assert logits.shape == (3, 5)
     torch.testing.assert_close(logits.softmax(-1).sum(-1), torch.ones(3))
-
-
-def test_one_grade_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        Corn(1)

@@ -55,15 +55,6 @@ def test_other_shapes_are_refused_with_the_shape(shape: tuple[int, ...]) -> None
         SiameseKneeNet(width=2)(torch.zeros(shape))
 
 
-def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="width"):
-        SiameseKneeNet(width=0)
-    with pytest.raises(ValueError, match="dropout"):
-        SiameseKneeNet(dropout=1.0)
-    with pytest.raises(ValueError, match="pooling"):
-        SiameseKneeNet(pooling="max")
-
-
 def test_the_two_patches_share_one_branch_and_keep_their_places() -> None:
     network = SiameseKneeNet(width=2).eval()
     medial, lateral = torch.randn(2, 4, 16, 16)

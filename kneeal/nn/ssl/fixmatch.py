@@ -1,5 +1,7 @@
 """FixMatch: a confident prediction of one view is the pseudo-label of the other."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +45,5 @@ class PseudoLabel(FixMatch):
 
     def forward(self, step: Step) -> Tensor:
         """Mean over both views of all n knees."""
-        swapped = Step(step.network, step.knees, step.first, step.first, step.kl)
-        other = Step(step.network, step.knees, step.second, step.second, step.kl)
-        return torch.stack([super().forward(swapped), super().forward(other)]).mean()
+        once, again = replace(step, second=step.first), replace(step, first=step.second)
+        return torch.stack([super().forward(once), super().forward(again)]).mean()

@@ -21,13 +21,13 @@ class MeanTeacher(Method):
 
     source = "Tarvainen and Valpola, Mean Teachers Are Better Role Models, NeurIPS 2017"
     compares_views = False
+    teacher: nn.Module
 
     def __init__(self, *, decay: float = 0.99) -> None:
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay must be in [0, 1) but got {decay=}.")
         self.decay = decay
-        self.teacher: nn.Module | None = None
         self.n_steps = 0
 
     def started(self, network: nn.Module) -> None:
@@ -38,8 +38,6 @@ class MeanTeacher(Method):
     @torch.no_grad()
     def stepped(self, network: nn.Module) -> None:
         """Move the teacher toward the network; buffers, such as norm statistics, are copied."""
-        if self.teacher is None:
-            raise RuntimeError("the teacher has not started")
         self.n_steps += 1
         decay = min(self.decay, 1.0 - 1.0 / (self.n_steps + 1))
         for mean, now in zip(self.teacher.parameters(), network.parameters(), strict=True):
@@ -49,8 +47,6 @@ class MeanTeacher(Method):
 
     def forward(self, step: Step) -> Tensor:
         """In [0, 2 / C]."""
-        if self.teacher is None:
-            raise RuntimeError("the teacher has not started")
         with torch.no_grad():
             views = step.knees.transpose(0, 1)
             second_view, first_view = self.teacher(views[1]).logits, self.teacher(views[0]).logits

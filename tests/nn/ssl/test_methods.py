@@ -102,7 +102,7 @@ def test_the_teacher_is_the_moving_mean() -> None:
         method.stepped(network)
         decay = min(0.75, 1 - 1 / (number + 1))
         mean = decay * mean + (1 - decay) * value
-        assert float(method.teacher.scale) == pytest.approx(mean)  # type: ignore[union-attr, arg-type]
+        assert float(method.teacher.scale) == pytest.approx(mean)  # type: ignore[arg-type]
     s = step(network)
     with torch.no_grad():
         teacher = [(s.knees[:, v].flatten(1) * mean)[:, :5].softmax(-1) for v in (0, 1)]
