@@ -31,7 +31,7 @@ def test_the_table_is_aligned_and_fits_a_screen() -> None:
         }
     )
     lines = rounds_table(rows.to_dict("records")).splitlines()
-    assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
+    assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 120
     assert lines[2].split() == [
         "16",
         "800",
