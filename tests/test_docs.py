@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from helpers.commands import done
 
 from kneeal import acquisition
+from kneeal.cli import app
+from kneeal.config import RunConfig, flatten
 from kneeal.nn import ssl
 from kneeal.nn.heads import HEADS
 from kneeal.training import posteriors
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_python_page_runs(
@@ -39,10 +44,33 @@ def test_the_page_of_checks_names_everything_and_tests_that_exist() -> None:
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-    local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (page.parent / link).exists()] == []
+    for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
+        file, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else ()
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_settings_and_targets_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    shown = re.findall(r"^(?:\$ )?kneeal ([^#\n]*)", blocks, re.MULTILINE) + re.findall(r"`kneeal ([^`\n|]*)`", text)
+    for line in shown:
+        command: Any = typer.main.get_command(app)
+        words = line.split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        options = {"-h", *(name for p in command.params for name in (*p.opts, *p.secondary_opts))}
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= options, line
+        assert not words or words[0].startswith("-") or not hasattr(command, "commands"), line
+    keys = flatten(RunConfig()).keys()
+    for key in re.findall(r"--set [\"']?([a-z_.]+)=", text):
+        assert key in {*keys, "section.key"} or key.rpartition(".")[0] in keys, key
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
