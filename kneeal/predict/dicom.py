@@ -1,4 +1,4 @@
-"""Predictions as DICOM: a Structured Report beside a source image, else a Secondary Capture, both by highdicom."""
+"""Predictions as DICOM: a Structured Report on a DICOM radiograph, else a Secondary Capture, both by highdicom."""
 
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,8 @@ _MAY_BE_EMPTY = (
 )  # fmt: skip
 
 
-def _highdicom() -> Any:
-    with extra("dicom", "--dicom"):
-        import highdicom
-    return highdicom
-
-
 def read_reference(source: Path) -> Any | None:
     """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series."""
-    _highdicom()
     import pydicom
 
     try:
@@ -55,7 +48,7 @@ def read_reference(source: Path) -> Any | None:
 
 def structured_report(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
     """A comprehensive SR (TID 1500) on a row of the predictions, which refers to the radiograph of `image`."""
-    hd = _highdicom()
+    import highdicom as hd
     import pydicom
     from pydicom.sr.codedict import codes
 
@@ -102,8 +95,7 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
     )  # fmt: skip
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=device),
-        procedure_reported=codes.SCT.PlainRadiography if hasattr(codes.SCT, "PlainRadiography")
-        else code("XR", "Radiography of the knee"),
+        procedure_reported=codes.SCT.PlainRadiography,
         imaging_measurements=[group],
     )  # fmt: skip
     with quiet_pydicom():  # the name of the patient is as the radiograph has it; a warning about its form would show it
@@ -121,8 +113,9 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
 
 
 def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:
-    """The picture with a row of the predictions written beneath, for sources that are no DICOM."""
-    hd = _highdicom()
+    """The picture with a row of the predictions written beneath, for sources that are not DICOM."""
+    import highdicom as hd
+
     pixels = _with_text(picture.pixels, side, grading, row, card)
     return hd.sc.SCImage(
         pixel_array=pixels, photometric_interpretation="MONOCHROME2", bits_allocated=8, coordinate_system="PATIENT",
@@ -137,6 +130,8 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
     Returns:
         How many of them are structured reports; the others are secondary captures.
     """
+    with extra("dicom", "--dicom"):
+        import highdicom  # noqa: F401 - missing, it is said before anything is written
     pictures, n_reports = Pictures(dataset, images), 0
     with atomic_folder(folder) as work:
         for row, i in enumerate(grading.ids):

@@ -19,6 +19,7 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import (
     Card,
+    Threshold,
     preparation_of,
     read_model,
     refuse_other_preparation,
@@ -28,7 +29,6 @@ from kneeal.files import check_new_file, check_writable, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.predict.threshold import choose_threshold
 from kneeal.settings import ViewsConfig
 from kneeal.tables import csv_text
 from kneeal.training.lightning_runner import load_network
@@ -50,16 +50,11 @@ class Grading:
 
     def rows(self, threshold: float) -> list[list[str]]:
         """Rows of predictions.csv."""
+        numbers = torch.cat([self.probs, torch.stack([self.total, self.epistemic], dim=1)], dim=1).tolist()
+        kl = self.probs.argmax(dim=1).tolist()
         return [
-            [
-                i,
-                str(int(p.argmax())),
-                *(f"{x:.6g}" for x in p.tolist()),
-                f"{t:.6g}",
-                f"{e:.6g}",
-                str(int(t > threshold)),
-            ]
-            for i, p, t, e in zip(self.ids, self.probs, self.total.tolist(), self.epistemic.tolist(), strict=True)
+            [i, str(kl), *(f"{x:.6g}" for x in row), str(int(row[-2] > threshold))]
+            for i, kl, row in zip(self.ids, kl, numbers, strict=True)
         ]
 
 
@@ -145,6 +140,38 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     weights = {_prefix(k) + name: w for k, network in enumerate(networks) for name, w in network.whole_state().items()}
     write_model(out, weights, card)
     return card
+
+
+def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_share: float) -> Threshold:
+    """Flag the most uncertain share of the validation knees.
+
+    Args:
+        probs: [N, C] probabilities.
+        uncertainty: [N] total uncertainty in nats.
+        kl: [N] grades; -1 where they are not known, and then the accuracies are NaN.
+        flag_share: Share of the validation knees to flag, in [0, 1).
+
+    Returns:
+        The threshold and the accuracy on what is left.
+    """
+    if not 0 <= flag_share < 1:
+        raise UserError(f"--flag-share {flag_share}", "a share from 0, below 1", "correct the option")
+    n = len(kl)
+    n_left = n - round(flag_share * n)
+    if n_left < 1:
+        raise UserError(f"--flag-share {flag_share} of {n} validation knees", "at least one knee left", "lower it")
+    threshold = float(uncertainty.sort().values[n_left - 1])
+    left = uncertainty <= threshold  # ties stay unflagged, as they will in use
+    right = torch.where(kl >= 0, (probs.argmax(dim=1) == kl).float(), torch.nan)
+    recalls = [float(right[left & (kl == grade)].mean()) for grade in set(kl[left].tolist())]
+    return Threshold(
+        uncertainty=threshold,
+        share=float((~left).float().mean()),
+        accuracy_all=float(right.mean()),
+        accuracy_left=float(right[left].mean()),
+        balanced_left=float(torch.tensor(recalls).mean()),
+        n_val=int((kl >= 0).sum()),
+    )
 
 
 def _prefix(member: int) -> str:

@@ -166,7 +166,6 @@ def test_options_of_a_study_may_stand_before_its_subcommand(data: Path, tmp_path
     done("study", "--config", "table2", "--data", data, "sweep", "--file", target)
     text = target.read_text()
     assert "table2" in text and str(data) in text
-    refused(kneeal("study", "--config", "table2", "cost", tmp_path / "gone"), "gone")
     refused(kneeal("study", "--config", "table2", "cell", "--cell", "nothing"), "nothing")
 
 

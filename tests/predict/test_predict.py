@@ -25,8 +25,7 @@ from kneeal.errors import UserError
 from kneeal.exchange.model_file import Card, Threshold, read_model, write_model
 from kneeal.nn.freezing import FrozenEncoder
 from kneeal.predict.dicom import read_reference, structured_report
-from kneeal.predict.predicting import Grading, open_model
-from kneeal.predict.threshold import choose_threshold
+from kneeal.predict.predicting import Grading, choose_threshold, open_model
 
 LARGER = ("--set", "model.width=2", "--set", "data.patch_size=16", "--set", "training.epochs=3")
 
