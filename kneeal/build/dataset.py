@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kneeal.config import RunConfig
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.splits import Splits, make_splits
@@ -22,10 +19,6 @@ class Cohort:
     splits: Splits
     validation: Validation
     grades: Mapping[str, int]
-
-    def thumbnail(self, knee_id: str) -> NDArray[np.uint8]:
-        """Both patches of a knee side by side, uint8 [H, 2 H]."""
-        return np.concatenate(list(self.dataset.patches[self.dataset.row[knee_id]]), axis=1)
 
 
 def open_cohort(config: RunConfig) -> Cohort:

@@ -43,6 +43,10 @@ class PreparedDataset:
         """Identifies the content, independent of the folder."""
         return digest(self.info["checksums"])
 
+    def thumbnail(self, knee_id: str) -> NDArray[np.uint8]:
+        """Both patches of a knee side by side, uint8 [H, 2 H]."""
+        return np.concatenate(list(self.patches[self.row[knee_id]]), axis=1)
+
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
         """Open a data set; `verify` also compares the checksum of the patches, which reads them all."""

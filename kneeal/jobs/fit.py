@@ -52,7 +52,9 @@ def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Consol
         kind = "cr" if config.loss.consistency else "naive"
         tracking = config.tracking.model_dump()
         tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
-        tracker = WandbTracker(folder.path, run_id=run_id(config, cohort), thumbnail=cohort.thumbnail, **tracking)
+        tracker = WandbTracker(
+            folder.path, run_id=run_id(config, cohort), thumbnail=cohort.dataset.thumbnail, **tracking
+        )
         listeners.append(tracker)
     loop = plan.loop(folder, listeners)
     if console:

@@ -1,6 +1,6 @@
 """The paper's four claims, each with the evidence that the runs give for or against it.
 
-Every verdict follows one rule, written beside it, so that a reader can disagree with the rule rather than with us. A
+Every verdict follows a stated rule, so that a reader can disagree with the rule rather than with us. A
 claim whose settings are not among the runs, or have a single seed, is left out.
 """
 

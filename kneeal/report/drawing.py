@@ -74,7 +74,7 @@ def title(ax: Axes, text: str, *, width: int = 30) -> None:
 
 
 def legend(figure: Figure, axes: Sequence[Axes], *, reverse: bool = False) -> None:
-    """One legend for all panels, beside them: what any of them shows."""
+    """One legend for all panels, to their right: what any of them shows."""
     shown = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     names = list(shown)[::-1] if reverse else list(shown)
     figure.legend([shown[n] for n in names], names, loc="outside right center", frameon=False, fontsize=8)

@@ -123,7 +123,7 @@ def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure:
 
 
 def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
-    """Share of each grade in each query beside the pool's, a panel for each setting."""
+    """Share of each grade in each query next to the pool's, one panel per setting."""
     found = {s.label: table for s in runs.curves if len(table := grade_shares(s))}
     if not found:
         return None
@@ -137,7 +137,7 @@ def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
 
 
 def overlap(runs: Runs) -> Figure | None:
-    """How much of what two settings queried is the same, beside what chance gives."""
+    """How much of what two settings queried is the same, and how much would be by chance."""
     names, values = overlap_matrix(runs)
     if len(names) < 2 or np.isnan(values).all():
         return None

@@ -21,7 +21,7 @@ from kneeal.stats.metrics import describe
 from kneeal.stats.summary import summarize_at
 from kneeal.tables import count
 
-#: Curves that are on when the page opens, beside random and the baseline.
+#: Curves that are on when the page opens, in addition to random and the baseline.
 _FIRST = 5
 #: Size of a picture in px: both patches of a knee side by side.
 _TILE = (112, 56)

@@ -64,8 +64,8 @@ def read_runs(folders: Sequence[Path]) -> Runs:
                 f"{s.label}: no run of seed {', '.join(map(str, missing))}; its means are over {len(s.runs)} of "
                 f"{len(seeds)} seeds"
             )
-    asking = [run for s in settings if not s.first.is_baseline for run in s.runs.values()]
-    if len({tuple(run.rounds["n_labeled"])[:2] for run in asking if len(run.rounds) > 1}) > 1:
+    querying = [run for s in settings if not s.first.is_baseline for run in s.runs.values()]
+    if len({tuple(run.rounds["n_labeled"])[:2] for run in querying if len(run.rounds) > 1}) > 1:
         messages.append("the runs have different label counts; a table cell uses the runs with exactly that count")
     kl = list(runs[0].predictions(0).kl)
     if warning := warn_of_few_knees([kl.count(grade) for grade in range(N_GRADES)]):

@@ -15,7 +15,6 @@ from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import QueryRecord
 from kneeal.loop.runner import RoundPredictions
 from kneeal.stats.calibration import CalibrationCurve, calibration_curve
-from kneeal.stats.metrics import GradedKnees
 from kneeal.stats.summary import Curve, Summary, summarize_at
 
 
@@ -61,9 +60,9 @@ class Run:
         return len(self.rounds) >= self.n_rounds
 
     def curve(self, metric: str) -> Curve:
-        """The learning curve; rounds without a value (an absent grade) are left out."""
-        known = self.rounds[metric].notna()
-        return Curve.of(self.rounds["n_labeled"][known].tolist(), self.rounds[metric][known].tolist())
+        """The learning curve: rounds that have a value, and of rounds with the same labels the last."""
+        known = self.rounds.dropna(subset=[metric]).drop_duplicates("n_labeled", keep="last")
+        return Curve.of(known["n_labeled"].tolist(), known[metric].tolist())
 
     @property
     def folder(self) -> RunFolder:
@@ -107,10 +106,8 @@ class Setting:
 
     @property
     def free_grades(self) -> str:
-        """Grades used in addition to the labels: "352", "350 to 353" where the seeds differ; empty where unknown."""
+        """Grades used in addition to the labels: "352", or "350 to 353" where the seeds differ."""
         rows = [run.rounds.iloc[0] for run in self.runs.values()]
-        if any("n_graded" not in row for row in rows):
-            return ""
         sizes = [int(row["n_graded"] - row["n_labeled"]) for row in rows]
         return " to ".join(f"{n:,}" for n in sorted({min(sizes), max(sizes)}))
 
@@ -121,10 +118,8 @@ class Setting:
 
     def confusion(self) -> NDArray[np.int64]:
         """[C, C] test knees after the last round, row = true grade, summed over the seeds."""
-        found = [run.predictions(-1) for run in self.runs.values()]
-        with np.errstate(divide="ignore"):
-            graded = [GradedKnees(np.log(f.probs), np.array(f.kl)) for f in found]
-        return np.asarray(sum(knees.confusion for knees in graded), dtype=np.int64)
+        found = [run.folder.metrics(len(run.rounds) - 1)["confusion"] for run in self.runs.values()]
+        return np.asarray(np.sum(found, axis=0), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -181,11 +176,4 @@ class Runs:
     @property
     def any_free_grades(self) -> bool:
         """Whether any setting uses grades in addition to its labels."""
-        return any(s.free_grades not in ("", "0") for s in self.settings)
-
-    def default_counts(self) -> tuple[int, ...]:
-        """Label counts for a table: the paper's where the runs have them, else four over the whole range."""
-        paper, have = (50, 250, 500, 800), self.label_counts
-        if set(paper) <= set(have):
-            return paper
-        return tuple(sorted({have[round(k * (len(have) - 1) / 3)] for k in range(4)})) if have else ()
+        return any(s.free_grades != "0" for s in self.settings)

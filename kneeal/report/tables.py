@@ -1,4 +1,4 @@
-"""Tables over seeds: a metric at label counts, area under the budget curve, labels saved, the paper's beside ours."""
+"""Tables over seeds: a metric at label counts, its area, labels saved, cost, and the paper's numbers next to ours."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -21,18 +21,15 @@ def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
 
-    def beside(setting: Setting) -> list[str]:
-        return [f"+ {setting.free_grades}" if setting.free_grades else "-"] if free else []
-
     rows = []
-    for setting in runs.curves:
-        curves = setting.curves(metric)
-        shown = (show(summarize_at(curves, c), metric, n_seeds=n) for c in counts)
-        rows.append([setting.label, *beside(setting), *shown, *[""] * len(everything)])
-    rows += [
-        [setting.label, *beside(setting), *[""] * len(counts), show(last(setting, metric), metric, n_seeds=n)]
-        for setting in runs.baselines
-    ]
+    for setting in runs.settings:
+        row = [setting.label, *[f"+ {setting.free_grades}"] * free]
+        if setting.first.is_baseline:
+            row += [*[""] * len(counts), show(last(setting, metric), metric, n_seeds=n)]
+        else:
+            curves = setting.curves(metric)
+            row += [*(show(summarize_at(curves, c), metric, n_seeds=n) for c in counts), *[""] * len(everything)]
+        rows.append(row)
     over = f"over {n} seeds" if n > 1 else "of one seed, which has no error"
     place = "validation" if metric.startswith("val_") else "test"
     return TextTable(
@@ -175,7 +172,7 @@ def paper_numbers() -> pd.DataFrame:
 
 
 def paper_table(runs: Runs) -> TextTable | None:
-    """Balanced accuracy here beside the paper's, where both have it; None where they share no label count."""
+    """Balanced accuracy here next to the paper's, where both have it; None where they share no label count."""
     paper, metric, n = paper_numbers(), "test_balanced_accuracy", len(runs.seeds)
     counts = [c for c in sorted(set(paper["n_labeled"])) if c in runs.label_counts]
     if metric not in runs.metrics or not counts:

@@ -1,10 +1,8 @@
 """Everything that `kneeal report` writes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
@@ -44,7 +42,7 @@ def write_report(
     counts = _counts(runs, labels)
     dataset, note = _dataset(runs, data)
     if note:
-        runs = Runs(runs.settings, runs.seeds, (*runs.messages, note))
+        runs = replace(runs, messages=(*runs.messages, note))
     patients, sites = _patients(runs, dataset)
     kl = {} if dataset is None else dataset.manifest.kl
     main = metric_table(runs, column, counts)
@@ -79,7 +77,7 @@ def write_report(
     page = make_page(
         runs, column, counts, title=title, claims=claims, tables=tables, kl=kl,
         provenance=_provenance(runs, dataset), power=power_note(comparisons), n_thumbnails=n_thumbnails,
-        thumbnail=None if dataset is None else lambda knee: _picture(dataset, knee),
+        thumbnail=None if dataset is None else dataset.thumbnail,
     )  # fmt: skip
     write_atomic(out / "report.html", page)
     return main
@@ -108,14 +106,18 @@ def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:
 
 
 def _counts(runs: Runs, labels: Sequence[int]) -> tuple[int, ...]:
-    unknown = [n for n in labels if n not in runs.label_counts]
+    """Label counts of the table: those given, else the paper's, else four over the whole range."""
+    have, paper = runs.label_counts, (50, 250, 500, 800)
+    unknown = [n for n in labels if n not in have]
     if unknown:
         raise UserError(
             f"no round with {', '.join(map(str, unknown))} labels",
-            f"label counts among {', '.join(map(str, runs.label_counts))}",
+            f"label counts among {', '.join(map(str, have))}",
             "correct --labels; nothing is interpolated",
         )
-    return tuple(labels) or runs.default_counts()
+    if labels or set(paper) <= set(have):
+        return tuple(labels) or paper
+    return tuple(sorted({have[round(k * (len(have) - 1) / 3)] for k in range(4)})) if have else ()
 
 
 def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, str]:
@@ -143,7 +145,3 @@ def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str,
         return known, dataset.manifest.sites
     ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
     return {i: i.rpartition("_")[0] or i for i in ids}, {}
-
-
-def _picture(dataset: PreparedDataset, knee: str) -> NDArray[np.uint8]:
-    return np.concatenate(list(dataset.patches[dataset.row[knee]]), axis=1)

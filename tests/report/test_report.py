@@ -330,6 +330,20 @@ def test_cost_is_the_sum_of_the_seconds(tmp_path: Path) -> None:
     assert device_hours(run) == pytest.approx((10 + 11 + 12 + 13 + 4 * 2.1 + 4 * 1.0) / 3600)
 
 
+def test_a_round_that_adds_no_label_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """After a query of unreadable knees alone, a run trains again on the same labels."""
+    write_study(tmp_path / "study", seeds=2, settings=TWO)
+    for table in (tmp_path / "study").glob("*-naive-*/rounds.csv"):
+        rows = pd.read_csv(table)
+        rows.loc[rows["n_labeled"] > 100, "n_labeled"] -= 50
+        rows.to_csv(table, index=False)
+    write_report([tmp_path / "study"], tmp_path / "out")
+    run = read_runs([tmp_path / "study"]).settings[0].first
+    curve = run.curve("test_balanced_accuracy")
+    assert curve.n_labeled.tolist() == [50, 100, 150]
+    assert curve.values[1] == run.rounds["test_balanced_accuracy"][2]
+
+
 def test_variants_of_a_setting_have_panels_of_their_own(tmp_path: Path) -> None:
     names = {"ENT": ("entropy", False, 0.5), "ENT + CR": ("entropy", True, 0.6), "Random": ("random", False, 0.4)}
     write_study(tmp_path, seeds=1, settings={**names, "ENT-MCD + CR, pretrained": ("entropy_mcd", True, 0.7)})
