@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kneeal.loop.events import LoopListener, RoundReport
 
 Mode = Literal["auto", "online", "offline"]
-#: The x-axis of everything that is logged once a round.
+#: The x-axis of everything that is logged once per round.
 STEP = "al/n_labeled"
 #: Settings that may name places on this machine, or knees.
 _PRIVATE = ("data.dir", "model.weights", "training.init", "active.constraints")
@@ -60,7 +60,9 @@ class WandbTracker(LoopListener):
             # A run that goes on online knows what it has. An offline segment begins anew, so that the last one holds
             # every round; so does each run of a sweep's agent.
             last = self._run.summary.get("al/round", -1)
-            self._print_location()
+            if not self._run.disabled:
+                upload = f"offline; upload with `wandb sync {Path(self._run.dir).parent}`" if self._run.offline else ""
+                print(f"W&B: {upload or self._run.url}", file=sys.stderr)
             for report in finished:
                 if report.round > last:
                     self.round_finished(report)
@@ -136,15 +138,6 @@ class WandbTracker(LoopListener):
             return {"dryrun": "offline", "run": "online"}.get(mode, mode)
         return "online" if has_key() and _is_up(_base_url()) else "offline"
 
-    def _print_location(self) -> None:
-        if self._run.disabled:
-            return
-        if not self._run.offline:
-            print(f"W&B: {self._run.url}", file=sys.stderr)
-            return
-        segment = Path(self._run.dir).parent
-        print(f"W&B: offline; upload with `wandb sync {segment}`", file=sys.stderr)
-
     def _row(self, report: RoundReport) -> dict[str, Any]:
         import wandb
 
@@ -177,7 +170,7 @@ class WandbTracker(LoopListener):
                 columns=["knee_id", "knee", "score", "kl"],
                 data=[[i, pictures[i], report.scores.get(i, float("nan")), report.answers[i]] for i in report.query],
             )
-            # The table keeps its pictures in an artifact; these lie beside the log, so that an offline run has them.
+            # The table keeps its pictures in an artifact; these lie next to the log, so that an offline run has them.
             row["al/query_knees"] = list(pictures.values())
         return row
 

@@ -46,7 +46,7 @@ class ActiveLearningLoop:
     first_query: FirstQuery = random_first_query  #: Makes the first query, before anything is trained.
     #: Whether to end before the budget is spent, asked before every query but the first; never if None.
     stop: StopRule | None = None
-    n_free: int = 0  #: Knees whose grades are used besides the budget, for validation.
+    n_free: int = 0  #: Knees whose grades are used in addition to the budget, for validation.
 
     def __post_init__(self) -> None:
         folder, stop = self.folder, self.stop

@@ -182,7 +182,7 @@ class RunFolder:
         return RoundReport(
             round=number,
             n_labeled=row["n_labeled"],
-            n_graded=row.get("n_graded", row["n_labeled"]),
+            n_graded=row["n_graded"],
             n_pseudo=row["n_pseudo"],
             metrics={name: float(row[name]) for name in row if name.startswith(("val_", "test_"))},
             confusion=metrics["confusion"],

@@ -144,7 +144,8 @@ def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
     for seed in study.seeds:
         for (setting, keys), values in itertools.product(named.items(), itertools.product(*study.grid.values())):
             point = {**keys, **dict(zip(study.grid, values, strict=True)), SEED: seed}
-            matching = {n for n, entry in enumerate(study.exclude) if _matches(entry, setting, point)}
+            have = {**point, SETTING: setting}
+            matching = {n for n, entry in enumerate(study.exclude) if entry.items() <= have.items()}
             used |= matching
             if not matching:
                 yield setting, point
@@ -173,36 +174,25 @@ def _names_seed(value: Any) -> bool:
     return isinstance(value, str) and _BY_SEED in value
 
 
-def _matches(entry: Mapping[str, Any], setting: str, point: Mapping[str, Any]) -> bool:
-    have = {**point, SETTING: setting}
-    return all(key in have and have[key] == value for key, value in entry.items())
-
-
 def _label(setting: str, keys: Mapping[str, Any], study: StudyFile) -> str:
-    """The setting's name with the grid's values, or what the cell sets beside its setting."""
+    """The setting's name with the grid's values, or what the cell sets in addition to its setting."""
     own = study.settings.get(setting, {})
     extra = [f"{key}={value}" for key, value in keys.items() if key != SEED and (key in study.grid or key not in own)]
     return ", ".join([*([setting] if setting else []), *extra]) or study.name
 
 
 def _tracked(config: RunConfig, study: StudyFile, setting: str) -> RunConfig:
-    """With group, job type and tags for W&B, where the study does not say otherwise."""
-    tracking, default = config.tracking, RunConfig().tracking
+    """With project, group, job type and tags for W&B, where the study does not say otherwise."""
     kind = "consistency" if config.loss.consistency else "naive"
     flat = flatten(config)
     grid = [f"{key}={flat.get(key)}" for key in study.grid]
-    group = ", ".join([*([setting] if setting else []), *grid]) or f"{config.active.strategy}-{kind}"
-    return config.model_copy(
-        update={
-            "tracking": tracking.model_copy(
-                update={
-                    "project": study.name if tracking.project == default.project else tracking.project,
-                    "group": tracking.group or group,
-                    "job_type": "study" if tracking.job_type == default.job_type else tracking.job_type,
-                    # W&B takes tags of at most 64 characters.
-                    "tags": tracking.tags
-                    or tuple(t[:64] for t in (config.active.strategy, kind, f"seed{config.seed}")),
-                }
-            )
-        }
-    )
+    own = {
+        "project": study.name,
+        "group": ", ".join([*([setting] if setting else []), *grid]) or f"{config.active.strategy}-{kind}",
+        "job_type": "study",
+        # W&B takes tags of at most 64 characters.
+        "tags": tuple(tag[:64] for tag in (config.active.strategy, kind, f"seed{config.seed}")),
+    }
+    tracking, default = config.tracking, RunConfig().tracking
+    unset = {key: value for key, value in own.items() if getattr(tracking, key) == getattr(default, key)}
+    return config.model_copy(update={"tracking": tracking.model_copy(update=unset)})

@@ -21,8 +21,7 @@ class Resources:
 
     workers: int  #: Cells at once.
     threads: int  #: Threads of each.
-    gpus: tuple[str, ...] = ()  #: Identifiers of the GPUs, as CUDA_VISIBLE_DEVICES names them; empty without a GPU.
-    per_gpu: int = 1  #: Cells that share one GPU.
+    gpus: tuple[str, ...] = ()  #: The GPUs, as CUDA_VISIBLE_DEVICES names them. Cells are spread over them evenly.
 
 
 def find_resources(
@@ -54,7 +53,7 @@ def find_resources(
         workers = min(workers, slots)
     given = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdigit() and int(given) > 0 else max(1, cpus // (workers * (1 if gpus else devices)))
-    return Resources(workers, threads, gpus, per_gpu)
+    return Resources(workers, threads, gpus)
 
 
 def n_cpus() -> int:

@@ -24,7 +24,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
 
 
 def sweep_yaml(study: Study, options: list[str]) -> str:
-    """A W&B sweep over the cells; `options` are those of `kneeal study cell` beside the cell."""
+    """A W&B sweep over the cells; `options` are those of `kneeal study cell` except the cell."""
     command = ["${env}", "kneeal", "study", "cell", *options, "${args}"]
     sweep = {
         "name": study.name,

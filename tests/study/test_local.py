@@ -106,14 +106,14 @@ def test_finished_cells_are_kept_and_failed_ones_tried_again(tmp_path: Path) -> 
 
 def test_cells_share_gpus_evenly(tmp_path: Path) -> None:
     study = make(tmp_path, [0, 1, 2, 5])
-    run(study, workers=4, gpus=("0", "1"), per_gpu=2)
+    run(study, workers=4, gpus=("0", "1"))
     assert sorted(note["gpus"] for note in notes(study)) == ["0", "0", "1", "1"]
 
 
 def test_a_cell_of_two_devices_gets_two_gpus(tmp_path: Path) -> None:
     study = make(tmp_path, [0, 1], set={"compute.devices": 2, "training.batch_size": 32})
     resources = find_resources(study, gpus=["a", "b", "c", "d"])
-    assert (resources.workers, resources.per_gpu) == (2, 1)
+    assert resources.workers == 2
     run(study, workers=2, gpus=resources.gpus)
     assert sorted(note["gpus"] for note in notes(study)) == ["a,b", "c,d"]
 
@@ -125,7 +125,7 @@ def test_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_resources(study, gpus=[]) == Resources(4, 2)
     assert find_resources(study, gpus=[], workers=2) == Resources(2, 4)
     assert find_resources(study, gpus=["0", "1"]) == Resources(2, 4, ("0", "1"))
-    assert find_resources(study, gpus=["0"], gpu_fraction=1 / 3) == Resources(3, 2, ("0",), 3)
+    assert find_resources(study, gpus=["0"], gpu_fraction=1 / 3) == Resources(3, 2, ("0",))
     assert find_resources(study, gpus=["0"], gpu_fraction=1 / 3, workers=50).workers == 3
     for wrong in ({"workers": 0}, {"gpu_fraction": 0.0}, {"gpu_fraction": 1.5}):
         with pytest.raises(UserError):
