@@ -86,7 +86,7 @@ def sections(device: torch.device, *, quick: bool = False) -> dict[str, Section]
         "compiled": lambda: training.compiled(
             *((trained, get_args(Mode)) if device.type == "cuda" else (small, ("default",)))
         ),
-        "frozen": lambda: frozen.rows(**({"n_knees": 600, "rounds": 1} if quick else {})),
+        "frozen": lambda: frozen.rows(**({"n_knees": 600, "rounds": 1, "size": 32} if quick else {})),
         "growth": lambda: scale.growth(narrow, (200, 2000) if quick else (1000, 10_000, 30_000)),
         "stream": lambda: scale.stream(1_000_000),
         "many": lambda: many.rows(small),
@@ -102,7 +102,7 @@ def tiny(device: torch.device) -> dict[str, Section]:
         "prediction": lambda: prediction.rows(s, peers=False),
         "training": lambda: training.rows(s, workers=(0,)),
         "compiled": lambda: training.compiled(s, ("default",)),
-        "frozen": lambda: frozen.rows(n_knees=60, n_labeled=20, n_samples=3, rounds=1, few=8),
+        "frozen": lambda: frozen.rows(n_knees=60, n_labeled=20, n_samples=3, rounds=1, few=8, size=32),
         "growth": lambda: scale.growth(s, (12, 24)),
         "stream": lambda: scale.stream(1000),
         "many": lambda: many.rows(s, n_networks=2, steps=1),
