@@ -107,6 +107,20 @@ def sweep(
 
 
 @_app.command()
+def workspace(
+    context: typer.Context,
+    entity: Annotated[str, typer.Option(help="W&B user or team that owns the project.")],
+    config: Config = None,
+    data: Data = None,
+    settings: Settings = None,
+) -> None:
+    """Save a W&B workspace of the learning curves. They are means over the seeds with standard-error bands."""
+    from kneeal.study.workspace import save_workspace
+
+    print(f"saved {save_workspace(_read(*_given(context, config, data, None, settings)), entity)}")
+
+
+@_app.command()
 def status(
     context: typer.Context, config: Config = None, data: Data = None, out: Out = None, settings: Settings = None
 ) -> None:

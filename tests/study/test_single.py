@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,9 @@ from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.study.grid import read_study
 from kneeal.study.single import run_single, sweep_yaml
+from kneeal.study.workspace import make_workspace, save_workspace
+
+pytest.importorskip("wandb_workspaces", reason="the extra kneeal[workspace] is not installed")
 
 TABLE2 = Path(__file__).parents[2] / "configs" / "table2.yaml"
 
@@ -75,4 +79,45 @@ def test_what_the_agent_of_a_sweep_starts_is_logged_as_a_cell_of_the_study(
         {"/".join(item.nested_key) or item.key for item in r.history.item} for r in records if r.HasField("history")
     ]
     assert len(rows) == 3
-    assert sweep["metric"]["name"] in rows[0]
+    assert {sweep["metric"]["name"], *panel_metrics(make_workspace(read_study(file), "team"))} <= rows[0]
+
+
+def panel_metrics(workspace: Any) -> set[str]:
+    return {metric for section in workspace.sections for panel in section.panels for metric in panel.y}
+
+
+def test_a_workspace_has_the_mean_and_standard_error_of_each_setting() -> None:
+    study = read_study(TABLE2)
+    view = make_workspace(study, "team")._to_model().spec
+    (runs,) = view.section.run_sets
+    assert [(key.section, key.name) for key in runs.grouping] == [("run", "group")]
+    panels = [panel for section in view.section.panel_bank_config.sections for panel in section.panels]
+    made = next(panel.config for panel in panels if panel.config.metrics == ["test/balanced_accuracy"])
+    assert (made.x_axis, made.group_by, made.group_agg, made.group_area) == ("al/n_labeled", "group", "mean", "stderr")
+    assert (view.section.name, study.name) == ("", "table2")
+
+
+def test_a_workspace_needs_a_key_and_one_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    with pytest.raises(UserError, match="no key for W&B"):
+        save_workspace(read_study(TABLE2), "team")
+    with pytest.raises(UserError, match="none in every cell"):
+        make_workspace(read_study(TABLE2, settings=["tracking.mode=none"]), "team")
+    with pytest.raises(UserError, match="3 W&B projects"):
+        file = tmp_path / "study.yaml"
+        cells = [{"seed": 8, "tracking.project": "a"}, {"seed": 9, "tracking.project": "b"}]
+        file.write_text(yaml.safe_dump({"name": "s", "base": "paper", "cells": cells}))
+        make_workspace(read_study(file), "team")
+
+
+def test_a_workspace_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+    def refuse(self: Any) -> None:
+        raise ValueError("permission denied")
+
+    monkeypatch.setattr("wandb_workspaces.workspaces.Workspace.save", refuse)
+    with pytest.raises(UserError, match="permission denied") as error:
+        save_workspace(read_study(TABLE2), "team")
+    assert "'table2' of 'team'" in str(error.value)

@@ -1,0 +1,84 @@
+"""A saved W&B workspace that shows a study as its table does: one line a setting, with standard-error bands."""
+
+from typing import Any
+
+from kneeal.data.grades import N_GRADES
+from kneeal.errors import UserError, extra
+from kneeal.loggers.wandb import STEP, has_key
+from kneeal.stats.metrics import METRICS
+from kneeal.study.grid import Study
+
+#: Sections of the workspace: title, whether it is open, and the panels' metrics and titles.
+_SECTIONS = (
+    (
+        "Learning curves",
+        True,
+        (
+            ("val/balanced_accuracy", "Balanced accuracy, validation"),
+            *((f"test/{m.name}", f"{m.title.capitalize()}, test") for m in METRICS.values() if m.short),
+        ),
+    ),
+    (
+        "Labels and cost",
+        False,
+        (
+            *((f"al/queried_grade_{grade}", f"Queried knees of KL {grade}") for grade in range(N_GRADES)),
+            ("al/n_pseudo", "Pseudo-pool"),
+            ("al/fit_seconds", "Seconds of training a round"),
+        ),
+    ),
+)
+
+
+def make_workspace(study: Study, entity: str) -> Any:
+    """A `wandb_workspaces.workspaces.Workspace` of the project that the cells log to, not saved yet."""
+    with extra("workspace", "a W&B workspace"):
+        from wandb_workspaces import workspaces
+        from wandb_workspaces.reports.v2.interface import LinePlot
+    sections = [
+        workspaces.Section(
+            name=name,
+            is_open=is_open,
+            panels=[
+                LinePlot(
+                    title=title,
+                    x=STEP,
+                    y=[metric],
+                    title_x="labels",
+                    groupby="Group",
+                    groupby_aggfunc="mean",
+                    groupby_rangefunc="stderr",
+                )
+                for metric, title in panels
+            ],
+        )
+        for name, is_open, panels in _SECTIONS
+    ]
+    grouped = workspaces.RunsetSettings(groupby=[workspaces.Metric("Group")])
+    return workspaces.Workspace(
+        entity=entity, project=_project(study), name=study.name, sections=sections, runset_settings=grouped
+    )
+
+
+def save_workspace(study: Study, entity: str) -> str:
+    """Save the workspace in the project, and return its address."""
+    workspace = make_workspace(study, entity)
+    if not has_key():
+        raise UserError("no key for W&B", "an account that the workspace is saved to", "run `wandb login` once")
+    try:
+        workspace.save()
+    except Exception as error:  # whatever the library and the server behind it raise
+        raise UserError(
+            f"W&B did not save the workspace ({str(error).strip() or type(error).__name__})",
+            f"a project {workspace.project!r} of {entity!r} that this key may write to",
+            "log at least one cell of the study first, and check --entity",
+        ) from error
+    return str(workspace.url)
+
+
+def _project(study: Study) -> str:
+    projects = {cell.config.tracking.project for cell in study.cells if cell.config.tracking.mode != "none"}
+    if len(projects) != 1:
+        found = f"{len(projects)} W&B projects" if projects else "tracking.mode: none in every cell"
+        raise UserError(found, "one W&B project for all cells", "set tracking.project or tracking.mode in its file")
+    return projects.pop()
