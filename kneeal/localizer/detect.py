@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.metal import shows_implant, shows_letter
 from kneeal.localizer.networks import (
     COARSE_MM,
@@ -24,9 +23,10 @@ from kneeal.localizer.networks import (
     NATURAL,
     NO_KNEE,
     REPLACED,
+    load_networks,
     map_points,
 )
-from kneeal.localizer.weights import load_networks
+from kneeal.localizer.quality import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
 
 #: Where the first look does not find two knees for sure but the map of knees has a peak of this height, others follow,
@@ -103,7 +103,7 @@ class Localizer:
         if not spots:
             return []
         first = self._plateau_edges(radiograph, mm_per_px, [(spot, 0.0) for spot in spots])[0][0]
-        frames = [(_center(ends), _angle(ends)) for ends in first]
+        frames = [_frame(ends) for ends in first]
         (second, mirrored), (kinds, kinds_mirrored) = self._plateau_edges(radiograph, mm_per_px, frames, mirror=True)
         knees = []
         for k in range(len(spots)):
@@ -114,7 +114,7 @@ class Localizer:
             # A plateau is 60 to 100 mm wide; what is far from it is something else.
             odd = max(0.0, 55 - width, width - 105)
             score = float(kind[NATURAL] * np.exp(-0.5 * ((apart + odd) / _DISAGREEMENT_MM) ** 2))
-            knees.append(LocalizedKnee(_center(ends), _angle(ends), score, float(kind[REPLACED]), float(kind[NO_KNEE])))
+            knees.append(LocalizedKnee(*_frame(ends), score, float(kind[REPLACED]), float(kind[NO_KNEE])))
         return knees
 
     def _plateau_edges(
@@ -124,27 +124,23 @@ class Localizer:
         frames: list[tuple[tuple[float, float], float]],
         *,
         mirror: bool = False,
-    ) -> tuple[list[list[Points]], list[NDArray[np.float64]]]:
-        """The plateau edges on the radiograph, seen in windows at these places and angles; and the classes.
+    ) -> tuple[Points, NDArray[np.float64]]:
+        """The plateau edges on the radiograph, seen in windows at these places and angles, and the classes.
 
-        With `mirror`, both come twice: as the windows are, and as their mirror images show.
+        Returns:
+            [looks, frames, 2, 2] and [looks, frames, 3]; with `mirror` there are two looks, at the windows and at their
+            mirror images.
         """
-        windows = np.stack([cut_window(radiograph, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
-        seen = stretch(windows)
-        if mirror:
-            # In one batch with the others, which costs less than two.
-            seen = np.concatenate([seen, seen[..., ::-1]])
-        maps, kinds = self.fine(_batch(seen))
-        points = map_points(maps).numpy().astype(np.float64)
-        looks = [points[: len(frames)]]
-        if mirror:
-            looks.append((points[len(frames) :] * (-1.0, 1.0))[:, ::-1])
-        ends = [
-            [to_radiograph(pair, spot, angle) for pair, (spot, angle) in zip(look, frames, strict=True)]
-            for look in looks
-        ]
-        shares = kinds.softmax(-1).numpy().astype(np.float64)
-        return ends, list(shares.reshape(len(looks), len(frames), -1))
+        windows = stretch(
+            np.stack([cut_window(radiograph, mm_per_px, spot, angle, FINE_PX, FINE_MM) for spot, angle in frames])
+        )
+        looks = [windows, windows[..., ::-1]] if mirror else [windows]
+        maps, kinds = self.fine(_batch(np.concatenate(looks)))  # one batch costs less than two
+        points = map_points(maps).numpy().astype(np.float64).reshape(len(looks), len(frames), 2, 2)
+        points[1:] = (points[1:] * (-1.0, 1.0))[:, :, ::-1]
+        ends = np.array([[to_radiograph(pair, *frame) for pair, frame in zip(look, frames, strict=True)]
+                         for look in points])  # fmt: skip
+        return ends, kinds.softmax(-1).numpy().astype(np.float64).reshape(len(looks), len(frames), -1)
 
     def _read_markers(
         self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
@@ -195,11 +191,7 @@ def _peaks(
     return spots
 
 
-def _center(ends: Points) -> tuple[float, float]:
-    x, y = ends.mean(axis=0)
-    return float(x), float(y)
-
-
-def _angle(ends: Points) -> float:
-    across = ends[1] - ends[0]
-    return float(np.rad2deg(np.arctan2(across[1], across[0])))
+def _frame(ends: Points) -> tuple[tuple[float, float], float]:
+    """The center between two plateau edges, and the angle of the line through them in degrees."""
+    (x, y), (across, down) = ends.mean(axis=0), ends[1] - ends[0]
+    return (float(x), float(y)), float(np.rad2deg(np.arctan2(down, across)))

@@ -1,9 +1,17 @@
-"""The three small networks of the localizer. Torch only."""
+"""The three small networks of the localizer, and their weights: arrays in a .npz beside this module, without pickle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from kneeal.errors import UserError
+from kneeal.localizer import WEIGHTS
 
 #: Pixel size of the coarse network's input, and of its maps, in mm.
 COARSE_MM, COARSE_STRIDE = 8 / 3, 2
@@ -17,6 +25,8 @@ KNEE_MAP, MARKER_MAP = 0, 1
 NATURAL, REPLACED, NO_KNEE = 0, 1, 2
 #: Classes of the marker network.
 MARKER_CLASSES = ("R", "L", "mirrored", "")
+#: The networks, in the order in which functions give them.
+NAMES = ("coarse", "fine", "marker")
 
 
 def _layer(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -123,3 +133,40 @@ def map_points(maps: Tensor) -> Tensor:
     y = (torch.arange(height, device=maps.device) - (height - 1) / 2) * step
     probability = maps.flatten(2).softmax(-1).view(maps.shape)
     return torch.stack([(probability.sum(2) * x).sum(-1), (probability.sum(3) * y).sum(-1)], dim=-1)
+
+
+def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
+    """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions."""
+    networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork())
+    fill_networks(dict(zip(NAMES, networks, strict=True)), path)
+    for network in networks:
+        _fuse(network)
+    return networks
+
+
+def fill_networks(networks: Mapping[str, nn.Module], path: Path | None = None) -> None:
+    """Give networks the weights that a file has under their names, and put them into evaluation mode."""
+    try:
+        with (path or files("kneeal.localizer").joinpath(WEIGHTS)).open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            for name, network in networks.items():
+                state = network.state_dict()
+                for key in state:
+                    if not key.endswith("num_batches_tracked"):
+                        state[key] = torch.from_numpy(np.asarray(arrays[f"{name}/{key}"], np.float32))
+                network.eval().load_state_dict(state)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the localizer's weights {path or WEIGHTS} cannot be read ({error})",
+            "weights as tools/localizer writes them",
+            "give other weights, or install the package again",
+        ) from error
+
+
+def _fuse(network: nn.Module) -> None:
+    """Fold each normalization into the convolution before it: the same function in half the passes over memory."""
+    for part in network.modules():
+        if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
+            part[0] = fuse_conv_bn_eval(cast(nn.Conv2d, part[0]), part[1])
+            part[1] = nn.Identity()
+    network.to(memory_format=torch.channels_last)

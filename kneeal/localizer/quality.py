@@ -1,10 +1,9 @@
-"""Which knees of a radiograph are used, and why the others are rejected."""
+"""What the localizer says of a radiograph; which of its knees are used, and why the others are rejected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kneeal.errors import UserError
-from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.pose import KneePose
 
 #: How side markers count: `require` rejects a radiograph without one, `check` only one whose markers contradict,
@@ -40,6 +39,36 @@ REASONS = {
     "low_score": "the localizer is not sure of the knee",
     "off_film": "the knee region leaves the radiograph",
 }
+
+
+@dataclass(frozen=True)
+class LocalizedKnee:
+    """What the networks say about one place on the radiograph."""
+
+    center_mm: tuple[float, float]  #: Center of the tibial plateau, (x, y) mm from the radiograph's upper left corner.
+    angle_deg: float  #: Angle of the plateau; positive where it descends to the right of the radiograph.
+    #: 0 to 1: the probability of a natural knee, lowered by the disagreement of three looks at it (as it lies, turned
+    #: level, turned level and mirrored).
+    score: float
+    replaced: float  #: Probability of a knee replacement; 1 where metal is seen.
+    nothing: float  #: Probability that there is no knee.
+
+
+@dataclass(frozen=True)
+class LocalizedMarker:
+    """A side marker."""
+
+    letter: str  #: "R", "L", or "mirrored".
+    center_mm: tuple[float, float]  #: Where it is.
+    probability: float  #: That of the letter.
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What is on a radiograph: knees and side markers, from left to right."""
+
+    knees: tuple[LocalizedKnee, ...]
+    markers: tuple[LocalizedMarker, ...]
 
 
 @dataclass(frozen=True)

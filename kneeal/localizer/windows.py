@@ -98,10 +98,3 @@ def to_radiograph(points: NDArray[np.float64], center_mm: tuple[float, float], a
     turn = np.deg2rad(angle_deg)
     matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     return np.asarray(points @ matrix + np.asarray(center_mm), np.float64)
-
-
-def to_window(points: NDArray[np.float64], center_mm: tuple[float, float], angle_deg: float) -> NDArray[np.float64]:
-    """The inverse of `to_radiograph`."""
-    turn = np.deg2rad(angle_deg)
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.asarray((points - np.asarray(center_mm)) @ matrix, np.float64)

@@ -1,8 +1,50 @@
 """Reading one radiograph: DICOM or picture, any gray encoding, at a known physical scale, within strict limits."""
 
-from kneeal.radiograph.errors import RadiographError
-from kneeal.radiograph.image import Radiograph
-from kneeal.radiograph.options import ReadOptions
-from kneeal.radiograph.reader import read_radiograph
+from pathlib import Path
+
+from kneeal.radiograph.dicom import read_dicom
+from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, unreadable
+from kneeal.radiograph.picture import read_picture
 
 __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]
+
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
+#: Data sets without a preamble begin with a tag of group 0002 or 0008.
+_BARE_DICOM = (b"\x02\x00", b"\x08\x00")
+
+
+def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:
+    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, TIFF, BMP or WebP.
+
+    Args:
+        path: The file; its content decides what it is, its name does not.
+        options: How to read it.
+
+    Raises:
+        RadiographError: It cannot be used; `reason` is one of unreadable, truncated, mismatch, no_pixels, too_large,
+            codec, colour, frames, modality, processing, flat, spacing. Nothing larger than about four times the decoded
+            picture is allocated on the way.
+    """
+    options = options or ReadOptions()
+    if path.exists() and not path.is_file():
+        raise unreadable("a pipe, a device or a folder")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(132)
+    except (OSError, ValueError) as error:
+        raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
+    if size > options.max_bytes:
+        raise RadiographError(
+            "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.max_bytes / 1e6:.0f} MB", "remove it"
+        )
+    if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
+        return read_dicom(path, options)
+    if not start.startswith(_PICTURES):
+        raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
+    gray = read_picture(path, max_pixels=options.max_pixels, bits=options.bits)
+    if options.mm_per_px is None:
+        raise RadiographError(
+            "spacing", "a picture has no pixel spacing", "a known physical scale", "give it with --mm-per-px"
+        )
+    return Radiograph(gray, (options.mm_per_px, options.mm_per_px))

@@ -1,18 +1,42 @@
-"""What a compressed picture's own header says of its size, read before anything is decoded.
+"""Compressed pixels: what their own header says of their size, and which decoder reads them.
 
-A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JPEG inside: a decoder believes
-the latter.
+A file may say 100 x 100 px in its DICOM header and 60,000 x 60,000 px in the JPEG inside: a decoder believes the
+latter. pydicom tries every decoder that it finds; here each transfer syntax has its own, by name. GDCM ends the whole
+process on damaged JPEG streams, so it is given nothing that another decoder reads.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from kneeal.radiograph.image import RadiographError
 
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _MOST_TILES = 65_535
 _TABLES, _RESTART, _LOSSLESS, _SCAN = 0xC4, 0xDD, 0xC3, 0xDA
 _REMARKS = {*range(0xE0, 0xF0), 0xFE}
+_EXTENDED = "1.2.840.10008.1.2.4.51"
+_GDCM, _JPEG_LS, _JPEG_2000 = "python-gdcm", "pyjpegls", "pylibjpeg pylibjpeg-openjpeg"
+#: Transfer syntax: pydicom's names of decoders, the better first; and what to install where none of them is there.
+_DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "1.2.840.10008.1.2.5": (("pydicom",), ""),
+    "1.2.840.10008.1.2.4.50": (("pillow",), ""),
+    _EXTENDED: (("pillow",), ""),
+    "1.2.840.10008.1.2.4.57": (("gdcm", "pylibjpeg"), _GDCM),
+    "1.2.840.10008.1.2.4.70": (("gdcm", "pylibjpeg"), _GDCM),
+    "1.2.840.10008.1.2.4.80": (("pyjpegls",), _JPEG_LS),
+    "1.2.840.10008.1.2.4.81": (("pyjpegls",), _JPEG_LS),
+    "1.2.840.10008.1.2.4.90": (("pylibjpeg", "pillow"), _JPEG_2000),
+    "1.2.840.10008.1.2.4.91": (("pylibjpeg", "pillow"), _JPEG_2000),
+    "1.2.840.10008.1.2.4.201": (("pylibjpeg",), _JPEG_2000),
+    "1.2.840.10008.1.2.4.202": (("pylibjpeg",), _JPEG_2000),
+    "1.2.840.10008.1.2.4.203": (("pylibjpeg",), _JPEG_2000),
+}
 
 
 class Codestream(NamedTuple):
@@ -84,3 +108,33 @@ def _jpeg2000(data: bytes) -> Codestream | None:
     if -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
         return None
     return Codestream(bottom - top, right - left, components, (data[38] & 0x7F) + 1)
+
+
+def choose_decoder(syntax: UID, *, deep: bool) -> str:
+    """The name by which pydicom calls the decoder; `deep` pixels have more than 8 bits.
+
+    Raises:
+        RadiographError: With the reason "codec", where none of the decoders is installed.
+    """
+    names, install = _DECODERS.get(str(syntax), ((), ""))
+    if syntax == _EXTENDED and deep:
+        names = ("pylibjpeg",)
+    decoder = None
+    with contextlib.suppress(NotImplementedError):
+        decoder = get_decoder(syntax)
+    for name in names:
+        if decoder is not None and name in decoder.available_plugins:
+            return name
+    if syntax == _EXTENDED and deep:
+        raise RadiographError(
+            "codec",
+            f"{syntax.name} of more than 8 bit, which neither GDCM nor Pillow decodes for pydicom",
+            "JPEG baseline, lossless, JPEG-LS, JPEG 2000, RLE or no compression",
+            "convert the file, for example with dcmtk's dcmdjpeg",
+        )
+    cure = (
+        f"pip install {install} (or '.[dicom]' in the checkout)"
+        if install
+        else "convert the file to an uncompressed one"
+    )
+    raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)

@@ -14,13 +14,9 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
 
-from kneeal.radiograph.codestream import codestream_size, strip_lossless
-from kneeal.radiograph.decoders import choose_decoder
-from kneeal.radiograph.errors import RadiographError, no_memory, too_large, unreadable
-from kneeal.radiograph.gray import gray_levels
-from kneeal.radiograph.image import Radiograph
-from kneeal.radiograph.levels import count_levels, look_up
-from kneeal.radiograph.options import ReadOptions
+from kneeal.radiograph.codestream import choose_decoder, codestream_size, strip_lossless
+from kneeal.radiograph.gray import count_levels, gray_levels, look_up
+from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, no_memory, too_large, unreadable
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -30,7 +26,7 @@ _DIRECTION = re.compile("[AFHLPR]{1,3}")
 _OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
 #: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
 _TAGS = [
-    "SpecificCharacterSet", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
+    "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
     "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
     "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",

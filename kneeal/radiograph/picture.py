@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from kneeal.radiograph.errors import RadiographError, no_memory, too_large, unreadable
-from kneeal.radiograph.levels import count_levels, look_up, lookup_table
-from kneeal.radiograph.options import MAX_PIXELS
+from kneeal.radiograph.gray import count_levels, look_up, lookup_table
+from kneeal.radiograph.image import MAX_PIXELS, RadiographError, no_memory, too_large, unreadable
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 #: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
 #: this share of the pixels has a color (a frame, a mark).
 _GRAY_LEVELS, _COLORED_SHARE = 24, 0.06
+#: Channels whose means over the other pixels differ by more levels show a tint, which colors the bright parts most.
+_TINT_LEVELS = 2
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
-_ORIENTATION = 0x0112
+_PHOTOMETRIC, _ORIENTATION = 0x0106, 0x0112
 
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, bits: int = 8) -> NDArray[Any]:
@@ -67,7 +68,11 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
         raise too_large(f"the header says {columns} x {rows} px", max_pixels)
     if getattr(picture, "n_frames", 1) != 1:
         raise RadiographError("frames", "more than one page", "one radiograph a file", "split or remove the file")
-    deep = _is_deep(picture)
+    # What is known only before the pixels are decoded: whether a PNG holds several channels of 16 bit, and whether 0 is
+    # white in a TIFF, which Pillow heeds up to 8 bits.
+    tile: Any = getattr(picture, "tile", [])
+    deep = picture.format == "PNG" and any(str(part[3]).endswith(";16B") for part in tile)
+    white = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     picture.load()
     orientation = picture.getexif().get(_ORIENTATION, 1)
     if orientation != 1:
@@ -75,11 +80,10 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
     mode = picture.mode
     if mode in ("L", "1"):
         return np.asarray(picture if mode == "L" else picture.convert("L"), np.uint8)
-    if mode in _WIDE:
-        return np.asarray(picture, np.uint16)
+    if mode in (*_WIDE, "I", "F"):
+        codes = np.asarray(picture, np.uint16) if mode in _WIDE else _to_16_bit(np.asarray(picture))
+        return 65535 - codes if white else codes
     pixels: Any
-    if mode in ("I", "F"):
-        return _to_16_bit(np.asarray(picture))
     if mode == "P":
         gray = _by_palette(picture)
         if gray is not None:
@@ -117,8 +121,10 @@ def _gray(pixels: NDArray[Any]) -> NDArray[Any] | None:
     if colored.mean() > _COLORED_SHARE:
         return None
     mean: NDArray[Any] = np.rint(pixels.mean(axis=2, dtype=np.float32)).astype(pixels.dtype)
-    # A frame or a mark is no gray of the radiograph: the median moves no percentile.
-    mean[colored] = np.median(mean[~colored])
+    shades = [float(pixels[..., channel].mean(where=~colored)) for channel in range(3)]
+    if max(shades) - min(shades) <= _TINT_LEVELS * tolerance / _GRAY_LEVELS:
+        # A frame or a mark is no gray of the radiograph: the median moves no percentile.
+        mean[colored] = np.median(mean[~colored])
     return mean
 
 
@@ -130,9 +136,3 @@ def _by_palette(picture: Image.Image) -> NDArray[np.uint8] | None:
     codes = np.asarray(picture, np.uint8)
     used = colors[count_levels(codes, 256) > 0]
     return look_up(colors[:, 0], codes) if (used == used[:, :1]).all() else None
-
-
-def _is_deep(picture: Image.Image) -> bool:
-    """Whether a PNG holds several channels of 16 bit; known only before the pixels are decoded."""
-    tile: Any = getattr(picture, "tile", [])
-    return picture.format == "PNG" and any(str(part[3]).endswith(";16B") for part in tile)

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kneeal.radiograph.errors import RadiographError
-from kneeal.radiograph.options import LARGEST_MM, SMALLEST_MM
+from kneeal.radiograph.image import LARGEST_MM, SMALLEST_MM, RadiographError
 
-_CURE = "give the pixel size with --mm-per-px, or correct the header"
+#: Spacings that differ by less are the same but for rounding; a knee is magnified by more.
+_SAME = 0.01
+_DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
 def pixel_size(
@@ -29,31 +30,36 @@ def pixel_size(
         RadiographError: No pixel size is known, or it is impossible.
     """
     plain = _pair(header.get("PixelSpacing"))
-    detector = [_pair(header.get(name)) for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing")]
-    calibrated = bool(header.get("PixelSpacingCalibrationType")) or plain not in detector
-    if plain is not None and calibrated:
+    name, detector = next(((name, pair) for name in _DETECTOR if (pair := _pair(header.get(name)))), ("", None))
+    repeated = (
+        detector is not None
+        and plain is not None
+        and all(math.isclose(*ends, rel_tol=_SAME) for ends in zip(plain, detector, strict=True))
+    )
+    if plain is not None and (header.get("PixelSpacingCalibrationType") or not repeated):
         return _checked(plain, "PixelSpacing")
-    for name, pair in zip(("ImagerPixelSpacing", "NominalScannedPixelSpacing"), detector, strict=True):
-        if pair is not None:
-            pair = _checked(pair, name)
-            factor = magnification if magnification is not None else _magnification(header)
-            return pair[0] / factor, pair[1] / factor
+    if detector is not None:
+        height, width = _checked(detector, name)
+        factor = magnification if magnification is not None else _magnification(header)
+        return height / factor, width / factor
     if mm_per_px is not None:
         return mm_per_px, mm_per_px
-    raise RadiographError("spacing", "no pixel spacing in the header", "PixelSpacing or ImagerPixelSpacing", _CURE)
+    raise RadiographError(
+        "spacing",
+        "no pixel spacing in the header",
+        "PixelSpacing or ImagerPixelSpacing",
+        "give the pixel size with --mm-per-px, or correct the header",
+    )
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
-    if value is None or value == "":
-        return None
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if not values:
-        return None
+    """Two numbers, NaN where they cannot be read; None where there are none, or 0, as some systems leave it empty."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
     try:
-        numbers = [float(v) for v in values]
+        numbers = [float(v) for v in (value if several else [value] if value else [])]
     except (TypeError, ValueError):
-        return math.nan, math.nan
-    if not any(numbers):  # how some systems leave it empty
+        numbers = [math.nan]
+    if not any(numbers):
         return None
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (math.nan, math.nan)
 

@@ -14,10 +14,17 @@ from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
 from kneeal.localizer.detect import Localizer
 from kneeal.localizer.landmarks import KNEEL_MM, KNEEL_PAD_PX, LandmarkSource, MarkedKnee
-from kneeal.localizer.localization import Localization, LocalizedKnee, LocalizedMarker
 from kneeal.localizer.pose import KneePose, cut_patches, leaves_radiograph
-from kneeal.localizer.quality import SelectionRules, SideEvidence, marker_rule, select_knees
-from kneeal.localizer.windows import cut_window, to_radiograph, to_window
+from kneeal.localizer.quality import (
+    Localization,
+    LocalizedKnee,
+    LocalizedMarker,
+    SelectionRules,
+    SideEvidence,
+    marker_rule,
+    select_knees,
+)
+from kneeal.localizer.windows import cut_window, to_radiograph
 from tools.radiographs import RadiographOptions, draw_radiograph
 
 RIGHT, LEFT = LocalizedKnee((120, 150), 2.0, 0.9, 0.0, 0.0), LocalizedKnee((280, 150), -2.0, 0.9, 0.0, 0.0)
@@ -30,7 +37,7 @@ def test_windows_and_points_agree() -> None:
     spot = np.array([121.5 * 0.5, 81.5 * 0.5])
     window = cut_window(radiograph, (0.5, 0.5), (55.0, 45.0), 25.0, 101, 0.5)
     y, x = (np.array(np.nonzero(window > 127)).mean(axis=1) - 50) * 0.5
-    assert np.allclose(to_window(spot, (55.0, 45.0), 25.0), (x, y), atol=0.3)
+    assert np.allclose(to_radiograph(spot - (55.0, 45.0), (0.0, 0.0), -25.0), (x, y), atol=0.3)
     assert np.allclose(to_radiograph(np.array([x, y]), (55.0, 45.0), 25.0), spot, atol=0.3)
 
 

@@ -21,7 +21,7 @@ from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 from kneeal.radiograph.codestream import codestream_size
-from kneeal.radiograph.levels import count_levels, lookup_table, weighted_percentile
+from kneeal.radiograph.gray import count_levels, lookup_table, weighted_percentile
 
 GREY = np.random.default_rng(0).random((40, 50), dtype=np.float32)
 
@@ -115,7 +115,7 @@ def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def nothing(uid: object) -> object:
         raise NotImplementedError
 
-    monkeypatch.setattr("kneeal.radiograph.decoders.get_decoder", nothing)
+    monkeypatch.setattr("kneeal.radiograph.codestream.get_decoder", nothing)
     error = rejection(tmp_path / "c")
     assert error.reason == "codec" and "python-gdcm" in error.cure
 

@@ -9,8 +9,7 @@ import numpy as np
 from torch import nn
 
 from kneeal.files import atomic_file
-from kneeal.localizer.networks import CoarseNetwork, FineNetwork, MarkerNetwork
-from kneeal.localizer.weights import NAMES, fill_networks
+from kneeal.localizer.networks import NAMES, CoarseNetwork, FineNetwork, MarkerNetwork, fill_networks
 
 _KINDS: dict[str, type[nn.Module]] = dict(zip(NAMES, (CoarseNetwork, FineNetwork, MarkerNetwork), strict=True))
 

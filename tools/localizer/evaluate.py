@@ -19,8 +19,7 @@ import torch
 
 from kneeal.data.patches import scale_intensities
 from kneeal.localizer.detect import Localizer
-from kneeal.localizer.localization import Localization
-from kneeal.localizer.quality import SelectionRules, SideEvidence, select_knees
+from kneeal.localizer.quality import Localization, SelectionRules, SideEvidence, select_knees
 from tools.localizer.samples import read_leg, real_pictures
 from tools.localizer.train import mark_pictures
 from tools.radiographs import (

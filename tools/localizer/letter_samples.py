@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kneeal.localizer.networks import MARKER_CLASSES, MARKER_MM, MARKER_PX
 from kneeal.localizer.windows import cut_window
-from kneeal.radiograph.levels import HIGH_PERCENTILE, LOW_PERCENTILE
+from kneeal.radiograph.gray import HIGH_PERCENTILE, LOW_PERCENTILE
 from tools.radiographs import SyntheticRadiograph
 from tools.radiographs.markers import letter_mask, stamp
 

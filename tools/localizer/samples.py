@@ -21,7 +21,7 @@ from kneeal.localizer.networks import (
     NO_KNEE,
     REPLACED,
 )
-from kneeal.localizer.windows import cut_window, shrink, to_window
+from kneeal.localizer.windows import cut_window, shrink, to_radiograph
 from tools.localizer.letter_samples import SEEN, letter_windows
 from tools.radiographs import (
     Leg,
@@ -167,12 +167,12 @@ def _add(
             samples.fine.append(cut_window(half, half_mm, center, angle, FINE_PX, FINE_MM))
             ends = _ends(legs[k], poses[k], mirrored)
             usable = numbers[k] < 0 and not replaced[k]
-            points = to_window(ends, center, angle)
+            points = to_radiograph(ends - center, (0.0, 0.0), -angle)
             samples.points.append(points.astype(np.float32) if usable else np.full((2, 2), np.nan, np.float32))
             samples.kinds.append(REPLACED if replaced[k] else NATURAL)
             # A mirrored radiograph shows the real picture mirrored, which its own plateau does not describe.
             samples.pictures.append(-1 if mirrored else numbers[k])
-            place = to_window(np.array(poses[k].center_mm), center, angle)
+            place = to_radiograph(np.subtract(poses[k].center_mm, center), (0.0, 0.0), -angle)
             samples.frames.append(np.array([poses[k].rotation_deg - angle, *place], np.float32))
     nowhere = _away_from_knees(radiograph, rng)
     if nowhere is not None:

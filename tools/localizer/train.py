@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kneeal.files import atomic_file
-from kneeal.localizer.networks import FINE_MM, FINE_PX, NATURAL, FineNetwork, map_points
-from kneeal.localizer.weights import NAMES
+from kneeal.localizer.networks import FINE_MM, FINE_PX, NAMES, NATURAL, FineNetwork, map_points
 from kneeal.localizer.windows import cut_window, stretch, to_radiograph
 from tools.localizer.checkpoints import read_networks, save_networks
 from tools.localizer.fitting import Arrays, train_coarse, train_fine, train_marker

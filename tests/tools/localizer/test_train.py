@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.localizer.networks import MARKER_CLASSES
-from kneeal.localizer.weights import NAMES, load_networks
+from kneeal.localizer.networks import MARKER_CLASSES, NAMES, load_networks
 from tools.localizer import letter_samples, train
 from tools.localizer.checkpoints import read_networks
 from tools.localizer.letter_samples import SEEN, letter_windows
