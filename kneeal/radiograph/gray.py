@@ -152,7 +152,10 @@ def _presented(
     if not apply_voi or not (header.get("VOILUTSequence") or header.get("WindowWidth") is not None):
         return lookup_table(plain, counts, bits), ()
     try:
-        if header.get("VOILUTSequence") and values.dtype.kind == "f":
+        luts = header.get("VOILUTSequence")
+        if luts and "LUTData" not in luts[0] and header.get("WindowWidth") is None:
+            raise ValueError("an empty LUT")
+        if luts and values.dtype.kind == "f":
             # A LUT is indexed by whole numbers.
             values = np.rint(values).astype(np.int32)
         windowed = np.asarray(apply_voi_lut(values, header, prefer_lut=True), np.float64)

@@ -39,10 +39,13 @@ def test_raw_data_become_attenuation(tmp_path: Path) -> None:
         assert off(read(tmp_path, picture, WindowCenter=-5000, **tags), plain) < 12
     logarithm = read(tmp_path, 1 - GRAY, PixelIntensityRelationship="LOG", **RAW)
     assert off(logarithm, plain) < 1
-    for relationship in ("", "DISP"):
-        with pytest.raises(RadiographError) as caught:
-            read(tmp_path, intensity, PixelIntensityRelationship=relationship, **RAW)
-        assert caught.value.reason == "processing"
+    # The class of the object says that they are raw where the tag is missing.
+    storage = {"SOPClassUID": pydicom.uid.DigitalXRayImageStorageForProcessing}
+    for raw in (RAW, storage):
+        for relationship in ("", "DISP"):
+            with pytest.raises(RadiographError) as caught:
+                read(tmp_path, intensity, PixelIntensityRelationship=relationship, **raw)
+            assert caught.value.reason == "processing"
 
 
 def test_a_window_that_shows_nothing_is_not_applied_and_told(tmp_path: Path) -> None:
@@ -54,9 +57,9 @@ def test_a_window_that_shows_nothing_is_not_applied_and_told(tmp_path: Path) -> 
     item = pydicom.Dataset()
     item.add_new(0x00283002, "US", [3, 0, 16])
     item.add_new(0x00283006, "US", [7, 7, 7])
-    for lut, told in ((item, 1), (pydicom.Dataset(), 0)):
+    for lut in (item, pydicom.Dataset()):
         found = read(tmp_path, VOILUTSequence=pydicom.Sequence([lut]), WindowCenter=None, WindowWidth=None)
-        assert off(found, plain) < 0.01 and len(found.notes) == told
+        assert off(found, plain) < 0.01 and len(found.notes) == 1
     # One that shows half of it is applied.
     assert read(tmp_path, WindowCenter="1800", WindowWidth="900").notes == ()
 
@@ -80,6 +83,8 @@ def test_a_spacing_that_repeats_the_detectors_is_divided_by_the_magnification(tm
     calibrated = {**equal, "PixelSpacingCalibrationType": "FIDUCIAL"}
     assert read(tmp_path, **calibrated).mm_per_px == (0.8, 0.8)
     assert read(tmp_path, **{**equal, "ImagerPixelSpacing": [0.9, 0.9]}).mm_per_px == (0.8, 0.8)
+    # One that is rounded is repeated all the same.
+    assert read(tmp_path, **{**equal, "ImagerPixelSpacing": [0.799, 0.799]}).mm_per_px[0] == pytest.approx(0.799 / 1.25)
     assert read(tmp_path, EstimatedRadiographicMagnificationFactor=1.25).mm_per_px == (0.8, 0.8)
     # Some systems write 0 where they know none.
     assert read(tmp_path, PixelSpacing=[0, 0], ImagerPixelSpacing=[0.9, 0.9]).mm_per_px == (0.9, 0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -238,10 +239,27 @@ def test_gray_pictures_saved_in_color_are_gray(tmp_path: Path) -> None:
         found = read_radiograph(tmp_path / name, ReadOptions(mm_per_px=0.5)).gray.astype(int)
         expected = scale_intensities(gray).astype(int)
         assert np.median(np.abs(found - expected)) <= 6, name
+    # A tint is no frame: the bright parts, whose channels differ most, stay bright.
+    sepia = np.rint(gray[..., None] * np.array([1, 0.92, 0.86]))
+    Image.fromarray(sepia.astype(np.uint8)).save(tmp_path / "sepia.png")
+    found = read_radiograph(tmp_path / "sepia.png", ReadOptions(mm_per_px=0.5)).gray.astype(int)
+    assert np.abs(found - scale_intensities(gray)).max() <= 6
     colors = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(colors).save(tmp_path / "colors.png")
     with pytest.raises(RadiographError, match="color"):
         read_radiograph(tmp_path / "colors.png", ReadOptions(mm_per_px=0.5))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_in_which_0_is_white_shows_bone_bright(tmp_path: Path, kind: type[Any]) -> None:
+    gray = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (90, 120), np.uint8), (7, 7), 0)
+    path = tmp_path / "white.tif"
+    Image.fromarray((255 - gray).astype(kind)).save(path)
+    black, white = (struct.pack("<HHIHH", 0x0106, 3, 1, photometric, 0) for photometric in (1, 0))
+    assert path.read_bytes().count(black) == 1
+    path.write_bytes(path.read_bytes().replace(black, white))
+    found = read_radiograph(path, ReadOptions(mm_per_px=0.5)).gray.astype(int)
+    assert np.abs(found - scale_intensities(gray)).max() <= 1
 
 
 def test_a_picture_is_turned_as_exif_says_and_trailing_bytes_are_no_matter(tmp_path: Path) -> None:
