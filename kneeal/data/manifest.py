@@ -108,7 +108,11 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     places = [f"line {row + 2}" for row in range(len(frame))] if places is None else places
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
-        _refuse(frame, bad, column, where, places, f"a {column} of printable characters, without blanks around it")
+        # A spreadsheet would take it for a formula.
+        bad |= frame[column].str.startswith(("=", "@"))
+        _refuse(
+            frame, bad, column, where, places, f"a {column} of printable characters, without = or @ or blanks around"
+        )
     unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
     grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
     _refuse(frame, unsafe, "knee_id", where, places, 'a knee_id without , " / \\')

@@ -26,19 +26,17 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     The table has the columns knee_id, x_mm, y_mm, angle_deg and reject. A row with nothing but a knee id accepts the
     knee as it was found, whatever the localizer's doubts.
     """
-    frame = read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject"))
     corrections: dict[str, Correction] = {}
     odd = []
-    columns = frame[["KNEE_ID", "X_MM", "Y_MM", "ANGLE_DEG", "REJECT"]]
-    for row, knee, x, y, angle, reject in columns.itertuples(name=None):
-        numbers = [finite(text) for text in (x, y, angle)]
-        given = (x != "", y != "")
-        wrong = any(text != "" and value is None for text, value in zip((x, y, angle), numbers, strict=True))
-        if not knee or knee in corrections or wrong or given[0] != given[1] or reject.lower() not in (*_YES, *_NO):
-            odd.append(row)
+    for where, row in read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject")).records:
+        knee, reject = row["knee_id"], row["reject"].lower()
+        texts = [row[name] for name in ("x_mm", "y_mm", "angle_deg")]
+        x, y, angle = numbers = [finite(text) for text in texts]
+        wrong = any(text and value is None for text, value in zip(texts, numbers, strict=True))
+        if not knee or knee in corrections or wrong or (x is None) != (y is None) or reject not in (*_YES, *_NO):
+            odd.append(where)
             continue
-        center = None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
-        corrections[knee] = Correction(reject.lower() in _YES, center, numbers[2])
+        corrections[knee] = Correction(reject in _YES, None if x is None or y is None else (x, y), angle)
     if odd:
         raise UserError(
             f"{path}: {some(odd)} cannot be understood",

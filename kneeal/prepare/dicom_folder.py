@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kneeal.errors import UserError
-from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.paths import NamedFiles, walk_files
+from kneeal.prepare.summary import for_single_knees
 from kneeal.prepare.tables import identifier
-from kneeal.prepare.tasks import Plan, Rejection
+from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.dicom import read_patient_id
-from kneeal.tables import count, some
+from kneeal.tables import count, decode, some
 
 
 def plan_dicom(
@@ -49,11 +49,13 @@ def plan_dicom(
     else:
         radiographs, more = _by_header(root, paths)
         if table is not None and not set(radiographs) & graded:
+            ids = some(sorted(radiographs), 3)
+            found = f"none of the patient ids {ids}" if ids else "no patient id of a header"
             raise UserError(
-                f"none of the patient ids {some(sorted(radiographs), 3)} is in {table.name} "
-                f"({some(sorted(graded), 3)})",
+                f"{found} is in {table.name} ({some(sorted(graded), 3)})",
                 "the same ids in the headers and the table",
-                "name the radiographs in the table and give --path-column, or the ids with --patient-column",
+                "name the radiographs in the table and give --path-column, or the ids with --patient-column"
+                + for_single_knees(paths),
             )
     tasks, without_grade = radiograph_tasks(
         root, radiographs, _grades(rows, str(table)), {row.patient: row.site for row in rows},
@@ -67,25 +69,26 @@ def plan_dicom(
 
 
 def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
-    rejected: list[Rejection] = []
+    """The folder of the radiographs, their paths below it, and what a list names in vain."""
     if source.is_dir():
         names = [path.relative_to(source).as_posix() for path in walk_files(source)]
-        root = source
-    elif source.is_file():
-        listed = [name.strip() for name in source.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
-        root, files = source.parent, NamedFiles(source.parent)
-        found = [(name, *files.find(name)) for name in listed]
-        names = list(dict.fromkeys(path.relative_to(root).as_posix() for _, path, _ in found if path is not None))
-        rejected = [
-            Rejection(name, "", "", reason, "the list names a file that is not below its folder")
-            for name, path, reason in found
-            if path is None
-        ]
-    else:
-        raise UserError(f"no {source}", "a folder of radiographs, or a list of them", "check the path")
-    if not names and not rejected:
-        raise UserError(f"no file in {source}", "radiographs", "check the path")
-    return root, names, rejected
+        if not names:
+            raise UserError(f"no file in {source}", "radiographs", "check the path")
+        return source, names, []
+    expected = "a folder of radiographs, or a text file with one path a line"
+    if not source.is_file():
+        raise UserError(f"no folder or list {source}", expected, "check the path")
+    text, root = decode(source.read_bytes()), source.parent
+    if not text or not text.strip():
+        raise UserError(f"{source} is no list of radiographs", expected, f"give the folder of the radiographs, {root}")
+    files = NamedFiles(root)
+    found = {name: files.find(name) for name in map(str.strip, text.splitlines()) if name}
+    rejected = [
+        Rejection(name, "", "", reason, "the list names a file that is not below its folder")
+        for name, (path, reason) in found.items()
+        if not path
+    ]
+    return root, list(dict.fromkeys(path for path, _ in found.values() if path)), rejected
 
 
 def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], list[Rejection]]:
@@ -94,17 +97,16 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
     named, rejected = [], []
     for row in rows:
         path, reason = files.find(row.path)
-        if path is None:
+        if not path:
             detail = f"the table names no file below the folder ({row.where})"
             rejected.append(Rejection(row.path, row.patient, "", reason, detail))
             continue
-        plain = path.relative_to(root).as_posix()
         patient = row.patient
         if not patient:
             with contextlib.suppress(RadiographError):  # reported when it is read
-                patient = identifier(read_patient_id(path))
-        patient = patient or PurePosixPath(plain).with_suffix("").as_posix().replace("/", "-")
-        named.append(replace(row, path=plain, patient=patient))
+                patient = identifier(read_patient_id(root / path))
+        patient = patient or PurePosixPath(path).with_suffix("").as_posix().replace("/", "-")
+        named.append(replace(row, path=path, patient=patient))
     return named, rejected
 
 

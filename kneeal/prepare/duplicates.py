@@ -24,13 +24,13 @@ def identical_files(paths: Sequence[Path]) -> list[list[int]]:
     return [positions for positions in groups.values() if len(positions) > 1]
 
 
-def without_duplicates(rows: Sequence[KneeRow], paths: Sequence[Path], *, drop: bool) -> tuple[list[int], list[str]]:
+def without_duplicates(rows: Sequence[KneeRow], source: Path, *, drop: bool) -> tuple[list[int], list[str]]:
     """Which rows to keep, and notes on pictures that occur more than once.
 
     With `drop`, identical pictures are reduced to one (that of the test set, else of the validation set, else the
     first), and left out altogether if their grades differ; otherwise all are kept and reported.
     """
-    groups = identical_files(paths)
+    groups = identical_files([source / row.path for row in rows])
     if not groups:
         return list(range(len(rows))), []
     torn = [group for group in groups if len({rows[k].split for k in group}) > 1]

@@ -1,10 +1,11 @@
 """Pictures of single knees, in folders of any layout or named by a table."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import compress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,12 @@ from kneeal.data.manifest import check_manifest
 from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepared
 from kneeal.errors import UserError
-from kneeal.files import check_folder
+from kneeal.files import check_folder, disk_errors
 from kneeal.localizer.side import find_side
 from kneeal.prepare.duplicates import without_duplicates
 from kneeal.prepare.knee_table import KneeRow
-from kneeal.prepare.outputs import REJECTED, write_rejected
-from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_files, find_rows
+from kneeal.prepare.outputs import REJECTED, plain_text, write_rejected
+from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows
 from kneeal.prepare.summary import FolderSummary
 from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
@@ -44,49 +45,57 @@ def prepare_folder(
     options = options or FolderOptions()
     check_folder(source, "a folder of pictures of single knees")
     rows, notes = find_rows(source, options)
-    files = find_files(source, rows)
-    kept, duplicates = without_duplicates(rows, files, drop=options.drop_duplicates)
-    rows, files = [rows[k] for k in kept], [files[k] for k in kept]
-    rows, sides = _with_sides(rows, options)
+    kept, duplicates = without_duplicates(rows, source, drop=options.drop_duplicates)
+    rows, sides = _with_sides([rows[k] for k in kept], options)
     notes += [*duplicates, *sides]
+    test = _choose_test(sorted({row.split for row in rows}), options.test_split)
+    if not (sides or options.drop_unusable):
+        _manifest(source, rows, test)  # what is wrong with it is told before the pictures are read
     rejected: list[Rejection] = []
-    if sides or options.drop_unusable:
-        examined = [_examine(row, path, options) for row, path in zip(rows, files, strict=True)]
-        rows = [row for row, _ in examined]
-        faults = [fault if options.drop_unusable else "" for _, fault in examined]
-        rejected = [_rejection(row, fault) for row, fault in zip(rows, faults, strict=True) if fault]
-        if len(rejected) == len(rows):
+    usable: list[KneeRow] = []
+    roomy = next(folder for folder in out.absolute().parents if folder.is_dir())
+    with disk_errors(out), TemporaryFile(dir=roomy) as pairs:
+        for row in rows:
+            try:
+                pair, side = _patch_pair(source / row.path, row.side, options)
+            except UserError as error:
+                rejected.append(Rejection(row.path, row.patient, row.side, "unusable", error.found))
+            else:
+                pairs.write(pair.tobytes())
+                usable.append(replace(row, side=side))
+            if progress is not None:
+                progress(1)
+        if rejected and not (usable and options.drop_unusable):
             raise _unusable(rejected, len(rows), out)
-        usable = [not fault for fault in faults]
-        rows, files = list(compress(rows, usable)), list(compress(files, usable))
         if rejected:
             notes.append(f"left out because unusable: {count(len(rejected), 'picture')}, named in rejected.csv")
-    test = _choose_test(sorted({row.split for row in rows}), options.test_split)
-    if test == "val":
-        notes.append(
-            "val is the test set, since there is no other; a run takes its validation set from the training patients"
+        if test == "val":
+            notes.append(
+                "val is the test set, since there is no other; a run takes its validation set from the training "
+                "patients"
+            )
+        if not all(row.patient for row in usable):
+            notes.append(
+                "no patient is known of some pictures: each counts as a patient of its own, so both knees of one "
+                "person may be in two splits"
+            )
+        frame = _manifest(source, usable, test)
+        recorded = {"roi_mm": options.roi_mm, "joint_offset_mm": options.joint_offset_mm, "test_split": test}
+        if options.mm_per_px is None:
+            recorded["roi_mm"] = options.roi_mm or ROI_MM
+        else:
+            recorded["mm_per_px"] = options.mm_per_px
+        pairs.seek(0)
+        shape = (2, PATCH_PX, PATCH_PX)
+        write_prepared(
+            out,
+            frame,
+            (np.frombuffer(pairs.read(math.prod(shape)), np.uint8).reshape(shape) for _ in usable),
+            source="folder",
+            options=recorded,
+            more=(lambda folder: write_rejected(folder, rejected)) if rejected else None,
         )
-    if not all(row.patient for row in rows):
-        notes.append(
-            "no patient is known of some pictures: each counts as a patient of its own, so both knees of one person "
-            "may be in two splits"
-        )
-    frame = _manifest(source, rows, files, test)
-    recorded = {"roi_mm": options.roi_mm, "joint_offset_mm": options.joint_offset_mm, "test_split": test}
-    if options.mm_per_px is None:
-        recorded["roi_mm"] = options.roi_mm or ROI_MM
-    else:
-        recorded["mm_per_px"] = options.mm_per_px
-    write_prepared(
-        out,
-        frame,
-        _patch_pairs(rows, files, options, out),
-        source="folder",
-        options=recorded,
-        progress=progress,
-        more=(lambda folder: write_rejected(folder, rejected)) if rejected else None,
-    )
-    counts = Counter(zip(frame["split"], (row.grade for row in rows), strict=True))
+    counts = Counter(zip(frame["split"], (row.grade for row in usable), strict=True))
     return FolderSummary(counts, tuple(notes))
 
 
@@ -105,38 +114,21 @@ def read_gray(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return image
 
 
-def _manifest(source: Path, rows: Sequence[KneeRow], files: Sequence[Path], test: str | None) -> pd.DataFrame:
-    names = [path.relative_to(source).as_posix() for path in files]
-    patients = [row.patient or Path(name).with_suffix("").as_posix() for row, name in zip(rows, names, strict=True)]
-    patients = [patient.replace("/", "-") for patient in patients]
+def _manifest(source: Path, rows: Sequence[KneeRow], test: str | None) -> pd.DataFrame:
+    patients = [(row.patient or PurePosixPath(row.path).with_suffix("").as_posix()).replace("/", "-") for row in rows]
     frame = pd.DataFrame(
         {
             "knee_id": [f"{patient}_{row.side}" for patient, row in zip(patients, rows, strict=True)],
             "patient_id": patients,
             "side": [row.side for row in rows],
             "kl": ["" if row.grade is None else str(row.grade) for row in rows],
-            "path": names,
+            "path": [plain_text(row.path) for row in rows],
             "split": ["test" if test and row.split == test else row.split for row in rows],
             "site": [row.site for row in rows],
         }
     )
     check_manifest(frame, str(source), places=[row.where for row in rows])
     return frame
-
-
-def _patch_pairs(
-    rows: Sequence[KneeRow], files: Sequence[Path], options: FolderOptions, out: Path
-) -> Iterator[NDArray[np.uint8]]:
-    """Patch pairs in order; one complaint at the end, so that a user meets all bad pictures at once."""
-    bad: list[Rejection] = []
-    for row, path in zip(rows, files, strict=True):
-        try:
-            yield _patch_pair(path, row.side, options)
-        except UserError as error:
-            bad.append(_rejection(row, error.found))
-            yield np.zeros((2, PATCH_PX, PATCH_PX), np.uint8)
-    if bad:
-        raise _unusable(bad, len(rows), out)
 
 
 def _unusable(bad: Sequence[Rejection], n: int, out: Path) -> UserError:
@@ -150,30 +142,25 @@ def _unusable(bad: Sequence[Rejection], n: int, out: Path) -> UserError:
     )
 
 
-def _rejection(row: KneeRow, detail: str) -> Rejection:
-    return Rejection(row.path, row.patient, row.side, "unusable", detail)
-
-
-def _examine(row: KneeRow, path: Path, options: FolderOptions) -> tuple[KneeRow, str]:
-    """The row with the side that its picture shows where none is known, and why the picture cannot be used."""
-    known = row if row.side != "unknown" else replace(row, side="R")
-    try:
-        pair = _patch_pair(path, known.side, options)
-    except UserError as error:
-        return known, error.found
-    return (row if row.side != "unknown" else replace(row, side=find_side(pair))), ""
-
-
-def _patch_pair(path: Path, side: str, options: FolderOptions) -> NDArray[np.uint8]:
+def _patch_pair(path: Path, side: str, options: FolderOptions) -> tuple[NDArray[np.uint8], str]:
+    """The patch pair of a picture and its side, found on it where it is "unknown"."""
     image = read_gray(path)
     height, width = image.shape
     if height != width and options.roi_mm is None and options.mm_per_px is None:
         raise UserError(f"{path} is not square ({width} x {height} px)", "a square picture", "crop it")
     scale = options.mm_per_px or (options.roi_mm or ROI_MM) / width
     try:
-        return cut_patch_pair(scale_intensities(image), scale, side, joint_offset_mm=options.joint_offset_mm)
+        pair = cut_patch_pair(
+            scale_intensities(image), scale, "L" if side == "L" else "R", joint_offset_mm=options.joint_offset_mm
+        )
     except ValueError as error:
-        raise UserError(f"{path}: {error}", "a picture that holds both patches", "check --roi-mm") from error
+        found = f"{path}: {str(error).rstrip('.')}"
+        raise UserError(found, "a picture that holds both patches", "check --roi-mm") from error
+    if side != "unknown":
+        return pair, side
+    side = find_side(pair)
+    # The other side's patches are these in the other order.
+    return (pair if side == "R" else pair[::-1]), side
 
 
 def _with_sides(rows: Sequence[KneeRow], options: FolderOptions) -> tuple[list[KneeRow], list[str]]:

@@ -1,23 +1,22 @@
 """Rows that say of a knee what is known: picture, patient, side, grade, split and site; from a table or from paths."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import pandas as pd
-
 from kneeal.errors import UserError
 from kneeal.prepare.notation import UnreadableError, read_grade, read_side, read_split
-from kneeal.prepare.tables import identifier, plain_name, read_table
+from kneeal.prepare.tables import identifier, read_table
 from kneeal.tables import some
 
 T = TypeVar("T")
+_Records = list[tuple[str, dict[str, str]]]
 
 #: What a row may say.
 FIELDS = ("path", "patient", "side", "grade", "split", "site")
-_WIDE = re.compile(r"(.*?)[\s_.-]*(R|L|RIGHT|LEFT|RE|LI)", re.IGNORECASE)
+_WIDE = re.compile(r"(.*?)[\s_.-]*(r|l|right|left|re|li)")
 
 
 @dataclass(frozen=True)
@@ -49,22 +48,23 @@ def read_knee_table(
         UserError: A column is missing, or cells say something else; they are named with their rows.
     """
     given = {field: name for field, name in (columns or {}).items() if name is not None}
-    frame = read_table(path, list(given.values()))
-    names = {field: plain_name(given.get(field, field)) for field in FIELDS}
-    frame, names = _long(frame, names)
-    there = {field: name for field, name in names.items() if name in frame.columns}
+    table = read_table(path, list(given.values()))
+    records = table.records
+    names = {field: given.get(field, field).casefold() for field in FIELDS}
+    header = [name.casefold() for name in table.header]
+    if not {names["grade"], names["side"]} & set(header):
+        records, more = _long(records, header, set(names.values()))
+        header += more
+    there = {field: name for field, name in names.items() if name in header}
     missing = [fields for fields in needed if not set(fields.split(" or ")) & set(there)]
     if missing:
         raise UserError(
             f"{path} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{some(map(str, frame.columns), 12)}",
+            f"{some(table.header, 12)}",
             f"columns for {', '.join(needed)}",
             "name it with " + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing),
         )
-    texts = [
-        (str(where), {field: row[name] for field, name in there.items()})
-        for where, row in zip(frame.index, frame.to_dict("records"), strict=True)
-    ]
+    texts = ((where, {field: row[name] for field, name in there.items()}) for where, row in records)
     return make_rows(texts, str(path), grades)
 
 
@@ -93,7 +93,7 @@ def make_rows(
             side=read("side", text.get("side", ""), where, read_side, ""),
             grade=read("grade", text.get("grade", ""), where, lambda cell: read_grade(cell, grades), None),
             split=read("split", text.get("split", ""), where, read_split, ""),
-            site=text.get("site", "").strip(),
+            site=read("site", text.get("site", ""), where, _plain_site, ""),
         )
         for where, text in texts
     ]
@@ -102,6 +102,7 @@ def make_rows(
             "grade": "a grade from 0 to 4, or x, n/a, TKR or empty where it is missing; name others with --grades",
             "side": "R or L, right or left, 1 or 2",
             "split": "train, val or test",
+            "site": "a name that is no formula",
         }
         raise UserError(
             f"{source}: " + "; ".join(f"{field} {some(cells)}" for field, cells in bad.items()),
@@ -111,20 +112,21 @@ def make_rows(
     return rows
 
 
-def _long(frame: pd.DataFrame, names: dict[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row per knee, where a table has a column of grades for each side; else the table as it is."""
-    if names["grade"] in frame.columns or names["side"] in frame.columns:
-        return frame, names
+def _plain_site(text: str) -> str:
+    if text.startswith(("=", "@")):
+        raise UnreadableError(text)
+    return text.strip()
+
+
+def _long(records: _Records, header: Sequence[str], taken: Set[str]) -> tuple[_Records, list[str]]:
+    """One row per knee, where a table has a column of grades for each side; and the columns that are new."""
     wide: dict[str, dict[str, str]] = {}
-    for column in map(str, frame.columns):
+    for column in header:
         match = _WIDE.fullmatch(column)
-        if match and match[1] and column not in names.values():
+        if match and match[1] and column not in taken:
             wide.setdefault(match[1], {})[read_side(match[2])] = column
-    pairs = [sides for sides in wide.values() if set(sides) == {"R", "L"}]
+    pairs = [sides for sides in wide.values() if len(sides) == 2]
     if len(pairs) != 1:
-        return frame, names
-    rest = frame.drop(columns=list(pairs[0].values()))
-    parts = [rest.assign(SIDE=side, GRADE=frame[pairs[0][side]]) for side in "RL"]
-    order = {where: position for position, where in enumerate(frame.index)}
-    long = pd.concat(parts).sort_index(key=lambda index: index.map(order), kind="stable")
-    return long, {**names, "side": "SIDE", "grade": "GRADE"}
+        return records, []
+    long = [(where, {**row, "side": side, "grade": row[pairs[0][side]]}) for where, row in records for side in "RL"]
+    return long, ["side", "grade"]

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from kneeal.errors import UserError
 from kneeal.files import check_folder
-from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.paths import walk_files
-from kneeal.prepare.tables import find_table, grade, identifier, read_table
-from kneeal.prepare.tasks import Plan
+from kneeal.prepare.tables import find_table, grade, identifier, read_rows
+from kneeal.prepare.tasks import Plan, radiograph_tasks
 
 #: Visits with knee radiographs: baseline, 15, 30, 60 and 84 months.
 VISITS = ("0", "1", "2", "3", "5")
@@ -28,26 +27,24 @@ def plan_most(
     check_folder(source, "the archive's folder")
     tables = tables or source
     columns = {"R": f"V{visit}XRKL", "L": f"V{visit}XLKL"}
-    readings = read_table(find_table(tables, ("mostv01235xray",), "the X-ray readings"), ("MOSTID", *columns.values()))
-    enrol = read_table(find_table(tables, (f"mostv{visit}enroll", "mostv0enroll"), "the enrolment table"), ("MOSTID",))
-    enrolled = {identifier(i) for i in enrol["MOSTID"]}
-    sites = dict(zip(map(identifier, enrol["MOSTID"]), enrol["SITE"], strict=True)) if "SITE" in enrol.columns else {}
+    readings = read_rows(find_table(tables, ("mostv01235xray",), "the X-ray readings"), ("MOSTID", *columns.values()))
+    enrol = read_rows(find_table(tables, (f"mostv{visit}enroll", "mostv0enroll"), "the enrolment table"), ("MOSTID",))
+    sites = {identifier(row["mostid"]): row.get("site", "") for row in enrol}
     grades = {
-        identifier(patient): {"R": grade(right), "L": grade(left)}
-        for patient, right, left in zip(readings["MOSTID"], readings[columns["R"]], readings[columns["L"]], strict=True)
+        identifier(row["mostid"]): {side: grade(row[column.lower()]) for side, column in columns.items()}
+        for row in readings
     }
-    radiographs = _radiographs(source, enrolled & set(grades), visit, view)
+    patients = set(sites) & set(grades)
+    radiographs = _radiographs(source, patients, visit, view)
     if not radiographs:
         raise UserError(
             f"no radiograph of visit {visit}, view {view}, of an enrolled and graded patient in {source}",
             "<MOSTID...>/V<visit>.../.../<view>/<file>",
             "check the folder, --visit and --view",
         )
-    places = {
-        patient: sites.get(patient, "").strip() or _SITES.get(patient[1:2].upper(), "") for patient in radiographs
-    }
+    places = {patient: sites[patient] or _SITES.get(patient[1:2].upper(), "") for patient in radiographs}
     tasks, rejected = radiograph_tasks(source, radiographs, grades, places, ungraded=ungraded)
-    lonely = len(enrolled & set(grades)) - len(radiographs)
+    lonely = len(patients) - len(radiographs)
     return Plan("most", tasks, rejected, [f"{lonely} enrolled patients have no such radiograph"] if lonely else [])
 
 

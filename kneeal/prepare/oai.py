@@ -3,14 +3,11 @@
 from collections import defaultdict
 from pathlib import Path
 
-import pandas as pd
-
 from kneeal.errors import UserError
 from kneeal.files import check_folder
-from kneeal.prepare.candidates import radiograph_tasks
 from kneeal.prepare.paths import NamedFiles
-from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
-from kneeal.prepare.tasks import Plan, Rejection
+from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
+from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.tables import count, some
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
@@ -18,7 +15,7 @@ VISITS = ("00", "01", "03", "05", "06", "08", "10")
 SERIES = "bilateral pa fixed flexion knee"
 #: Reading projects in the order in which they count; the others follow by number. 15 read all participants.
 PROJECTS = (15.0, 37.0, 42.0)
-_SIDES = {1.0: "R", 2.0: "L"}
+_SIDES: dict[float | None, str] = {1.0: "R", 2.0: "L"}
 _FILE = "001"
 
 
@@ -35,23 +32,21 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
     check_folder(source, "the archive's folder")
     tables = tables or source
     contents_path = find_table(source, ("contents", f"contents_{visit}", "contents_00m"), "the archive's contents")
-    contents = read_table(contents_path, ("Folder", "ParticipantID", "SeriesDescription"))
+    contents = read_rows(contents_path, ("Folder", "ParticipantID", "SeriesDescription"))
     readings_path = find_table(tables, (f"kxr_sq_bu{visit}",), "the central readings of the radiographs")
-    readings = read_table(readings_path, ("ID", "SIDE", "READPRJ", f"V{visit}XRKL"))
-    enrollees = read_table(find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE"))
-    sites = {identifier(i): _site(site) for i, site in zip(enrollees["ID"], enrollees["V00SITE"], strict=True)}
+    readings = read_rows(readings_path, ("ID", "SIDE", "READPRJ", f"V{visit}XRKL"))
+    enrollees = read_rows(find_table(tables, ("enrollees",), "the enrollees table, for the sites"), ("ID", "V00SITE"))
+    sites = {identifier(row["id"]): _site(row["v00site"]) for row in enrollees}
     grades, barcodes, notes = _read_grades(readings, visit)
-    radiographs = _radiographs(contents, visit)
-    common = set(radiographs) & set(grades)
-    if not common:
+    radiographs = _radiographs(contents, visit, barcodes)
+    if not set(radiographs) & set(grades):
         raise UserError(
             f"no patient of {contents_path.name} ({some(sorted(radiographs), 3)}) is in {readings_path.name} "
             f"({some(sorted(grades), 3)})",
             "the same patient ids in both",
             "check that both tables are of the same release",
         )
-    ranked = {patient: _rank(radiographs[patient], barcodes.get(patient, set())) for patient in sorted(radiographs)}
-    present, rejected = _present(contents_path.parent, ranked)
+    present, rejected = _present(contents_path.parent, radiographs)
     tasks, more = radiograph_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
     lonely = sorted(set(grades) - set(radiographs))
     if lonely:
@@ -65,29 +60,23 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
 
 
 def _read_grades(
-    readings: pd.DataFrame, visit: str
-) -> tuple[dict[str, dict[str, int | None]], dict[str, set[int]], list[str]]:
+    readings: list[dict[str, str]], visit: str
+) -> tuple[dict[str, dict[str, int | None]], dict[str, set[float]], list[str]]:
     """Grades by patient and side, barcodes of the radiographs read by patient, and notes."""
     rows: dict[tuple[str, str], list[tuple[tuple[int, float], int | None]]] = defaultdict(list)
-    barcodes: dict[str, set[int]] = defaultdict(set)
+    barcodes: dict[str, set[float]] = defaultdict(set)
     odd = 0
-    code_column = f"V{visit}BARCDBU"
-    codes = readings[code_column] if code_column in readings.columns else [""] * len(readings)
-    for patient, side, project, kl, code in zip(
-        readings["ID"], readings["SIDE"], readings["READPRJ"], readings[f"V{visit}XRKL"], codes, strict=True
-    ):
-        name = _SIDES.get(number(side) or 0.0)
-        if name is None:
+    for row in readings:
+        side, project, patient = _SIDES.get(number(row["side"])), number(row["readprj"]), identifier(row["id"])
+        if side is None:
             odd += 1
             continue
-        value = number(project)
-        rank = (
-            (PROJECTS.index(value), 0.0) if value in PROJECTS else (len(PROJECTS), value if value is not None else 1e9)
-        )
-        rows[identifier(patient), name].append((rank, grade(kl)))
-        barcode = number(code)
+        known = project in PROJECTS
+        rank = (PROJECTS.index(project) if known else len(PROJECTS), 1e9 if project is None else project)
+        rows[patient, side].append((rank, grade(row[f"v{visit}xrkl"])))
+        barcode = number(row.get(f"v{visit}barcdbu", ""))
         if barcode is not None:
-            barcodes[identifier(patient)].add(int(barcode))
+            barcodes[patient].add(barcode)
     grades: dict[str, dict[str, int | None]] = defaultdict(dict)
     repeated = disagreeing = 0
     for (patient, side), found in rows.items():
@@ -103,53 +92,40 @@ def _read_grades(
         )
     if odd:
         notes.append(f"{odd} readings without a side of 1 (right) or 2 (left) are left out")
-    return dict(grades), dict(barcodes), notes
+    return grades, barcodes, notes
 
 
-def _radiographs(contents: pd.DataFrame, visit: str) -> dict[str, list[tuple[str, str, int | None]]]:
-    """(date, name, barcode) of the radiographs of a visit, by patient."""
-    radiographs: dict[str, list[tuple[str, str, int | None]]] = defaultdict(list)
-    empty = [""] * len(contents)
-    dates = contents["STUDYDATE"] if "STUDYDATE" in contents.columns else empty
-    codes = contents["BARCODE"] if "BARCODE" in contents.columns else empty
-    for folder, patient, series, date, code in zip(
-        contents["FOLDER"], contents["PARTICIPANTID"], contents["SERIESDESCRIPTION"], dates, codes, strict=True
-    ):
-        release = folder.strip().lstrip("/").split(".", 1)[0]
-        if series.strip().lower() == SERIES and release.isdigit() and int(release) == int(visit):
-            barcode = number(code)
-            name = f"{folder.strip().strip('/')}/{_FILE}"
-            radiographs[identifier(patient)].append((date, name, int(barcode) if barcode is not None else None))
-    if not radiographs:
+def _radiographs(contents: list[dict[str, str]], visit: str, read: dict[str, set[float]]) -> dict[str, list[str]]:
+    """Names of the radiographs of a visit by patient, the one whose barcode the readings name first, then by date."""
+    found: dict[str, set[tuple[bool, str, str]]] = defaultdict(set)
+    for row in contents:
+        folder, patient = row["folder"].strip("/"), identifier(row["participantid"])
+        release = folder.split(".", 1)[0]
+        if row["seriesdescription"].lower() == SERIES and release.isdigit() and int(release) == int(visit):
+            unread = patient in read and number(row.get("barcode", "")) not in read[patient]
+            found[patient].add((unread, row.get("studydate", ""), f"{folder}/{_FILE}"))
+    if not found:
         raise UserError(
             f"no series 'Bilateral PA Fixed Flexion Knee' of visit {visit} in the contents table",
             f"folders whose release begins with {int(visit)}",
             "check the contents table, or give another --visit",
         )
-    return radiographs
+    return {patient: [name for *_, name in sorted(found[patient])] for patient in sorted(found)}
 
 
-def _present(root: Path, ranked: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
+def _present(root: Path, radiographs: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Rejection]]:
     """The names whose files are there, by patient in the order given; and those that are not."""
     files = NamedFiles(root)
     present: dict[str, list[str]] = defaultdict(list)
     rejected: list[Rejection] = []
-    for patient, names in ranked.items():
+    for patient, names in radiographs.items():
         for name in dict.fromkeys(names):
             path, reason = files.find(name)
-            if path is None:
-                rejected.append(Rejection(name, patient, "", reason, "the contents table names no file of the archive"))
+            if path:
+                present[patient].append(path)
             else:
-                present[patient].append(path.relative_to(root).as_posix())
-    return dict(present), rejected
-
-
-def _rank(radiographs: list[tuple[str, str, int | None]], read: set[int]) -> list[str]:
-    """Names, the radiograph that the readings name first, then by date."""
-    ranked = sorted(
-        radiographs, key=lambda radiograph: (radiograph[2] not in read if read else False, radiograph[0], radiograph[1])
-    )
-    return [name for _, name, _ in ranked]
+                rejected.append(Rejection(name, patient, "", reason, "the contents table names no file of the archive"))
+    return present, rejected
 
 
 def _site(text: str) -> str:

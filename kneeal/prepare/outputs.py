@@ -1,19 +1,21 @@
 """What goes into the data set and beside it: rows of the manifest, patches, rejected.csv, the contact sheet."""
 
+import base64
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment
 from numpy.typing import NDArray
 
 from kneeal.data.prepared import LEFTOVERS
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
-from kneeal.prepare.contact_sheet import ContactSheetEntry
 from kneeal.prepare.pool import Lost
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
@@ -26,6 +28,19 @@ _NOT_NEEDED = "another radiograph of the same patient is used"
 #: Cells that begin so are formulas to a spreadsheet.
 _FORMULA = ("=", "@", "+", "-", "\t", "\r")
 _UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this radiograph"}
+#: Most radiographs on the sheet: what a browser shows without delay.
+MAX_ENTRIES = 2000
+
+
+@dataclass(frozen=True)
+class ContactSheetEntry:
+    """One radiograph of the contact sheet."""
+
+    title: str  #: What it is called.
+    knee_ids: dict[str, str]  #: Side to knee id.
+    grades: dict[str, int | None]  #: Side to KL grade; None where it is not known.
+    score: float  #: Lowest score of its knees; below 0 where something of it was rejected.
+    load: Callable[[], RadiographResult]  #: Gives its result, so that not all need be in memory.
 
 
 def collect(
@@ -83,10 +98,15 @@ def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[
     kl = _grade(task, pose.side)
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": f"./{name}" if name.startswith(_FORMULA) else name, "split": "",
+        "kl": "" if kl is None else kl, "path": plain_text(name), "split": "",
         "x_mm": f"{pose.center_mm[0]:.2f}", "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}",
         "score": f"{pose.score:.3f}",
     }  # fmt: skip
+
+
+def plain_text(path: str) -> str:
+    """The path, written so that no spreadsheet takes it for a formula."""
+    return f"./{path}" if path.startswith(_FORMULA) else path
 
 
 def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> RadiographResult:
@@ -127,3 +147,18 @@ def write_rejected(folder: Path, rejections: Sequence[Rejection]) -> None:
     rows += [(r.patient, r.side, r.name, r.reason, r.detail) for r in rejections]
     text = csv_text([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
     (folder / REJECTED).write_text(text, encoding="utf-8", newline="")
+
+
+def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], heading: str) -> None:
+    """Write sheet.html, worst first, one file that needs no other; beyond `MAX_ENTRIES` the best are left out."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_url"] = lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    template = environment.from_string(files("kneeal.prepare").joinpath("contact_sheet.html").read_text("utf-8"))
+    ranked = sorted(entries, key=lambda entry: (entry.score, entry.title))[:MAX_ENTRIES]
+    stream = template.stream(
+        heading=heading,
+        total=len(entries),
+        left_out=len(entries) - len(ranked),
+        entries=((entry, entry.load()) for entry in ranked),
+    )
+    stream.dump(str(path), encoding="utf-8")

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+#: How the names of pictures end.
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
 
 class NamedFiles:
     """Finds the files that a table names below a folder.
@@ -18,16 +21,16 @@ class NamedFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def find(self, name: str) -> tuple[Path | None, str]:
-        """The file and "", or None and why: "outside" or "missing"."""
+    def find(self, name: str) -> tuple[str, str]:
+        """The file's path below the folder, with `/`, and ""; or "" and why: "outside" or "missing"."""
         parts = self._inside(name)
         if parts is None:
-            return None, "outside"
-        path = self._root.joinpath(*parts)
-        if is_file(path):
+            return "", "outside"
+        path = "/".join(parts)
+        if is_file(self._root / path):
             return path, ""
-        alike = self._index[_key("/".join(parts))]
-        return (alike[0], "") if len(alike) == 1 else (None, "missing")
+        alike = self._index[_key(path)]
+        return (alike[0], "") if len(alike) == 1 else ("", "missing")
 
     def _inside(self, name: str) -> tuple[str, ...] | None:
         """The parts of a name below the folder; None where it leaves it."""
@@ -41,13 +44,13 @@ class NamedFiles:
         return None if leaves else parts
 
     @cached_property
-    def _index(self) -> defaultdict[str, list[Path]]:
+    def _index(self) -> defaultdict[str, list[str]]:
         """Files by their paths, names and stems, without case."""
-        index: defaultdict[str, list[Path]] = defaultdict(list)
+        index: defaultdict[str, list[str]] = defaultdict(list)
         for path in filter(is_file, walk_files(self._root)):
-            below = path.relative_to(self._root)
-            for key in {_key(below.as_posix()), _key(below.name), _key(below.stem)}:
-                index[key].append(path)
+            name = path.relative_to(self._root).as_posix()
+            for key in {_key(name), _key(path.name), _key(path.stem)}:
+                index[key].append(name)
         return index
 
 

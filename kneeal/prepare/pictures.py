@@ -1,8 +1,8 @@
 """The pictures of a folder, and what a table, a pattern or the layout says of each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from kneeal.errors import UserError
 from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
-from kneeal.prepare.paths import NamedFiles, walk_files
+from kneeal.prepare.paths import PICTURES, NamedFiles, walk_files
 from kneeal.tables import count, some
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
@@ -19,7 +19,6 @@ ROI_MM = 101.0
 #: published pipeline.
 JOINT_OFFSET_MM = 3.0
 _SPLITS = ("train", "val", "test")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
 
 
@@ -58,17 +57,24 @@ class FolderOptions:
 
 
 def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
-    """What is known of each picture that is to be used, and notes."""
+    """What is known of each picture that is to be used, with its path below the folder; and notes."""
     rows, notes = _known(source, options)
-    graded = [row for row in rows if row.grade is not None]
-    if options.ungraded or len(graded) == len(rows):
-        return rows, notes
+    graded = [row for row in rows if options.ungraded or row.grade is not None]
     if not graded:
         raise UserError(f"no grade for any of {len(rows)} knees", "a KL grade from 0 to 4", "--ungraded keeps them")
-    return graded, [
-        *notes,
-        f"left out without a grade: {count(len(rows) - len(graded), 'knee')}; --ungraded keeps such knees",
-    ]
+    if len(graded) < len(rows):
+        left_out = count(len(rows) - len(graded), "knee")
+        notes.append(f"left out without a grade: {left_out}; --ungraded keeps such knees")
+    named = NamedFiles(source)
+    found = [replace(row, path=named.find(row.path)[0]) for row in graded]
+    bad = [f"{row.path!r} in {row.where}" for row, file in zip(graded, found, strict=True) if not file.path]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(graded)} pictures are not below {source}: {some(bad)}",
+            "paths below SRC, or names that occur once there",
+            "check SRC and --path-column, or remove these rows",
+        )
+    return found, notes
 
 
 def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
@@ -105,7 +111,7 @@ def _pictures(source: Path) -> list[str]:
             "correct the permissions",
         ) from error
 
-    found = [path for path in walk_files(source, fail) if path.suffix.lower() in _SUFFIXES]
+    found = [path for path in walk_files(source, fail) if path.suffix.lower() in PICTURES]
     return [path.relative_to(source).as_posix() for path in found]
 
 
@@ -121,17 +127,3 @@ def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
     others = Counter(name.split("/", 1)[0] for name in names if "/" in name and name.split("/", 1)[0] not in splits)
     notes = [f"{name} is left out: {count(n, 'picture')}" for name, n in sorted(others.items())] + notes
     return [name for name in names if name.split("/", 1)[0] in splits], notes
-
-
-def find_files(source: Path, rows: Sequence[KneeRow]) -> list[Path]:
-    """The pictures of the rows."""
-    named = NamedFiles(source)
-    found = [named.find(row.path) for row in rows]
-    bad = [f"{row.path!r} in {row.where}" for row, (path, _) in zip(rows, found, strict=True) if path is None]
-    if bad:
-        raise UserError(
-            f"{len(bad)} of {len(rows)} pictures are not below {source}: {some(bad)}",
-            "paths below SRC, or names that occur once there",
-            "check SRC and --path-column, or remove these rows",
-        )
-    return [path for path, _ in found if path is not None]

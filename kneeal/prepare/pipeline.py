@@ -17,14 +17,12 @@ from kneeal.errors import UserError
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, settled, try_radiographs
-from kneeal.prepare.contact_sheet import write_contact_sheet
 from kneeal.prepare.corrections import Correction
-from kneeal.prepare.cures import nothing_usable
-from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_rejected
+from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_contact_sheet, write_rejected
 from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.store import ResultStore
-from kneeal.prepare.summary import ArchiveSummary
+from kneeal.prepare.summary import ArchiveSummary, nothing_usable
 from kneeal.prepare.tasks import Plan, Rejection
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker
 from kneeal.tables import some

@@ -1,11 +1,16 @@
-"""What was prepared, as tables for the console; for OAI beside the paper's Table 1."""
+"""What was prepared, as tables for the console, for OAI beside the paper's Table 1; what helps where nothing was."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from kneeal.data.grades import N_GRADES
-from kneeal.tables import count
+from kneeal.errors import UserError
+from kneeal.prepare.paths import PICTURES
+from kneeal.prepare.tasks import Rejection
+from kneeal.prepare.work import PrepareOptions
+from kneeal.tables import count, some
 
 #: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.
@@ -15,6 +20,11 @@ _PAPER_NOTE = (
     "compared: the sites A, C and D one by one, and each grade. Of the paper's own disagreements, B is the sum of its\n"
     "grades (1882; its total says 1883), and E is the table's (903; the text says 953)."
 )
+
+#: Reasons for which a person may want to look at the contact sheet, or to use pictures in another way.
+_SEEN = {"one_knee", "too_many", "no_pair", "replacement", "low_score", "marker_missing", "marker_swapped",
+         "marker_mirrored", "side_conflict"}  # fmt: skip
+_CUT_OUT = {"no_patient", "spacing", "no_knee", "one_knee", "low_score", "off_film"}
 
 
 @dataclass(frozen=True)
@@ -76,3 +86,43 @@ def grade_table(
         row = [sum(counts.get((member, grade), 0) for member in members) for grade in grades]
         rows.append((name, [*row, sum(row)]))
     return [f"{name:<10}" + "".join(f"{cell:>7}" for cell in cells) for name, cells in rows]
+
+
+def nothing_usable(
+    summary: ArchiveSummary, rejections: Sequence[Rejection], options: PrepareOptions, *, out: Path, kept: Path
+) -> UserError:
+    """The error for a preparation without a single knee; options that were given are not proposed again."""
+    reasons, rules, n = Counter(rejection.reason for rejection in rejections), options.select, summary.n_radiographs
+    named = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) or "no radiograph"
+    known = [
+        ("no_grade", not n, "--ungraded keeps knees without a grade"),
+        ("no_patient", True, "a --table with columns path and patient names the patients of files without a header"),
+        ("missing", True, "paths are below SRC, or below the folder of the list"),
+        ("outside", True, "paths are below SRC, or below the folder of the list"),
+        ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say of which knee a grade is"),
+        ("codec", True, "see which decoder or conversion is named"),
+        ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
+        ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
+        ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
+        ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
+        ("low_score", rules.min_score > 0, f"--least-score below {rules.min_score:g} accepts knees that are less sure"),
+        ("replacement", not rules.keep_other, "--keep-other keeps the good knee beside one that cannot be used"),
+    ]
+    cures = [cure for reason, helps, cure in known if helps and reason in reasons]
+    if _SEEN & set(reasons):
+        cures.append(f"correct or accept knees with --corrections, by their ids on {out / 'sheet.html'}")
+    cure = "; ".join(dict.fromkeys(cures)) or f"see the reasons in {out / 'rejected.csv'}"
+    cure += for_single_knees(rejection.name for rejection in rejections if rejection.reason in _CUT_OUT)
+    return UserError(
+        f"no knee could be used{' of ' + count(n, 'radiograph') if n else ''} ({named}); "
+        + some((f"{r.name or r.patient}: {r.detail}" for r in rejections), 3),
+        "at least one knee",
+        f"{cure}. All reasons are in {out}"
+        + (f"; finished radiographs are kept in {kept} for the next start" if n else ""),
+    )
+
+
+def for_single_knees(names: Iterable[str]) -> str:
+    """A further cure, where there are pictures among these paths."""
+    pictures = any(PurePosixPath(name).suffix.lower() in PICTURES for name in names)
+    return "; pictures of one knee each, cut out already, are for `kneeal prepare folder`" if pictures else ""

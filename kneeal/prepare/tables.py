@@ -17,26 +17,31 @@ _NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?::.*)?", re.DOTALL)
 _DEPTH = 5
 
 
-def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
     """Read a `.sas7bdat`, or what `kneeal.tables.read_table` reads.
 
-    Returns:
-        The table, columns in capitals, values as text; its index names each row for messages, for example "line 3".
+    Raises:
+        UserError: It cannot be read, or one of the `needed` columns is missing; case does not count.
     """
-    if path.suffix.lower() == ".sas7bdat":
-        frame = _read_sas(path)
-        tables.check_header(str(path), list(map(str, frame.columns)), needed)
-    else:
-        table = tables.read_table(path, needed)
-        index = [f"{table.unit} {number}" for number in table.numbers]
-        frame = pd.DataFrame(table.rows, columns=list(table.header), index=index, dtype=object)
-    frame.columns = pd.Index([plain_name(str(name)) for name in frame.columns])
-    return frame
+    if path.suffix.lower() != ".sas7bdat":
+        return tables.read_table(path, needed)
+    try:
+        frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
+    # The parser raises whatever a damaged file leads it to.
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be read as a table ({error})", "a whole SAS7BDAT file", "fetch it again"
+        ) from error
+    header = tuple(map(str, frame.columns))
+    tables.check_header(str(path), header, needed)
+    cells = frame.astype(object).where(frame.notna(), "").map(tables.as_text)
+    rows = tuple(cells.itertuples(index=False, name=None))
+    return tables.Table(header, rows, tuple(range(1, len(rows) + 1)), "row")
 
 
-def plain_name(name: str) -> str:
-    """A column's name as `read_table` gives it: in capitals, without blanks around it, accents composed."""
-    return unicodedata.normalize("NFC", name).strip().upper()
+def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The rows of a table, by column name in small letters."""
+    return [row for _, row in read_table(path, needed).records]
 
 
 def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -70,15 +75,3 @@ def identifier(text: str) -> str:
     """A patient id as text, accents composed and digits plain; SAS holds whole numbers as 9000099.0."""
     text = unicodedata.normalize("NFKC", text).strip()
     return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
-
-
-def _read_sas(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
-    # The parser raises whatever a damaged file leads it to.
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a table ({error})", "a whole SAS7BDAT file", "fetch it again"
-        ) from error
-    frame.index = pd.Index([f"row {number}" for number in range(1, len(frame) + 1)])
-    return frame.astype(object).where(frame.notna(), "").map(tables.as_text)

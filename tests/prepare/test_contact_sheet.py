@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from kneeal.localizer.pose import KneePose
-from kneeal.prepare import contact_sheet
-from kneeal.prepare.contact_sheet import ContactSheetEntry, write_contact_sheet
+from kneeal.prepare import outputs
+from kneeal.prepare.outputs import ContactSheetEntry, write_contact_sheet
 from kneeal.prepare.work import RadiographResult
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), 90, np.uint8))[1].tobytes()
@@ -36,7 +36,7 @@ def write(path: Path, radiographs: list[ContactSheetEntry]) -> str:
 def test_the_worst_come_first_and_the_best_are_left_out_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_sheet, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(outputs, "MAX_ENTRIES", 3)
     radiographs = [
         radiograph("good", 0.99),
         radiograph("bad", -0.1, bad=True),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import zlib
 from collections import Counter
@@ -361,6 +362,18 @@ def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
     table.write_text("path,grade,side\nb.png,1,L\n\nnone.png,2,R\n")
     with pytest.raises(UserError, match=r"1 of 2 pictures are not below .*'none.png' in line 4"):
         prepare_folder(tmp_path / "in", tmp_path / "new", FolderOptions(table=table, mm_per_px=0.4))
+
+
+@pytest.mark.parametrize(("patient", "site"), [("=1+1", ""), ("@SUM", ""), ("p", "=cmd()")])
+def test_no_cell_is_a_formula(tmp_path: Path, patient: str, site: str) -> None:
+    save(tmp_path / "in/=a.png")
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,patient,side,grade,site\n=a.png,{patient},R,1,{site}\n")
+    with pytest.raises(UserError, match=f"{re.escape(site or patient)}.* in line 2"):
+        prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(table=table))
+    table.write_text("path,patient,side,grade\n=a.png,p,R,1\n")
+    prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(table=table))
+    assert list(PreparedDataset.open(tmp_path / "out").manifest.frame["path"]) == ["./=a.png"]
 
 
 def test_unknown_sides_are_found_on_the_pictures(tmp_path: Path) -> None:

@@ -10,23 +10,22 @@ from helpers.sas_file import write_sas
 
 from kneeal.errors import UserError
 from kneeal.prepare.oai import plan_oai
-from kneeal.prepare.tables import read_table
+from kneeal.prepare.tables import read_rows
 
 
 def test_numbers_and_texts_come_out_as_text(tmp_path: Path) -> None:
     path = tmp_path / "t.sas7bdat"
     write_sas(path, ("ID", "SIDE", "V00XRKL", "READPRJ"), [(9000099.0, 1.0, 2.0, "15"), (9000296.0, 2.0, 1.9, "é")])
-    frame = read_table(path, ("id", "side"))
-    assert frame.to_dict("records") == [
-        {"ID": "9000099", "SIDE": "1", "V00XRKL": "2", "READPRJ": "15"},
-        {"ID": "9000296", "SIDE": "2", "V00XRKL": "1.9", "READPRJ": "é"},
+    assert read_rows(path, ("id", "side")) == [
+        {"id": "9000099", "side": "1", "v00xrkl": "2", "readprj": "15"},
+        {"id": "9000296", "side": "2", "v00xrkl": "1.9", "readprj": "é"},
     ]
     missing = float("nan")
     write_sas(path, ("ID", "V00XRKL"), [(9000099.0, missing)])
-    assert read_table(path).to_dict("records") == [{"ID": "9000099", "V00XRKL": ""}]
+    assert read_rows(path) == [{"id": "9000099", "v00xrkl": ""}]
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match="cannot be read as a table"):
-        read_table(path)
+        read_rows(path)
 
 
 def test_the_archive_is_the_same_with_its_tables_as_sas_files(tmp_path: Path) -> None:

@@ -110,6 +110,36 @@ def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tm
     assert rows(out) == {"a_R": ("1", "")} and not (tmp_path / ".out.work").exists()
 
 
+def test_a_path_that_is_no_list_is_refused_and_a_list_may_be_in_any_encoding(tmp_path: Path) -> None:
+    write(tmp_path / "in/é", RIGHT, "a", ImageLaterality="R")
+    cv2.imwrite(str(tmp_path / "in/x.png"), np.rint(255 * LEFT))
+    (tmp_path / "in/empty").touch()
+    for name in ("é", "x.png", "empty"):
+        result = kneeal("prepare", "dicom", tmp_path / "in" / name, "--out", tmp_path / "out")
+        refused(result, f"{name} is no list of radiographs", f"give the folder of the radiographs, {tmp_path / 'in'}")
+    for k, encoding in enumerate(("utf-8-sig", "utf-16", "cp1252")):
+        (tmp_path / "in/list").write_text("é\n", encoding)
+        done("prepare", "dicom", tmp_path / "in/list", "--out", tmp_path / str(k), "--workers", "0")
+
+
+def test_a_cure_fits_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("gone.dcm\n")
+    lost = kneeal("prepare", "dicom", tmp_path / "list", "--out", tmp_path / "a", "--workers", "0")
+    refused(lost, "no knee could be used (missing 1)", "paths are below SRC")
+    assert "finished radiographs" not in lost.stderr
+    # Pictures of one knee each: without headers, with patients alone, and read as radiographs.
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/p_R.png"), np.rint(255 * LEFT)[80:380, 40:340])
+    table = tmp_path / "t.csv"
+    for text in ("", "patient,side,grade\np,R,2\n", "path,patient,side,grade\np_R.png,p,R,2\n"):
+        table.write_text(text)
+        given = ("--table", table, "--mm-per-px", "0.34") if text else ()
+        result = kneeal("prepare", "dicom", tmp_path / "in", *given, "--out", tmp_path / "b", "--workers", "0")
+        refused(result, "`kneeal prepare folder`")
+        # The knee that is graded was looked for: more grades would not help.
+        assert "--ungraded" not in result.stderr
+
+
 def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
     for name, patient, gray, side in (
         ("1", "a", RIGHT, "R"), ("2", "b", RIGHT, "R"), ("3", "e\u0301", LEFT, "L"), ("4", "\u00e9", LEFT, "L"),

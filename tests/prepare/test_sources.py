@@ -13,7 +13,7 @@ from kneeal.prepare.corrections import Correction, read_corrections
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.most import plan_most
 from kneeal.prepare.pseudonyms import Pseudonyms
-from kneeal.prepare.tables import find_table, grade, identifier, number, read_table
+from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
 
 GREY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
 
@@ -112,12 +112,12 @@ def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) ->
     for k, mark in enumerate("|\t;,"):
         path = tmp_path / f"t{k}.txt"
         path.write_bytes(f"Id{mark}Käse\n 7 {mark}é\n".encode("utf-8-sig" if k % 2 else "cp1252"))
-        assert read_table(path, ("ID",)).to_dict("records") == [{"ID": "7", "KÄSE": "é"}]
+        assert read_rows(path, ("ID",)) == [{"id": "7", "käse": "é"}]
     (tmp_path / "ragged.csv").write_text("a,b\n1\n")
     (tmp_path / "broken.sas7bdat").write_bytes(b"SAS")
     for name, said in (("ragged.csv", "line 2"), ("broken.sas7bdat", "cannot be read"), ("gone.csv", "no file")):
         with pytest.raises(UserError, match=said):
-            read_table(tmp_path / name)
+            read_rows(tmp_path / name)
     assert find_table(tmp_path, ("none", "T1"), "x").name == "t1.txt"
     assert [grade(text) for text in ("4", "2.0", "1.9", "8", ".: Missing", "")] == [4, 2, None, None, None, None]
     assert (number("1: Right"), number("x"), identifier(" 9000099.0 ")) == (1.0, None, "9000099")
