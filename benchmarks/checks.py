@@ -33,8 +33,8 @@ from kneeal.nn.heads import Corn, Cumulative, Softmax
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output, SiameseKneeNet
 from kneeal.nn.ssl import Step, get
-from kneeal.stats.calibration import calibration_curve
 from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm, spread_ratio
+from kneeal.stats.metrics import calibration_curve
 from kneeal.stats.summary import Curve, area, restricted_labels, summarize
 from kneeal.training.metrics import evaluate
 
@@ -397,7 +397,7 @@ def _() -> float:
     theirs = integrate.trapezoid(values, labels) / 750
     return max(
         off(summarize(values.tolist()).error, stats.sem(values)),
-        off(area(Curve.of(labels.tolist(), values.tolist()), 50, 800), theirs),
+        off(area(Curve(labels, values), 50, 800), theirs),
     )
 
 
@@ -407,7 +407,7 @@ def _() -> float:
     from lifelines.utils import restricted_mean_survival_time
 
     labels = [50, 200, 350, 500]
-    curves = [Curve.of(labels, np.sort(RNG.uniform(0.2, 0.5, 4)).tolist()) for _ in range(20)]
+    curves = [Curve(np.array(labels), np.sort(RNG.uniform(0.2, 0.5, 4))) for _ in range(20)]
     found = [restricted_labels(curve, 0.4, 500) for curve in curves]
     fitted = KaplanMeierFitter().fit([n for n, _ in found], [reached for _, reached in found])
     return off(np.mean([n for n, _ in found]), restricted_mean_survival_time(fitted, t=500))

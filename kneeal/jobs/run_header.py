@@ -10,7 +10,7 @@ from kneeal.build.loop import Plan
 from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import RunFolder
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.stats.sample_size import warn_of_few_knees
+from kneeal.stats.metrics import warn_of_few_knees
 from kneeal.tables import count
 
 _WIDTH = 88

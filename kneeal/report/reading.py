@@ -13,7 +13,7 @@ from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs, Setting
-from kneeal.stats.sample_size import warn_of_few_knees
+from kneeal.stats.metrics import warn_of_few_knees
 from kneeal.tables import count
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.

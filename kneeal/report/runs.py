@@ -14,7 +14,7 @@ from kneeal.errors import unknown_name
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import QueryRecord
 from kneeal.loop.runner import RoundPredictions
-from kneeal.stats.calibration import CalibrationCurve, calibration_curve
+from kneeal.stats.metrics import CalibrationCurve, calibration_curve
 from kneeal.stats.summary import Curve, Summary, summarize_at
 
 
@@ -62,7 +62,7 @@ class Run:
     def curve(self, metric: str) -> Curve:
         """The learning curve: rounds that have a value, and of rounds with the same labels the last."""
         known = self.rounds.dropna(subset=[metric]).drop_duplicates("n_labeled", keep="last")
-        return Curve.of(known["n_labeled"].tolist(), known[metric].tolist())
+        return Curve(known["n_labeled"].to_numpy(np.int64), known[metric].to_numpy(np.float64))
 
     @property
     def folder(self) -> RunFolder:

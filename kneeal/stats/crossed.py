@@ -70,13 +70,7 @@ class TestSet:
 
     @classmethod
     def of(cls, kl: Sequence[int], patients: Sequence[str]) -> TestSet:
-        """From grades and patient ids of the N knees.
-
-        Raises:
-            ValueError: The lengths differ or there is no knee.
-        """
-        if len(kl) != len(patients) or not len(kl):
-            raise ValueError(f"there must be a patient for each knee, but got {len(kl)} and {len(patients)}.")
+        """From grades and patient ids of the N knees, at least one."""
         grades, grade = np.unique(np.asarray(kl, dtype=np.int64), return_inverse=True)
         names, patient = np.unique(np.asarray(patients), return_inverse=True)
         support = np.zeros((len(names), len(grades)))

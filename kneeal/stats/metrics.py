@@ -1,9 +1,10 @@
-"""The metrics of graded knees. To add a metric, add an entry to `METRICS`.
+"""The metrics of graded knees, and how precise they can be. To add a metric, add an entry to `METRICS`.
 
 Notation: N knees, C grades.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.stats.calibration import calibration_curve
-
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+#: The widest interval, in points to either side, that a test set gets without a word.
+WIDEST = 5.0
+#: Knees of a grade below which its recall is not near a normal distribution (n p >= 5 with p = 1/2).
+FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,37 @@ class Metric:
     def digits(self) -> int:
         """Digits after the point of a shown value."""
         return 2 if self.percent else 3
+
+
+@dataclass(frozen=True)
+class CalibrationCurve:
+    """Confidence against accuracy in bins of equal width; bins without a knee are left out."""
+
+    confidence: Floats  #: [K] mean probability of the predicted grade.
+    accuracy: Floats  #: [K] share of right predictions.
+    count: Counts  #: [K] knees.
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean gap weighted by knees (Guo et al., ICML 2017)."""
+        return float((np.abs(self.confidence - self.accuracy) * self.count).sum() / self.count.sum())
+
+
+def calibration_curve(probs: Floats, kl: Counts, n_bins: int = 15) -> CalibrationCurve:
+    """The curve of one set of predictions.
+
+    Args:
+        probs: [N, C] predicted probabilities.
+        kl: [N] true grades.
+        n_bins: Bins (k / n_bins, (k + 1) / n_bins].
+    """
+    confidence = probs.max(axis=1)
+    right = probs.argmax(axis=1) == kl
+    place = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    count = np.bincount(place, minlength=n_bins)
+    filled = count > 0
+    sums = [np.bincount(place, weights=w, minlength=n_bins)[filled] for w in (confidence, right)]
+    return CalibrationCurve(sums[0] / count[filled], sums[1] / count[filled], count[filled])
 
 
 def balanced_accuracy(confusion: Counts) -> float:
@@ -145,3 +180,36 @@ def describe(column: str) -> Metric:
     """The metric of a column such as `test_mae` or `val/mae`; an unknown one is described by its name alone."""
     name = column.removeprefix("test").removeprefix("val").lstrip("_/")
     return METRICS.get(name) or Metric(name, name, lambda knees: float("nan"))
+
+
+def expected_half_width(counts: Sequence[int]) -> float:
+    """Half the width of the 95 % interval of balanced accuracy to expect of a test set.
+
+    Balanced accuracy is the mean of C recalls, each a share of n_g knees, so its variance is the sum of
+    p_g (1 - p_g) / n_g over C squared; p_g is taken as 1/2, where that is largest. Knees count as independent.
+
+    Args:
+        counts: [C] test knees of each grade; a grade without one has no part in balanced accuracy.
+
+    Returns:
+        Points of 100; 0 for no knees.
+    """
+    present = [n for n in counts if n]
+    return 100 * 1.96 * 0.5 * math.sqrt(sum(1 / n for n in present)) / max(1, len(present))
+
+
+def warn_of_few_knees(counts: Sequence[int]) -> str | None:
+    """A warning if a test set is too small for its balanced accuracy to tell much, None if it is not.
+
+    It is too small where the expected 95 % interval is wider than 5 points to either side, or a grade has fewer than
+    10 knees.
+
+    Args:
+        counts: [C] test knees of each grade.
+    """
+    width = expected_half_width(counts)
+    few = [f"{n} with KL {grade}" for grade, n in enumerate(counts) if n < FEWEST]
+    if width <= WIDEST and not few:
+        return None
+    found = f"; only {', '.join(few)}" if few else ""
+    return f"small test set: the 95 % interval of balanced accuracy may reach ±{width:.0f} points{found}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,37 +23,17 @@ class Summary:
 class Curve:
     """The learning curve of one run."""
 
-    n_labeled: NDArray[np.int64]  #: [R] label counts, rising.
+    n_labeled: NDArray[np.int64]  #: [R] label counts; a query of which no knee could be graded repeats the one before.
     values: NDArray[np.float64]  #: [R] the metric.
 
-    @classmethod
-    def of(cls, n_labeled: Sequence[int], values: Sequence[float]) -> Curve:
-        """A curve from plain numbers.
-
-        Raises:
-            ValueError: The lengths differ, or the label counts do not rise.
-        """
-        n, v = np.asarray(n_labeled, dtype=np.int64), np.asarray(values, dtype=np.float64)
-        if n.shape != v.shape or n.ndim != 1:
-            raise ValueError(f"label counts and values must be of one length, but got {n.shape} and {v.shape}.")
-        if (np.diff(n) <= 0).any():
-            raise ValueError(f"label counts must rise, but got {n.tolist()}.")
-        return cls(n, v)
-
     def at(self, n: int) -> float | None:
-        """The value at exactly n labels; None where the run has no such round: nothing is interpolated."""
+        """The last value at exactly n labels; None where the run has no such round: nothing is interpolated."""
         found = np.flatnonzero(self.n_labeled == n)
-        return float(self.values[found[0]]) if len(found) else None
+        return float(self.values[found[-1]]) if len(found) else None
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean and standard error of independent values.
-
-    Raises:
-        ValueError: There is no value.
-    """
-    if not len(values):
-        raise ValueError("there must be at least one value to summarize.")
+    """Mean and standard error of independent values, at least one."""
     array = np.asarray(values, dtype=np.float64)
     error = float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else None
     return Summary(float(array.mean()), error, len(array))
@@ -73,9 +53,8 @@ def summarize_at(curves: Mapping[int, Curve], n: int, seeds: Sequence[int] = ())
     values = {seed: value for seed, curve in curves.items() if (value := curve.at(n)) is not None}
     if not values:
         return None
-    whole = summarize(list(values.values()))
     missing = tuple(sorted({*curves, *seeds} - set(values)))
-    return Summary(whole.mean, whole.error, whole.n, missing)
+    return replace(summarize(list(values.values())), missing=missing)
 
 
 def area(curve: Curve, low: int, high: int) -> float | None:
@@ -84,13 +63,8 @@ def area(curve: Curve, low: int, high: int) -> float | None:
     Trapezoids between the rounds. In the metric's own unit.
 
     Returns:
-        None unless the run has rounds at exactly `low` and `high` labels.
-
-    Raises:
-        ValueError: `high` is not above `low`.
+        None unless the run has rounds at exactly `low` and `high` labels, `low` below `high`.
     """
-    if high <= low:
-        raise ValueError(f"the range must be rising, but got {low=}, {high=}.")
     if curve.at(low) is None or curve.at(high) is None:
         return None
     inside = (curve.n_labeled >= low) & (curve.n_labeled <= high)
@@ -98,31 +72,22 @@ def area(curve: Curve, low: int, high: int) -> float | None:
     return float(((v[1:] + v[:-1]) / 2 * np.diff(n)).sum() / (high - low))
 
 
-def labels_to_reach(curve: Curve, target: float) -> float | None:
-    """The fewest labels at which a curve reaches a value, on straight lines between its rounds.
-
-    Returns:
-        None if it never does. A curve that begins above the target gives its first label count.
-    """
-    reached = np.flatnonzero(curve.values >= target)
-    if not len(reached):
-        return None
-    k = int(reached[0])
-    if k == 0:
-        return float(curve.n_labeled[0])
-    (n0, n1), (v0, v1) = curve.n_labeled[k - 1 : k + 1], curve.values[k - 1 : k + 1]
-    return float(n0 + (target - v0) / (v1 - v0) * (n1 - n0))
-
-
 def restricted_labels(curve: Curve, target: float, budget: int) -> tuple[float, bool]:
     """Labels at which a curve reaches a value, at most the budget: what a restricted mean averages.
 
+    On straight lines between the rounds; a curve that begins above the value reaches it with its first label count.
     A run that does not reach the value counts with the whole budget, since leaving it out would favor strategies that
     often fail (Royston and Parmar, BMC Medical Research Methodology 2013, on survival times).
 
     Returns:
         The labels, and whether the value was reached within the budget.
     """
-    labels = labels_to_reach(curve, target)
-    reached = labels is not None and labels <= budget
-    return (labels if labels is not None and reached else float(budget)), reached
+    reached = np.flatnonzero(curve.values >= target)
+    if not len(reached):
+        return float(budget), False
+    k = int(reached[0])
+    labels = float(curve.n_labeled[k])
+    if k > 0:
+        (n0, n1), (v0, v1) = curve.n_labeled[k - 1 : k + 1], curve.values[k - 1 : k + 1]
+        labels = float(n0 + (target - v0) / (v1 - v0) * (n1 - n0))
+    return (labels, True) if labels <= budget else (float(budget), False)

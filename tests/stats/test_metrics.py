@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.stats.metrics import METRICS, GradedKnees, balanced_accuracy, describe
+from kneeal.stats.metrics import (
+    METRICS,
+    GradedKnees,
+    balanced_accuracy,
+    calibration_curve,
+    describe,
+    expected_half_width,
+    warn_of_few_knees,
+)
+
+OAI_VAL = (328, 153, 212, 106, 27)
 
 
 def certain(predicted: list[int], kl: list[int], p: float = 0.8) -> GradedKnees:
@@ -76,3 +86,39 @@ def test_a_column_is_described_wherever_it_comes_from() -> None:
 def test_a_report_needs_no_torch_for_them() -> None:
     code = "import sys, kneeal.stats.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_calibration_curve_by_hand() -> None:
+    probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.95, 0.05]])
+    curve = calibration_curve(probs, np.array([0, 1, 1, 0]), n_bins=5)
+    assert curve.count.tolist() == [1, 1, 2]
+    assert curve.confidence.tolist() == pytest.approx([0.6, 0.8, 0.925])
+    assert curve.accuracy.tolist() == [1.0, 0.0, 1.0]
+    assert curve.ece == pytest.approx((0.4 + 0.8 + 2 * 0.075) / 4)
+
+
+def test_a_calibrated_prediction_has_no_error_in_the_limit() -> None:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(5), 50_000)
+    kl = (probs.cumsum(1) < rng.random((50_000, 1))).sum(1)
+    assert calibration_curve(probs, kl).ece < 0.01
+
+
+def test_the_width_is_that_of_simulated_balanced_accuracies() -> None:
+    rng = np.random.default_rng(0)
+    recalls = np.stack([rng.binomial(n, 0.5, 20_000) / n for n in OAI_VAL])
+    low, high = np.percentile(100 * recalls.mean(axis=0), [2.5, 97.5])
+    assert expected_half_width(OAI_VAL) == pytest.approx((high - low) / 2, rel=0.03)
+
+
+def test_one_grade_is_a_share_and_an_absent_grade_has_no_part() -> None:
+    assert expected_half_width([100]) == pytest.approx(9.8)
+    assert expected_half_width([100, 0]) == expected_half_width([100])
+    assert expected_half_width([0, 0]) == 0.0
+
+
+def test_what_is_warned_of() -> None:
+    assert warn_of_few_knees(OAI_VAL) is None
+    assert "±10 points" in (warn_of_few_knees((40, 20, 20, 20, 10)) or "")
+    assert "only 9 with KL 4" in (warn_of_few_knees((5000, 5000, 5000, 5000, 9)) or "")
+    assert "only 0 with KL 2" in (warn_of_few_knees((5000, 5000, 0, 5000, 5000)) or "")
