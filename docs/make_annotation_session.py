@@ -37,7 +37,7 @@ SETTINGS = (
 )  # fmt: skip
 PATIENCE = 1500.0
 #: Headlines of the waiting page when all have read.
-DONE = ("All knees are read. Thank you.", "Training on your grades")
+DONE = ("All knees have been read. Thank you.", "Training on your grades")
 
 
 def kneeal(*arguments: object) -> None:

@@ -138,7 +138,7 @@ def variants() -> Iterator[tuple[str, Projected, Fit]]:
     yield "means of block 10 alone", Projected(FIRST), Fit()
     yield "means of block 12 alone", Projected(SECOND), Fit()
     for width in (32, 64, 256, 416):
-        yield f"{width} features a patch", Projected(width=width), Fit()
+        yield f"{width} features per patch", Projected(width=width), Fit()
     for shrinkage in (0.01, 1.0, 10.0):
         yield f"shrinkage {shrinkage:g}", Projected(shrinkage=shrinkage), Fit()
 

@@ -49,7 +49,7 @@ def rows(s: Setting, *, n_networks: int = 4, steps: int = 3) -> list[Row]:
     done = n_networks * steps
     return [
         Row(
-            f"training steps of {n_networks} networks, {s}, 64 views a batch, {name}",
+            f"training steps of {n_networks} networks, {s}, 64 views per batch, {name}",
             f"{done / turn.clock:.1f} steps/s",
             f"one after another: {done / first.clock:.1f} steps/s",
             ratio(turn, first),

@@ -35,7 +35,7 @@ def growth(s: Setting, sizes: tuple[int, ...]) -> list[Row]:
         found.append(
             Row(
                 f"pool prediction of {n:,} knees, {s}, {s.n_samples} samples",
-                f"{clock:.3f} ms a knee by the clock, {cpu:.3f} of CPU",
+                f"{clock:.3f} ms per knee by the clock, {cpu:.3f} of CPU",
                 f"{sizes[0]:,} knees",
                 f"{base / cost:.2f}x" + ("" if s.bf16 else " CPU"),
                 "constant",

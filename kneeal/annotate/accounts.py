@@ -126,9 +126,7 @@ class Accounts:
                 (now, _digest(secret), now),
             ).fetchone()
             if used is None:
-                raise RefusedError(
-                    403, "a link that is not valid", "a link that was not used yet, a day old at most", "get a new one"
-                )
+                raise RefusedError(403, "a link that is not valid", "a link works once, within a day", "get a new one")
             db.execute("DELETE FROM session WHERE expires < ?", (now,))
             db.execute(
                 "INSERT INTO session (digest, reader, csrf, expires) VALUES (?, ?, ?, ?)",

@@ -25,7 +25,7 @@ def read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
         (number, reader),
     ).fetchone()
     if row is None:
-        raise RefusedError(404, "a knee that is not before you", "one of yours", "load the page again")
+        raise RefusedError(404, "this knee is not yours to grade now", "one of your knees", "load the page again")
     grades: tuple[int | None, ...] = ()
     if row["kind"] == "adjudication":
         answers = db.execute(
@@ -108,9 +108,7 @@ def undo_answer(db: sqlite3.Connection, reader: int, nonce: str, now: float) -> 
     if task.kind != "adjudication":
         informed = "SELECT 1 FROM reader WHERE id = ? AND informed = (SELECT max(query) FROM knee)"
         if db.execute(informed, (reader,)).fetchone():
-            raise RefusedError(
-                409, "a reading, after you have been shown those of others", "an adjudication of yours", "go on"
-            )
+            raise RefusedError(409, "a reading after you saw those of others", "an adjudication of yours", "go on")
     db.execute(
         "INSERT INTO answer (task, undone, seconds, at, replaces, nonce) VALUES (?, 1, 0, ?, ?, ?)",
         (task.id, now, task.current, nonce),

@@ -71,7 +71,7 @@ def make_app(
         if session.reads:
             if store.counts()["open"]:
                 raise RefusedError(
-                    409, "the readings of others before all are in", "a query that is read", "look again then"
+                    409, "the readings of others are hidden until all are in", "a query that is read", "look again then"
                 )
             store.inform(session.id)
         return session
@@ -152,7 +152,7 @@ def make_app(
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
         if supervisor.readings_stand:
             raise RefusedError(
-                409, "all readings are in, and stand", "an answer to an open knee", "wait for the next knees"
+                409, "all readings are in and final", "an answer to an open knee", "wait for the next knees"
             )
         return describe(session, store.undo(session.id, nonce=body.nonce), store.progress(session.id))
 

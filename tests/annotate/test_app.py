@@ -217,7 +217,7 @@ def test_a_link_signs_in_once(desk: Desk) -> None:
     assert again.status_code == 403
     assert again.json() == {
         "error": "a link that is not valid",
-        "expected": "a link that was not used yet, a day old at most",
+        "expected": "a link works once, within a day",
         "cure": "get a new one",
     }
 
@@ -242,7 +242,7 @@ def test_signing_out(desk: Desk) -> None:
         ({"kl": None, "reason": "x" * 300}, 422, "reason"),
         ({"kl": None, "reason": "TKR left"}, 422, "'TKR left'"),
         ({"findings": ["flu"]}, 422, "'flu'"),
-        ({"task": 99999}, 404, "not before you"),
+        ({"task": 99999}, 404, "not yours to grade now"),
         ({"picture": "0" * 16}, 409, "picture on the page is of another knee"),
         ({"seconds": -3}, 422, "seconds"),
         ({"comment": "x" * 1001}, 422, "comment"),

@@ -203,7 +203,7 @@ async function undo() {
     by("opinion").disabled = true;
     return data;
   });
-  if (undone) announce("The last answer is taken back.");
+  if (undone) announce("The last answer was undone.");
 }
 
 async function later() {
@@ -213,7 +213,7 @@ async function later() {
     const {ok, data} = await change(`api/task/${task.id}/later`, {});
     return ok ? data : notice(`${capital(data.error)}.`);
   });
-  if (put && state.task && state.task.id === task.id) announce("This is the last knee that is left.");
+  if (put && state.task && state.task.id === task.id) announce("This is the last knee.");
 }
 
 async function toggleOther() {
@@ -262,21 +262,21 @@ function toggleFinding(finding) {
 
 function showWait(status) {
   view("wait");
-  const titles = {reading: "Other readers have not finished", read: "All knees are read. Thank you.",
-    training: "Training on your grades", finished: "All knees are read. Thank you.", failed: "The training has failed"};
+  const titles = {reading: "Other readers have not finished", read: "All knees have been read. Thank you.",
+    training: "Training on your grades", finished: "All knees have been read. Thank you.", failed: "Training failed"};
   const texts = {
-    reading: "You have read all your knees. This page goes on by itself.",
+    reading: "You have read all your knees. This page continues by itself.",
     read: status.disagreed ? `Readings of ${status.disagreed} knees differ. An adjudicator decides.`
-      : status.auto ? "The training begins shortly." : "The training is started by hand; this page then goes on by itself.",
-    training: "Every answer is saved. The page goes on by itself with the knees that the model would learn most from.",
+      : status.auto ? "Training starts shortly." : "Training is started by hand; this page then continues by itself.",
+    training: "Every answer is saved. This page continues by itself with the knees that the model would learn most from.",
     finished: "No more knees are needed.",
     failed: `Every answer is saved. ${capital(status.message || "")}. `
       + (status.retry === null ? "" : `The next attempt is in ${duration(status.retry)}.`),
   };
   by("wait-title").textContent = titles[status.phase];
   by("wait-text").textContent = texts[status.phase];
-  if (status.problem || state.problem) notice(status.problem ? `The server cannot look after the run: ${status.problem.text}. It has tried for `
-    + `${duration(status.problem.age)} and goes on trying. Your answers are saved.` : "");
+  if (status.problem || state.problem) notice(status.problem ? `The server cannot check the run: ${status.problem.text}. It has tried for `
+    + `${duration(status.problem.age)} and keeps trying. Your answers are saved.` : "");
   state.problem = status.problem;
   const {progress} = status;
   by("wait-bar").hidden = status.phase !== "training";
@@ -334,7 +334,7 @@ async function showAgreement() {
   by("tables").replaceChildren(
     table("Within readers: knees that were read twice", header, data.within.map(cells)),
     table("Between readers", header, data.between.map(cells)),
-    table("Time per knee", ["reader", "knees", "unreadable", "taken back", "median", "quartiles"], data.paces.map((p) => [
+    table("Time per knee", ["reader", "knees", "unreadable", "undone", "median", "quartiles"], data.paces.map((p) => [
       p.reader, String(p.n), String(p.unreadable), String(p.undone), p.median === null ? "" : `${p.median.toFixed(1)} s`,
       p.quartiles ? p.quartiles.map((x) => `${x.toFixed(1)} s`).join(" to ") : ""])));
   view("agreement");
