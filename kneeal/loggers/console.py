@@ -61,8 +61,8 @@ class Console(LoopListener, FitProgress):
             + (f"   about {_duration(left)} left" if left > 0 else "")
         )
 
-    def run_failed(self, error: BaseException) -> None:
-        """Leave the terminal clean for the error."""
+    def run_ended(self, error: BaseException | None) -> None:
+        """Leave the terminal clean for what follows."""
         self.end()
 
     def seconds_left(self) -> float:

@@ -73,18 +73,11 @@ class WandbTracker(LoopListener):
             if self._run is not None:
                 self._run.log(self._row(report))
 
-    def run_finished(self) -> None:
-        """Close the dashboard run."""
-        self._close(0)
-
-    def run_failed(self, error: BaseException) -> None:
-        """Close it and mark it as failed."""
-        self._close(1)
-
-    def _close(self, status: int) -> None:
+    def run_ended(self, error: BaseException | None) -> None:
+        """Close the dashboard run, as failed where there is an error."""
         with self._errors_printed():
             if self._run is not None:
-                self._run.finish(exit_code=status)
+                self._run.finish(exit_code=0 if error is None else 1)
         self._run = None
 
     @contextmanager

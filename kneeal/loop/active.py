@@ -99,15 +99,16 @@ class ActiveLearningLoop:
 
     def run(self, oracle: Oracle) -> PoolState:
         """Go on until the budget is spent, with an oracle that answers every query at once; returns the final state."""
+        failed: BaseException | None = None
         try:
             while self.ask() is not None:
                 self.tell(oracle.label(self.missing))
         except BaseException as error:
-            for listener in self.listeners:
-                listener.run_failed(error)
+            failed = error
             raise
-        for listener in self.listeners:
-            listener.run_finished()
+        finally:
+            for listener in self.listeners:
+                listener.run_ended(failed)
         return self.state
 
     def ask(self) -> Query | None:

@@ -36,11 +36,8 @@ class LoopListener:
     def round_finished(self, report: RoundReport) -> None:
         """A round is over: its query is answered, or the budget is spent."""
 
-    def run_finished(self) -> None:
-        """The budget is spent."""
-
-    def run_failed(self, error: BaseException) -> None:
-        """The run ends early."""
+    def run_ended(self, error: BaseException | None) -> None:
+        """The run is finished, or an error ends it."""
 
 
 class FitProgress:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,41 +35,28 @@ class Chosen:
     grades: Mapping[str, int]  #: Predicted grade of each unlabeled knee, where there are probabilities.
 
 
+@dataclass(eq=False)
 class Querying:
     """Predicts the pool and chooses from it.
-
-    Args:
-        runner: Predicts.
-        strategy: Scores the pool and selects the query.
-        uncertainty: Whose score chooses the pseudo pool U; None where there is no U.
-        n_grades: Number of grades.
-        seed: Seed of every selection.
-        grades: Whether to predict the grades of the pool even if the strategy needs no probabilities.
 
     Raises:
         UserError: `uncertainty` does not score uncertainty.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        strategy: Strategy,
-        uncertainty: Strategy | None,
-        *,
-        n_grades: int,
-        seed: int,
-        grades: bool = False,
-    ) -> None:
-        if uncertainty is not None:
-            check_uncertainty(uncertainty)
-        self.runner = runner
-        self.strategy = Checked(strategy)
-        self.uncertainty = None
-        if uncertainty is not None:
-            self.uncertainty = self.strategy if uncertainty is strategy else Checked(uncertainty)
-        self.n_grades = n_grades
-        self.seed = seed
-        self._needs = strategy.needs.joined(Needs(Posterior.POINT)) if grades else strategy.needs
+    runner: Runner  #: Predicts.
+    strategy: Strategy  #: Scores the pool and selects the query.
+    uncertainty: Strategy | None  #: Whose score chooses the pseudo pool U; None where there is no U.
+    _: KW_ONLY
+    n_grades: int  #: Number of grades.
+    seed: int  #: Seed of every selection.
+    grades: bool = False  #: Whether to predict the grades of the pool even if the strategy needs no probabilities.
+
+    def __post_init__(self) -> None:
+        checked = Checked(self.strategy)
+        if self.uncertainty is not None:
+            check_uncertainty(self.uncertainty)
+            self.uncertainty = checked if self.uncertainty is self.strategy else Checked(self.uncertainty)
+        self.strategy = checked
 
     def choose(self, state: PoolState, checkpoint: Path, n: int, earlier: Mapping[str, int]) -> Chosen:
         """The n knees to ask for, those carried over from earlier queries first, and the next pseudo pool.
@@ -108,7 +95,7 @@ class Querying:
 
     def _predict(self, state: PoolState, checkpoint: Path) -> tuple[Predictions, Predictions, Predictions | None]:
         """The pool as the strategy needs it, as the pseudo pool's measure needs it, and the labeled knees."""
-        needs = self._needs
+        needs = self.strategy.needs.joined(Needs(Posterior.POINT)) if self.grades else self.strategy.needs
         certain_needs = needs if self.uncertainty is None else self.uncertainty.needs
         both = needs.merged(certain_needs)
         counts = torch.bincount(torch.tensor([*state.labeled.values()]), minlength=self.n_grades)

@@ -71,7 +71,10 @@ CRITERIA: Mapping[str, Callable[..., int | None]] = {"stabilizing": stabilizing,
 
 def stop_rule(name: str, options: Mapping[str, Any]) -> StopRule | None:
     """A rule that ends a run once a criterion is met, whose options replace its defaults; None for "never"."""
-    known = {key: _options(criterion) for key, criterion in CRITERIA.items()}
+    known = {
+        key: [p.name for p in inspect.signature(criterion).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for key, criterion in CRITERIA.items()
+    }
     if unknown := set(options) - set(known.get(name, ())):
         raise UserError(
             f"active.stop_when = {name!r} with {', '.join(sorted(unknown))}",
@@ -114,14 +117,6 @@ def _stopping_point(name: str, column: str, number: int | None, rows: Rows) -> S
     here, last = rows[number], rows[-1]
     cost = last["test_balanced_accuracy"] - here["test_balanced_accuracy"]
     return StoppingPoint(name, True, here["round"], here["n_labeled"], last["n_labeled"] - here["n_labeled"], cost)
-
-
-def _options(criterion: Callable[..., int | None]) -> list[str]:
-    return [
-        key
-        for key, parameter in inspect.signature(criterion).parameters.items()
-        if parameter.kind.name == "KEYWORD_ONLY"
-    ]
 
 
 def _column(rows: Rows, name: str) -> list[float]:

@@ -73,7 +73,7 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     track.round_started(0, 50, 100, 3)
     for number in range(3):
         track.round_finished(report(number))
-    track.run_finished()
+    track.run_ended(None)
     return tmp_path
 
 
@@ -113,7 +113,7 @@ def test_the_query_table_holds_knees_with_pictures_scores_and_grades_where_asked
     track.run_started(CONFIG, [])
     for number in range(3):
         track.round_finished(report(number))
-    track.run_finished()
+    track.run_ended(None)
     logged = tmp_path
     (media,) = logged.glob("wandb/offline-run-*/files/media")
     tables = [json.loads(path.read_text()) for path in sorted(media.glob("table/al/query_*.table.json"))]
@@ -130,13 +130,13 @@ def test_the_last_offline_segment_holds_every_round(tmp_path: Path, capsys: pyte
     first = tracker(tmp_path)
     first.run_started(CONFIG, [])
     first.round_finished(report(0))
-    first.run_failed(RuntimeError("killed"))
+    first.run_ended(RuntimeError("killed"))
     time.sleep(1.1)  # W&B names segments by the second
     capsys.readouterr()
     second = tracker(tmp_path)
     second.run_started(CONFIG, [report(0), report(1)])
     second.round_finished(report(2))
-    second.run_finished()
+    second.run_ended(None)
     segments = sorted(tmp_path.glob("wandb/offline-run-*"))
     assert [len(history(tmp_path, segment.name)) for segment in segments] == [1, 3]
     assert f"wandb sync {segments[-1]}" in capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_a_run_that_goes_on_online_logs_what_the_dashboard_lacks_and_survives_it
     track.round_finished(report(2))
     track.round_finished(report(3))
     track.round_finished(report(4))
-    track.run_finished()
+    track.run_ended(None)
     assert [row["al/round"] for row in run.rows] == [1, 2]
     said = capsys.readouterr().err
     assert run.url in said and "the server is away" in said and "the run goes on" in said
@@ -187,7 +187,7 @@ def test_a_library_that_fails_to_start_does_not_end_the_run(tmp_path: Path, monk
     track = tracker(tmp_path)
     track.run_started(CONFIG, [])
     track.round_finished(report(0))
-    track.run_finished()
+    track.run_ended(None)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_nothing_is_asked_without_a_key(tmp_path: Path) -> None:
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path; from test_wandb import tracker, report, CONFIG\n"
         "track = tracker(Path(sys.argv[1]), 'auto'); track.run_started(CONFIG, []); track.round_finished(report(0))\n"
-        "track.run_finished()"
+        "track.run_ended(None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent), str(Path(__file__).parents[1])],

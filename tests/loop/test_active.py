@@ -325,11 +325,8 @@ class Recorder:
         self.events.append(f"end {report.round}")
         self.reports.append(report)
 
-    def run_finished(self) -> None:
-        self.events.append("done")
-
-    def run_failed(self, error: BaseException) -> None:
-        self.events.append(type(error).__name__)
+    def run_ended(self, error: BaseException | None) -> None:
+        self.events.append("done" if error is None else type(error).__name__)
 
 
 def test_listeners_hear_each_round_with_its_answers(tmp_path: Path) -> None:
