@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.report.colors import GRADES
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: An axis of percentages spans at least this many points, so that a difference of one does not fill it.
 LEAST_SPAN = 20.0
-#: Bins of a predictive entropy of five grades, nats.
-_BINS = np.linspace(0, math.log(len(GRADES)), 31)
 
 
 def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
@@ -88,31 +84,3 @@ def span_at_least(ax: Axes, values: Iterable[float], chance: float | None) -> No
     low, high = min(known), max(known)
     high = max(high, low + LEAST_SPAN)
     ax.set_ylim(max(0.0, low - 2), min(102.0, high + 2))
-
-
-def entropy_histogram(ax: Axes, values: Sequence[float], color: str, label: str) -> None:
-    """Share of the knees by predictive entropy."""
-    weights = np.full(len(values), 100 / max(1, len(values)))
-    ax.hist(values, bins=_BINS.tolist(), weights=weights, color=color, alpha=0.55, label=label)
-    ax.set_xlabel("predictive entropy (nats)")
-
-
-def grade_bars(ax: Axes, shares: NDArray[np.float64], pool: Sequence[float] | None) -> None:
-    """Stacked shares of the grades in each query, behind those of the pool where they are known.
-
-    Args:
-        ax: Where to draw.
-        shares: [Q, C] in [0, 1], of the query that each round trains on.
-        pool: [C] in [0, 1].
-    """
-    table = np.concatenate([[pool], shares]) if pool is not None else shares
-    first = -1.6
-    x = np.array([*[first] * (pool is not None), *range(len(shares))], dtype=np.float64)
-    bottom = np.zeros(len(table))
-    for grade, color in enumerate(GRADES):
-        ax.bar(x, 100 * table[:, grade], bottom=bottom, color=color, width=0.9, label=f"KL {grade}")
-        bottom += 100 * table[:, grade]
-    step = max(1, math.ceil(len(shares) / 8))
-    ticks = {float(k): str(k + 1) for k in range(0, len(shares), step)} | ({} if pool is None else {first: "pool"})
-    ax.set_xticks(list(ticks), list(ticks.values()))
-    ax.set(ylim=(0, 100), xlabel="queried for round", ylabel="grades (%)")

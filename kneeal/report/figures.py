@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kneeal.data.grades import N_GRADES
-from kneeal.report.colors import COLORS, GREY
+from kneeal.report.colors import COLORS, GRADES, GREY
 from kneeal.report.drawing import (
-    entropy_histogram,
-    grade_bars,
     legend,
     matrix,
     panels,
@@ -114,7 +113,10 @@ def uncertainty(runs: Runs, rounds: Sequence[int] = (1, 4, 8, 15)) -> Figure:
     for ax, number in zip(axes, rounds, strict=True):
         for setting in shown:
             values = np.concatenate([run.predictions(number).uncertainty for run in setting.runs.values()])
-            entropy_histogram(ax, values.tolist(), _kind(setting)[0], setting.label)
+            share = np.full(len(values), 100 / len(values))
+            bins = np.linspace(0, np.log(N_GRADES), 31).tolist()
+            ax.hist(values, bins, weights=share, color=_kind(setting)[0], alpha=0.55, label=setting.label)
+        ax.set_xlabel("predictive entropy (nats)")
         n_labeled = int(shown[0].first.rounds["n_labeled"].iloc[number])
         title(ax, count(n_labeled, "label"))
     axes[0].set_ylabel("test knees (%)")
@@ -130,7 +132,17 @@ def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
     pool = pool_shares(runs, kl)
     figure, axes = panels(len(found), width=2.8, height=2.3)
     for ax, (label, table) in zip(axes, found.items(), strict=True):
-        grade_bars(ax, table, pool)
+        x: list[float] = [*range(len(table))]
+        ticks = {k: str(k + 1) for k in x[:: max(1, ceil(len(x) / 8))]}
+        if pool:
+            table = np.concatenate([[pool], table])
+            x, ticks = [-1.6, *x], {**ticks, -1.6: "pool"}
+        bottom = np.zeros(len(table))
+        for grade, color in enumerate(GRADES):
+            ax.bar(x, 100 * table[:, grade], bottom=bottom, color=color, width=0.9, label=f"KL {grade}")
+            bottom += 100 * table[:, grade]
+        ax.set_xticks(list(ticks), list(ticks.values()))
+        ax.set(ylim=(0, 100), xlabel="queried for round", ylabel="grades (%)")
         title(ax, label)
     legend(figure, axes[:1], reverse=True)
     return figure

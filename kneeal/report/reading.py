@@ -151,6 +151,5 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _paper_name(run: Run) -> str:
-    if run.is_baseline:
-        return "Full training set" + (" + CR" if run.consistency else "")
-    return PAPER_NAMES.get(run.strategy, run.strategy) + (" + CR" if run.consistency else "")
+    name = "Full training set" if run.is_baseline else PAPER_NAMES.get(run.strategy, run.strategy)
+    return name + (" + CR" if run.consistency else "")

@@ -129,7 +129,7 @@ class Runs:
     settings: tuple[Setting, ...]  #: In the order given, the baseline of all labels last.
     seeds: tuple[int, ...]  #: Every seed that some setting has.
     #: What the reader must know: half-written runs, missing seeds.
-    messages: tuple[str, ...] = field(default_factory=tuple)
+    messages: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[Run, ...]:

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
@@ -75,39 +75,28 @@ class _Running:
     cell: Cell
     process: ForkedCell | subprocess.Popen[bytes]
     lock: int
-    gpus: tuple[str, ...]
+    gpus: list[str]
     started: float = field(default_factory=time.monotonic)
 
 
+@dataclass
 class LocalStudy:
-    """Runs the cells of a study that are not finished.
+    """Runs the cells of a study that are not finished."""
 
-    Args:
-        study: The cells.
-        resources: What to use.
-        log: Called with each line for the user.
-        program: What runs a cell in place of `kneeal.study.cell`, with the same arguments: the cell's configuration,
-            run folder and error file.
-        poll: Seconds between two looks at the processes.
-    """
+    study: Study  #: The cells.
+    resources: Resources  #: What to use.
+    _: KW_ONLY
+    log: Callable[[str], None]  #: Called with each line for the user.
+    #: What runs a cell in place of `kneeal.study.cell`, with the same arguments.
+    program: Sequence[str] | None = None
+    poll: float = 0.2  #: Seconds between two looks at the processes.
+    _running: list[_Running] = field(default_factory=list, init=False)
+    _n_done: int = field(default=0, init=False)
 
-    def __init__(
-        self,
-        study: Study,
-        resources: Resources,
-        *,
-        log: Callable[[str], None],
-        program: Sequence[str] | None = None,
-        poll: float = 0.2,
-    ) -> None:
-        self.study = study
-        self.resources = resources
-        self.folder = StudyFolder(study.out)
-        self.log = log
-        self.program = program
-        self.poll = poll
-        self._running: list[_Running] = []
-        self._n_done = 0
+    @property
+    def folder(self) -> StudyFolder:
+        """The study on disk."""
+        return StudyFolder(self.study.out)
 
     def run(self) -> dict[str, CellStatus]:
         """Run until every cell is finished or failed.
@@ -143,7 +132,8 @@ class LocalStudy:
         return {cell.name: self.folder.status(cell) for cell in self.study.cells}
 
     def _start(self, cell: Cell) -> bool:
-        gpus = self._free_gpus(cell)
+        used = [gpu for running in self._running for gpu in running.gpus]
+        gpus = sorted(self.resources.gpus, key=used.count)[: cell.config.compute.devices]  # the least used
         lock = try_lock(self.folder.lock(cell))
         if lock is None:
             return False
@@ -159,11 +149,6 @@ class LocalStudy:
         self._running.append(_Running(cell, process, lock, gpus))
         self.log(f"{cell.setting}, seed {cell.seed}: started ({cell.name})")
         return True
-
-    def _free_gpus(self, cell: Cell) -> tuple[str, ...]:
-        """The least used GPUs, as many as the cell wants."""
-        used = [gpu for running in self._running for gpu in running.gpus]
-        return tuple(sorted(self.resources.gpus, key=used.count)[: cell.config.compute.devices])
 
     def _collect(self) -> None:
         for running in [*self._running]:
