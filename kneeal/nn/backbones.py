@@ -3,6 +3,8 @@
 A network is created by name without weights, and its classifier is removed; the rest computes the features.
 """
 
+import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASSES = 1009
 #: Sides in px among which the nearest is suggested for one that a network refuses.
 _SIDES = range(16, 520, 8)
+#: Names of layers in the weights that torchvision publishes for DenseNet, whose last point the network lacks.
+_OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 class Backbone(nn.Module):
@@ -69,7 +73,9 @@ class Backbone(nn.Module):
             RuntimeError: Some are missing, unknown or of another shape.
         """
         removed = tuple(f"{name}." for name in self.classifier)
-        self.model.load_state_dict({name: w for name, w in weights.items() if not name.startswith(removed)})
+        self.model.load_state_dict(
+            {_OLD_NAME.sub(r"\1\2", name): w for name, w in weights.items() if not name.startswith(removed)}
+        )
 
 
 _Parts = tuple[nn.Module, tuple[str, ...], int, tuple[float, ...], tuple[float, ...]]
@@ -138,8 +144,10 @@ def published_weights(name: str) -> str:
 
     if name.startswith(TIMM):
         published = _import_timm().models.get_pretrained_cfg(name.removeprefix(TIMM))
-        hub = published and published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}"
-        return str((published and published.url) or hub or "")
+        # The library converts files from elsewhere; those on the hub have its own names.
+        if published and published.hf_hub_id:
+            return f"https://huggingface.co/{published.hf_hub_id}/resolve/main/model.safetensors"
+        return str((published and published.url) or "")
     return str(models.get_model_weights(name).DEFAULT.url) if name in models.list_models(module=models) else ""
 
 
@@ -158,10 +166,7 @@ def fetch_weights(name: str) -> Mapping[str, Tensor]:
         else:
             from torchvision import models
 
-            # By the network, since some published files have older names of layers, which it changes.
-            weights = models.get_model(name, weights="DEFAULT").state_dict()
-    except UserError:
-        raise
+            weights = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
     except Exception as error:  # each library's own network errors
         raise UserError(
             f"no published weights for {name} ({(str(error) or type(error).__name__).splitlines()[0]})",
@@ -190,12 +195,18 @@ def check_side(name: str, side: int) -> None:
     reason = _refusal(backbone, side)
     if reason is None:
         return
-    near = next((other for other in sorted(_SIDES, key=lambda o: abs(o - side)) if not _refusal(backbone, other)), None)
+    near = nearest_side(backbone, side)
     raise UserError(
         f"data.patch_size = {side}, which {name} cannot take ({reason[:120]})",
         f"a side that {name} takes" if near is None else f"a side that {name} takes, the nearest is {near}",
         "choose another model.backbone" if near is None else f"set data.patch_size={near}",
     )
+
+
+def nearest_side(backbone: Backbone, side: int) -> int | None:
+    """The side in px nearest to `side` that a backbone takes; None if it takes none up to 512 px."""
+    backbone = copy.deepcopy(backbone).to("meta")
+    return next((other for other in sorted(_SIDES, key=lambda o: abs(o - side)) if not _refusal(backbone, other)), None)
 
 
 @torch.no_grad()

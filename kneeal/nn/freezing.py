@@ -6,16 +6,16 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kneeal.errors import UserError
-from kneeal.nn.backbones import Backbone
+from kneeal.nn.backbones import Backbone, nearest_side
 
-#: Side in px of the patches on which a cut is tried.
+#: Side in px of the patches on which a cut is tried, or the nearest that the backbone takes.
 _SIDE = 64
 #: Patches that a CPU encodes at once.
 _CPU_PART = 16
@@ -110,10 +110,24 @@ def cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module]:
     """
     if stage == ALL:
         return FrozenEncoder(branch), nn.Identity()
+    parts = _cut(branch, stage)
+    if parts is None:
+        raise UserError(
+            f"model.freeze = {stage!r}, which is no module after which the backbone can be cut",
+            f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
+            f"use one of: {', '.join([ALL, *(other for other in _stages(branch) if _cut(branch, other))])}",
+        )
+    return parts
+
+
+@torch.no_grad()
+def _cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module] | None:
+    """The two parts; None if they do not compute what the whole does, or there is no such module."""
     rest = copy.deepcopy(branch)
-    encoder = FrozenEncoder(branch, stage)
-    with suppress(RuntimeError, ValueError, IndexError, TypeError, AttributeError), torch.no_grad():
-        patches = torch.linspace(-1, 1, 2 * _SIDE * _SIDE).view(2, 1, _SIDE, _SIDE)
+    side = (nearest_side(branch, _SIDE) if isinstance(branch, Backbone) else None) or _SIDE
+    patches = torch.linspace(-1, 1, 2 * side * side).view(2, 1, side, side)
+    try:
+        encoder = FrozenEncoder(branch, stage)
         activations, finished = _until_end(encoder, patches)
         for name in finished:
             parent, _, last = name.rpartition(".")
@@ -121,14 +135,11 @@ def cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module]:
         tail = nn.Sequential(OrderedDict(rest.named_children())).eval()
         version = activations._version
         features = tail(activations)
-        # A tail that changes its input in place would spoil it for the next Monte-Carlo pass.
-        if activations._version == version and torch.allclose(features, branch(patches), rtol=1e-3, atol=1e-5):
-            return encoder, tail.train()
-    raise UserError(
-        f"model.freeze = {stage!r}, after which the branch cannot be cut",
-        f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
-        f"try one of: {', '.join(_stages(branch))}",
-    )
+    except Exception:  # each network raises its own
+        return None
+    # A tail that changes its input in place would spoil it for the next Monte-Carlo pass.
+    same = activations._version == version and torch.allclose(features, branch(patches), rtol=1e-3, atol=1e-5)
+    return (encoder, tail.train()) if same else None
 
 
 def _until_end(encoder: FrozenEncoder, patches: Tensor) -> tuple[Tensor, list[str]]:
@@ -147,23 +158,15 @@ def _until_end(encoder: FrozenEncoder, patches: Tensor) -> tuple[Tensor, list[st
 
 
 def _module(branch: nn.Module, stage: str) -> nn.Module:
-    place = stage
     if isinstance(branch, Backbone):
-        place = f"model.{stage}"
+        stage = f"model.{stage}"
     elif stage.removeprefix("group") in ("1", "2", "3"):
-        place = str(2 * (int(stage[-1]) - 1))  # each group of the paper's branch is followed by its dropout
-    try:
-        return branch.get_submodule(place)
-    except AttributeError as error:
-        raise UserError(
-            f"model.freeze = {stage!r}, which the backbone does not have",
-            f"{NONE}, {ALL}, or the name of a module",
-            f"use one of: {', '.join(_stages(branch))}",
-        ) from error
+        stage = str(2 * (int(stage[-1]) - 1))  # each group of the paper's branch is followed by its dropout
+    return branch.get_submodule(stage)
 
 
 def _stages(branch: nn.Module) -> list[str]:
-    """Names of modules after which a branch may be cut: its parts, and the parts of those that are chains."""
+    """Names of modules to try: the parts of a branch, and the parts of those that are chains."""
     if not isinstance(branch, Backbone):
         return ["group1", "group2", "group3"]
     found: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from urllib.error import URLError
@@ -105,6 +106,13 @@ def test_weights_of_torchvision_are_taken_but_for_the_classifier(tmp_path: Path,
     assert torch.equal(network.classifier.weight, head)
 
 
+def test_older_names_in_the_weights_that_torchvision_publishes_for_densenet() -> None:
+    backbone = Backbone("densenet121")
+    weights = {name: torch.full_like(w, 0.5) for name, w in backbone.model.state_dict().items()}
+    backbone.load({re.sub(r"(denselayer\d+\.[a-z]+)([12]\.)", r"\1.\2", name): w for name, w in weights.items()})
+    assert all(bool((w == 0.5).all()) for name, w in backbone.model.state_dict().items() if w.is_floating_point())
+
+
 def test_files_that_do_not_fit_are_one_message(tmp_path: Path) -> None:
     network = SiameseKneeNet(backbone=SMALL)
     before = {name: w.clone() for name, w in network.state_dict().items()}
@@ -182,7 +190,10 @@ def test_timm_names_what_it_has_and_what_is_missing(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="no backbone of timm") as unknown:
         Backbone("timm:resnet_18")
     assert "timm:resnet18" in unknown.value.cure
-    assert published_weights("timm:resnet18").startswith("https://")
+    for name in ("resnet18", "vit_tiny_patch16_224", "vit_small_patch14_dinov2", "convnext_tiny"):
+        # Its own names and a format that is read; the first publishers' are JAX's, or have other names.
+        assert published_weights(f"timm:{name}").startswith(f"https://huggingface.co/timm/{name}.")
+        assert published_weights(f"timm:{name}").endswith("/model.safetensors")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match="timm") as missing:
         Backbone("timm:resnet18")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kneeal.errors import UserError
+from kneeal.nn.backbones import Backbone
 from kneeal.nn.freezing import FrozenEncoder, Standardize, cut
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
@@ -107,15 +108,36 @@ def test_monte_carlo_dropout_of_activations_is_that_of_patches() -> None:
     torch.testing.assert_close(samples(net.encoder(knees())), samples(knees()))
 
 
-def test_stages_that_are_not_there_or_no_place_to_cut() -> None:
-    with pytest.raises(UserError, match="does not have") as missing:
-        network("resnet18", "layer9")
-    assert "layer4" in missing.value.cure
-    with pytest.raises(UserError, match="cannot be cut"):
-        network("resnet18", "layer2.0.conv1")  # a block adds its own input to what follows
-    with pytest.raises(UserError, match="group3"):
-        network("vgg_like", "layer1")
+@pytest.mark.parametrize(("backbone", "stage"), [("resnet18", "layer2.0.conv1"), ("vgg_like", "layer1")])
+def test_the_cure_of_a_wrong_stage_names_all_that_work_and_no_other(backbone: str, stage: str) -> None:
+    with pytest.raises(UserError, match="can be cut") as wrong:  # a block of ResNet adds its own input to what follows
+        network(backbone, stage)
+    named = wrong.value.cure.removeprefix("use one of: ").split(", ")
+    assert {"all", "layer4.1"} <= {*named} if backbone == "resnet18" else named == ["all", "group1", "group2", "group3"]
+    for other in named:
+        assert network(backbone, other)(knees()).logits.shape == (3, 5)
 
+
+def test_a_backbone_that_takes_one_side_alone_is_cut_at_that_side() -> None:
+    class OneSide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 2, 40), nn.Flatten()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.first(x)
+            assert x.shape[-1] in (48, y.shape[-1]), "one side"  # or what is behind the cut
+            result: torch.Tensor = self.last(y)
+            return result
+
+    backbone = Backbone(SMALL)
+    backbone.model = OneSide()
+    encoder, tail = cut(backbone, "first")
+    patches = knees(2, 48)
+    torch.testing.assert_close(tail(encoder(patches).flatten(0, 1)), backbone(patches.reshape(4, 1, 48, 48)))
+
+
+def test_a_tail_that_changes_its_input_is_no_place_to_cut() -> None:
     class InPlace(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -125,7 +147,7 @@ def test_stages_that_are_not_there_or_no_place_to_cut() -> None:
             result: torch.Tensor = self.second(self.first(x))
             return result
 
-    with pytest.raises(UserError, match="cannot be cut"):
+    with pytest.raises(UserError, match="can be cut"):
         cut(InPlace(), "first")
 
 
