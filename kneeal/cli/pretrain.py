@@ -22,7 +22,7 @@ def pretrain(
     accelerator: Accelerator = None,
     settings: Settings = None,
 ) -> None:
-    """Train the network on knees without grades. This needs kneeal[pretrain]."""
+    """Train the network on knees without grades. This needs the extra `pretrain`."""
     from kneeal import config as configuration
 
     flags = {"data.dir": None if data is None else str(data), "seed": seed, "compute.accelerator": accelerator}

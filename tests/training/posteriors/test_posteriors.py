@@ -165,7 +165,7 @@ def data(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 
 def test_laplace_draws_around_the_weights_and_nearer_with_more_data() -> None:
-    pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install 'kneeal[laplace]')")
+    pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install '.[laplace]')")
     weight, x, kl = data(2000)
     before = torch.get_rng_state()
     many = draw_last_layers(weight, x, kl, 400, seed=1)
@@ -185,7 +185,7 @@ def test_laplace_draws_around_the_weights_and_nearer_with_more_data() -> None:
 
 @pytest.mark.parametrize("name", ["corn", "cumulative"])
 def test_laplace_draws_each_output_of_an_ordered_head_around_its_weights(name: str) -> None:
-    pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install 'kneeal[laplace]')")
+    pytest.importorskip("laplace", reason="laplace-torch is not installed (pip install '.[laplace]')")
     head = HEADS[name](4)
     generator = torch.Generator().manual_seed(0)
     weight, x = torch.randn(3, 4, generator=generator), torch.randn(2000, 4, generator=generator)
