@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Predictions
-from kneeal.acquisition.strategy import Strategy, Wrapper, check_query_size, seeded_order
+from kneeal.acquisition.strategy import Strategy, check_query_size, seeded_order
+from kneeal.acquisition.wrappers import Wrapper
 from kneeal.errors import UserError
 from kneeal.registry import Registry
 from kneeal.seeds import derive_seed

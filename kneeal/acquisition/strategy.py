@@ -17,7 +17,7 @@ class Strategy(ABC):
     """Scores the pool and selects the query.
 
     A subclass declares what it needs and implements `score`. Options are keyword arguments of its constructor.
-    A wrapper passes on the `needs` of the wrapped strategy, see `Wrapper`.
+    A wrapper passes on the `needs` of the wrapped strategy, see `wrappers.Wrapper`.
 
     Attributes:
         name: The name given to `get`; otherwise that of the class.
@@ -98,29 +98,6 @@ class SamplingStrategy(Strategy):
 
     def __init__(self, *, n_samples: int = 50) -> None:
         self.n_samples = check_int("n_samples", n_samples, 2)
-
-
-class Wrapper(Strategy):
-    """A strategy that wraps another one and takes its place."""
-
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.source = strategy.source
-        self.name = str(strategy)
-
-    @property
-    def needs(self) -> Needs:
-        """What the strategy needs."""
-        return self.strategy.needs
-
-    @property
-    def scores_uncertainty(self) -> bool:
-        """Whether the strategy scores uncertainty."""
-        return self.strategy.scores_uncertainty
-
-    def score(self, predictions: Predictions) -> Tensor:
-        """The strategy's score."""
-        return predictions.once(self.strategy.score)
 
 
 @contextmanager

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from kneeal import acquisition
 from kneeal.acquisition import Posterior, Predictions, Strategy
-from kneeal.acquisition.checked import Checked, rehearse
 from kneeal.acquisition.constraints import CONSTRAINTS, Constrained, Constraint
-from kneeal.acquisition.mixed import Mixed
+from kneeal.acquisition.wrappers import Checked, Mixed, rehearse
 from kneeal.build.dataset import Cohort
 from kneeal.build.network import has_weights
 from kneeal.config import RunConfig

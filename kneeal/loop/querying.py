@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from kneeal.acquisition import Needs, Posterior, Predictions, Strategy, measures, top_n
-from kneeal.acquisition.checked import Checked
+from kneeal.acquisition.wrappers import Checked
 from kneeal.errors import UserError
 from kneeal.loop.query import Query
 from kneeal.loop.runner import Runner

@@ -5,8 +5,6 @@ References:
     Kirsch, van Amersfoort and Gal, "BatchBALD", NeurIPS 2019 (one mask for all inputs: consistent samples).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -22,8 +20,8 @@ from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
 from kneeal.nn.prefix import PrefixCache
 
 #: Bytes that the activations in front of the dropout modules may take over all samples of one pass. On a CPU more
-#: than the cache holds is slower; on a GPU more than this fills it already.
-_PASS_BYTES = {"cpu": 8 * 2**20, "other": 512 * 2**20}
+#: than the cache holds is slower; any other device is filled by less already.
+_CPU_PASS_BYTES, _PASS_BYTES = 8 * 2**20, 512 * 2**20
 
 
 class MonteCarloDropout:
@@ -48,8 +46,8 @@ class MonteCarloDropout:
         seed: Seed of the masks.
         output: Picks the tensor [N, ...] from what the network returns.
         reuse_prefix: Compute what precedes the first dropout once; False computes it for every sample.
-        samples_per_pass: Samples computed together; None chooses by the size of the activations and by how much
-            memory the first pass took. 1 computes one after another.
+        samples_per_pass: Samples computed together; None chooses by the size of the activations. 1 computes one after
+            another.
 
     Raises:
         UserError: The network has no dropout module with a probability above 0, or a number is below 1.
@@ -118,7 +116,6 @@ class MonteCarloDropout:
                 if not _out_of_memory(error) or n < 2:
                     raise
                 self._largest_batch = limit = n // 2
-            _empty_cache(inputs)
         parts = [
             self._whole_or_in_parts(
                 tuple(i[start : start + limit] if isinstance(i, Tensor) and len(i) == n else i for i in inputs)
@@ -136,35 +133,26 @@ class MonteCarloDropout:
         def repeat() -> Tensor:
             return prefix.replay(forward) if self.reuse_prefix and prefix.usable else forward()
 
-        try:
-            # The first sample is drawn alone: it shows what can be reused, which masks there are and what a pass costs.
-            meter = _MemoryMeter(inputs)
-            tail = LinearTail(self.network, self._dropouts[0]) if len(self._dropouts) == 1 else None
-            with self._masks.observe(), tail.observe() if tail else nullcontext():
-                first = prefix.record(forward) if self.reuse_prefix else forward()
-            self._hidden.check_batch(self._masks)
-            samples = first.new_empty((len(first), self.n_samples, *first.shape[1:]))
-            samples[:, 0] = first
-            if tail is None or not self.reuse_prefix or not tail.usable(self._masks, first, repeat):
-                tail = None
-            size = self._pass_size(meter, small=tail is not None)
-            k = 1
-            while k < self.n_samples:
-                g = min(size, self.n_samples - k)
-                try:
-                    part = self._pass(repeat, k, g, tail)
-                except RuntimeError as error:
-                    if not _out_of_memory(error) or g == 1:
-                        raise
-                    self._largest_pass = size = g // 2
-                else:
-                    samples[:, k : k + g] = part.movedim(0, 1)
-                    k += g
-                    continue
-                _empty_cache(inputs)
-            return samples
-        finally:
-            prefix.forget()
+        # The first sample is drawn alone: it shows what can be reused and which masks there are.
+        tail = LinearTail(self.network, self._dropouts[0]) if len(self._dropouts) == 1 else None
+        with self._masks.observe(), tail.observe() if tail else nullcontext():
+            first = prefix.record(forward) if self.reuse_prefix else forward()
+        self._hidden.check_batch(self._masks)
+        samples = first.new_empty((len(first), self.n_samples, *first.shape[1:]))
+        samples[:, 0] = first
+        if tail is None or not self.reuse_prefix or not tail.usable(self._masks, first, repeat):
+            tail = None
+        size, k = self._pass_size(first.device, small=tail is not None), 1
+        while k < self.n_samples:
+            g = min(size, self.n_samples - k)
+            try:
+                samples[:, k : k + g] = self._pass(repeat, k, g, tail).movedim(0, 1)
+                k += g
+            except RuntimeError as error:
+                if not _out_of_memory(error) or g == 1:
+                    raise
+                self._largest_pass = size = g // 2
+        return samples
 
     def _pass(self, forward: Callable[[], Tensor], first: int, n: int, tail: LinearTail | None) -> Tensor:
         """Samples `first` to `first + n`: [n, N, ...]."""
@@ -186,14 +174,13 @@ class MonteCarloDropout:
                 parts.append(forward())
         return torch.stack(parts)
 
-    def _pass_size(self, meter: _MemoryMeter, *, small: bool) -> int:
+    def _pass_size(self, device: torch.device, *, small: bool) -> int:
         """Samples per pass; all of them if each needs `small` memory."""
         if self.samples_per_pass is not None or small:
             size = self.samples_per_pass or self.n_samples
         else:
-            activations = max(1, self._masks.largest_input)
-            size = _PASS_BYTES.get(meter.device.type, _PASS_BYTES["other"]) // activations
-            size = min(size, meter.passes_that_fit())
+            limit = _CPU_PASS_BYTES if device.type == "cpu" else _PASS_BYTES
+            size = limit // max(1, self._masks.largest_input)
         return max(1, min(size, self.n_samples, self._largest_pass or self.n_samples))
 
 
@@ -218,29 +205,5 @@ def dropout_modules(network: nn.Module) -> list[_DropoutNd]:
     return found
 
 
-class _MemoryMeter:
-    """Measures the GPU memory of a pass; on other devices it knows nothing."""
-
-    def __init__(self, inputs: tuple[Any, ...]) -> None:
-        self.device = next((i.device for i in inputs if isinstance(i, Tensor)), torch.device("cpu"))
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self._before = torch.cuda.memory_allocated(self.device)
-
-    def passes_that_fit(self) -> int:
-        """The number of passes like the measured one that fit in half of the free memory."""
-        if self.device.type != "cuda":
-            return 2**31
-        free, _ = torch.cuda.mem_get_info(self.device)
-        idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        taken = torch.cuda.max_memory_allocated(self.device) - self._before
-        return int((free + idle) // (2 * max(1, taken)))
-
-
 def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _empty_cache(inputs: tuple[Any, ...]) -> None:
-    if any(isinstance(i, Tensor) and i.is_cuda for i in inputs):
-        torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """Compute the part of a network before its first dropout once for all Monte-Carlo passes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -67,7 +67,7 @@ class PrefixCache:
         originals = {module: module.__dict__.get("forward") for module in queues}
         try:
             for module, outputs in queues.items():
-                module.forward = _Recorded(module.forward, outputs)
+                module.forward = _recorded(module.forward, iter(outputs))
             return forward()
         finally:
             for module, original in originals.items():
@@ -76,18 +76,12 @@ class PrefixCache:
                 else:
                     module.__dict__["forward"] = original
 
-    def forget(self) -> None:
-        """Release the recorded tensors."""
-        self._records = []
 
-
-class _Recorded:
+def _recorded(compute: Callable[..., Any], outputs: Iterator[Tensor]) -> Callable[..., Any]:
     """Returns the recorded outputs, then computes once they are used up."""
 
-    def __init__(self, compute: Callable[..., Any], outputs: list[Tensor]) -> None:
-        self._compute = compute
-        self._outputs = iter(outputs)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output = next(outputs, None)
+        return compute(*args, **kwargs) if output is None else output
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorded = next(self._outputs, None)
-        return self._compute(*args, **kwargs) if recorded is None else recorded
+    return forward

@@ -1,10 +1,13 @@
-"""BAIT: the knees whose labels would minimize the error of the last layer, by Fisher information.
+"""BADGE and BAIT: knees whose labels would together change or determine the last layer most.
 
 Symbols:
-    h [F] the features, p the largest probability, I(x) = p (1 - p) h h^T the Fisher information of a knee in the
-    binary problem "the most probable grade or another" (Huseljic et al., 2024, who show that it performs as well as
-    that of all C grades). F = sum of I(x) over pool and labeled knees, M = lambda 1 + sum of I(x) over labeled knees.
-    The query S minimizes tr( (M + sum_S I)^-1 F ).
+    h [F] the features, p [C] the probabilities, e the one-hot vector of the most probable grade, p_1 its probability.
+    g = (p - e) (x) h, the gradient of the cross-entropy to the last layer, with the most probable grade as the label.
+    A gradient has C F entries, but <g, g'> = <p - e, p' - e'> <h, h'>, so gradients are never materialized.
+    I(x) = p_1 (1 - p_1) h h^T the Fisher information of a knee in the binary problem "the most probable grade or
+    another" (Huseljic et al., 2024, who show that it performs as well as that of all C grades). F = sum of I(x) over
+    pool and labeled knees, M = lambda 1 + sum of I(x) over labeled knees. BAIT's query S minimizes
+    tr( (M + sum_S I)^-1 F ).
 
 I(x) has rank 1, so with u = M^-1 h and B = M^-1 F M^-1, adding or removing x changes M^-1 by a multiple of u u^T and
 B by a matrix of rank 2. The two numbers that matter for a knee, a(x) = h^T M^-1 h and b(x) = h^T B h, are updated for
@@ -15,12 +18,59 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.batch import BatchStrategy
+from kneeal.acquisition.batch import BatchStrategy, draw
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
+
+
+@register("badge")
+class BADGE(BatchStrategy):
+    """Knees by k-means++ in the space of their last-layer gradients."""
+
+    posterior = Posterior.POINT
+    needs_features = True
+    source = (
+        "Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020; "
+        "k-means++: Arthur and Vassilvitskii, SODA 2007"
+    )
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """Norm of the gradient, [N] >= 0: 0 if the network is certain of a knee."""
+        errors, features = _factors(predictions)
+        length: Tensor = (errors.square().sum(dim=1) * features.square().sum(dim=1)).sqrt()
+        return length
+
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
+        """The longest gradient first, then knees sampled by squared distance to the nearest gradient chosen so far."""
+        errors, features = _factors(pool)
+        squares = errors.square().sum(1) * features.square().sum(1)
+        chosen = [int(squares.argmax())]
+        distance = torch.full_like(squares, torch.inf)
+        free = torch.ones(len(squares), dtype=torch.bool)
+        while True:
+            last = chosen[-1]
+            free[last] = False
+            if len(chosen) == n:
+                return chosen
+            inner = (errors @ errors[last]) * (features @ features[last])
+            distance = torch.minimum(distance, (squares + squares[last] - 2.0 * inner).clamp(min=0.0))
+            # Between equal gradients, rounding leaves a squared distance of about 1e-7 of their squared norm.
+            distance[distance <= 1e-6 * squares] = 0.0
+            weights = distance * free
+            if float(weights.sum()) <= 0.0:
+                weights = free.to(weights.dtype)
+            chosen.append(draw(weights, generator))
+
+
+def _factors(predictions: Predictions) -> tuple[Tensor, Tensor]:
+    """P - e [N, C] and h [N, F]."""
+    features = predictions.require_features()
+    probs = measures.mean_log_probs(predictions.require_log_probs()).exp().detach().cpu().to(features.dtype)
+    return probs - F.one_hot(probs.argmax(dim=1), probs.shape[1]).to(probs.dtype), features
 
 
 @register("bait")

@@ -6,9 +6,9 @@ from helpers.pools import pool
 from torch import Tensor
 
 from kneeal import acquisition
-from kneeal.acquisition import Predictions, Strategy
-from kneeal.acquisition.checked import Checked, rehearse
+from kneeal.acquisition import Needs, Posterior, Predictions, Strategy
 from kneeal.acquisition.testing import StrategyContract
+from kneeal.acquisition.wrappers import Checked, Mixed, rehearse
 from kneeal.errors import UserError
 
 KNEES = pool(12)
@@ -76,3 +76,22 @@ def test_nothing_else_changes() -> None:
         assert checked.scores_uncertainty == strategy.scores_uncertainty
         assert checked.select(KNEES, 5, seed=2) == strategy.select(KNEES, 5, seed=2)
         assert torch.equal(checked.score(KNEES), strategy.score(KNEES))
+
+
+POOL = pool(40)
+
+
+class TestMixed(StrategyContract):
+    def make(self) -> Strategy:
+        return Mixed(acquisition.get("batch_bald"), acquisition.get("coreset"), share=0.4)
+
+
+def test_a_mix_divides_the_query_and_both_see_what_they_need() -> None:
+    mixed = Mixed(acquisition.get("entropy"), acquisition.get("bald"), share=0.25)
+    assert mixed.needs == Needs(Posterior.SAMPLES, 50)
+    chosen = mixed.select(POOL, 8, seed=0)
+    mean = Predictions(POOL.ids, POOL.require_log_probs().exp().mean(1, keepdim=True).log())
+    assert chosen[:6] == acquisition.get("entropy").select(mean, 6, seed=0)
+    rest = [i for i in acquisition.get("bald").select(POOL, 40, seed=0) if i not in chosen[:6]]
+    assert list(chosen[6:]) == rest[:2]
+    torch.testing.assert_close(mixed.score(POOL), acquisition.get("entropy").score(mean))

@@ -1,4 +1,4 @@
-"""ProbCover: knees whose neighborhoods jointly cover as much of the pool as possible."""
+"""Core-set and ProbCover: knees whose neighborhoods jointly cover the pool, or as much of it as possible."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,29 @@ from kneeal.acquisition.geometry import blocks, k_means, nearest, squared_distan
 from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Predictions
 from kneeal.acquisition.registry import register
+
+
+@register("coreset")
+class CoreSet(CoverageStrategy):
+    """Repeatedly the knee farthest from all labeled and chosen knees: k-center greedy."""
+
+    source = "Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018"
+
+    def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
+        """Greedily; without labeled knees, the first is random."""
+        features, known = vectors(pool, labeled, normalize=False)
+        if labeled is None:
+            chosen = [0]
+            distance = squared_distances(features, features[:1])[:, 0]
+        else:
+            chosen = []
+            distance = nearest(features, known)[0]
+        distance[chosen] = -1.0
+        while len(chosen) < n:
+            chosen.append(int(distance.argmax()))
+            distance = torch.minimum(distance, squared_distances(features, features[chosen[-1:]])[:, 0])
+            distance[chosen] = -1.0
+        return chosen
 
 
 @register("probcover")
