@@ -53,8 +53,12 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether the folder holds more than what identifies a run; a run that was refused leaves no more."""
-        return self.path.is_dir() and any(path.name not in (CONFIG, RUN, LOCK) for path in self.path.iterdir())
+        """Whether the folder holds more than what identifies a run; a run that was refused leaves no more.
+
+        Nor does one that was killed while it wrote those files, but for a half-written one.
+        """
+        inside = self.path.iterdir() if self.path.is_dir() else ()
+        return any(path.name not in (CONFIG, RUN, LOCK) and not path.match(".*.tmp") for path in inside)
 
     def check(self) -> None:
         """Refuse a folder that holds no run."""

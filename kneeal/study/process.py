@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -42,7 +41,8 @@ class ForkedCell:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
-        _ensure_server()
+        # What starts with the first cell must have one thread: a fork copies the calling thread alone.
+        os.environ.update(dict.fromkeys(THREADS, "1"))
         self.process: ForkServerProcess = context.Process(target=_run, args=(arguments, dict(environment), log))
         self.process.start()
         self.terminate, self.kill = self.process.terminate, self.process.kill
@@ -71,18 +71,6 @@ def start_new(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-
-
-def _ensure_server() -> None:
-    """Start the server unless it runs, with libraries that start no threads: a fork copies the calling one alone."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    forkserver.ensure_running()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

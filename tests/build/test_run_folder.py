@@ -34,6 +34,17 @@ def begin_or_resume(path: Path, config: RunConfig, cohort: Cohort, *, resume: bo
     identify(folder, config, cohort)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("written", [[], ["run.json"]])
+def test_a_run_that_was_killed_before_it_began_begins_anew(
+    tmp_path: Path, cohort: Cohort, written: list[str], resume: bool
+) -> None:
+    for name in (*written, ".config.yaml.123.tmp", ".lock"):
+        (tmp_path / name).write_text("{")
+    begin_or_resume(tmp_path, RunConfig(), cohort, resume=resume)
+    assert find_run_folder(tmp_path, resume=True).exists
+
+
 def test_a_new_setting_renames_a_run_only_where_it_is_used(cohort: Cohort) -> None:
     old, new = RunConfig(seed=4), LaterConfig(seed=4)
     assert run_name(new) == run_name(old) and default_out(new) == default_out(old)
