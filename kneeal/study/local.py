@@ -10,9 +10,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from kneeal.errors import UserError
 from kneeal.files import try_lock, write_atomic
 from kneeal.jobs.signals import GRACE
+from kneeal.study.cell import PROGRAM, THREADS, ForkedCell, forkable, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, outcome
 from kneeal.study.grid import Cell, Study
-from kneeal.study.process import PROGRAM, THREADS, ForkedCell, forkable, start_new
 
 
 @dataclass(frozen=True)

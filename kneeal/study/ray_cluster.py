@@ -9,9 +9,9 @@ from typing import Any
 
 from kneeal.errors import UserError, extra
 from kneeal.files import hold, write_atomic
+from kneeal.study.cell import PROGRAM, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, outcome
 from kneeal.study.grid import Cell, Study
-from kneeal.study.process import PROGRAM, start_new
 
 
 def run_on_ray(

@@ -1,4 +1,4 @@
-"""A saved W&B workspace that shows a study as its table does: one line a setting, with standard-error bands."""
+"""A saved W&B workspace that shows a study as its table does: one line per setting, with standard-error bands."""
 
 from typing import Any
 
@@ -8,26 +8,18 @@ from kneeal.loggers.wandb import STEP, has_key
 from kneeal.stats.metrics import METRICS
 from kneeal.study.grid import Study
 
-#: Sections of the workspace: title, whether it is open, and the panels' metrics and titles.
-_SECTIONS = (
-    (
-        "Learning curves",
-        True,
-        (
-            ("val/balanced_accuracy", "Balanced accuracy, validation"),
-            *((f"test/{m.name}", f"{m.title.capitalize()}, test") for m in METRICS.values() if m.short),
-        ),
-    ),
-    (
-        "Labels and cost",
-        False,
-        (
-            *((f"al/queried_grade_{grade}", f"Queried knees of KL {grade}") for grade in range(N_GRADES)),
-            ("al/n_pseudo", "Pseudo-pool"),
-            ("al/fit_seconds", "Seconds of training a round"),
-        ),
-    ),
-)
+#: Metrics of the panels with their titles, by section; the first section is open.
+_SECTIONS = {
+    "Learning curves": {
+        "val/balanced_accuracy": "Balanced accuracy, validation",
+        **{f"test/{m.name}": f"{m.title.capitalize()}, test" for m in METRICS.values() if m.short},
+    },
+    "Labels and cost": {
+        **{f"al/queried_grade_{grade}": f"Queried knees of KL {grade}" for grade in range(N_GRADES)},
+        "al/n_pseudo": "Pseudo-pool",
+        "al/fit_seconds": "Seconds of training per round",
+    },
+}
 
 
 def make_workspace(study: Study, entity: str) -> Any:
@@ -35,24 +27,17 @@ def make_workspace(study: Study, entity: str) -> Any:
     with extra("workspace", "a W&B workspace"):
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports.v2.interface import LinePlot
+    over_seeds: dict[str, Any] = {"groupby": "Group", "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
     sections = [
         workspaces.Section(
             name=name,
-            is_open=is_open,
+            is_open=number == 0,
             panels=[
-                LinePlot(
-                    title=title,
-                    x=STEP,
-                    y=[metric],
-                    title_x="labels",
-                    groupby="Group",
-                    groupby_aggfunc="mean",
-                    groupby_rangefunc="stderr",
-                )
-                for metric, title in panels
+                LinePlot(title=title, x=STEP, y=[metric], title_x="labels", **over_seeds)
+                for metric, title in panels.items()
             ],
         )
-        for name, is_open, panels in _SECTIONS
+        for number, (name, panels) in enumerate(_SECTIONS.items())
     ]
     grouped = workspaces.RunsetSettings(groupby=[workspaces.Metric("Group")])
     return workspaces.Workspace(

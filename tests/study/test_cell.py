@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kneeal.config import validate
-from kneeal.study import process
+from kneeal.study.cell import PROGRAM, ForkedCell, forkable, start_new
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cells are forked on Linux only")
 
@@ -25,7 +25,7 @@ def test_a_forked_cell_is_as_one_in_a_new_python(tmp_path: Path) -> None:
     arguments = [str(tmp_path / name) for name in ("config.yaml", "run", "error")]
     environment = {**os.environ, "OMP_NUM_THREADS": "3"}
     logs = [tmp_path / "forked", tmp_path / "new"]
-    starts = (process.ForkedCell, partial(process.start_new, process.PROGRAM))
+    starts = (ForkedCell, partial(start_new, PROGRAM))
     for start, log in zip(starts, logs, strict=True):
         log.write_text("first\n")
         cell = start(arguments, environment, log)
@@ -38,7 +38,7 @@ def test_a_forked_cell_is_as_one_in_a_new_python(tmp_path: Path) -> None:
 def test_a_forked_cell_comes_from_a_process_of_one_thread_and_can_be_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")  # who opens it to write waits for a reader
     arguments = [str(tmp_path / name) for name in ("config.yaml", "run", "error")]
-    cell = process.ForkedCell(arguments, {**os.environ}, tmp_path / "log")
+    cell = ForkedCell(arguments, {**os.environ}, tmp_path / "log")
     pid = cell.process.pid
     assert cell.poll() is None and pid is not None
     assert status(status(pid, "PPid"), "Threads") == 1
@@ -57,4 +57,4 @@ def test_a_forked_cell_comes_from_a_process_of_one_thread_and_can_be_killed(tmp_
 )
 def test_what_is_forked(keys: dict[str, dict[str, object]], expected: bool) -> None:
     base = {"compute": {"accelerator": "cpu"}, "tracking": {"mode": "none"}}
-    assert process.forkable(validate({**base, **keys})) is expected
+    assert forkable(validate({**base, **keys})) is expected
