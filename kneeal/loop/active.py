@@ -217,11 +217,9 @@ class ActiveLearningLoop:
         self._rows[round].update(chosen.row)
         if self.stop is not None and self.stop([self._rows[k] for k in sorted(self._rows)]):
             return self._end(chosen.row)
-        query, self._grades = chosen.query, chosen.grades
-        self.folder.write_scores(round, chosen.scores, chosen.grades, query.ids, query.pseudo)
-        self.folder.write_query_predictions(round, chosen.predictions, query.ids)
-        self.folder.write_query(state, query, chosen.row)
-        return query
+        self.folder.write_chosen(state, chosen)
+        self._grades = chosen.grades
+        return chosen.query
 
     def _end(self, row: Mapping[str, float]) -> Query:
         """A query without knees, which ends the run."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.acquisition import Predictions
 from kneeal.files import write_atomic
 from kneeal.loop.folder import (
     ANSWERS,
@@ -21,6 +20,7 @@ from kneeal.loop.folder import (
     RunFolder,
 )
 from kneeal.loop.query import Query
+from kneeal.loop.querying import Chosen
 from kneeal.loop.runner import Evaluation
 from kneeal.pool import PoolState
 from kneeal.tables import csv_text
@@ -69,29 +69,24 @@ class RunWriter(RunFolder):
         metrics = {"row": row, "confusion": evaluation.confusion, "test_seconds": test_seconds}
         self.write_json(self.round(number) / METRICS, metrics)
 
-    def write_scores(
-        self,
-        number: int,
-        scores: Mapping[str, float],
-        grades: Mapping[str, int],
-        query: Sequence[str],
-        pseudo: Sequence[str],
-    ) -> None:
-        """Write scores.csv: the query in its order, then the pseudo pool, then the rest in the pool's order."""
-        roles = dict.fromkeys(query, "query") | dict.fromkeys(pseudo, "pseudo")
-        order = [*query, *pseudo, *(i for i in scores if i not in roles)]
-        rows = ([i, f"{scores[i]:.9g}", roles.get(i, ""), grades.get(i, "")] for i in order)
-        self.write_csv(self.round(number) / SCORES, ["knee_id", "score", "role", "predicted"], rows)
+    def write_chosen(self, state: PoolState, chosen: Chosen) -> None:
+        """Write a query with what it was chosen by, the query last.
 
-    def write_query_predictions(self, number: int, predictions: Predictions, query: Sequence[str]) -> None:
-        """Write query_predictions.csv, mean probabilities of the knees asked for, where the strategy had any."""
-        if predictions.log_probs is None:
-            return
-        row = {i: position for position, i in enumerate(predictions.ids)}
-        probs = predictions.log_probs[[row[i] for i in query]].exp().mean(dim=1)
-        header = ["knee_id", *(f"p{grade}" for grade in range(probs.shape[1]))]
-        rows = ([i, *(f"{p:.6g}" for p in knee)] for i, knee in zip(query, probs.tolist(), strict=True))
-        self.write_csv(self.round(number) / QUERY_PREDICTIONS, header, rows)
+        scores.csv has the query in its order, then the pseudo pool, then the rest in the pool's order.
+        query_predictions.csv has the mean probabilities of the knees asked for, where the strategy had any.
+        """
+        query, scores, grades, folder = chosen.query, chosen.scores, chosen.grades, self.round(state.round)
+        roles = dict.fromkeys(query.ids, "query") | dict.fromkeys(query.pseudo, "pseudo")
+        order = [*roles, *(i for i in scores if i not in roles)]
+        rows = ([i, f"{scores[i]:.9g}", roles.get(i, ""), grades.get(i, "")] for i in order)
+        self.write_csv(folder / SCORES, ["knee_id", "score", "role", "predicted"], rows)
+        if chosen.predictions.log_probs is not None:
+            row = {i: position for position, i in enumerate(chosen.predictions.ids)}
+            probs = chosen.predictions.log_probs[[row[i] for i in query.ids]].exp().mean(dim=1).tolist()
+            header = ["knee_id", *(f"p{grade}" for grade in range(len(probs[0])))]
+            shown = ([i, *(f"{p:.6g}" for p in knee)] for i, knee in zip(query.ids, probs, strict=True))
+            self.write_csv(folder / QUERY_PREDICTIONS, header, shown)
+        self.write_query(state, query, chosen.row)
 
     def write_query(self, state: PoolState, query: Query, row: Mapping[str, float]) -> None:
         """Write query.json, the mark that a round's work is done; `row` goes into rounds.csv."""
