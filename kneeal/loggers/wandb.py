@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from kneeal.loop.events import LoopListener, RoundReport
 
-Mode = Literal["auto", "online", "offline"]
 #: The x-axis of everything that is logged once per round.
 STEP = "al/n_labeled"
 #: Settings that may name places on this machine, or knees.
@@ -38,7 +37,7 @@ class WandbTracker(LoopListener):
     _: KW_ONLY
     #: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else offline;
     #: `wandb sync` uploads later.
-    mode: Mode
+    mode: Literal["auto", "online", "offline"]
     project: str  #: W&B project.
     entity: str | None  #: W&B user or team.
     group: str  #: Runs to be compared as one line, for example the strategy.
