@@ -47,15 +47,12 @@ class Schedule:
 
     def check(self, n_pool: int) -> None:
         """Refuse a schedule that a pool of `n_pool` knees cannot serve."""
-        for name in ("n_init", "n_query", "budget"):
-            if getattr(self, name) < 1:
+        for name, n in vars(self).items():
+            if n < 1:
+                raise UserError(f"{name} = {n}", "a number of knees of at least 1", f"set active.{name}")
+            if n > n_pool:
                 raise UserError(
-                    f"{name} = {getattr(self, name)}", "a number of knees of at least 1", f"set active.{name}"
-                )
-        for name in ("n_init", "n_query", "budget"):
-            if getattr(self, name) > n_pool:
-                raise UserError(
-                    f"{name} = {getattr(self, name)} for a pool of {n_pool} knees",
+                    f"{name} = {n} for a pool of {n_pool} knees",
                     f"{name} of at most the number of training knees",
                     f"give --set active.{name}={n_pool} or less, or prepare more knees",
                 )
