@@ -36,11 +36,11 @@ class Inputs:
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(SEED)
-        centres = 12.0 * torch.randn(N_CLUMPS, F, generator=generator)
+        centers = 12.0 * torch.randn(N_CLUMPS, F, generator=generator)
         share = torch.linspace(1.0, 2.0, N_CLUMPS)
         clump = torch.multinomial(share, N, replacement=True, generator=generator)
-        features = centres[clump] + torch.randn(N, F, generator=generator)
-        known = centres[:N_LABELED] + torch.randn(N_LABELED, F, generator=generator)
+        features = centers[clump] + torch.randn(N, F, generator=generator)
+        known = centers[:N_LABELED] + torch.randn(N_LABELED, F, generator=generator)
         mean = 2.0 * torch.randn(N_CLUMPS, 1, C, generator=generator)
         self.log_probs = (mean[clump] + torch.randn(N, K, C, generator=generator)).double().log_softmax(-1)
         self.features, self.known, self.clump = features.double(), known.double(), clump
@@ -203,15 +203,15 @@ def badge_chances(inputs: Inputs, point: Predictions, n_seeds: int = 400) -> str
 
 def radius(inputs: Inputs, rows: Rows) -> float:
     """Largest distance of a knee to the nearest labeled or chosen one."""
-    return float(squared_distances(inputs.features, centres(inputs, rows)).min(dim=1).values.max().sqrt())
+    return float(squared_distances(inputs.features, centers(inputs, rows)).min(dim=1).values.max().sqrt())
 
 
 def covered(inputs: Inputs, rows: Rows, delta: float) -> int:
     """Knees within `delta` of a labeled or chosen one."""
-    return int((squared_distances(inputs.features, centres(inputs, rows)).min(dim=1).values <= delta**2).sum())
+    return int((squared_distances(inputs.features, centers(inputs, rows)).min(dim=1).values <= delta**2).sum())
 
 
-def centres(inputs: Inputs, rows: Rows) -> torch.Tensor:
+def centers(inputs: Inputs, rows: Rows) -> torch.Tensor:
     """Features of the labeled and the chosen knees."""
     return torch.cat([inputs.known, inputs.features[rows]])
 

@@ -46,7 +46,7 @@ def rows(s: Setting, *, peers: bool = True, over_ours: bool = True, runner_knees
     """
     network = s.network().to(s.device)
     images = s.images()
-    # Before the rivals come: what these two differ by is less than what such neighbours do to them.
+    # Before the rivals come: what these two differ by is less than what such neighbors do to them.
     many = replace(s, n_knees=runner_knees or s.n_knees)
     pair = take_turns({"ours": ours(many), "batched": batched(many)}, rounds=s.rounds, seconds=s.seconds)
     candidates: dict[str, Candidate] = {"ours": ours(s)}

@@ -12,7 +12,7 @@ COLORS = (
     "#C33CC3", "#968700", "#F0A5A5", "#00B400", "#C30F1E", "#5A00C3", "#78002D", "#004B87",
 )  # fmt: skip
 #: Querying at random, and chance.
-GREY = "#777777"
+GRAY = "#777777"
 #: The baseline of all labels.
 DARK = "#33383f"
 #: KL 0 to 4, from light to dark as the disease goes on (ColorBrewer's OrRd).
@@ -38,7 +38,7 @@ def setting_colors(runs: Runs) -> dict[str, str]:
         if setting.first.is_baseline:
             found[setting.label] = DARK
         elif setting.first.strategy == "random":
-            found[setting.label] = GREY
+            found[setting.label] = GRAY
         else:
             family = setting.label.replace(" + CR", "", 1)
             found[setting.label] = families.setdefault(family, color(len(families)))

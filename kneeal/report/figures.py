@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kneeal.data.grades import N_GRADES
-from kneeal.report.colors import COLORS, GRADES, GREY
+from kneeal.report.colors import COLORS, GRADES, GRAY
 from kneeal.report.drawing import (
     legend,
     matrix,
@@ -65,7 +65,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     shown = describe(metric)
     for ax, (family, settings) in zip(axes, families.items(), strict=False):
         for setting in [*settings, *([random] if random else [])]:
-            color, name = (GREY, setting.label) if setting is random else _kind(setting)
+            color, name = (GRAY, setting.label) if setting is random else _kind(setting)
             _band(ax, setting, metric, shown.factor, color, name)
         for baseline in runs.baselines:
             found = last(baseline, metric)
@@ -77,7 +77,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     if shown.chance is not None:
         chance = shown.factor * shown.chance(N_GRADES)
         for ax in axes:
-            ax.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
+            ax.axhline(chance, color=GRAY, linestyle=":", linewidth=1, label="chance")
         if shown.percent:  # one scale for all panels
             span_at_least(axes[0], axes[0].get_ylim(), chance)
     legend(figure, axes)
@@ -168,7 +168,7 @@ def calibration(runs: Runs) -> Figure:
 
     def draw(ax: Axes, setting: Setting) -> None:
         curve = setting.calibration()
-        ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+        ax.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1)
         many = curve.count >= _FEW
         ax.plot(curve.confidence[many], curve.accuracy[many], "o-", color=COLORS[0], markersize=3)
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

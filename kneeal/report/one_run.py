@@ -12,7 +12,7 @@ import pandas as pd
 from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.runner import RoundPredictions
-from kneeal.report.colors import COLORS, GREY
+from kneeal.report.colors import COLORS, GRAY
 from kneeal.report.drawing import legend, panels, save_figures, span_at_least, title
 from kneeal.report.figures import queried_grades, uncertainty
 from kneeal.report.reading import read_runs
@@ -79,10 +79,10 @@ def _learning_curve(run: Run) -> Figure:
     if beside := _random_beside(run.folder):
         others = [100 * row["test_balanced_accuracy"] for row in beside]
         at = [row["n_labeled"] for row in beside]
-        ax.plot(at, others, "s--", color=GREY, markersize=4, label="random, same seed")
+        ax.plot(at, others, "s--", color=GRAY, markersize=4, label="random, same seed")
         shown += others
     chance = 100 / N_GRADES
-    ax.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="chance")
+    ax.axhline(chance, color=GRAY, linestyle=":", linewidth=1, label="chance")
     span_at_least(ax, shown, chance)
     n_test = count(len(run.predictions(-1).kl), "test knee")
     title(ax, f"{run.strategy}, seed {run.seed}, {n_test}", width=80)

@@ -11,8 +11,8 @@ from kneeal.acquisition.clusters import typicality
 
 def blobs(sizes: list[int], seed: int = 0) -> Predictions:
     generator = torch.Generator().manual_seed(seed)
-    centres = 100.0 * torch.eye(len(sizes))
-    x = torch.cat([c + torch.randn(n, len(sizes), generator=generator) for c, n in zip(centres, sizes, strict=True)])
+    centers = 100.0 * torch.eye(len(sizes))
+    x = torch.cat([c + torch.randn(n, len(sizes), generator=generator) for c, n in zip(centers, sizes, strict=True)])
     names = tuple(f"{'abcdef'[b]}{i:02d}" for b, n in enumerate(sizes) for i in range(n))
     return Predictions(names, None, x)
 
@@ -100,7 +100,7 @@ def test_a_cluster_too_large_for_all_distances_is_sampled(monkeypatch: pytest.Mo
     assert len(set(chosen)) == 45
 
 
-def test_kmeans_takes_the_nearest_to_each_centre() -> None:
+def test_kmeans_takes_the_nearest_to_each_center() -> None:
     predictions = blobs([8, 20, 13])
     chosen = acquisition.get("kmeans", normalize=False).select(predictions, 3, seed=0)
     assert [i[0] for i in chosen] == ["b", "c", "a"]

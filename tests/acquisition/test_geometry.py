@@ -23,20 +23,20 @@ def test_distances_in_blocks_are_the_distances(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(index, expected.min(dim=1).indices)
 
 
-def test_k_means_ends_where_each_centre_is_the_mean_of_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_k_means_ends_where_each_center_is_the_mean_of_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
     x = features(60)
-    centres, labels = geometry.k_means(x, 5, torch.Generator().manual_seed(0), n_iter=100)
+    centers, labels = geometry.k_means(x, 5, torch.Generator().manual_seed(0), n_iter=100)
     for cluster in range(5):
-        torch.testing.assert_close(centres[cluster], x[labels == cluster].mean(dim=0))
-    assert torch.equal(labels, torch.cdist(x, centres).argmin(dim=1))
+        torch.testing.assert_close(centers[cluster], x[labels == cluster].mean(dim=0))
+    assert torch.equal(labels, torch.cdist(x, centers).argmin(dim=1))
 
 
 def test_k_means_on_a_part_assigns_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geometry, "FIT_POINTS", 20)
     x = features(60)
-    centres, labels = geometry.k_means(x, 3, torch.Generator().manual_seed(0))
+    centers, labels = geometry.k_means(x, 3, torch.Generator().manual_seed(0))
     assert labels.shape == (60,)
-    assert torch.equal(labels, torch.cdist(x, centres).argmin(dim=1))
+    assert torch.equal(labels, torch.cdist(x, centers).argmin(dim=1))
 
 
 def test_as_many_clusters_as_points() -> None:

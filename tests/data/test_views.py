@@ -38,18 +38,18 @@ def same_distribution(a: np.ndarray, b: np.ndarray) -> None:
     assert distance(a, b) < 1.95 * np.sqrt((len(a) + len(b)) / (len(a) * len(b)))
 
 
-def grey(size: int, level: int = 128) -> np.ndarray:
+def gray(size: int, level: int = 128) -> np.ndarray:
     return np.full((2, size, size), level, np.uint8)
 
 
 def dot(size: int = 101) -> np.ndarray:
     pair = np.zeros((2, size, size), np.uint8)
-    pair[:, 48:53, 88:93] = 255  # 40 px to the right of the centre
+    pair[:, 48:53, 88:93] = 255  # 40 px to the right of the center
     return pair
 
 
 def places(views: np.ndarray) -> np.ndarray:
-    """Centre of mass of the dot of each view, x and y from the centre."""
+    """Center of mass of the dot of each view, x and y from the center."""
     weights = views[:, 0] * (views[:, 0] > 60)
     axis = np.arange(views.shape[-1]) - (views.shape[-1] - 1) / 2
     total = weights.sum((1, 2))
@@ -104,7 +104,7 @@ def test_noise(level: int) -> None:
     def deviations(views: np.ndarray) -> np.ndarray:
         return views.std(axis=(1, 2, 3))
 
-    device, reference = both(32, grey(32, level), 500, noise_p=0.5)
+    device, reference = both(32, gray(32, level), 500, noise_p=0.5)
     same_distribution(deviations(device).round(1), deviations(reference).round(1))
     assert abs(np.mean(deviations(device) < 1e-3) - 0.5) < 0.07
     noisy = device[deviations(device) > 1]
@@ -112,7 +112,7 @@ def test_noise(level: int) -> None:
 
 
 def test_noise_is_normal_and_white() -> None:
-    device, _ = both(64, grey(64), 40, noise_p=1.0, noise_std=(0.05, 0.05))
+    device, _ = both(64, gray(64), 40, noise_p=1.0, noise_std=(0.05, 0.05))
     z = (device - 128) / (0.05 * 255)
     normal = np.random.default_rng(0).normal(size=z.size)
     assert distance(z.ravel(), normal) < 0.006
@@ -130,7 +130,7 @@ def test_gamma() -> None:
     def exponents(views: np.ndarray) -> np.ndarray:
         return np.log(views[:, 0, 0, 0] / 255) / np.log(128 / 255)
 
-    device, reference = (exponents(views) for views in both(16, grey(16), 800, gamma_p=0.5))
+    device, reference = (exponents(views) for views in both(16, gray(16), 800, gamma_p=0.5))
     assert 0.5 <= device.min() < 0.53
     assert 1.47 < device.max() < 1.501
     assert abs(np.mean(np.abs(device - 1) < 1e-4) - 0.5) < 0.06
@@ -146,15 +146,15 @@ def test_a_range_of_shifts_with_a_black_border() -> None:
             set(np.unique(device[:, axis].round(3))) == set(range(-3, 3)) == set(np.unique(reference[:, axis].round(3)))
         )
         same_distribution(device[:, axis].round(), reference[:, axis].round())
-    for views in both(101, grey(101), 200, **options):
+    for views in both(101, gray(101), 200, **options):
         dark = (views[:, 0] < 1).sum((1, 2))
         assert dark.min() <= 101 and dark.max() == 101**2 - 98**2
-    for views in both(101, grey(101), 50, rotation=10.0, border="black"):
+    for views in both(101, gray(101), 50, rotation=10.0, border="black"):
         assert (views[:, 0, 0, 0] < 1).mean() > 0.5
 
 
 def test_contrast() -> None:
-    device, reference = (v[:, 0, 0, 0] / 128 for v in both(16, grey(16), 800, contrast=(0.7, 1.0), contrast_p=0.5))
+    device, reference = (v[:, 0, 0, 0] / 128 for v in both(16, gray(16), 800, contrast=(0.7, 1.0), contrast_p=0.5))
     assert 0.69 <= device.min() < 0.72
     assert abs(np.mean(device > 1 - 1e-5) - 0.5) < 0.06
     same_distribution(device.round(2), reference.round(2))
@@ -162,7 +162,7 @@ def test_contrast() -> None:
 
 def test_each_patch_can_have_a_view_of_its_own() -> None:
     for each, together in (("knee", 1.0), ("patch", 0.0)):
-        for views in both(16, grey(16), 400, contrast=(0.7, 1.0), contrast_p=1.0, each=each):
+        for views in both(16, gray(16), 400, contrast=(0.7, 1.0), contrast_p=1.0, each=each):
             found = np.corrcoef(views[:, 0, 0, 0], views[:, 1, 0, 0])[0, 1]
             assert found == pytest.approx(together, abs=0.12)
 
@@ -193,7 +193,7 @@ def test_a_known_angle_turns_a_line() -> None:
 
 
 def test_the_parts_of_a_view_are_independent() -> None:
-    drawn = both(24, grey(24), 300, noise_p=0.5, gamma_p=0.5)[0]
+    drawn = both(24, gray(24), 300, noise_p=0.5, gamma_p=0.5)[0]
     noise, gamma = drawn.std(axis=(1, 2, 3)) > 1, np.abs(drawn.mean(axis=(1, 2, 3)) - 128) > 3
     assert 0.4 < noise.mean() < 0.6
     assert abs(np.corrcoef(noise, gamma)[0, 1]) < 0.2

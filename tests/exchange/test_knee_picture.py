@@ -54,24 +54,24 @@ def test_the_patches_side_by_side_lie_as_in_the_picture(side: str) -> None:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_a_source_picture_is_shown_bone_white(tmp_path: Path, photometric: str) -> None:
-    grey = np.tile(np.linspace(0.1, 0.9, 60, dtype=np.float32), (50, 1))
-    header = radiograph_header(grey, 0.2, patient="p", number=int(photometric == "MONOCHROME1"))
+    gray = np.tile(np.linspace(0.1, 0.9, 60, dtype=np.float32), (50, 1))
+    header = radiograph_header(gray, 0.2, patient="p", number=int(photometric == "MONOCHROME1"))
     assert header.PhotometricInterpretation == photometric
     del header.PixelSpacing  # nothing is measured on what is only shown
     header.save_as(tmp_path / "film.dcm", enforce_file_format=True)
     shown = read_picture(tmp_path / "film.dcm")
-    assert shown.dtype == np.uint8 and shown.shape == grey.shape
-    assert np.corrcoef(shown[0], grey[0])[0, 1] > 0.99
+    assert shown.dtype == np.uint8 and shown.shape == gray.shape
+    assert np.corrcoef(shown[0], gray[0])[0, 1] > 0.99
     (tmp_path / "film.dcm").write_bytes((tmp_path / "film.dcm").read_bytes()[:900])
     with pytest.raises(UserError, match="bytes of pixel data"):
         read_picture(tmp_path / "film.dcm")
     # Other pictures are shown as they were saved, 16 bit over its range.
-    saved = np.rint(grey * 200).astype(np.uint8)
+    saved = np.rint(gray * 200).astype(np.uint8)
     (tmp_path / "knee.png").write_bytes(to_png(saved))
     np.testing.assert_array_equal(read_picture(tmp_path / "knee.png"), saved)
     cv2.imwrite(str(tmp_path / "deep.png"), saved.astype(np.uint16) * 300)
     deep = read_picture(tmp_path / "deep.png")
-    assert (deep.min(), deep.max()) == (0, 255) and np.corrcoef(deep[0], grey[0])[0, 1] > 0.99
+    assert (deep.min(), deep.max()) == (0, 255) and np.corrcoef(deep[0], gray[0])[0, 1] > 0.99
 
 
 def test_a_png_holds_nothing_but_pixels() -> None:

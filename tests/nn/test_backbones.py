@@ -35,8 +35,8 @@ def test_the_head_sees_both_patches_through_one_resnet18(resnet: SiameseKneeNet)
     with torch.no_grad():
         output = resnet.eval()(x)
         # By torchvision's own parts, in the order of its paper.
-        m, grey = resnet.branch.model, ((x[:, 1:] + 1) / 2).expand(-1, 3, -1, -1)
-        rgb = (grey - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        m, gray = resnet.branch.model, ((x[:, 1:] + 1) / 2).expand(-1, 3, -1, -1)
+        rgb = (gray - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
             :, None, None
         ]
         y = m.maxpool(m.relu(m.bn1(m.conv1(rgb))))

@@ -17,10 +17,10 @@ def test_activations_stay_with_their_probability_and_keep_their_mean(p: float) -
     deviation = (p * (1 - p) / n) ** 0.5
     assert abs(float(stays.mean()) - (1 - p)) < 4 * deviation + 2**-16
     assert abs(float(y.mean()) - 3) < 3 * 4 * deviation / (1 - p)
-    # Neither neighbours, nor the four numbers of one word, nor two rows of a map have to do with each other.
-    centred = stays - stays.mean()
+    # Neither neighbors, nor the four numbers of one word, nor two rows of a map have to do with each other.
+    centered = stays - stays.mean()
     for lag in (1, 2, 3, 4, 64, 1024):
-        correlation = float((centred[lag:] * centred[:-lag]).mean()) / (p * (1 - p))
+        correlation = float((centered[lag:] * centered[:-lag]).mean()) / (p * (1 - p))
         assert abs(correlation) < 4.5 / n**0.5
     quarters = stays[: n // 4 * 4].view(-1, 4).mean(dim=0)
     assert float((quarters - (1 - p)).abs().max()) < 9 * deviation + 2**-16

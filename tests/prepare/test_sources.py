@@ -15,12 +15,12 @@ from kneeal.prepare.most import plan_most
 from kneeal.prepare.pseudonyms import Pseudonyms
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
 
-GREY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
+GRAY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
 
 
 def radiograph(path: Path, patient: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    radiograph_header(GREY, 0.2, patient=patient).save_as(path, enforce_file_format=True)
+    radiograph_header(GRAY, 0.2, patient=patient).save_as(path, enforce_file_format=True)
 
 
 def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path) -> None:

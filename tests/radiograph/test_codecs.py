@@ -19,14 +19,14 @@ from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 ROWS, COLUMNS = 90, 110
 # Smooth as a radiograph is, so that a lossy codec changes it by a few levels only.
 _y, _x = np.mgrid[:ROWS, :COLUMNS]
-GREY = (0.5 + 0.3 * np.sin(_x / 17) * np.cos(_y / 13) + 0.2 * (_x / COLUMNS)).astype(np.float32).clip(0, 1)
+GRAY = (0.5 + 0.3 * np.sin(_x / 17) * np.cos(_y / 13) + 0.2 * (_x / COLUMNS)).astype(np.float32).clip(0, 1)
 OPEN = ReadOptions(apply_voi=False)
 
 
 def plain(path: Path, *, bits: int = 12, number: int = 0) -> pydicom.dataset.FileDataset:
-    header = radiograph_header(GREY, 0.2, patient="1", number=number)
+    header = radiograph_header(GRAY, 0.2, patient="1", number=number)
     if bits == 8:
-        header.PixelData = np.rint(GREY * 255).astype(np.uint8).tobytes()
+        header.PixelData = np.rint(GRAY * 255).astype(np.uint8).tobytes()
         header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
     header.save_as(path, enforce_file_format=True)
     return header
@@ -46,7 +46,7 @@ def by_pydicom(path: Path, syntax: uid.UID, bits: int) -> None:
 
 def by_opencv(path: Path, syntax: uid.UID, bits: int) -> None:
     header = plain(path, bits=bits)
-    data = cv2.imencode(".jpg", np.rint(GREY * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
+    data = cv2.imencode(".jpg", np.rint(GRAY * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
     header.PixelData = pydicom.encaps.encapsulate([data])
     header["PixelData"].VR = "OB"
     header.file_meta.TransferSyntaxUID = syntax

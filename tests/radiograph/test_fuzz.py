@@ -26,7 +26,7 @@ ROWS, COLUMNS = 1000, 1200
 DECODED, BESIDE = 2 * ROWS * COLUMNS, 12_000_000
 TIMEOUT_S = 10
 _y, _x = np.mgrid[:ROWS, :COLUMNS]
-GREY = (0.5 + 0.4 * np.sin(_x / 90) * np.cos(_y / 70)).astype(np.float32)
+GRAY = (0.5 + 0.4 * np.sin(_x / 90) * np.cos(_y / 70)).astype(np.float32)
 KINDS = ("plain", "rle", "jpeg", "lossless", "jpeg-ls", "jpeg2000", "png", "tiff")
 
 #: Reads the files whose names come line by line, and says what came of each and how much memory that took.
@@ -64,10 +64,10 @@ class Seeds(dict[str, bytes]):
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     folder = tmp_path_factory.mktemp("seeds")
     found = Seeds()
-    gray8 = np.rint(GREY * 255).astype(np.uint8)
+    gray8 = np.rint(GRAY * 255).astype(np.uint8)
     for kind, syntax in (("plain", None), ("rle", uid.RLELossless), ("jpeg-ls", uid.JPEGLSLossless),
                          ("jpeg2000", uid.JPEG2000Lossless)):  # fmt: skip
-        header = radiograph_header(GREY, 0.2, patient="1")
+        header = radiograph_header(GRAY, 0.2, patient="1")
         try:
             if syntax is not None:
                 header.compress(syntax)
@@ -75,7 +75,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
             continue  # the extra `dicom` is not installed
         header.save_as(folder / "x", enforce_file_format=True)
         found[kind] = (folder / "x").read_bytes()
-    header = radiograph_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GRAY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([cv2.imencode(".jpg", gray8)[1].tobytes()])
     header["PixelData"].VR = "OB"
     header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
@@ -83,12 +83,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     header.save_as(folder / "x", enforce_file_format=True)
     found["jpeg"] = (folder / "x").read_bytes()
     for kind in ("png", "tiff"):
-        found[kind] = cv2.imencode(f".{kind}", np.rint(GREY * 65535).astype(np.uint16))[1].tobytes()
+        found[kind] = cv2.imencode(f".{kind}", np.rint(GRAY * 65535).astype(np.uint16))[1].tobytes()
     try:
         import gdcm
     except ImportError:
         return found
-    radiograph_header(GREY, 0.2, patient="1").save_as(folder / "x", enforce_file_format=True)
+    radiograph_header(GRAY, 0.2, patient="1").save_as(folder / "x", enforce_file_format=True)
     reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
     reader.SetFileName(str(folder / "x"))
     reader.Read()

@@ -24,11 +24,11 @@ from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 from kneeal.radiograph.codestream import codestream_size
 from kneeal.radiograph.gray import count_levels, lookup_table, weighted_percentile
 
-GREY = np.random.default_rng(0).random((40, 50), dtype=np.float32)
+GRAY = np.random.default_rng(0).random((40, 50), dtype=np.float32)
 
 
 def save(path: Path, change: dict[str, Any] | None = None, *, number: int = 0) -> Path:
-    header = radiograph_header(GREY, 0.2, patient="9000001", number=number)
+    header = radiograph_header(GRAY, 0.2, patient="9000001", number=number)
     for name, value in (change or {}).items():
         if value is None:
             delattr(header, name)
@@ -47,7 +47,7 @@ def rejection(path: Path, **options: Any) -> RadiographError:
 
 def test_values_are_those_of_the_whole_radiograph_scaled(tmp_path: Path) -> None:
     radiograph = read_radiograph(save(tmp_path / "a"))
-    stored = np.rint(GREY * 3600 + 200)
+    stored = np.rint(GRAY * 3600 + 200)
     assert np.abs(radiograph.gray.astype(int) - scale_intensities(stored)).max() <= 1
     assert radiograph.mm_per_px == (0.2, 0.2) and radiograph.patient_id == "9000001"
 
@@ -69,7 +69,7 @@ def test_a_flat_radiograph_has_no_table() -> None:
 
 
 def test_signed_pixels_rescale_and_bits_above_those_stored(tmp_path: Path) -> None:
-    stored = np.rint(GREY * 3600 - 1800).astype(np.int16)
+    stored = np.rint(GRAY * 3600 - 1800).astype(np.int16)
     changed = {
         "PixelData": ((stored & 0x0FFF) | np.int16(0x4000)).astype("<i2").tobytes(), "PixelRepresentation": 1,
         "RescaleSlope": 2, "RescaleIntercept": -5, "WindowCenter": None, "WindowWidth": None,
@@ -80,10 +80,10 @@ def test_signed_pixels_rescale_and_bits_above_those_stored(tmp_path: Path) -> No
 
 def test_a_window_clips_and_can_be_left_out(tmp_path: Path) -> None:
     path = save(tmp_path / "a", {"WindowCenter": 1000, "WindowWidth": 400})
-    clipped = np.clip(np.rint(GREY * 3600 + 200), 800, 1200)
+    clipped = np.clip(np.rint(GRAY * 3600 + 200), 800, 1200)
     assert np.abs(read_radiograph(path).gray.astype(int) - scale_intensities(clipped)).max() <= 2
     open_radiograph = read_radiograph(path, ReadOptions(apply_voi=False)).gray
-    assert np.abs(open_radiograph.astype(int) - scale_intensities(np.rint(GREY * 3600 + 200))).max() <= 1
+    assert np.abs(open_radiograph.astype(int) - scale_intensities(np.rint(GRAY * 3600 + 200))).max() <= 1
 
 
 def test_a_voi_lut_is_looked_up(tmp_path: Path) -> None:
@@ -91,13 +91,13 @@ def test_a_voi_lut_is_looked_up(tmp_path: Path) -> None:
     lut.LUTDescriptor = [4096, 0, 16]
     lut.add_new("LUTData", "US", [(v * v) >> 8 for v in range(4096)])
     radiograph = read_radiograph(save(tmp_path / "a", {"VOILUTSequence": [lut]}))
-    stored = np.rint(GREY * 3600 + 200).astype(int)
+    stored = np.rint(GRAY * 3600 + 200).astype(int)
     assert np.abs(radiograph.gray.astype(int) - scale_intensities((stored * stored) >> 8)).max() <= 1
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
 def test_compressed_radiographs_are_the_same(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
-    header = radiograph_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GRAY, 0.2, patient="1")
     try:
         header.compress(syntax)
     except RuntimeError:
@@ -107,7 +107,7 @@ def test_compressed_radiographs_are_the_same(tmp_path: Path, syntax: pydicom.uid
 
 
 def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    header = radiograph_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GRAY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8"])
     header["PixelData"].VR = "OB"
     header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -124,7 +124,7 @@ def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> None:
     jpeg = cv2.imencode(".jpg", np.zeros((300, 400), np.uint8))[1].tobytes()
     assert codestream_size(jpeg) == (300, 400, 1, 8)
-    header = radiograph_header(GREY, 0.2, patient="1")
+    header = radiograph_header(GRAY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([jpeg])
     header["PixelData"].VR = "OB"
     header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
@@ -166,7 +166,7 @@ def test_imager_spacing_is_divided_by_the_magnification(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_pictures(tmp_path: Path, suffix: str) -> None:
     deep = suffix != ".jpg"
-    picture = (GREY * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
+    picture = (GRAY * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
     path = tmp_path / f"бедро{suffix}"
     path.write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
     assert rejection(path).reason == "spacing"
@@ -212,9 +212,9 @@ def _seed(folder: Path, kind: str) -> bytes:
     path = folder / f"seed_{kind}"
     if not path.exists():
         if kind == "png":
-            path.write_bytes(cv2.imencode(".png", (GREY * 65535).astype(np.uint16))[1].tobytes())
+            path.write_bytes(cv2.imencode(".png", (GRAY * 65535).astype(np.uint16))[1].tobytes())
         else:
-            header = radiograph_header(GREY, 0.2, patient="1")
+            header = radiograph_header(GRAY, 0.2, patient="1")
             if kind == "rle":
                 header.compress(RLELossless)
             header.save_as(path, enforce_file_format=True)

@@ -15,7 +15,7 @@ import pytest
 from helpers.fake_runs import knee_ids, write_study
 
 from kneeal.data.prepared import write_prepared
-from kneeal.report.colors import DARK, GREY, color
+from kneeal.report.colors import DARK, GRAY, color
 from kneeal.report.write import write_report
 
 SETTINGS = {
@@ -83,7 +83,7 @@ def test_no_color_repeats_and_few_lines_are_on_at_first(large: Path) -> None:
     data = data_of(large)
     colors = {s["label"]: s["color"] for s in data["settings"]}
     assert len({colors[f"S{k}"] for k in range(9)} | {colors["Random"]}) == 10
-    assert len({color(k) for k in range(60)} | {GREY, DARK}) == 62
+    assert len({color(k) for k in range(60)} | {GRAY, DARK}) == 62
     on = [data["settings"][k]["label"] for k in data["first"]]
     assert on[-3:] == ["Random", "Random + CR", "Full training set"] and len(on) == 8
 

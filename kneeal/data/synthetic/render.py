@@ -85,7 +85,7 @@ def _add_bone(bones: Image, outline: Array, density: float, core: float, cortex:
     # How a bone goes on beyond the radiograph's edge is not known; its section is taken to reach 8 mm further.
     left[left < 1] -= 22
     right[right > RADIOGRAPH_PX - 2] += 22
-    # Neighbouring rows share their walls, or the section would jump where only a spine or one condyle is left.
+    # Neighboring rows share their walls, or the section would jump where only a spine or one condyle is left.
     rows = np.ones((2 * round(12 / MM_PER_PX) + 1, 1), np.uint8)
     left, right = cv2.erode(left, rows), cv2.dilate(right, rows)
     section = (columns - left) * (right - columns) * (4 * (1 - core) * density / np.square(right - left))

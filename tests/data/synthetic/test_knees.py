@@ -1,4 +1,4 @@
-"""Synthetic knees: published shapes, correlated knees, grades that overlap with their neighbours."""
+"""Synthetic knees: published shapes, correlated knees, grades that overlap with their neighbors."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_two_knees_correlate_as_real_ones_do(latents: tuple[np.ndarray, np.n
     assert np.corrcoef(grades.T)[0, 1] == pytest.approx(np.corrcoef(np.array(both).T)[0, 1], abs=0.05)
 
 
-def test_severity_overlaps_between_neighbouring_grades_only(latents: tuple[np.ndarray, np.ndarray]) -> None:
+def test_severity_overlaps_between_neighboring_grades_only(latents: tuple[np.ndarray, np.ndarray]) -> None:
     severity, grades = latents
     spread = [np.percentile(severity[grades == grade], (5, 95)) for grade in range(5)]
     assert all(spread[g][1] > spread[g + 1][0] for g in range(4))
@@ -261,7 +261,7 @@ def test_grades_are_the_easier_to_tell_apart_the_more_they_differ() -> None:
         accuracy.setdefault(high - low, []).append(pair_accuracy(np.array(features), np.array(grades), low, high))
     by_distance = [np.mean(accuracy[distance]) for distance in (1, 2, 3, 4)]
     assert np.all(np.diff(by_distance) > 0.02), by_distance
-    assert by_distance[0] < 0.75, "neighbouring grades must stay hard"
+    assert by_distance[0] < 0.75, "neighboring grades must stay hard"
     assert by_distance[3] > 0.8, "no osteoarthritis and severe must differ at a glance"
 
 
