@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from kneeal import acquisition
 from kneeal.acquisition import Predictions, measures
-from kneeal.acquisition.cluster_margin import average_linkage
+from kneeal.acquisition.clusters import average_linkage
 from kneeal.acquisition.geometry import k_means
 from kneeal.annotate.agreement import weighted_kappa
 from kneeal.exchange.model_file import Card, Threshold, read_model, write_model

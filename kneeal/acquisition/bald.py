@@ -1,4 +1,4 @@
-"""BALD for whole queries: its stochastic relatives, and BatchBALD.
+"""Relatives of BALD: stochastic ones and BatchBALD for whole queries, and EPIG for the knees to be predicted.
 
 The knees with the n highest scores are often similar. Sampling with probabilities that grow with the score gives varied
 queries at no extra cost (Kirsch et al., 2023). By the Gumbel trick, sampling n knees without replacement amounts to
@@ -11,6 +11,10 @@ Symbols of BatchBALD, whose knees are jointly most informative about the weights
         H(y_x | y_S) = sum over y_S of p(y_S) H( sum_k v_k(y_S) p_k(y_x) ),   v_k(y_S) = p_k(y_S) / sum_j p_j(y_S).
 
 The sum runs over all C^|S| configurations while there are few, and over samples from p(y_S) beyond.
+
+Symbols of EPIG:
+    x a knee of the pool, x* a target: a knee to be predicted; K posterior samples.
+    EPIG(x) = E_{x*} I(y; y* | x, x*), with the joint p(y, y*) = mean_k p_k(y|x) p_k(y*|x*).
 """
 
 from abc import abstractmethod
@@ -21,9 +25,9 @@ from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel, lazy_best
-from kneeal.acquisition.options import check_float, check_int
-from kneeal.acquisition.predictions import Predictions
+from kneeal.acquisition.predictions import Predictions, full_precision
 from kneeal.acquisition.registry import register
+from kneeal.acquisition.strategy import SamplingStrategy, check_float, check_int, seeded_order
 from kneeal.acquisition.uncertainty import MutualInformationMCD
 
 
@@ -189,3 +193,55 @@ class Configurations:
         entropies: Tensor = torch.special.entr(mixtures).view(len(self), *probs.shape[1:]).sum(dim=2)
         mean: Tensor = p.float() @ entropies
         return mean.double()
+
+
+#: Largest number of entries in a block of joint probabilities.
+_EPIG_BLOCK = 2**23
+
+
+@register("epig")
+class EPIG(SamplingStrategy):
+    """The knees whose grades are most informative about the grades of other knees, rather than about the weights.
+
+    The targets are a random part of the pool, which the ids alone determine.
+
+    Args:
+        n_targets: Number of targets.
+        n_samples: Number of posterior samples K, at least 2, drawn jointly for all knees.
+    """
+
+    pointwise = False  # the targets belong to the pool
+    source = "Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, AISTATS 2023"
+
+    def __init__(self, *, n_targets: int = 200, n_samples: int = 50) -> None:
+        super().__init__(n_samples=n_samples)
+        self.n_targets = check_int("n_targets", n_targets)
+
+    def score(self, predictions: Predictions) -> Tensor:
+        """EPIG, [N] in [0, log C] nats."""
+        log_probs = predictions.require_samples()
+        targets = seeded_order(predictions.ids, 0)[: self.n_targets]
+        return expected_predictive_information_gain(log_probs, log_probs[targets])
+
+
+def expected_predictive_information_gain(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """EPIG(x) = H(y) + E_{x*} [ H(y*) - H(y, y*) ].
+
+    Args:
+        log_probs: [N, K, C] in nats for the pool.
+        targets: [M, K, C] in nats for the targets, from the same posterior samples.
+
+    Returns:
+        [N] in [0, log C] nats.
+    """
+    marginal = measures.entropy(log_probs) + measures.entropy(targets).mean()
+    log_probs, targets = full_precision(log_probs), full_precision(targets)
+    others = targets.exp().transpose(0, 1).flatten(1) / log_probs.shape[1]  # [K, M C]
+    step = max(1, _EPIG_BLOCK // max(1, others.shape[1] * log_probs.shape[2]))
+    # Only the mean over x* is needed, so the sum runs over y, y* and x* at once.
+    joint = [
+        torch.special.entr(part.exp().transpose(1, 2) @ others).sum(dim=(1, 2))  # [n, C, K] @ [K, M C] -> [n]
+        for part in torch.split(log_probs, step)
+    ]
+    gain: Tensor = (marginal - torch.cat(joint) / len(targets)).clamp(min=0.0)
+    return gain

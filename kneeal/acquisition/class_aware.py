@@ -12,10 +12,9 @@ from torch import Generator, Tensor
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
-from kneeal.acquisition.options import check_choice, check_float
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import Strategy
+from kneeal.acquisition.strategy import Strategy, check_choice, check_float
 
 _MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "entropy": measures.entropy,

@@ -6,9 +6,8 @@ A group is defined by a mapping from knee id to a name: of a patient, a site or 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size, seeded_order
+from kneeal.acquisition.strategy import Strategy, check_float, check_int, check_query_size, seeded_order
 from kneeal.acquisition.wrappers import Wrapper
 from kneeal.errors import UserError
 from kneeal.registry import Registry

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, draw
-from kneeal.acquisition.options import check_float, check_int
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
+from kneeal.acquisition.strategy import check_float, check_int
 
 
 @register("badge")

@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.options import check_choice
 from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
-from kneeal.acquisition.strategy import SamplingStrategy, Strategy
+from kneeal.acquisition.strategy import SamplingStrategy, Strategy, check_choice
 
 _GAL = "Gal, Islam and Ghahramani, Deep Bayesian Active Learning with Image Data, ICML 2017"
 

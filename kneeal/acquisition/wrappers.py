@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from kneeal.acquisition import measures
-from kneeal.acquisition.options import check_float
 from kneeal.acquisition.predictions import Needs, Posterior, Predictions
-from kneeal.acquisition.strategy import Strategy, check_query_size, named_errors
+from kneeal.acquisition.strategy import Strategy, check_float, check_query_size, named_errors
 from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
