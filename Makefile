@@ -25,7 +25,7 @@ $(DEVELOPED): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) '.[dev]'
 	@touch $@ $(INSTALLED)
 
-demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on them, print the table and the figures
+demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on them, print a table and draw figures
 	@test -f demo-data/dataset.json || $(BIN)/kneeal demo-data --out demo-data --knees 1200
 	@rm -rf runs/demo
 	$(BIN)/kneeal fit --strategy mi_mcd --config configs/demo.yaml --out runs/demo
@@ -52,38 +52,38 @@ bench: $(DEVELOPED)  ## measure speed on the CPU, into docs/performance.md
 bench-gpu: $(DEVELOPED)  ## measure speed on a GPU, into docs/performance.md
 	$(BIN)/python benchmarks/speed --device cuda
 
-bench-strategies: $(DEVELOPED)  ## time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
+bench-strategies: $(DEVELOPED)  ## measure time and memory of every strategy on 100,000 knees, into docs/strategies-benchmark.md
 	$(BIN)/python benchmarks/strategies.py
 
-bench-annotate: $(DEVELOPED)  ## 20 readers, 20,000 answers through HTTP; writes docs/annotate-load.md
+bench-annotate: $(DEVELOPED)  ## send 20,000 answers of 20 readers through HTTP, into docs/annotate-load.md
 	$(BIN)/python benchmarks/annotate_load.py --out docs/annotate-load.md
 
-bench-next-query: $(DEVELOPED)  ## seconds from the last answer to the next query on DATA=knees IMAGES=oai_knees, into docs/annotate.md
+bench-next-query: $(DEVELOPED)  ## measure the seconds from the last answer to the next query on DATA=knees IMAGES=oai_knees, into docs/annotate.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/next_query.py --data $(or $(DATA),knees) \
 	  --images $(or $(IMAGES),oai_knees)
 
-bench-report: $(DEVELOPED)  ## time of `kneeal report` for the whole of Table 2, into docs/studies.md
+bench-report: $(DEVELOPED)  ## measure the time of `kneeal report` for all of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
 
-bench-false-wins: $(DEVELOPED)  ## wins in 1,000 simulated reports of equal strategies, into docs/statistics.md
+bench-false-wins: $(DEVELOPED)  ## count wins in 1,000 simulated reports of equal strategies, into docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py --spreads
 	for kind in uniform two-valued collapsing; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/false_wins.py --seeds-are $$kind \
 	  --strategies 9 --seeds 3 5 10 --sd 3 || exit 1; done
 
-bench-prepare: $(DEVELOPED)  ## radiographs per second and memory of `kneeal prepare` on RADIOGRAPHS=400, into docs/prepare.md
+bench-prepare: $(DEVELOPED)  ## measure speed and memory of `kneeal prepare` on RADIOGRAPHS=400, into docs/prepare.md
 	$(BIN)/python benchmarks/prepare.py --radiographs $(or $(RADIOGRAPHS),400)
 
-bench-peers: $(DEVELOPED)  ## our choices beside baal's and scikit-activeml's, into docs/peers.md (.[bench])
+bench-peers: $(DEVELOPED)  ## compare queries with baal's and scikit-activeml's, into docs/peers.md (.[bench])
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
-bench-checks: $(DEVELOPED)  ## our numbers beside those of other libraries, into docs/checks.md (.[bench], statsmodels, lifelines)
+bench-checks: $(DEVELOPED)  ## compare numbers with other libraries, into docs/checks.md (.[bench], statsmodels, lifelines)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/checks.py
 
-bench-first-query: $(DEVELOPED)  ## grades covered by the first 50 labels on DATA=knees, into docs/first-query.md
+bench-first-query: $(DEVELOPED)  ## count the grades among the first 50 labels of DATA=knees, into docs/first-query.md
 	$(BIN)/python benchmarks/first_query.py --data $(or $(DATA),knees) $(if $(INIT),--init $(INIT) $(foreach s,$(SET),--set $(s)))
 
-format: $(DEVELOPED)  ## bring the code into the house style
+format: $(DEVELOPED)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
