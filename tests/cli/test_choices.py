@@ -47,7 +47,7 @@ BASE: dict[str, Any] = {
 STRATEGIES = acquisition.available()
 #: Those whose score can choose the pseudo pool, and those that can make the first query.
 UNCERTAIN = [name for name in STRATEGIES if acquisition.get(name).scores_uncertainty]
-UNTRAINED = [name for name in STRATEGIES if acquisition.describe(name).posterior is Posterior.NONE]
+UNTRAINED = [name for name in STRATEGIES if acquisition.get(name).posterior is Posterior.NONE]
 #: Choices whose values are names in a registry.
 REGISTERED: dict[str, list[Any]] = {
     "active.strategy": list(STRATEGIES),
@@ -148,11 +148,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures, which depend on no choice, and nothing compiled, which takes a minute."""
     monkeypatch.setattr("kneeal.jobs.fit.draw_run_figures", lambda run, out, pool: [])
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
 
 
 def fit(data: Path, run: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
