@@ -53,7 +53,6 @@ class PictureArguments:
     joint_offset_mm: Annotated[
         float, typer.Option(help="How far the joint line lies below its place in the published pipeline, in mm.")
     ] = 3.0
-    test_split: Annotated[str | None, typer.Option(help="Split that is the test set.")] = None
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Of identical pictures keep one, none where grades differ.")
     ] = False

@@ -76,21 +76,17 @@ class LandmarkSource:
 
 def read_pts(path: Path) -> NDArray[np.float64]:
     """The points of a BoneFinder file in mm, [n, 2]."""
+    n = max(BONEFINDER_EDGES)
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        start, end = lines.index("{"), lines.index("}")
-        points = np.array([[float(v) for v in line.split()] for line in lines[start + 1 : end] if line.strip()])
+        inside = lines[lines.index("{") + 1 : lines.index("}")]
+        points = np.array([[float(v) for v in line.split()] for line in inside if line.strip()])
+        if points.shape[1:] != (2,) or len(points) <= n or not np.isfinite(points).all():
+            raise ValueError(f"it holds {len(points)} points")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a BoneFinder .pts file", "export it again") from error
-    if (
-        points.ndim != 2
-        or points.shape[1] != 2
-        or len(points) <= max(BONEFINDER_EDGES)
-        or not np.isfinite(points).all()
-    ):
         raise UserError(
-            f"{path} holds {len(points)} points", f"more than {max(BONEFINDER_EDGES)} of x and y", "export it again"
-        )
+            f"{path} cannot be read ({error})", f"a BoneFinder .pts file of more than {n} points", "export it again"
+        ) from error
     return points
 
 

@@ -101,7 +101,7 @@ def try_radiographs(
 
 def _choose(attempts: Sequence[Attempt]) -> tuple[int, ...]:
     """Those that gave knees, each side once; else the first that could be looked at, else the first."""
-    everyone = PatientAttempts(tuple(attempts), tuple(k for k, attempt in enumerate(attempts) if attempt.sides))
+    everyone = PatientAttempts(tuple(attempts), tuple(range(len(attempts))))
     used = tuple(k for k in everyone.used if everyone.new_sides(k))
     return used or (next((k for k, attempt in enumerate(attempts) if attempt.readable), 0),)
 

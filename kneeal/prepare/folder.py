@@ -17,10 +17,9 @@ from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepare
 from kneeal.errors import UserError
 from kneeal.files import check_folder, disk_errors
 from kneeal.localizer.side import find_side
-from kneeal.prepare.duplicates import without_duplicates
 from kneeal.prepare.knee_table import KneeRow
 from kneeal.prepare.outputs import REJECTED, plain_text, write_rejected
-from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows
+from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows, without_duplicates
 from kneeal.prepare.summary import FolderSummary
 from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
@@ -45,10 +44,11 @@ def prepare_folder(
     options = options or FolderOptions()
     check_folder(source, "a folder of pictures of single knees")
     rows, notes = find_rows(source, options)
-    kept, duplicates = without_duplicates(rows, source, drop=options.drop_duplicates)
-    rows, sides = _with_sides([rows[k] for k in kept], options)
+    rows, duplicates = without_duplicates(rows, source, drop=options.drop_duplicates)
+    rows, sides = _with_sides(rows, options)
     notes += [*duplicates, *sides]
-    test = _choose_test(sorted({row.split for row in rows}), options.test_split)
+    splits = {row.split for row in rows}
+    test = "test" if "test" in splits else "val" if {"val", "train"} <= splits else None
     if not (sides or options.drop_unusable):
         _manifest(source, rows, test)  # what is wrong with it is told before the pictures are read
     rejected: list[Rejection] = []
@@ -175,17 +175,3 @@ def _with_sides(rows: Sequence[KneeRow], options: FolderOptions) -> tuple[list[K
     sided = [replace(row, side=row.side or options.side) for row in rows]
     found = f"the side of {len(without)} knees was found on the picture, which is not always right"
     return sided, [found] if without and options.side == "unknown" else []
-
-
-def _choose_test(splits: list[str], wanted: str | None) -> str | None:
-    if wanted is not None and wanted not in splits:
-        raise UserError(
-            f"--test-split {wanted}", f"one of the splits {', '.join(splits)}", "name a split that is there"
-        )
-    if wanted not in (None, "test") and "test" in splits:
-        raise UserError(
-            f"--test-split {wanted} beside a split test", "one test set", "leave it out, or rename the split test"
-        )
-    if wanted is not None:
-        return wanted
-    return "test" if "test" in splits else "val" if "val" in splits and "train" in splits else None

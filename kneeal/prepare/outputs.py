@@ -19,7 +19,7 @@ from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.pool import Lost
 from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
-from kneeal.prepare.work import RadiographResult, nothing
+from kneeal.prepare.work import RadiographResult, nothing, patches_jpeg
 from kneeal.tables import count, csv_text, some
 
 REJECTED, SHEET = LEFTOVERS
@@ -125,7 +125,6 @@ def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> Radiog
         result,
         poses=tuple(result.poses[k] for k in chosen),
         patches=result.patches[chosen],
-        strips=tuple(result.strips[k] for k in chosen),
         unused=(*result.unused, *twice),
         rejected=(
             *((side, reason, text + remark) for side, reason, text in result.rejected),
@@ -152,6 +151,7 @@ def write_rejected(folder: Path, rejections: Sequence[Rejection]) -> None:
 def write_contact_sheet(path: Path, entries: Sequence[ContactSheetEntry], heading: str) -> None:
     """Write sheet.html, worst first, one file that needs no other; beyond `MAX_ENTRIES` the best are left out."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["jpeg"] = patches_jpeg
     environment.filters["data_url"] = lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     template = environment.from_string(files("kneeal.prepare").joinpath("contact_sheet.html").read_text("utf-8"))
     ranked = sorted(entries, key=lambda entry: (entry.score, entry.title))[:MAX_ENTRIES]

@@ -1,12 +1,13 @@
 """The pictures of a folder, and what a table, a pattern or the layout says of each."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError
 from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
@@ -19,6 +20,8 @@ ROI_MM = 101.0
 #: published pipeline.
 JOINT_OFFSET_MM = 3.0
 _SPLITS = ("train", "val", "test")
+#: Which of identical pictures is kept.
+_FIRST = ("test", "val", "train", "")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
 
 
@@ -29,7 +32,6 @@ class FolderOptions:
     roi_mm: float | None = None  #: Width of the pictures in mm; None: 101 mm, for square pictures alone.
     mm_per_px: float | None = None  #: Size of their pixels, instead.
     joint_offset_mm: float = JOINT_OFFSET_MM  #: How far the joint line lies below its place in the published pipeline.
-    test_split: str | None = None  #: Split that becomes the test set; by default test, else val.
     table: Path | None = None  #: Table with a row per picture.
     columns: Mapping[str, str | None] = field(default_factory=dict)  #: Names of its columns by field.
     pattern: str | None = None  #: What the paths say; see `kneeal.prepare.layout`.
@@ -41,15 +43,12 @@ class FolderOptions:
 
     def __post_init__(self) -> None:
         """Refuse an impossible size, and two options that contradict each other."""
-        for name, value in (("--roi-mm", self.roi_mm), ("--mm-per-px", self.mm_per_px)):
-            if value is not None and not (value > 0 and np.isfinite(value)):
-                raise UserError(
-                    f"{name} {value}", "a size in mm, above 0", "measure it; --roi-mm is 101 in OAI's copies"
-                )
-        if not np.isfinite(self.joint_offset_mm):
-            raise UserError(
-                f"--joint-offset-mm {self.joint_offset_mm}", "an offset in mm", "measure it; 3 in the public set"
-            )
+        sizes = (("--roi-mm", self.roi_mm, 0.0), ("--mm-per-px", self.mm_per_px, 0.0),
+                 ("--joint-offset-mm", self.joint_offset_mm, -np.inf))  # fmt: skip
+        for name, value, least in sizes:
+            if value is not None and not least < value < np.inf:
+                expected = f"a number of mm{', above 0' if least == 0 else ''}"
+                raise UserError(f"{name} {value}", expected, "measure it; for OAI's copies leave it out")
         for one, other in (("roi_mm", "mm_per_px"), ("table", "pattern")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 names = f"--{one} and --{other}".replace("_", "-")
@@ -127,3 +126,41 @@ def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
     others = Counter(name.split("/", 1)[0] for name in names if "/" in name and name.split("/", 1)[0] not in splits)
     notes = [f"{name} is left out: {count(n, 'picture')}" for name, n in sorted(others.items())] + notes
     return [name for name in names if name.split("/", 1)[0] in splits], notes
+
+
+def without_duplicates(rows: list[KneeRow], source: Path, *, drop: bool) -> tuple[list[KneeRow], list[str]]:
+    """The rows to keep, and notes on pictures that occur more than once: files of equal content.
+
+    With `drop`, identical pictures are reduced to one (that of the test set, else of the validation set, else the
+    first), and left out altogether if their grades differ; otherwise all are kept and reported.
+    """
+    files = [source / row.path for row in rows]
+    sizes = Counter(file.stat().st_size for file in files)
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    for position, file in enumerate(files):
+        if sizes[file.stat().st_size] > 1:
+            alike[file_checksum(file)].append(position)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if not groups:
+        return rows, []
+    torn = [group for group in groups if len({rows[k].split for k in group}) > 1]
+    graded = [group for group in groups if len({rows[k].grade for k in group}) > 1]
+    # Those that do harm first, each named by two of its files, which differ where any do.
+    ranked = {
+        group[0]: sorted(group, key=lambda k: (str(rows[k].grade), rows[k].split))
+        for group in [*graded, *torn, *groups]
+    }
+    named = some((f"{rows[group[0]].where} = {rows[group[-1]].where}" for group in ranked.values()), 3)
+    note = (
+        f"{sum(map(len, groups))} files hold {count(len(groups), 'picture')} more than once "
+        f"({len(torn)} of them in two splits, {len(graded)} under two grades): {named}"
+    )
+    if not drop:
+        bad = "; the results would be too good or wrong" if torn or graded else ""
+        return rows, [f"{note}{bad}; --drop-duplicates keeps one of each, and none where their grades differ"]
+    left_out: set[int] = set()
+    for group in groups:
+        kept = min(group, key=lambda position: _FIRST.index(rows[position].split))
+        contradict = len({rows[position].grade for position in group}) > 1
+        left_out.update(position for position in group if contradict or position != kept)
+    return [row for k, row in enumerate(rows) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]

@@ -1,8 +1,9 @@
 """A plan becomes a prepared data set: in parallel, resumable, the same bytes whatever the number of processes."""
 
+import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
@@ -29,6 +30,7 @@ from kneeal.tables import some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
+_ID = re.compile(r'(?![=@ ])[^,"/\\]+(?<! )')
 _BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
 
 
@@ -59,11 +61,18 @@ def prepare_archive(
     `progress` is called with 1 after each radiograph.
     """
     refuse_occupied(out)
-    plan = _without_bad_ids(_with_landmarks(plan, landmarks), pseudonyms)
+    plan, corrections = _with_landmarks(plan, landmarks), corrections or {}
+    if pseudonyms is None:
+        plan = _without_bad_ids(plan)
     published_ids = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
     refuse_two_names(published_ids.values(), f"the source {plan.source}")
-    said = [_of_patient(corrections or {}, published_ids[task.patient]) for task in plan.tasks]
-    _check_knee_ids(corrections or {}, published_ids.values())
+    knees = [{side: f"{published_ids[task.patient]}_{side}" for side in "RL"} for task in plan.tasks]
+    said = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
+    unknown = sorted(set(corrections) - {k for ids in knees for k in ids.values()})
+    if unknown:
+        raise UserError(
+            f"--corrections names {some(unknown)}", "knee ids of this archive, as in the sheet", "correct the table"
+        )
     folder = options.work or out.parent / f".{out.name}.work"
     store = ResultStore(folder, options.radiograph, _weights_checksum(options.radiograph.weights))
     with WorkerPool(
@@ -71,7 +80,10 @@ def prepare_archive(
     ) as pool:
         patients = try_radiographs(plan.tasks, said, partial(_process, store=store, pool=pool, progress=progress))
     rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=pseudonyms is not None)
-    rejections = [*_published(plan.rejected, pseudonyms), *rejections]
+    early = plan.rejected
+    if pseudonyms is not None:
+        early = [replace(rejection, name="", patient=pseudonyms(rejection.patient)) for rejection in early]
+    rejections = [*early, *rejections]
     summary = ArchiveSummary(
         plan.source,
         Counter((str(row["site"]), row["kl"] if row["kl"] != "" else None) for row in rows),
@@ -159,52 +171,26 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
     return replace(plan, tasks=tasks)
 
 
-def _without_bad_ids(plan: Plan, pseudonyms: Pseudonyms | None) -> Plan:
-    """Without the radiographs whose patient id cannot be a knee id; a pseudonym always can."""
-    if pseudonyms is not None:
-        return plan
-    bad = [
-        Rejection(task.name, task.patient, "", "bad_id", _BAD_ID) for task in plan.tasks if not _is_safe(task.patient)
-    ]
-    good = [task for task in plan.tasks if _is_safe(task.patient)]
-    return replace(plan, tasks=good, rejected=[*plan.rejected, *bad])
-
-
-def _is_safe(patient: str) -> bool:
-    return (patient.isprintable() and patient == patient.strip() != "" and not set(patient) & set(',"/\\')) and patient[
-        0
-    ] not in "=@"
-
-
-def _of_patient(corrections: Mapping[str, Correction], patient: str) -> dict[str, Correction]:
-    return {side: corrections[name] for side in "RL" if (name := f"{patient}_{side}") in corrections}
-
-
-def _check_knee_ids(corrections: Mapping[str, Correction], patients: Iterable[str]) -> None:
-    unknown = sorted(set(corrections) - {f"{patient}_{side}" for patient in patients for side in "RL"})
-    if unknown:
-        raise UserError(
-            f"--corrections names {some(unknown)}", "knee ids of this archive, as in the sheet", "correct the table"
-        )
-
-
-def _published(rejected: Sequence[Rejection], pseudonyms: Pseudonyms | None) -> list[Rejection]:
-    if pseudonyms is None:
-        return list(rejected)
-    return [replace(rejection, name="", patient=pseudonyms(rejection.patient)) for rejection in rejected]
+def _without_bad_ids(plan: Plan) -> Plan:
+    """Without the radiographs whose patient id cannot be a knee id."""
+    good, rejected = [], list(plan.rejected)
+    for task in plan.tasks:
+        if task.patient.isprintable() and _ID.fullmatch(task.patient):
+            good.append(task)
+        else:
+            rejected.append(Rejection(task.name, task.patient, "", "bad_id", _BAD_ID))
+    return replace(plan, tasks=good, rejected=rejected)
 
 
 def _weights_checksum(path: Path | None) -> str:
-    if path is not None:
-        return file_checksum(path)
     with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as shipped:
-        return file_checksum(shipped)
+        return file_checksum(path or shipped)
 
 
 def _recorded(
     options: ArchiveOptions,
     landmarks: LandmarkSource | None,
-    corrections: Mapping[str, Correction] | None,
+    corrections: Mapping[str, Correction],
     pseudonyms: Pseudonyms | None,
 ) -> dict[str, Any]:
     """What dataset.json tells; no path of this machine, and nothing that the number of processes changes."""
@@ -218,6 +204,6 @@ def _recorded(
         "keep_other": radiograph.select.keep_other,
         "side": radiograph.select.side,
         "localizer": "landmarks" if landmarks is not None else _weights_checksum(radiograph.weights),
-        "corrections": len(corrections or {}),
+        "corrections": len(corrections),
         "pseudonymized": pseudonyms is not None,
     }

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -86,38 +87,37 @@ class WorkerPool(Generic[T, R]):
                     # One that died while it was idle is noticed when its result is collected.
                     with contextlib.suppress(OSError):
                         worker.pipe.send(tasks[following])
-            for position, result in self._collect():
-                unfinished -= 1
-                yield position, result
+            readable = connection.wait([worker.pipe for worker in self._crew], timeout=_POLL_S)
+            for place, worker in enumerate(self._crew):
+                result = self._receive(worker, worker.pipe in readable)
+                done = worker.task
+                if result is not None:
+                    worker.task = None
+                if isinstance(result, Lost) and result.reason != "failed":
+                    _stop(worker)
+                    self._crew[place] = _start(self._make, self._arguments)
+                if result is not None and done is not None:
+                    unfinished -= 1
+                    yield done, result
 
-    def _collect(self) -> list[tuple[int, Any]]:
-        results: list[tuple[int, Any]] = []
-        readable = connection.wait([worker.pipe for worker in self._crew], timeout=_POLL_S)
-        for place, worker in enumerate(self._crew):
-            lost = None
-            if worker.pipe in readable:
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    lost = Lost("crashed", "the process that read it died")
-                else:
-                    if not worker.ready:
-                        if isinstance(message, BaseException):
-                            raise message
-                        worker.ready = True
-                    elif worker.task is not None:
-                        results.append((worker.task, message))
-                        worker.task = None
-            elif worker.task is not None and time.monotonic() - worker.since > self._timeout_s:
-                lost = Lost("hung", f"it took longer than {self._timeout_s:g} s")
-            if lost is not None:
+    def _receive(self, worker: _Worker[T], readable: bool) -> R | Lost | None:
+        """The result of a worker, or that it is lost; None as long as there is neither."""
+        if readable:
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
                 if not worker.ready:
-                    raise RuntimeError("a worker process died before its first task; its message is above")
-                if worker.task is not None:
-                    results.append((worker.task, lost))
-                _stop(worker)
-                self._crew[place] = _start(self._make, self._arguments)
-        return results
+                    raise RuntimeError("a worker process died before its first task; its message is above") from None
+                return Lost("crashed", "the process that read it died")
+            if worker.ready:
+                result: R | Lost = message
+                return result
+            if isinstance(message, BaseException):
+                raise message
+            worker.ready = True
+        elif worker.task is not None and time.monotonic() - worker.since > self._timeout_s:
+            return Lost("hung", f"it took longer than {self._timeout_s:g} s")
+        return None
 
 
 def _start(make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Worker[Any]:
@@ -168,14 +168,10 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
 
 
 def _limit_memory() -> None:
-    try:
+    # Windows has no such limit, and /proc is Linux's.
+    with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
-    except ImportError:  # Windows has no such limit
-        return
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            now = int(file.read().split()[0]) * resource.getpagesize()
+
+        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, hard))
-    except (OSError, ValueError):
-        return

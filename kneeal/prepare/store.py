@@ -15,9 +15,6 @@ from kneeal.files import atomic_file
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
-#: Fields of a result that are kept as arrays; the others are kept as JSON.
-_BINARY = ("patches", "thumbnail", "strips")
-
 
 class ResultStore:
     """Results by key, each a file written whole or not at all.
@@ -55,25 +52,19 @@ class ResultStore:
                 meta |= {name: tuple(map(_pose, meta[name])) for name in ("poses", "unused")}
                 meta |= {"rejected": tuple(map(tuple, meta["rejected"])), "notes": tuple(meta["notes"])}
                 return RadiographResult(
-                    **meta,
-                    patches=np.asarray(data["patches"], np.uint8),
-                    thumbnail=bytes(data["thumbnail"]),
-                    strips=tuple(bytes(data[f"strip{k}"]) for k in range(len(meta["poses"]))),
+                    **meta, patches=np.asarray(data["patches"], np.uint8), thumbnail=bytes(data["thumbnail"])
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
     def put(self, key: str, result: RadiographResult) -> None:
         """Keep a result."""
-        meta = {name: value for name, value in asdict(result).items() if name not in _BINARY}
-        arrays: dict[str, Any] = {
-            "meta": _bytes(json.dumps(meta).encode()),
-            "patches": result.patches,
-            "thumbnail": _bytes(result.thumbnail),
-            **{f"strip{k}": _bytes(strip) for k, strip in enumerate(result.strips)},
-        }
+        meta = asdict(result)
+        patches, thumbnail = meta.pop("patches"), meta.pop("thumbnail")
+        texts = {"meta": json.dumps(meta).encode(), "thumbnail": thumbnail}
+        arrays: dict[str, Any] = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
         with atomic_file(self._path(key)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, patches=patches, **arrays)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"
@@ -81,7 +72,3 @@ class ResultStore:
 
 def _pose(fields: dict[str, Any]) -> KneePose:
     return KneePose(**{**fields, "center_mm": tuple(fields["center_mm"])})
-
-
-def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.frombuffer(data, np.uint8)

@@ -46,7 +46,6 @@ class RadiographResult:
     #: JPEG of the whole radiograph with the boxes; empty where the radiograph could not be read, or where its header
     #: says that text is burned in.
     thumbnail: bytes = b""
-    strips: tuple[bytes, ...] = ()  #: JPEG of the patches of each pose.
     readable: bool = True  #: Whether there was a picture to look at.
     unused: tuple[KneePose, ...] = ()  #: Knees that were seen and not used; the side is empty where it is not known.
     single: bool = False  #: Whether the radiograph is of one knee.
@@ -168,7 +167,6 @@ def _cut(
         patches=np.array(patches, np.uint8).reshape(-1, 2, 128, 128),
         rejected=tuple(rejected),
         thumbnail=b"" if radiograph.burned_in else _thumbnail(radiograph, poses, unused),
-        strips=tuple(_jpeg(np.hstack([_small(patch) for patch in pair])) for pair in patches),
         unused=tuple(unused),
         single=selection.single,
         # Every fourth pixel each way tells two radiographs apart, in a sixteenth of the time.
@@ -201,8 +199,10 @@ def _thumbnail(radiograph: Radiograph, used: Sequence[KneePose], unused: Sequenc
     return _jpeg(np.asarray(picture, np.uint8))
 
 
-def _small(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(patch, (_STRIP_PX, _STRIP_PX), interpolation=cv2.INTER_AREA), np.uint8)
+def patches_jpeg(pair: NDArray[np.uint8]) -> bytes:
+    """A small JPEG of both patches of a knee, side by side."""
+    small = [cv2.resize(patch, (_STRIP_PX, _STRIP_PX), interpolation=cv2.INTER_AREA) for patch in pair]
+    return _jpeg(np.hstack(small).astype(np.uint8))
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

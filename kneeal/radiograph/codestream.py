@@ -21,12 +21,16 @@ _MOST_TILES = 65_535
 _TABLES, _RESTART, _LOSSLESS, _SCAN = 0xC4, 0xDD, 0xC3, 0xDA
 _REMARKS = {*range(0xE0, 0xF0), 0xFE}
 _EXTENDED = "1.2.840.10008.1.2.4.51"
-_GDCM, _JPEG_LS, _JPEG_2000 = "python-gdcm", "pyjpegls", "pylibjpeg pylibjpeg-openjpeg"
-#: Transfer syntax: pydicom's names of decoders, the better first; and what to install where none of them is there.
+_CONVERT = "convert the file, for example with dcmtk's dcmdjpeg"
+_GDCM, _JPEG_LS, _JPEG_2000 = (
+    f"pip install {packages} (or '.[dicom]' in the checkout)"
+    for packages in ("python-gdcm", "pyjpegls", "pylibjpeg pylibjpeg-openjpeg")
+)
+#: Transfer syntax: pydicom's names of decoders, the better first; and the cure where none of them is there.
 _DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
-    "1.2.840.10008.1.2.5": (("pydicom",), ""),
-    "1.2.840.10008.1.2.4.50": (("pillow",), ""),
-    _EXTENDED: (("pillow",), ""),
+    "1.2.840.10008.1.2.5": (("pydicom",), _CONVERT),
+    "1.2.840.10008.1.2.4.50": (("pillow",), _CONVERT),
+    _EXTENDED: (("pillow",), _CONVERT),
     "1.2.840.10008.1.2.4.57": (("gdcm", "pylibjpeg"), _GDCM),
     "1.2.840.10008.1.2.4.70": (("gdcm", "pylibjpeg"), _GDCM),
     "1.2.840.10008.1.2.4.80": (("pyjpegls",), _JPEG_LS),
@@ -116,25 +120,15 @@ def choose_decoder(syntax: UID, *, deep: bool) -> str:
     Raises:
         RadiographError: With the reason "codec", where none of the decoders is installed.
     """
-    names, install = _DECODERS.get(str(syntax), ((), ""))
+    names, cure = _DECODERS.get(str(syntax), ((), _CONVERT))
+    found = f"no decoder for {syntax.name}"
     if syntax == _EXTENDED and deep:
-        names = ("pylibjpeg",)
+        # Neither GDCM nor Pillow decodes these for pydicom.
+        names, found = ("pylibjpeg",), f"{found} of more than 8 bit"
     decoder = None
     with contextlib.suppress(NotImplementedError):
         decoder = get_decoder(syntax)
     for name in names:
         if decoder is not None and name in decoder.available_plugins:
             return name
-    if syntax == _EXTENDED and deep:
-        raise RadiographError(
-            "codec",
-            f"{syntax.name} of more than 8 bit, which neither GDCM nor Pillow decodes for pydicom",
-            "JPEG baseline, lossless, JPEG-LS, JPEG 2000, RLE or no compression",
-            "convert the file, for example with dcmtk's dcmdjpeg",
-        )
-    cure = (
-        f"pip install {install} (or '.[dicom]' in the checkout)"
-        if install
-        else "convert the file to an uncompressed one"
-    )
-    raise RadiographError("codec", f"no decoder for {syntax.name}", "a plugin of pydicom that reads it", cure)
+    raise RadiographError("codec", found, "a plugin of pydicom that reads it", cure)

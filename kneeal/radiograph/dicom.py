@@ -16,7 +16,7 @@ from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import choose_decoder, codestream_size, strip_lossless
 from kneeal.radiograph.gray import count_levels, gray_levels, look_up
-from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, no_memory, too_large, unreadable
+from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, damage_told, too_large, unreadable
 from kneeal.radiograph.spacing import pixel_size
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -40,17 +40,8 @@ _TAGS = [
 
 def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
-    try:
-        with quiet_pydicom():
-            return _read(path, options)
-    except RadiographError:
-        raise
-    except OSError as error:
-        raise unreadable(f"the file cannot be read: {error.strerror or type(error).__name__}") from None
-    except MemoryError:
-        raise no_memory() from None
-    except Exception as error:  # pydicom and its plugins raise anything on damaged files
-        raise unreadable(f"the DICOM file is damaged ({type(error).__name__})") from None
+    with damage_told("the DICOM file is damaged"), quiet_pydicom():
+        return _read(path, options)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """A radiograph as the rest of the package needs it, how one is read, and why one cannot be used."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +74,19 @@ def too_large(size: str, most: int) -> RadiographError:
     return RadiographError("too_large", size, f"at most {most / 1e6:g} million px", "remove the file, or scale it down")
 
 
-def no_memory() -> RadiographError:
-    """Decoding needs more memory than there is."""
-    return RadiographError("too_large", "not enough memory for its pixels", "a smaller file")
+@contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into the error of a damaged file, which begins with `what`."""
+    try:
+        yield
+    except RadiographError:
+        raise
+    except MemoryError:
+        raise RadiographError("too_large", "not enough memory for its pixels", "a smaller file") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise unreadable(f"the file cannot be read: {error.strerror}") from None
+        raise unreadable(f"{what} ({type(error).__name__})") from None
 
 
 def unreadable(what: str) -> RadiographError:

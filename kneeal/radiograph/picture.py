@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from kneeal.radiograph.gray import count_levels, look_up, lookup_table
-from kneeal.radiograph.image import MAX_PIXELS, RadiographError, no_memory, too_large, unreadable
+from kneeal.radiograph.image import MAX_PIXELS, RadiographError, damage_told, too_large
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 #: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
@@ -45,21 +45,15 @@ def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     Raises:
         RadiographError: It cannot be read, is too large, or in color.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with damage_told("the picture is damaged or of another format"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             # Opened by its name, a TIFF is mapped into memory, which Pillow 13.0 gets wrong for one that is turned.
             with path.open("rb") as file, Image.open(file, formats=_FORMATS) as picture:
                 return _codes(path, picture, max_pixels)
-    except RadiographError:
-        raise
-    except Image.DecompressionBombError:
-        # Pillow's own limit, which lies above ours; it names the size in its message alone.
-        raise too_large("the picture is larger than any radiograph", max_pixels) from None
-    except MemoryError:
-        raise no_memory() from None
-    except Exception as error:  # Pillow raises anything on damaged files
-        raise unreadable(f"the picture is damaged or of another format ({type(error).__name__})") from None
+        except Image.DecompressionBombError:
+            # Pillow's own limit, which lies above ours; it names the size in its message alone.
+            raise too_large("the picture is larger than any radiograph", max_pixels) from None
 
 
 def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:

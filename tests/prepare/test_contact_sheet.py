@@ -24,7 +24,7 @@ def radiograph(title: str, score: float, *, bad: bool = False, grade: int | None
     rejected = (("L", "replacement", "a knee <replacement>"),) if bad else ()
     unused = (KneePose("L", (301.0, 77.0), 2.0, 0.31),) if bad else ()
     thumbnail = b"" if title == "burned" else JPEG
-    result = RadiographResult((pose,), PATCHES, rejected, thumbnail, (JPEG,), unused=unused)
+    result = RadiographResult((pose,), PATCHES, rejected, thumbnail, unused=unused)
     return ContactSheetEntry(title, {"R": f"{title}_R", "L": f"{title}_L"}, {"R": grade}, score, lambda: result)
 
 
@@ -62,7 +62,7 @@ def test_it_needs_no_other_file_and_its_pictures_are_whole(tmp_path: Path) -> No
     assert len(sources) == 3 and all(source.startswith("data:image/jpeg;base64,") for source in sources)
     for source in sources:
         data = base64.b64decode(source.split(",", 1)[1], validate=True)
-        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (20, 30, 3)
+        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape in ((20, 30, 3), (88, 176, 3))
     assert "no thumbnail" in text and "http" not in text
 
 

@@ -91,19 +91,6 @@ def test_with_a_test_folder_val_stays_val(source: Path, tmp_path: Path) -> None:
     assert summary.notes == ()
 
 
-def test_the_test_set_can_be_chosen(source: Path, tmp_path: Path) -> None:
-    prepare_folder(source, tmp_path / "out", FolderOptions(test_split="train"))
-    assert PreparedDataset.open(tmp_path / "out").manifest.given_splits["001_L"] == "test"
-
-
-@pytest.mark.parametrize(("name", "words"), [("dev", "train, val"), ("val", "beside a split test")])
-def test_a_test_set_that_cannot_be_is_refused(source: Path, tmp_path: Path, name: str, words: str) -> None:
-    if name == "val":
-        save(source / "test/1/009L.png")
-    with pytest.raises(UserError, match=words):
-        prepare_folder(source, tmp_path / "out", FolderOptions(test_split=name))
-
-
 def test_grade_folders_alone_leave_the_split_open(tmp_path: Path) -> None:
     for name in ("0/1L.png", "4/1_R.tif", "2/Ärztin 7膝L.jpg"):
         save(tmp_path / "knees" / name)

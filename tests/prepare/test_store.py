@@ -16,7 +16,7 @@ from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
 
 RESULT = RadiographResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),
-    (("L", "low_score", "not sure"),), b"radiograph", (b"strip",), False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
+    (("L", "low_score", "not sure"),), b"radiograph", False, (KneePose("L", (9.5, 2.5), 1.0, 0.25),),
     True, "checksum", ("a note",),
 )  # fmt: skip
 
@@ -49,8 +49,8 @@ def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     store.put("ab1", RESULT)
     found = store.get("ab1")
     assert found is not None and np.array_equal(found.patches, RESULT.patches)
-    assert (found.poses, found.rejected, found.thumbnail, found.strips) == (
-        RESULT.poses, RESULT.rejected, b"radiograph", (b"strip",),
+    assert (found.poses, found.rejected, found.thumbnail) == (
+        RESULT.poses, RESULT.rejected, b"radiograph",
     )  # fmt: skip
     assert (found.readable, found.unused) == (False, RESULT.unused)
     assert (found.single, found.checksum, found.notes) == (True, "checksum", ("a note",))
