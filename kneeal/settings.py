@@ -10,8 +10,10 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PlainValidator,
     PositiveFloat,
+    PositiveInt,
     model_validator,
 )
 
@@ -23,8 +25,8 @@ class _Section(BaseModel):
 
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
 Shift = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
@@ -40,6 +42,11 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
+def setting(default: Any, description: str) -> Any:
+    """A field with its default, of which each configuration gets a copy, and its meaning."""
+    return Field(default, description=description)
+
+
 #: A number of knees, or all there are.
 Count = Annotated[int | Literal["all"], PlainValidator(_count)]
 Factors = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
@@ -48,191 +55,170 @@ Factors = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered
 class DataConfig(_Section):
     """Which knees."""
 
-    dir: str | None = Field(None, description="prepared data set")
-    test_site: str | None = Field("E", description="test set, where the manifest gives no split `test`")
-    validation: Literal["free", "budget", "none"] = Field(
-        "free",
-        description="grades that choose the epoch: given besides the budget, a share of the queried knees, or none",
+    dir: str | None = setting(None, "prepared data set")
+    test_site: str | None = setting("E", "test set, where the manifest gives no split `test`")
+    validation: Literal["free", "budget", "none"] = setting(
+        "free", "grades that choose the epoch: given besides the budget, a share of the queried knees, or none"
     )
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.2, description="share of the patients for validation"
-    )
-    split_seed: int | None = Field(None, description="seed of the split; the run's seed if empty")
-    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(128, description="px the network sees")
+    val_fraction: OpenShare = setting(0.2, "share of the patients for validation")
+    split_seed: int | None = setting(None, "seed of the split; the run's seed if empty")
+    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = setting(128, "px the network sees")
 
 
 class ViewsConfig(_Section):
     """Random views."""
 
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(10.0, description="degrees")
-    pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = Field(
-        (-2 / 128, 3 / 128), description="shift as a share of the patch: at most so much each way, or from and to"
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = setting(10.0, "degrees")
+    pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = setting(
+        (-2 / 128, 3 / 128), "shift as a share of the patch: at most so much each way, or from and to"
     )
-    border: Literal["black", "reflect"] = Field("black", description="what lies outside the patch")
-    each: Literal["patch", "knee"] = Field(
-        "patch", description="a separate view for each patch, or one for both patches of a knee"
+    border: Literal["black", "reflect"] = setting("black", "what lies outside the patch")
+    each: Literal["patch", "knee"] = setting(
+        "patch", "a separate view for each patch, or one for both patches of a knee"
     )
-    gamma: Factors = Field((0.67, 2.0), description="range of the exponent")
-    gamma_p: Probability = Field(0.5, description="probability of a gamma change")
-    noise_std: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = Field(
-        (0.0, 0.042), description="share of the value range"
+    gamma: Factors = setting((0.67, 2.0), "range of the exponent")
+    gamma_p: Probability = setting(0.5, "probability of a gamma change")
+    noise_std: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = setting(
+        (0.0, 0.042), "share of the value range"
     )
-    noise_p: Probability = Field(0.5, description="probability of noise")
-    contrast: Factors = Field((0.7, 1.0), description="range of the factor of all values")
-    contrast_p: Probability = Field(0.5, description="probability of a contrast change")
-    kept: Annotated[int, Field(ge=0, le=2**16)] = Field(
-        8, description="random views of each knee that are encoded once, with model.freeze; 0 trains without any"
+    noise_p: Probability = setting(0.5, "probability of noise")
+    contrast: Factors = setting((0.7, 1.0), "range of the factor of all values")
+    contrast_p: Probability = setting(0.5, "probability of a contrast change")
+    kept: Annotated[int, Field(ge=0, le=2**16)] = setting(
+        8, "random views of each knee that are encoded once, with model.freeze; 0 trains without any"
     )
 
 
 class ModelConfig(_Section):
     """The network."""
 
-    backbone: str = Field(
-        "vgg_like",
-        description="the paper's branch, knee_encoder, a network of torchvision (resnet18), or of timm (timm:resnet18)",
+    backbone: str = setting(
+        "vgg_like", "the paper's branch, knee_encoder, a network of torchvision (resnet18), or of timm (timm:resnet18)"
     )
-    weights: str | None = Field(
-        None, description="file of weights for the backbone, or default for those that its library publishes"
+    weights: str | None = setting(
+        None, "file of weights for the backbone, or default for those that its library publishes"
     )
-    freeze: str = Field(
-        "none", description="part of the backbone that is not trained: none, all, or everything up to a module"
+    freeze: str = setting("none", "part of the backbone that is not trained: none, all, or everything up to a module")
+    width: PositiveInt = setting(32, "channels of the first group; vgg_like alone")
+    dropout: Share = setting(0.35, "after groups 1 to 3; vgg_like alone")
+    classifier_dropout: Share = setting(0.35, "before the classifier")
+    pooling: Literal["hv", "vh", "gap"] = setting(
+        "hv", "horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
     )
-    width: Positive = Field(32, description="channels of the first group; vgg_like alone")
-    dropout: Share = Field(0.35, description="after groups 1 to 3; vgg_like alone")
-    classifier_dropout: Share = Field(0.35, description="before the classifier")
-    pooling: Literal["hv", "vh", "gap"] = Field(
-        "hv", description="horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
-    )
-    head: Literal["softmax", "corn", "cumulative"] = Field(
-        "softmax", description="the paper's, or for ordered grades: conditional probabilities or binary problems"
+    head: Literal["softmax", "corn", "cumulative"] = setting(
+        "softmax", "the paper's, or for ordered grades: conditional probabilities or binary problems"
     )
 
 
 class LossConfig(_Section):
     """Equation (1)."""
 
-    consistency: bool = Field(
-        True, description="the second term of equation (1); by default off where no score chooses the pseudo pool"
+    consistency: bool = setting(
+        True, "the second term of equation (1); by default off where no score chooses the pseudo pool"
     )
-    balance: Literal["none", "weights", "batches"] = Field(
-        "none", description="give all grades equal weight, in the loss or by how often a knee is drawn"
+    balance: Literal["none", "weights", "batches"] = setting(
+        "none", "give all grades equal weight, in the loss or by how often a knee is drawn"
     )
-    method: str = Field("consistency", description="the second term; docs/beyond.md lists the methods")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the method, for example threshold")
-    target: Literal["features", "logits", "probabilities"] = Field(
-        "features", description="what consistency compares between two views"
+    method: str = setting("consistency", "the second term; docs/beyond.md lists the methods")
+    options: dict[str, Any] = setting({}, "options of the method, for example threshold")
+    target: Literal["features", "logits", "probabilities"] = setting(
+        "features", "what consistency compares between two views"
     )
-    reduction: Literal["mean", "sum"] = Field(
-        "mean", description="over the d dimensions of the target; sum is equation (1) as printed, d times the mean"
+    reduction: Literal["mean", "sum"] = setting(
+        "mean", "over the d dimensions of the target; sum is equation (1) as printed, d times the mean"
     )
-    views: Literal[1, 2] | None = Field(
-        None, description="views of a labeled knee in the cross-entropy; 2 with consistency and 1 without if empty"
+    views: Literal[1, 2] | None = setting(
+        None, "views of a labeled knee in the cross-entropy; 2 with consistency and 1 without if empty"
     )
-    weight: NonNegativeFloat = Field(1.0, description="weight of the second term")
-    ramp_up_epochs: Annotated[int, Field(ge=0)] = Field(
-        0, description="epochs until the weight reaches its value; 0 is from the start"
-    )
+    weight: NonNegativeFloat = setting(1.0, "weight of the second term")
+    ramp_up_epochs: NonNegativeInt = setting(0, "epochs until the weight reaches its value; 0 is from the start")
 
 
 class TrainingConfig(_Section):
     """One fit."""
 
-    epochs: Positive = Field(500, description="length of a fit")
-    steps: Positive | None = Field(
-        None, description="length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
+    epochs: PositiveInt = setting(500, "length of a fit")
+    steps: PositiveInt | None = setting(
+        None, "length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
     )
-    batch_size: Positive = Field(32, description="knees over all devices")
-    eval_batch_size: Positive = Field(128, description="knees per device without gradients")
-    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate")
-    betas: tuple[Share, Share] = Field((0.9, 0.99), description="Adam's betas")
-    weight_decay: NonNegativeFloat = Field(0.0, description="Adam's weight decay")
-    prior: NonNegativeFloat = Field(
-        0.0, description="weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior"
+    batch_size: PositiveInt = setting(32, "knees over all devices")
+    eval_batch_size: PositiveInt = setting(128, "knees per device without gradients")
+    learning_rate: PositiveFloat = setting(1e-3, "Adam's learning rate")
+    betas: tuple[Share, Share] = setting((0.9, 0.99), "Adam's betas")
+    weight_decay: NonNegativeFloat = setting(0.0, "Adam's weight decay")
+    prior: NonNegativeFloat = setting(
+        0.0, "weight decay that falls with the number of labels, tenfold for biases: a Gaussian prior"
     )
-    schedule: Literal["milestones", "cosine"] = Field("milestones", description="how the learning rate falls")
-    milestones: tuple[Positive, ...] = Field(
-        (300, 400), description="epochs at which the learning rate is multiplied by factor"
+    schedule: Literal["milestones", "cosine"] = setting("milestones", "how the learning rate falls")
+    milestones: tuple[PositiveInt, ...] = setting(
+        (300, 400), "epochs at which the learning rate is multiplied by factor"
     )
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.1, description="factor of the learning rate at a milestone"
-    )
-    validate_every: Positive = Field(1, description="epochs")
-    start: Literal["reset", "warm"] = Field("reset", description="weights at the start of a round")
-    init: str | None = Field(None, description="file whose branch weights each fit starts from; random if empty")
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = setting(0.1, "factor of the learning rate at a milestone")
+    validate_every: PositiveInt = setting(1, "epochs")
+    start: Literal["reset", "warm"] = setting("reset", "weights at the start of a round")
+    init: str | None = setting(None, "file whose branch weights each fit starts from; random if empty")
 
 
 class ActiveConfig(_Section):
     """Queries and their size."""
 
-    strategy: str = Field(
-        "mi_mcd", description="acquisition strategy: a name that `kneeal strategies` lists, or file.py:Class"
+    strategy: str = setting("mi_mcd", "acquisition strategy: a name that `kneeal strategies` lists, or file.py:Class")
+    options: dict[str, Any] = setting({}, "options of the strategy, for example n_samples")
+    n_init: Count = setting(50, "knees of the first query; `all` is every training knee, a baseline of one fit")
+    n_query: PositiveInt = setting(50, "knees of each later query")
+    budget: Count = setting(800, "labeled knees at the end; `all` is every training knee")
+    pseudo_by: str = setting("strategy", "strategy whose score chooses the pseudo pool")
+    constraints: list[dict[str, Any]] = setting(
+        [], "on every query, for example `[{name: max_per_group, by: patient_id}]`"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the strategy, for example n_samples")
-    n_init: Count = Field(
-        50, description="knees of the first query; `all` is every training knee, a baseline of one fit"
+    first_query: str = setting("random", "strategy of the first query: random, or one that needs features alone")
+    first_features: Literal["init", "pixels"] = setting(
+        "init", "features for it: of the weights in training.init, or the patches at 16 px"
     )
-    n_query: Positive = Field(50, description="knees of each later query")
-    budget: Count = Field(800, description="labeled knees at the end; `all` is every training knee")
-    pseudo_by: str = Field("strategy", description="strategy whose score chooses the pseudo pool")
-    constraints: list[dict[str, Any]] = Field(
-        default_factory=list,
-        description="on every query, for example `[{name: max_per_group, by: patient_id}]`",
+    stop_when: Literal["never", "stabilizing", "uncertainty", "gain"] = setting(
+        "never", "criterion that ends the run before its budget is spent"
     )
-    first_query: str = Field(
-        "random", description="strategy of the first query: random, or one that needs features alone"
-    )
-    first_features: Literal["init", "pixels"] = Field(
-        "init", description="features for it: of the weights in training.init, or the patches at 16 px"
-    )
-    stop_when: Literal["never", "stabilizing", "uncertainty", "gain"] = Field(
-        "never", description="criterion that ends the run before its budget is spent"
-    )
-    stop_options: dict[str, Any] = Field(
-        default_factory=dict, description="options of the criterion, for example `{window: 5}`"
-    )
+    stop_options: dict[str, Any] = setting({}, "options of the criterion, for example `{window: 5}`")
 
 
 class PosteriorConfig(_Section):
     """What posterior samples are."""
 
-    method: str = Field("mcd", description="Monte-Carlo dropout; docs/beyond.md lists the others")
-    members: Annotated[int, Field(ge=2)] = Field(5, description="networks of an ensemble, or cycles of a snapshot")
+    method: str = setting("mcd", "Monte-Carlo dropout; docs/beyond.md lists the others")
+    members: Annotated[int, Field(ge=2)] = setting(5, "networks of an ensemble, or cycles of a snapshot")
 
 
 class TrackingConfig(_Section):
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "none"] = Field(
-        "auto", description="auto is WANDB_MODE, else online if an API key is configured, else offline"
+    mode: Literal["auto", "online", "offline", "none"] = setting(
+        "auto", "auto is WANDB_MODE, else online if an API key is configured, else offline"
     )
-    project: str = Field("kneeal", description="W&B project")
-    entity: str | None = Field(None, description="W&B user or team")
-    group: str | None = Field(None, description="runs shown as one line; strategy and consistency if empty")
-    job_type: str = Field("fit", description="W&B job type")
-    tags: tuple[str, ...] = Field((), description="W&B tags")
-    knees: bool = Field(False, description="also log ids and pictures of queried knees and paths of this machine")
+    project: str = setting("kneeal", "W&B project")
+    entity: str | None = setting(None, "W&B user or team")
+    group: str | None = setting(None, "runs shown as one line; strategy and consistency if empty")
+    job_type: str = setting("fit", "W&B job type")
+    tags: tuple[str, ...] = setting((), "W&B tags")
+    knees: bool = setting(False, "also log ids and pictures of queried knees and paths of this machine")
 
 
 class ComputeConfig(_Section):
     """Where it runs."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="kind of device")
-    devices: Positive = Field(
-        1, description="number of devices; part of a run's identity, since each draws its own dropout masks"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = setting("auto", "kind of device")
+    devices: PositiveInt = setting(
+        1, "number of devices; part of a run's identity, since each draws its own dropout masks"
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
-        "32-true", description="numeric precision"
-    )
-    compile: Literal["none", "default", "reduce-overhead"] = Field(
-        "none", description="training by torch.compile, in its mode of that name; needs a C++ compiler"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = setting("32-true", "numeric precision")
+    compile: Literal["none", "default", "reduce-overhead"] = setting(
+        "none", "training by torch.compile, in its mode of that name; needs a C++ compiler"
     )
 
 
 class RunConfig(_Section):
     """One active-learning run."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NonNegativeInt = 0
     data: DataConfig = DataConfig()
     views: ViewsConfig = ViewsConfig()
     model: ModelConfig = ModelConfig()

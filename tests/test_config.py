@@ -56,7 +56,7 @@ def test_what_is_saved_reads_back(tmp_path: Path) -> None:
         (["model.width=many"], "model.width = 'many'", "correct model.width"),
         (["data.patch_size=100"], "multiple of 8", "correct data.patch_size"),
         (["model.pooling=max"], "'hv', 'vh' or 'gap'", "correct"),
-        (["training.epochs=0"], "greater than or equal to 1", "correct"),
+        (["training.epochs=0"], "greater than 0", "correct"),
         (["views.gamma=[1.5, 0.5]"], "views.gamma", "correct"),
         (["model.width"], "--set 'model.width'", "--set model.width=16"),
         (["seed.x=3", "seed=4", "seed.y=1"], "seed is no section", "check the key"),
