@@ -365,8 +365,8 @@ def test_no_cell_is_a_formula(tmp_path: Path, patient: str, site: str) -> None:
 
 def test_unknown_sides_are_found_on_the_pictures(tmp_path: Path) -> None:
     for k in range(6):
-        knee = draw_synthetic(k, "RL"[k % 2], 5)
-        save(tmp_path / f"in/{k % 3}/picture {k}.png", knee.radiograph[41:-41, 41:-41])
+        _, radiograph = draw_synthetic(k, "RL"[k % 2], 5)
+        save(tmp_path / f"in/{k % 3}/picture {k}.png", radiograph[41:-41, 41:-41])
     options = FolderOptions(pattern=r"(?P<grade>\d)/", side="unknown", roi_mm=110.0, joint_offset_mm=0.0)
     summary = prepare_folder(tmp_path / "in", tmp_path / "out", options)
     sides = {Path(path).stem[-1]: side for path, side in PreparedDataset.open(tmp_path / "out").manifest.frame[

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
+from kneeal.data.synthetic.anatomy import Correlated, KneeAnatomy, draw_anatomy, draw_latent, landmarks
 from kneeal.data.synthetic.cohort import draw_exposure, patient_site
-from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines
 from kneeal.data.synthetic.render import draw_knee
-from kneeal.data.synthetic.shape import KneeAnatomy, landmarks
 
 Gray = NDArray[np.float32]
 Points = NDArray[np.float64]

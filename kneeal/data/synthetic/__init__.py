@@ -1,5 +1,4 @@
-"""Synthetic knee radiographs: good enough to develop on, and no patient's.
+"""Synthetic knee radiographs, good enough to develop on and of no patient.
 
-Shapes follow the published statistics that `shape` cites; `disease` draws severity, grade and signs, `outlines` the
-bones, `render` (on `canvas`) the radiograph, `cohort` the patients and sites.
+`anatomy` draws severity, grade and signs, `outlines` the bones, `render` the radiograph, `cohort` patients and sites.
 """

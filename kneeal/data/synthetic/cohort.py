@@ -3,26 +3,25 @@
 Sites. Known of the paper's Table 1: 8,953 knees at five sites, 8,050 of them at the training sites A to D, 903 at
 the test site E, and grades that sum to 1,882 at site B. The other three are not given separately: that they share the
 remaining 6,168 knees as 1,800, 2,368 and 2,000 (A, C, D) is an assumption, as is that the grades follow the same
-distribution at every site (``disease.GRADE_SHARES``, measured on the OAI baseline pictures).
+distribution at every site (`anatomy.GRADE_SHARES`, measured on the OAI baseline pictures).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX, cut_patch_pair, scale_intensities
+from kneeal.data.patches import FIELD_PX, MM_PER_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_prepared
-from kneeal.data.synthetic.canvas import RADIOGRAPH_PX
-from kneeal.data.synthetic.disease import Correlated, draw_anatomy, draw_latent
-from kneeal.data.synthetic.render import Exposure, draw_knee
+from kneeal.data.synthetic.anatomy import Correlated, draw_anatomy, draw_latent
+from kneeal.data.synthetic.render import RADIOGRAPH_PX, Exposure, draw_knee
 from kneeal.errors import UserError
 
+#: Knees by site; B, E and the sum are the paper's, A, C and D are assumed (see the module).
 SITE_KNEES = {"A": 1800, "B": 1882, "C": 2368, "D": 2000, "E": 903}
-"""Knees by site; B, E and the sum are the paper's, A, C and D are assumed (see the module)."""
 
 # Modest differences between the sites' equipment: contrast, sharpening, noise (factors) and level (added).
 _SITE_LOOK = {
@@ -37,20 +36,8 @@ _BORDER_PX = (RADIOGRAPH_PX - FIELD_PX) // 2
 _PATIENT, _LOOK = 0, 3  # streams of a patient; 1 and 2 are those of the right and the left knee
 
 
-@dataclass(frozen=True)
-class SyntheticKnee:
-    """One knee before its patches are cut."""
-
-    knee_id: str  #: ``<patient>_<side>``, for example ``S00001_L``.
-    patient_id: str  #: ``S00001``.
-    side: str  #: ``"L"`` or ``"R"``.
-    site: str  #: ``"A"`` to ``"E"``.
-    kl: int  #: Kellgren-Lawrence grade that the simulated reader gave, 0 to 4.
-    radiograph: NDArray[np.uint8]  #: radiograph of the region, ``[382, 382]``.
-
-
 def patient_site(patient: int, seed: int) -> str:
-    """Site of a patient: shares of ``SITE_KNEES``, met closely in every run of consecutive patients."""
+    """Site of a patient: shares of `SITE_KNEES`, met closely in every run of consecutive patients."""
     # A golden-ratio sequence spreads evenly, so that a cohort of a few hundred knees has every site as well.
     start = float(np.random.default_rng((seed, 0, _LOOK)).random())
     position = (start + patient * _GOLDEN) % 1.0 * sum(SITE_KNEES.values())
@@ -84,8 +71,12 @@ def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:
     )
 
 
-def draw_synthetic(patient: int, side: str, seed: int) -> SyntheticKnee:
-    """Draw one knee of one patient; it depends on these three alone, not on how many others are drawn."""
+def draw_synthetic(patient: int, side: str, seed: int) -> tuple[dict[str, object], NDArray[np.uint8]]:
+    """Draw one knee of one patient; it depends on these three alone, not on how many others are drawn.
+
+    Returns:
+        The row of the manifest (knee_id, patient_id, side, site, kl), and the radiograph [382, 382] of 140 mm.
+    """
     own = np.random.default_rng((seed, patient + 1, 1 if side == "R" else 2))
     numbers = Correlated(np.random.default_rng((seed, patient + 1, _PATIENT)), own)
     severity, kl = draw_latent(numbers)
@@ -99,7 +90,8 @@ def draw_synthetic(patient: int, side: str, seed: int) -> SyntheticKnee:
         gradient=(exposure.gradient[0] + float(own.normal(0, 0.04)), exposure.gradient[1]),
     )
     name = f"S{patient + 1:05d}"
-    return SyntheticKnee(f"{name}_{side}", name, side, site, kl, draw_knee(anatomy, exposure, side, own))
+    row = {"knee_id": f"{name}_{side}", "patient_id": name, "side": side, "site": site, "kl": kl}
+    return row, draw_knee(anatomy, exposure, side, own)
 
 
 def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object], NDArray[np.uint8]]]:
@@ -110,15 +102,15 @@ def synthetic_cohort(n_knees: int, seed: int) -> Iterator[tuple[dict[str, object
         then lateral.
     """
     for index in range(n_knees):
-        knee = draw_synthetic(index // 2, "RL"[index % 2], seed)
-        row = {name: getattr(knee, name) for name in ("knee_id", "patient_id", "side", "site", "kl")}
-        # The field of the patches stands for the radiograph: the radiograph's own border is mostly empty.
-        field = knee.radiograph[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
-        yield row, cut_patch_pair(scale_intensities(field), MM_PER_PX, knee.side)
+        side = "RL"[index % 2]
+        row, radiograph = draw_synthetic(index // 2, side, seed)
+        # The field of the patches stands for the radiograph, whose own border is mostly empty.
+        field = radiograph[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
+        yield row, cut_patch_pair(scale_intensities(field), MM_PER_PX, side)
 
 
 def write_synthetic(
-    out: Path, *, n_knees: int = 2000, seed: int = 0, progress: Callable[[int], None] | None = None
+    out: Path, *, n_knees: int = 2000, seed: int = 0, progress: Callable[[int], None] = lambda n: None
 ) -> Path:
     """Write a synthetic cohort as a prepared data set in a new or empty folder, and return the folder.
 
@@ -129,12 +121,10 @@ def write_synthetic(
     if seed < 0:
         raise UserError(f"seed = {seed}", "a seed of 0 or more", "choose another seed")
     refuse_occupied(out)
-    patches = np.empty((n_knees, 2, PATCH_PX, PATCH_PX), np.uint8)
-    rows = []
-    for done, (row, pair) in enumerate(synthetic_cohort(n_knees, seed)):
+    rows, patches = [], []
+    for row, pair in synthetic_cohort(n_knees, seed):
         rows.append(row)
-        patches[done] = pair
-        if progress is not None:
-            progress(1)
+        patches.append(pair)
+        progress(1)
     write_prepared(out, pd.DataFrame(rows), patches, source="synthetic", options={"n_knees": n_knees, "seed": seed})
     return out

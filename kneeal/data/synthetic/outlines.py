@@ -1,13 +1,13 @@
-"""Bone outlines of a synthetic knee, in millimetres, in the frame of ``shape``.
+"""Bone outlines of a synthetic knee, in mm, in the frame of `anatomy`.
 
-The joint follows the landmarks of ``shape``; shafts, epicondyles, fibula and patella are drawn after common anatomy.
+The joint follows the landmarks of `anatomy`; shafts, epicondyles, fibula and patella are drawn after common anatomy.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy, landmarks
+from kneeal.data.synthetic.anatomy import LATERAL, MEDIAL, Array, KneeAnatomy, landmarks
 
 # The two compartments, as the distance from the center of the plateau over its half width.
 _COMPARTMENT = ((-0.86, -0.34), (0.34, 0.86))
@@ -30,10 +30,10 @@ _PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (
 
 @dataclass(frozen=True)
 class KneeOutlines:
-    """Closed outlines and open lines of one knee, each ``[n, 2]`` in mm, in the radiograph's place.
+    """Closed outlines and open lines of one knee, each `[n, 2]` in mm, in the radiograph's place.
 
-    ``plateau`` and ``condyles`` are the parts of ``tibia`` and ``femur`` that face the joint, from lateral to
-    medial. ``joint_space_mm`` is measured on them (lateral, medial), before the rotation in the radiograph.
+    `plateau` and `condyles` are the parts of `tibia` and `femur` that face the joint, from lateral to
+    medial. `joint_space_mm` is measured on them (lateral, medial), before the rotation in the radiograph.
     """
 
     femur: Array
@@ -50,12 +50,12 @@ def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
     """Smooth curve through points: centripetal cubic Hermite, which does not overshoot at uneven spacing.
 
     Args:
-        points: ``[n, 2]``, consecutive ones distinct.
+        points: `[n, 2]`, consecutive ones distinct.
         closed: whether the last point joins the first.
         steps: samples for each segment.
 
     Returns:
-        ``[n * steps, 2]`` when closed, else ``[(n - 1) * steps + 1, 2]``.
+        `[n * steps, 2]` when closed, else `[(n - 1) * steps + 1, 2]`.
     """
     padded = np.vstack([points[-1:], points, points[:2]]) if closed else points
     gap = np.diff(padded, axis=0)
@@ -64,11 +64,8 @@ def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
     tangent = (slope[:-1] * dt[1:] + slope[1:] * dt[:-1]) / (dt[:-1] + dt[1:])
     if not closed:
         tangent = np.vstack([slope[:1], tangent, slope[-1:]])
-        start, end, width = points[:-1], points[1:], dt
-        left, right = tangent[:-1], tangent[1:]
-    else:
-        start, end, width = padded[1:-2], padded[2:-1], dt[1:-1]
-        left, right = tangent[:-1], tangent[1:]
+    start, end, width = (padded[1:-2], padded[2:-1], dt[1:-1]) if closed else (points[:-1], points[1:], dt)
+    left, right = tangent[:-1], tangent[1:]
     u = (np.arange(steps) / steps)[None, :, None]
     square, cube = u * u, u * u * u
     curve = (

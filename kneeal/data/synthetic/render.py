@@ -1,4 +1,4 @@
-"""From outlines to a radiograph: attenuation along the beam, the radiograph's response, blur, grain and noise."""
+"""From outlines to a radiograph: attenuation along the beam, the detector's response, blur, grain and noise."""
 
 from dataclasses import dataclass
 
@@ -7,65 +7,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
-from kneeal.data.synthetic.canvas import (
-    CENTER_PX,
-    RADIOGRAPH_PX,
-    Image,
-    blank,
-    blur,
-    blur_gray,
-    collimate,
-    field,
-    fill,
-    noise,
-    sharpen,
-    stroke,
-)
+from kneeal.data.synthetic.anatomy import LATERAL, MEDIAL, Array, KneeAnatomy
 from kneeal.data.synthetic.outlines import KneeOutlines, build_outlines, spline
-from kneeal.data.synthetic.shape import LATERAL, MEDIAL, Array, KneeAnatomy
 
+Image = NDArray[np.float32]
+
+RADIOGRAPH_MM = 140.0
+RADIOGRAPH_PX = round(RADIOGRAPH_MM / MM_PER_PX)
+_SHIFT = 4  # fractional bits of the coordinates that cv2 is given
+CENTER_PX = (RADIOGRAPH_PX - 1) / 2
 # Attenuation of the soft tissue in the center of the leg; bone adds about a third of it.
 _SOFT = np.float32(1.35)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How the radiograph was taken and processed.
+    """How the radiograph was taken and processed; grays are 0 to 255, attenuations about 0 to 2."""
 
-    Attributes:
-        level: attenuation that comes out center gray; lower burns the bone white.
-        contrast: slope of the radiograph's response at center gray.
-        black, white: darkest and brightest gray of the radiograph, 0 to 255.
-        sharpen: strength of the edge enhancement of digital systems, 0 to about 2.
-        blur_mm: standard deviation of the unsharpness.
-        noise: standard deviation of quantum noise at center attenuation.
-        grain: strength of the trabecular texture.
-        soft_mm: half width of the soft tissue at the joint.
-        gradient: slopes of the attenuation across and along the radiograph.
-        collimation: distance in mm from the center of the radiograph and angle in degrees of each side edge, lateral
-            and medial; a distance beyond 70 leaves no trace.
-        inverted: bone dark, as in the odd picture saved with the other photometric interpretation.
-    """
-
-    level: float
-    contrast: float
-    black: float
-    white: float
-    sharpen: float
-    blur_mm: float
-    noise: float
-    grain: float
-    soft_mm: float
-    gradient: tuple[float, float]
+    level: float  #: Attenuation that comes out center gray; lower burns the bone white.
+    contrast: float  #: Slope of the response at center gray.
+    black: float  #: Darkest gray.
+    white: float  #: Brightest gray.
+    sharpen: float  #: Strength of the edge enhancement of digital systems, 0 to about 2.
+    blur_mm: float  #: Standard deviation of the unsharpness.
+    noise: float  #: Standard deviation of quantum noise at center attenuation.
+    grain: float  #: Strength of the trabecular texture.
+    soft_mm: float  #: Half width of the soft tissue at the joint.
+    gradient: tuple[float, float]  #: Slopes of the attenuation across and along the radiograph.
+    #: Distance in mm from the center and angle in degrees of each side edge, lateral and medial; a distance beyond 70
+    #: leaves no trace.
     collimation: tuple[tuple[float, float], tuple[float, float]]
-    inverted: bool
+    inverted: bool  #: Bone dark, as in the odd picture saved with the other photometric interpretation.
 
 
 def _add_bone(bones: Image, outline: Array, density: float, core: float, cortex: float, fade_mm: float = 0.0) -> None:
     """Add one bone to the attenuation, in place: round in section, with a dense shell seen edge-on.
 
     Args:
-        bones: attenuation so far, ``[H, W]``.
+        bones: attenuation so far, `[H, W]`.
         outline: of the bone, mm.
         density: attenuation in the center of the bone.
         core: attenuation near the rim as a share of the middle's; between them it follows a parabola.
@@ -156,11 +135,11 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     Args:
         anatomy: the knee.
         exposure: how the radiograph was taken.
-        side: ``"R"`` or ``"L"``; a left knee is seen mirrored, as on a radiograph (its fibula on the right).
+        side: `"R"` or `"L"`; a left knee is seen mirrored, as on a radiograph (its fibula on the right).
         rng: source of texture and noise.
 
     Returns:
-        Radiograph ``[382, 382]`` of 140 mm at ``MM_PER_PX``, 0 (dark) to 255.
+        Radiograph `[382, 382]` of 140 mm at `MM_PER_PX`, 0 (dark) to 255.
 
     Raises:
         ValueError: The side is neither.
@@ -197,3 +176,72 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
         radiograph = np.float32(exposure.black + exposure.white) - radiograph
     picture = np.clip(radiograph + 0.5, 0, 255).astype(np.uint8)
     return picture if side == "R" else np.ascontiguousarray(picture[:, ::-1])
+
+
+def pixels(points: Array) -> NDArray[np.int32]:
+    """Radiograph coordinates with fractional bits, of points in mm from the center of the radiograph."""
+    return np.round((points / MM_PER_PX + CENTER_PX) * (1 << _SHIFT)).astype(np.int32)
+
+
+def blank() -> NDArray[np.uint8]:
+    """An empty canvas, `[382, 382]`."""
+    return np.zeros((RADIOGRAPH_PX, RADIOGRAPH_PX), np.uint8)
+
+
+def fill(canvas: NDArray[np.uint8], outline: Array, gray: int = 255) -> None:
+    """Fill a closed outline `[n, 2]` in mm with a gray, smooth at its edge."""
+    cv2.fillPoly(canvas, [pixels(outline)], gray, cv2.LINE_AA, _SHIFT)
+
+
+def stroke(canvas: NDArray[np.uint8], line: Array, gray: int, thickness: int, closed: bool = False) -> None:
+    """Draw a line `[n, 2]` in mm, `thickness` px wide; what it covers is replaced, not added to."""
+    cv2.polylines(canvas, [pixels(line)], closed, gray, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def blur(image: Image, sigma_mm: float) -> Image:
+    """Gaussian blur of this standard deviation."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_mm / MM_PER_PX), dtype=np.float32)
+
+
+def blur_gray(canvas: NDArray[np.uint8], across_mm: float, along_mm: float) -> Image:
+    """Blur a canvas of 8 bit, which is several times quicker than one of floats; 0 to 1."""
+    blurred = cv2.GaussianBlur(canvas, (0, 0), across_mm / MM_PER_PX, sigmaY=along_mm / MM_PER_PX)
+    return np.asarray(blurred * np.float32(1 / 255), dtype=np.float32)
+
+
+def field(rng: np.random.Generator, cells: int) -> Image:
+    """Smooth random field of unit scale."""
+    coarse = rng.standard_normal((cells, cells), dtype=np.float32)
+    return np.asarray(
+        cv2.resize(coarse, (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR), dtype=np.float32
+    )
+
+
+def noise(rng: np.random.Generator, across_mm: float, along_mm: float) -> Image:
+    """Blurred noise of mean 0 and unit variance; near normal, since each pixel sums many uniform ones."""
+    raw = np.frombuffer(rng.bytes(RADIOGRAPH_PX * RADIOGRAPH_PX), np.uint8).reshape(RADIOGRAPH_PX, RADIOGRAPH_PX)
+    grains = blur_gray(raw, across_mm, along_mm)
+    mean, sd = cv2.meanStdDev(grains)
+    return np.asarray((grains - np.float32(mean[0, 0])) * np.float32(1 / sd[0, 0]), dtype=np.float32)
+
+
+def sharpen(attenuation: Image, strength: float) -> None:
+    """Unsharp masking with a kernel of 3 mm, in place; the blur is made at a quarter of the size."""
+    small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
+    base = cv2.resize(blur(small, 0.75), (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR)
+    attenuation += np.float32(strength) * (attenuation - base)
+
+
+def collimate(radiograph: Image, edges: tuple[tuple[float, float], tuple[float, float]], black: float) -> None:
+    """Darken what lies beyond the collimator's edges, in place."""
+    for sign, (distance, angle) in zip((-1, 1), edges, strict=True):
+        if distance >= RADIOGRAPH_MM / 2:
+            continue
+        lean = np.tan(np.deg2rad(angle)) * RADIOGRAPH_MM / 2
+        far = sign * RADIOGRAPH_MM
+        shade = blank()
+        fill(shade, np.array([
+            (sign * distance - lean, -RADIOGRAPH_MM / 2), (sign * distance + lean, RADIOGRAPH_MM / 2),
+            (far, RADIOGRAPH_MM / 2), (far, -RADIOGRAPH_MM / 2),
+        ]))  # fmt: skip
+        radiograph += (np.float32(black) - radiograph) * blur_gray(shade, 0.4, 0.4)

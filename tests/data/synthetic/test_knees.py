@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from kneeal.data.patches import FIELD_PX, MM_PER_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.synthetic.canvas import CENTER_PX, RADIOGRAPH_PX
+from kneeal.data.synthetic.anatomy import (
+    GRADE_SHARES,
+    Correlated,
+    KneeAnatomy,
+    draw_anatomy,
+    draw_latent,
+    shape_statistics,
+)
 from kneeal.data.synthetic.cohort import (
     SITE_KNEES,
     draw_exposure,
@@ -23,10 +30,8 @@ from kneeal.data.synthetic.cohort import (
     synthetic_cohort,
     write_synthetic,
 )
-from kneeal.data.synthetic.disease import GRADE_SHARES, Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.outlines import build_outlines, spline
-from kneeal.data.synthetic.render import draw_knee
-from kneeal.data.synthetic.shape import KneeAnatomy, shape_statistics
+from kneeal.data.synthetic.render import CENTER_PX, RADIOGRAPH_PX, draw_knee
 from kneeal.errors import UserError
 
 SEEDS = st.integers(min_value=0, max_value=2**31)
@@ -42,7 +47,7 @@ def anatomy(severity: float, seed: int) -> KneeAnatomy:
 
 @pytest.fixture(scope="module")
 def latents() -> tuple[np.ndarray, np.ndarray]:
-    """Severity and grade ``[patients, 2]`` of many patients' right and left knees."""
+    """Severity and grade `[patients, 2]` of many patients' right and left knees."""
     drawn = np.array([[draw_latent(numbers(p, side)) for side in (1, 2)] for p in range(4000)])
     return drawn[..., 0], drawn[..., 1].astype(int)
 
@@ -192,7 +197,7 @@ def test_exposures_vary_as_widely_as_in_real_pictures(shared_data: Path) -> None
     paths = sorted(shared_data.glob("oai_knees/val/*/*.png"))[::8]
     real = np.array([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).mean() for path in paths])
     margin = round((RADIOGRAPH_PX - 101 / MM_PER_PX) / 2)
-    radiographs = [draw_synthetic(patient, "R", 0).radiograph[margin:-margin, margin:-margin] for patient in range(60)]
+    radiographs = [draw_synthetic(patient, "R", 0)[1][margin:-margin, margin:-margin] for patient in range(60)]
     drawn = np.array([radiograph.mean() for radiograph in radiographs])
     assert np.median(drawn) == pytest.approx(np.median(real), abs=30)
     assert 0.5 < drawn.std() / real.std() < 1.6
@@ -229,11 +234,11 @@ def pair_accuracy(features: np.ndarray, grades: np.ndarray, low: int, high: int)
         chosen = np.isin(grades, (low, high))
         train, test = chosen & (fold != held_out), chosen & (fold == held_out)
         center = features[train].mean(0)
-        centerd = features[train] - center
+        centered = features[train] - center
         weights = np.linalg.solve(
-            centerd @ centerd.T + 3 * np.eye(len(centerd)), np.where(grades[train] == high, 1, -1)
+            centered @ centered.T + 3 * np.eye(len(centered)), np.where(grades[train] == high, 1, -1)
         )
-        hits.append(((features[test] - center) @ centerd.T @ weights > 0) == (grades[test] == high))
+        hits.append(((features[test] - center) @ centered.T @ weights > 0) == (grades[test] == high))
     return float(np.mean(np.concatenate(hits)))
 
 
@@ -249,9 +254,9 @@ def test_grades_are_the_easier_to_tell_apart_the_more_they_differ() -> None:
     features, grades = [], []
     for grade, chosen in patients.items():
         for patient in chosen:
-            knee = draw_synthetic(patient, "R", 0)
-            assert knee.kl == grade
-            field = knee.radiograph[border:-border, border:-border]
+            row, radiograph = draw_synthetic(patient, "R", 0)
+            assert row["kl"] == grade
+            field = radiograph[border:-border, border:-border]
             pair = cut_patch_pair(scale_intensities(field), MM_PER_PX, "R")
             small = [cv2.resize(patch, (16, 16), interpolation=cv2.INTER_AREA) for patch in pair]
             features.append(np.concatenate(small).ravel() / 255)
