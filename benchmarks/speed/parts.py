@@ -16,8 +16,7 @@ from alone import Alone
 from timing import Candidate
 from torch import Tensor, nn
 
-from kneeal.data.batches import PatchSource
-from kneeal.data.store import PatchStore
+from kneeal.data.source import PatchSource
 from kneeal.data.validation import Validation
 from kneeal.data.views import Views
 from kneeal.nn.compiled import Mode
@@ -67,7 +66,7 @@ class Setting:
     def source(self) -> PatchSource:
         """The knees and their views as the runner takes them."""
         rows = {name: k for k, name in enumerate(self.ids)}
-        return PatchSource(PatchStore(self.patches, rows, self.size), Views(self.size))
+        return PatchSource(self.patches, rows, Views(self.size))
 
     def images(self) -> Tensor:
         """All knees as the network takes them, on the device."""

@@ -15,10 +15,10 @@ from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, syn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from kneeal.data.batches import ViewBatches, training_batches
 from kneeal.data.sampling import ShuffledBatches
 from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
-from kneeal.training.datamodule import KneeDataModule
 
 _BATCH = 32
 _OUR_NETWORK = ", our network"
@@ -104,16 +104,18 @@ class _Epochs(Callback):
         self.turns.append(since(self._start))
 
 
-def _data(s: Setting) -> KneeDataModule:
+def _batches(s: Setting) -> dict[str, ViewBatches]:
     pool = state(s)
-    return KneeDataModule(s.source(), batch_size=_BATCH, labeled=pool.labeled, pseudo=pool.pseudo, n_views=2)
+    return training_batches(
+        s.source(), pool.labeled, pool.pseudo, n_views=2, seed=0, device=s.device, batch_size=_BATCH
+    )
 
 
 def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:
     def fit() -> Turn:
         epochs = _Epochs()
         trainer = s.runner()._trainer(callbacks=[epochs], max_epochs=2, enable_checkpointing=False, limit_val_batches=0)
-        trainer.fit(s.learner(s.network(), compile_mode), _data(s))
+        trainer.fit(s.learner(s.network(), compile_mode), _batches(s))
         return epochs.turns[-1]
 
     return fit
@@ -122,10 +124,7 @@ def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:
 def _bare(s: Setting) -> Candidate:
     learner = s.learner(s.network()).to(s.device).train()
     optimizer = torch.optim.Adam(learner.network.parameters(), lr=1e-3, betas=(0.9, 0.99))
-    data = _data(s)
-    if s.bf16:
-        data._process = lambda: (0, 1, s.device)  # type: ignore[method-assign]
-    loaders = data.train_dataloader()
+    loaders = _batches(s)
 
     def epoch() -> None:
         as_the_runner_does()

@@ -14,9 +14,8 @@ from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig
 from kneeal.data.activations import FOLDER, Activations
-from kneeal.data.batches import OneView, PatchSource, Source
 from kneeal.data.prepared import PATCHES, PreparedDataset
-from kneeal.data.store import PatchStore
+from kneeal.data.source import OneView, PatchSource, Source
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.nn.freezing import NONE, Standardize
@@ -67,7 +66,7 @@ def make_source(
         device: Where the frozen part computes.
     """
     options = keywords(Views, views)
-    patches = PatchSource(PatchStore(dataset.patches, dataset.row, size), Views(size, **options))
+    patches = PatchSource(dataset.patches, dataset.row, Views(size, **options))
     if network is None or network.encoder is None:
         return patches
     return Activations(

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kneeal.data.batches import PatchSource
 from kneeal.data.prepared import digest
 from kneeal.data.shelf import Shelf
+from kneeal.data.source import PatchSource
 from kneeal.errors import UserError
 from kneeal.files import hold, write_atomic
 from kneeal.seeds import derive_seed
@@ -45,7 +45,7 @@ class Activations:
 
     Args:
         source: Patches and random views.
-        row: Position of each knee in the data set.
+        row: Row of each knee, the one that `source` gives.
         encode: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
         n_views: Random views of each knee, from which a seed chooses; with 0, training sees knees without random views.
         folder: Where the activations are kept.
@@ -70,13 +70,13 @@ class Activations:
     ) -> None:
         self.n_views = n_views
         self._source = source
-        self._row = row
-        self._ids = tuple(sorted(row, key=row.__getitem__))
+        self.rows = source.rows
+        self._ids = sorted(row, key=row.__getitem__)
         self._encode = encode
         self._device = device
         self._log = log
         self._folder = folder / digest(made_of)[:16]
-        shape = tuple(encode(source.plain(source.rows(self._ids[:1]), device)).shape[1:])
+        shape = tuple(encode(source.plain(torch.tensor([0]), device)).shape[1:])
         self._open({**made_of, "shape": list(shape)})
         self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
         if n_views:
@@ -84,10 +84,6 @@ class Activations:
             self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
-
-    def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees, int64 [N]."""
-        return torch.tensor([self._row[i] for i in ids], dtype=torch.long)
 
     def row_device(self, device: torch.device) -> torch.device:
         """Device of the rows that are looked up: always the CPU."""
@@ -112,11 +108,12 @@ class Activations:
         with self._held():
             shelf.damaged = 0
             missing = shelf.missing(rows.numpy())  # another process may have computed some
+            n = len(missing)
             if shelf.damaged:
                 self._log(f"{shelf.path}: {shelf.damaged} damaged activations are computed again")
-            for start in range(0, len(missing), _BATCH):
-                if start % _REPORT == 0 and len(missing) >= _REPORT // 4:
-                    self._log(f"encoding knees once for all runs: {start} of {len(missing)}")
+            for start in range(0, n, _BATCH):
+                if start % _REPORT == 0 and n >= _REPORT // 4:
+                    self._log(f"encoding knees once for all runs: {start} of {n}")
                 part = missing[start : start + _BATCH]
                 values = compute(torch.from_numpy(part)).half()
                 if not values.isfinite().all():
@@ -126,52 +123,36 @@ class Activations:
                         "choose another model.freeze or model.backbone",
                     )
                 shelf.write(part, values.cpu().numpy())
-            if len(missing) >= _REPORT // 4:
-                self._log(f"encoding knees once for all runs: {len(missing)} of {len(missing)}")
+            if n >= _REPORT // 4:
+                self._log(f"encoding knees once for all runs: {n} of {n}")
 
     def _plain_of(self, rows: Tensor) -> Tensor:
-        ids = [self._ids[row] for row in rows.tolist()]
-        return self._encode(self._source.plain(self._source.rows(ids), self._device))
+        return self._encode(self._source.plain(rows, self._device))
 
     def _views_of(self, rows: Tensor) -> Tensor:
         """[B, n_views, 2, ...]; view v of a knee is a function of the knee and v alone."""
-        ids = [self._ids[row] for row in rows.tolist()]
-        found, seeds = self._source.rows(ids), torch.tensor([view_seed(i) for i in ids], device=self._device)
-        views = [self._encode(self._source.views(found, seeds + v, self._device)) for v in range(self.n_views)]
+        seeds = torch.tensor([view_seed(self._ids[row]) for row in rows.tolist()], device=self._device)
+        views = [self._encode(self._source.views(rows, seeds + v, self._device)) for v in range(self.n_views)]
         return torch.stack(views, dim=1)
 
     def _open(self, about: Mapping[str, Any]) -> None:
         """Make the folder, and empty it where it holds something else."""
-        path = self._folder / _ABOUT
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._held():
-                files = [file for file in self._folder.iterdir() if file.name != _LOCK]
-                if files and _read(path) != about:
-                    self._log(f"{self._folder} holds something else than its name says: it is computed again")
-                    for file in files:
-                        file.unlink()
-                if not path.is_file():
-                    write_atomic(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
-        except (OSError, UserError):
-            return  # the files in it meet the same error, say so, and go on in memory
+        path, text = self._folder / _ABOUT, json.dumps(about, indent=1, sort_keys=True) + "\n"
+        # The files in it meet the same error, report it, and go on in memory.
+        with suppress(OSError, UserError), self._held():
+            if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+                return
+            if files := list(self._folder.glob("*.f16*")):
+                self._log(f"{self._folder} holds something other than its name says: it is computed again")
+                for file in files:
+                    file.unlink()
+            write_atomic(path, text)
 
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Hold the folder, waiting for another process; without a lock where the folder cannot be written."""
+        waiting = "another process encodes the same knees: waiting for it"
         with ExitStack() as stack:
             with suppress(OSError, UserError):
-                stack.enter_context(
-                    hold(
-                        self._folder / _LOCK,
-                        on_wait=lambda: self._log("another process encodes the same knees: waiting for it"),
-                    )
-                )
+                stack.enter_context(hold(self._folder / _LOCK, on_wait=lambda: self._log(waiting)))
             yield
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -1,76 +1,14 @@
 """Batches made on the network's device: no worker processes, and no step that waits for the device."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kneeal.data.sampling import ShuffledBatches
-from kneeal.data.store import PatchStore
-from kneeal.data.views import Views
-
-
-class Source(Protocol):
-    """What batches are made of, by rows."""
-
-    #: Fewest knees of an evaluation batch.
-    batch_size: int
-
-    def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees, int64 [N] or [N, 2]."""
-
-    def row_device(self, device: torch.device) -> torch.device:
-        """Device of the rows that the other methods take, for results on `device`."""
-
-    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
-        """What the network takes for the knees of rows [B], float32 [B, 2, ...]."""
-
-    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
-        """The same for one random view of each knee, a function of the knee and its seed [B]."""
-
-
-class PatchSource:
-    """Patches and their random views, made on the device."""
-
-    batch_size = 1
-
-    def __init__(self, store: PatchStore, augment: Views) -> None:
-        self.store = store
-        self.augment = augment
-        self.rows = store.rows
-        self.row_device = store.row_device
-
-    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
-        """Patches float32 [B, 2, H, H] in [-1, 1]."""
-        return self.store.gather(rows, device).float().mul_(2 / 255).sub_(1.0)
-
-    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
-        """Random views of them."""
-        return self.augment(self.store.gather(rows, device), seeds)
-
-
-class OneView:
-    """The knees of a source in one random view each, by a seed that is a function of the knee."""
-
-    def __init__(self, source: Source, seed: Callable[[str], int]) -> None:
-        self.batch_size = source.batch_size
-        self.row_device = source.row_device
-        self._source = source
-        self._seed = seed
-
-    def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows and seeds of knees, int64 [N, 2]."""
-        return torch.stack([self._source.rows(ids), torch.tensor([self._seed(i) for i in ids])], dim=1)
-
-    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
-        """The views of rows [B, 2]."""
-        return self._source.views(rows[:, 0], rows[:, 1].to(device), device)
-
-    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
-        """The same: there is one view."""
-        return self.plain(rows, device)
+from kneeal.data.source import Source
 
 
 @dataclass(eq=False)
@@ -120,16 +58,17 @@ class EvaluationBatches:
 
     source: Source  #: Patches or activations.
     ids: Sequence[str]  #: The knees.
-    positions: range  #: Those of this device in the list.
+    kl: Mapping[str, int] | None = None  #: Grades by knee id.
     _: KW_ONLY
     batch_size: int  #: Knees per batch, or as many as the source needs at least.
-    kl: Mapping[str, int] | None  #: Grades by knee id.
     device: torch.device  #: The network's device.
+    rank: int = 0  #: This device, in [0, world_size); each has its share of the knees.
+    world_size: int = 1  #: Number of devices.
 
     def __post_init__(self) -> None:
         kl, source = self.kl, self.source
         self.batch_size = max(self.batch_size, source.batch_size)
-        self._positions = torch.tensor(self.positions, dtype=torch.long)
+        self._positions = torch.arange(len(self.ids))[self.rank :: self.world_size]
         self._rows = source.rows(self.ids)[self._positions].to(source.row_device(self.device))
         self._kl = None if kl is None else torch.tensor([kl[i] for i in self.ids])[self._positions].to(self.device)
 
@@ -145,3 +84,27 @@ class EvaluationBatches:
             if self._kl is not None:
                 batch["kl"] = self._kl[part]
             yield batch
+
+
+def training_batches(
+    source: Source,
+    labeled: Mapping[str, int],
+    pseudo: Sequence[str] = (),
+    *,
+    n_views: int,
+    seed: int,
+    device: torch.device,
+    balanced: bool = False,
+    **order: Any,
+) -> dict[str, ViewBatches]:
+    """Batches of the labeled knees with their grades, and of the pseudo pool, where there is one, without.
+
+    `balanced` draws every grade equally often; `order` is passed on to `ShuffledBatches`.
+    """
+    grades = list(labeled.values()) if balanced else None
+    batches = ShuffledBatches(len(labeled), seed=seed, grades=grades, **order)
+    loaders = {"labeled": ViewBatches(source, tuple(labeled), batches, n_views=n_views, kl=labeled, device=device)}
+    if pseudo:
+        batches = ShuffledBatches(len(pseudo), seed=seed + 1, **order)
+        loaders["pseudo"] = ViewBatches(source, pseudo, batches, n_views=n_views, kl=None, device=device)
+    return loaders

@@ -24,7 +24,7 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
 class ShuffledBatches:
     """Shuffled batches of (position, view seed) for one device of several.
 
-    An epoch is a pass over the samples, or `length` batches where that is set.
+    An epoch is a pass over the samples or, with `steps`, its share of that many batches.
 
     Batches are drawn for all devices together and then dealt out, so `batch_size` is global and a batch holds the same
     knees on two devices as on one. The last batch of a pass may be smaller and is never dropped; where it cannot be
@@ -42,22 +42,26 @@ class ShuffledBatches:
     world_size: int = 1  #: Number of devices.
     #: Of the samples; if given, each grade that occurs is drawn equally often, in each batch if possible.
     grades: Sequence[int] | None = None
+    steps: int | None = None  #: Batches of `epochs` epochs together.
+    epochs: int = 1  #: Epochs that `steps` are spread over.
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise UserError("an empty training set", "at least one labeled knee", "label some knees first")
         check_batch_size(self.batch_size, self.world_size)
         self._per_pass = -(-self.n // self.batch_size)
-        #: Batches of the next epoch.
-        self.length = self._per_pass
-        self._given = 0
+        self._epoch = self._given = 0
 
     def __len__(self) -> int:
-        return self.length
+        """Batches of the next epoch."""
+        if self.steps is None:
+            return self._per_pass
+        return (self._epoch + 1) * self.steps // self.epochs - self._epoch * self.steps // self.epochs
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        numbers = range(self._given, self._given + self.length)
-        self._given += self.length
+        numbers = range(self._given, self._given + len(self))
+        self._given = numbers.stop
+        self._epoch += 1
         draws: list[tuple[int, int]] = []
         for number in numbers:
             start = number % self._per_pass * self.batch_size

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.store import free_memory
+from kneeal.data.source import free_memory
 from kneeal.errors import UserError
 
 _Rows = NDArray[np.int64]

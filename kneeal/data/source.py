@@ -1,8 +1,9 @@
-"""Patches, on the device if they fit and memory-mapped from disk if not."""
+"""What batches are made of: patches, on the device if they fit and memory-mapped from disk if not."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,25 +11,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kneeal.data.patches import resize
+from kneeal.data.views import Views
 
 
-class PatchStore:
-    """Patch pairs of one size, gathered a batch at a time onto a device.
+class Source(Protocol):
+    """What batches are made of, by rows."""
 
-    Patches of that size are used as they are, memory-mapped or not. Others are resampled once, when they are first
-    gathered, if the result fits in half of the free memory; else whenever they are gathered. On a GPU, patches stay
+    #: Fewest knees of an evaluation batch.
+    batch_size: int
+
+    def rows(self, ids: Sequence[str]) -> Tensor:
+        """Rows of knees, int64 [N] or [N, 2]."""
+
+    def row_device(self, device: torch.device) -> torch.device:
+        """Device of the rows that the other methods take, for results on `device`."""
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """What the network takes for the knees of rows [B], float32 [B, 2, ...]."""
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """The same for one random view of each knee, a function of the knee and its seed [B]."""
+
+
+class PatchSource:
+    """Patch pairs and their random views, made on the device.
+
+    Patches of the size of the views are used as they are, memory-mapped or not. Others are resampled once, when they
+    are first used, if the result fits in half of the free memory; else whenever they are used. On a GPU, patches stay
     resident if they fit in half of its free memory.
 
     Args:
         patches: uint8 [N, 2, H, H], medial first.
         row: Position of each knee in `patches`.
-        size: Side of the gathered patches in px.
+        augment: Draws the random views; its size is that of the patches that the network sees.
     """
 
-    def __init__(self, patches: NDArray[np.uint8], row: Mapping[str, int], size: int) -> None:
+    batch_size = 1
+
+    def __init__(self, patches: NDArray[np.uint8], row: Mapping[str, int], augment: Views) -> None:
         self._given = patches
         self._row = row
-        self._size = size
+        self._augment = augment
+        self._size = augment.size
         self._resident: dict[torch.device, Tensor] = {}
 
     @cached_property
@@ -43,14 +67,22 @@ class PatchStore:
         return resampled
 
     def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees for `gather`, int64 [N]."""
+        """Rows of knees, int64 [N]."""
         return torch.tensor([self._row[i] for i in ids], dtype=torch.long)
 
     def row_device(self, device: torch.device) -> torch.device:
-        """Device of the rows that `gather` takes: `device` if the patches are resident there, else the CPU."""
+        """`device` if the patches are resident there, else the CPU."""
         return device if device.type != "cpu" and self._load(device) else torch.device("cpu")
 
-    def gather(self, rows: Tensor, device: torch.device) -> Tensor:
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Patches float32 [B, 2, H, H] in [-1, 1]."""
+        return self._gather(rows, device).float().mul_(2 / 255).sub_(1.0)
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """Random views of them."""
+        return self._augment(self._gather(rows, device), seeds)
+
+    def _gather(self, rows: Tensor, device: torch.device) -> Tensor:
         """The patch pairs uint8 [B, 2, H, H] of rows, on the device."""
         if rows.device.type != "cpu":
             return self._resident[rows.device][rows]
@@ -71,6 +103,28 @@ class PatchStore:
             ]
             self._resident[device] = torch.cat(blocks)
         return True
+
+
+class OneView:
+    """The knees of a source in one random view each, by a seed that is a function of the knee."""
+
+    def __init__(self, source: Source, seed: Callable[[str], int]) -> None:
+        self.batch_size = source.batch_size
+        self.row_device = source.row_device
+        self._source = source
+        self._seed = seed
+
+    def rows(self, ids: Sequence[str]) -> Tensor:
+        """Rows and seeds of knees, int64 [N, 2]."""
+        return torch.stack([self._source.rows(ids), torch.tensor([self._seed(i) for i in ids])], dim=1)
+
+    def plain(self, rows: Tensor, device: torch.device) -> Tensor:
+        """The views of rows [B, 2]."""
+        return self._source.views(rows[:, 0], rows[:, 1].to(device), device)
+
+    def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
+        """The same: there is one view."""
+        return self.plain(rows, device)
 
 
 def free_memory(device: torch.device | None = None) -> int:

@@ -13,9 +13,9 @@ from kneeal import __version__
 from kneeal.acquisition import measures
 from kneeal.build.network import arguments, bare_network
 from kneeal.build.start import make_source
-from kneeal.data.batches import Source
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
+from kneeal.data.source import Source
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import (
     Card,

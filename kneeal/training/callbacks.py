@@ -68,7 +68,7 @@ class EpochReports(Callback):
         """Report loss and validation metrics."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if isinstance(pl_module, Learner):
-            metrics["train/loss"] = pl_module.epoch_loss.value()
+            metrics["train/loss"] = pl_module.epoch_loss
         self.progress.advance(1, metrics)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -92,7 +92,8 @@ class Learner(pl.LightningModule):
         self.steps = steps
         self.val_confusion = MulticlassConfusionMatrix(n_grades)
         self.val_loss = MeanMetric()
-        self.epoch_loss = _Mean()
+        #: Loss and labeled knees of each batch of the epoch, on the device until they are read.
+        self.losses: list[tuple[Tensor, int]] = []
 
     def configure_optimizers(self) -> Any:
         """Adam with its learning-rate schedule."""
@@ -130,7 +131,7 @@ class Learner(pl.LightningModule):
         if self.method is not None:
             weight = self.weight * ramp_up(self.current_epoch, self.ramp_up_epochs)
             loss = loss + weight * self.method(Step(self.network, knees, views[0], views[1], kl))
-        self.epoch_loss.add(loss.detach(), len(kl))
+        self.losses.append((loss.detach(), len(kl)))
         return loss
 
     def on_fit_start(self) -> None:
@@ -157,8 +158,14 @@ class Learner(pl.LightningModule):
         self.val_loss.reset()
 
     def on_train_epoch_start(self) -> None:
-        """Reset the mean of the loss."""
-        self.epoch_loss.reset()
+        """Forget the losses of the epoch before."""
+        self.losses.clear()
+
+    @property
+    def epoch_loss(self) -> float:
+        """Mean loss of the epoch; NaN before its first batch."""
+        n = sum(n for _, n in self.losses)
+        return float(sum(loss * n for loss, n in self.losses)) / n if n else float("nan")
 
 
 class Predictor(pl.LightningModule):
@@ -200,21 +207,3 @@ class Predictor(pl.LightningModule):
             logits = self.sampler(patches)
         result["log_probs"] = logits.float().log_softmax(dim=-1).cpu()
         return result
-
-
-class _Mean:
-    """A running mean that stays on the device until it is read."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.total: Tensor | float = 0.0
-        self.count = 0
-
-    def add(self, value: Tensor, n: int) -> None:
-        self.total = self.total + value * n
-        self.count += n
-
-    def value(self) -> float:
-        return float(self.total) / self.count if self.count else float("nan")

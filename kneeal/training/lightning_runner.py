@@ -14,7 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior, Predictions
-from kneeal.data.batches import Source
+from kneeal.data.batches import EvaluationBatches, training_batches
+from kneeal.data.source import Source
 from kneeal.data.validation import Validation
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
@@ -25,7 +26,6 @@ from kneeal.nn.torch_file import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
-from kneeal.training.datamodule import KneeDataModule
 from kneeal.training.learner import Learner, Predictor
 from kneeal.training.metrics import evaluate_test
 
@@ -78,22 +78,24 @@ class LightningRunner:
             limit_val_batches=1.0 if val else 0,
             reload_dataloaders_every_n_epochs=0 if self.steps is None else 1,
         )
-        data = KneeDataModule(
+        share = _share(trainer)
+        batches = training_batches(
             self.knees,
-            batch_size=self.batch_size,
-            eval_batch_size=self.eval_batch_size,
-            labeled=train,
-            pseudo=state.pseudo if self.consistency else (),
-            val=val,
+            train,
+            state.pseudo if self.consistency else (),
             n_views=self.n_views,
+            seed=derive_seed(self.seed, "views", state.round),
             balanced=self.balance == "batches",
+            batch_size=self.batch_size,
             epochs=self.epochs,
             steps=self.steps,
-            seed=derive_seed(self.seed, "views", state.round),
+            **share,
         )
+        validation = EvaluationBatches(self.knees, tuple(val), val, batch_size=self.eval_batch_size, **share)
         with disk_errors(folder):
-            trainer.fit(learner, data)
-            _check_progress(trainer)
+            trainer.fit(learner, batches, validation)
+            if trainer.global_step == 0:  # Lightning reports success all the same
+                raise UserError("a fit without a single step", "at least one batch per epoch", "label more knees")
             if trainer.is_global_zero:
                 move_whole(best.path, checkpoint)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -128,8 +130,8 @@ class LightningRunner:
         )
         collected = PredictionTable(len(ids), self.progress, what)
         trainer = self._trainer(callbacks=[collected], enable_checkpointing=False)
-        data = KneeDataModule(self.knees, eval_batch_size=self.eval_batch_size, predict=ids)
-        trainer.predict(predictor, data, return_predictions=False)
+        batches = EvaluationBatches(self.knees, ids, batch_size=self.eval_batch_size, **_share(trainer))
+        trainer.predict(predictor, batches, return_predictions=False)
         table = _gather(collected.columns, trainer)
         positions = table["position"]
         if sorted(positions.tolist()) != list(range(len(ids))):
@@ -192,6 +194,11 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
         )
 
 
+def _share(trainer: pl.Trainer) -> dict[str, Any]:
+    """What a loader needs to know of this process."""
+    return {"rank": trainer.global_rank, "world_size": trainer.world_size, "device": trainer.strategy.root_device}
+
+
 def _gather(table: dict[str, Tensor], trainer: pl.Trainer) -> dict[str, Tensor]:
     """The rows of all processes, one process after another."""
     if trainer.world_size == 1:
@@ -200,9 +207,3 @@ def _gather(table: dict[str, Tensor], trainer: pl.Trainer) -> dict[str, Tensor]:
     torch.distributed.all_gather_object(parts, {name: tensor.numpy() for name, tensor in table.items()})
     filled = [part for part in parts if part]
     return {name: torch.from_numpy(np.concatenate([part[name] for part in filled])) for name in filled[0]}
-
-
-def _check_progress(trainer: pl.Trainer) -> None:
-    # Lightning reports success for a fit that never took a step.
-    if trainer.global_step == 0:
-        raise UserError("a fit without a single step", "at least one batch per epoch", "label more knees")

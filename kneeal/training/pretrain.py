@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kneeal.data.batches import Source
+from kneeal.data.source import Source
 from kneeal.errors import UserError
 from kneeal.files import atomic_file, check_new_file
 from kneeal.nn.network import SiameseKneeNet

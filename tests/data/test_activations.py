@@ -17,8 +17,7 @@ import torch
 
 from kneeal.data import shelf as shelf_module
 from kneeal.data.activations import Activations, view_seed
-from kneeal.data.batches import OneView, PatchSource
-from kneeal.data.store import PatchStore
+from kneeal.data.source import OneView, PatchSource
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 
@@ -41,7 +40,7 @@ class Encoder:
 
 
 def source() -> PatchSource:
-    return PatchSource(PatchStore(PIXELS, ROW, 16), Views(16))
+    return PatchSource(PIXELS, ROW, Views(16))
 
 
 class Kept:
@@ -133,7 +132,7 @@ def test_damaged_rows_and_foreign_files_are_computed_again_and_said(tmp_path: Pa
         about.write_text(text)
         foreign = Kept(tmp_path)
         assert torch.equal(foreign.plain(), before) and foreign.encode.knees == 40
-        assert any("something else" in message for message in foreign.said)
+        assert any("something other" in message for message in foreign.said)
 
 
 @pytest.mark.parametrize("in_memory", [2**28, 0])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.data import store as store_module
-from kneeal.data.batches import EvaluationBatches, OneView, PatchSource, ViewBatches
+from kneeal.data import source as source_module
+from kneeal.data.batches import EvaluationBatches, ViewBatches, training_batches
 from kneeal.data.patches import resize
 from kneeal.data.sampling import ShuffledBatches
-from kneeal.data.store import PatchStore
+from kneeal.data.source import OneView, PatchSource
 from kneeal.data.views import Views
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ ROW = {knee: 10 - k for k, knee in enumerate(IDS)}
 
 
 def source(size: int = 32) -> PatchSource:
-    return PatchSource(PatchStore(PIXELS, ROW, size), Views(size))
+    return PatchSource(PIXELS, ROW, Views(size))
 
 
 def view_batches(rank: int = 0, world_size: int = 1, size: int = 32) -> ViewBatches:
@@ -51,7 +51,7 @@ def test_an_epoch_has_each_knee_once_in_two_views_that_differ_and_the_next_has_o
 
 @pytest.mark.parametrize("size", [32, 16])
 def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
-    loader = EvaluationBatches(source(size), IDS, range(11), batch_size=4, kl=None, device=CPU)
+    loader = EvaluationBatches(source(size), IDS, batch_size=4, device=CPU)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     assert torch.cat([b["position"] for b in batches]).tolist() == list(range(11))
@@ -61,32 +61,79 @@ def test_evaluation_batches_are_the_stored_knees_in_order(size: int) -> None:
 
 def test_a_share_brings_its_own_grades() -> None:
     kl = {knee: k % 5 for k, knee in enumerate(IDS)}
-    loader = EvaluationBatches(source(), IDS, range(1, 11, 3), batch_size=9, kl=kl, device=CPU)
+    loader = EvaluationBatches(source(), IDS, kl, batch_size=9, device=CPU, rank=1, world_size=3)
     (batch,) = loader
     assert batch["position"].tolist() == [1, 4, 7, 10]
     assert batch["kl"].tolist() == [1, 4, 2, 0]
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("n", [0, 1, 4, 11])
+def test_devices_together_see_every_knee_exactly_once(n: int, world_size: int) -> None:
+    positions = []
+    for rank in range(world_size):
+        share = EvaluationBatches(source(), IDS[:n], batch_size=3, device=CPU, rank=rank, world_size=world_size)
+        batches = list(share)
+        assert all(set(batch) == {"patches", "position"} for batch in batches)
+        positions += [p for batch in batches for p in batch["position"].tolist()]
+    assert sorted(positions) == list(range(n))
+
+
+def numbered(pseudo: tuple[str, ...], n_views: int, steps: int | None = None) -> dict[str, ViewBatches]:
+    """Training batches of knees whose patches are their number in gray."""
+    gray = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.ones((11, 2, 16, 16), np.uint8) * 10
+    still = Views(16, rotation=0.0, pad=0.0, gamma_p=0.0, noise_p=0.0)
+    patches = PatchSource(gray, {knee: k for k, knee in enumerate(IDS)}, still)
+    labeled = {IDS[3]: 4, IDS[7]: 0, IDS[1]: 2}
+    return training_batches(
+        patches, labeled, pseudo, n_views=n_views, seed=0, device=CPU, batch_size=2, steps=steps, epochs=3
+    )
+
+
+def numbers(patches: torch.Tensor) -> list[int]:
+    return ((patches.flatten(1).mean(1) + 1) * 255 / 2 / 10).round().int().tolist()
+
+
+def test_labeled_knees_come_with_their_grades_and_pseudo_knees_with_none() -> None:
+    loaders = numbered(pseudo=IDS[8:11], n_views=2)
+    batches = list(loaders["labeled"])
+    assert [batch["views"].shape for batch in batches] == [(2, 2, 2, 16, 16), (1, 2, 2, 16, 16)]
+    seen = {n: kl for b in batches for n, kl in zip(numbers(b["views"][:, 0]), b["kl"].tolist(), strict=True)}
+    assert seen == {3: 4, 7: 0, 1: 2}
+    batches = list(loaders["pseudo"])
+    assert all(set(batch) == {"views"} for batch in batches)
+    assert sorted(n for b in batches for n in numbers(b["views"][:, 1])) == [8, 9, 10]
+
+
+def test_one_view_without_a_pseudo_pool() -> None:
+    loaders = numbered(pseudo=(), n_views=1)
+    assert set(loaders) == {"labeled"}
+    assert next(iter(loaders["labeled"]))["views"].shape[1] == 1
+
+
+def test_steps_are_spread_over_the_epochs() -> None:
+    loaders, seen = numbered(pseudo=IDS[8:11], n_views=2, steps=7), []
+    for n in (2, 2, 3):
+        assert len(loaders["labeled"]) == len(loaders["pseudo"]) == n
+        assert len(list(loaders["pseudo"])) == n
+        seen.append([k for batch in loaders["labeled"] for k in numbers(batch["views"][:, 0])])
+    # Passes of two batches, with 2 and 1 of the 3 knees, go on over the end of an epoch.
+    assert [sorted(part) for part in (seen[0], seen[1], seen[2][:3])] == [[1, 3, 7]] * 3
+    assert len(seen[2]) == 5
+
+
 def test_a_data_set_of_the_size_is_not_copied() -> None:
-    store = PatchStore(PIXELS, ROW, 32)
-    assert store._patches is PIXELS
+    assert source()._patches is PIXELS
 
 
 def test_what_memory_does_not_hold_is_read_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    roomy = PatchStore(PIXELS, ROW, 16)
-    expected = roomy.gather(roomy.rows(IDS), CPU)
-    monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
-    tight = PatchStore(PIXELS, ROW, 16)
-    rows = [tight.rows(IDS[:3]), tight.rows(IDS)]
+    roomy = source(16)
+    expected = roomy.plain(roomy.rows(IDS), CPU)
+    monkeypatch.setattr(source_module, "free_memory", lambda device=None: 5000)
+    tight = source(16)
     assert tight._patches is PIXELS
-    assert torch.equal(tight.gather(rows[1], CPU), expected)
-    assert torch.equal(tight.gather(rows[0], CPU), expected[:3])
-
-
-def test_a_store_resamples() -> None:
-    store = PatchStore(PIXELS, ROW, 16)
-    expected = torch.from_numpy(np.stack([resize(PIXELS[ROW[i]], 16) for i in IDS]))
-    assert torch.equal(store.gather(store.rows(IDS), CPU), expected)
+    assert torch.equal(tight.plain(tight.rows(IDS), CPU), expected)
+    assert torch.equal(tight.plain(tight.rows(IDS[:3]), CPU), expected[:3])
 
 
 def test_one_view_of_a_knee_is_that_of_its_seed_in_whatever_batch() -> None:
@@ -94,16 +141,16 @@ def test_one_view_of_a_knee_is_that_of_its_seed_in_whatever_batch() -> None:
     view, patches = OneView(source(), seeds.__getitem__), source()
     expected = patches.views(patches.rows(IDS), torch.tensor(list(seeds.values())), CPU)
     for batch_size in (11, 3):
-        loader = EvaluationBatches(view, IDS, range(11), batch_size=batch_size, kl=None, device=CPU)
+        loader = EvaluationBatches(view, IDS, batch_size=batch_size, device=CPU)
         torch.testing.assert_close(torch.cat([batch["patches"] for batch in loader]), expected)
 
 
 def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     # The device "meta" stands for a GPU: it has shapes and no values.
     meta = torch.device("meta")
-    store = PatchStore(PIXELS, ROW, 32)
-    assert store.row_device(meta) == meta
-    assert store._resident[meta].shape == (11, 2, 32, 32)
-    assert store.row_device(CPU) == CPU
-    monkeypatch.setattr(store_module, "free_memory", lambda device=None: 5000)
-    assert PatchStore(PIXELS, ROW, 32).row_device(meta) == CPU
+    patches = source()
+    assert patches.row_device(meta) == meta
+    assert patches._resident[meta].shape == (11, 2, 32, 32)
+    assert patches.row_device(CPU) == CPU
+    monkeypatch.setattr(source_module, "free_memory", lambda device=None: 5000)
+    assert source().row_device(meta) == CPU

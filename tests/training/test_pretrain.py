@@ -9,8 +9,7 @@ import torch
 from helpers.commands import QUICK, done, kneeal, refused
 from torch import Tensor, nn
 
-from kneeal.data.batches import PatchSource
-from kneeal.data.store import PatchStore
+from kneeal.data.source import PatchSource
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.nn.network import SiameseKneeNet
@@ -31,8 +30,7 @@ class Agree(nn.Module):
 def source() -> PatchSource:
     rng = np.random.default_rng(0)
     pairs = rng.integers(0, 255, (len(IDS), 2, 16, 16), dtype=np.uint8)
-    store = PatchStore(pairs, {i: k for k, i in enumerate(IDS)}, 16)
-    return PatchSource(store, Views(16))
+    return PatchSource(pairs, {i: k for k, i in enumerate(IDS)}, Views(16))
 
 
 def trained(objective: nn.Module, seed: int = 0, **options: object) -> tuple[SiameseKneeNet, list[float]]:
