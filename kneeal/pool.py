@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from kneeal.errors import UserError
+from kneeal.tables import some
 
 
 @dataclass(frozen=True)
@@ -33,27 +35,19 @@ class PoolState:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labeled", MappingProxyType(dict(self.labeled)))
-        object.__setattr__(self, "unlabeled", tuple(self.unlabeled))
-        for name in ("pseudo", "unreadable", "asked"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("unlabeled", "pseudo", "unreadable", "asked"):
+            ids = tuple(getattr(self, name))
+            object.__setattr__(self, name, ids)
+            if len(set(ids)) < len(ids):
+                _refuse((i for i, n in Counter(ids).items() if n > 1), f"named twice in {name}", "each knee once")
         if self.round < 0:
             raise UserError(f"round {self.round}", "a round of 0 or more", "start from round 0")
-        pool = _distinct(self.unlabeled, "unlabeled knees")
-        _distinct(self.pseudo, "pseudo-pool knees")
-        _refuse((i for i in self.labeled if i in pool), "both labeled and unlabeled", "each knee in one of the two")
-        _refuse(
-            (i for i in self.pseudo if i not in pool),
-            "in the pseudo pool but not unlabeled",
-            "a subset of the unlabeled knees",
-        )
-        _distinct(self.unreadable, "unreadable knees")
-        _refuse(
-            (i for i in self.unreadable if i in pool or i in self.labeled),
-            "unreadable and still in the pool or labeled",
-            "each knee in one of the three",
-        )
-        _distinct(self.asked, "knees asked for")
-        _refuse((i for i in self.asked if i not in pool), "asked for but not unlabeled", "a subset of the unlabeled")
+        pool, one = frozenset(self.unlabeled), "each knee labeled, unlabeled or unreadable"
+        _refuse((i for i in self.labeled if i in pool), "both labeled and unlabeled", one)
+        _refuse((i for i in self.pseudo if i not in pool), "in the pseudo pool but not unlabeled", "unlabeled knees")
+        _refuse((i for i in self.unreadable if i in pool), "unreadable and still in the pool", one)
+        _refuse((i for i in self.unreadable if i in self.labeled), "unreadable and labeled", one)
+        _refuse((i for i in self.asked if i not in pool), "asked for but not unlabeled", "unlabeled knees")
 
     def advance(
         self,
@@ -96,14 +90,8 @@ class PoolState:
 
     def to_dict(self) -> dict[str, Any]:
         """The state as JSON types, with the labels in their order."""
-        return {
-            "round": self.round,
-            "labeled": [[knee, grade] for knee, grade in self.labeled.items()],
-            "unlabeled": list(self.unlabeled),
-            "pseudo": list(self.pseudo),
-            "unreadable": list(self.unreadable),
-            "asked": list(self.asked),
-        }
+        lists = {name: list(getattr(self, name)) for name in ("unlabeled", "pseudo", "unreadable", "asked")}
+        return {"round": self.round, "labeled": [[knee, grade] for knee, grade in self.labeled.items()], **lists}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PoolState:
@@ -131,21 +119,7 @@ class PoolState:
             ) from error
 
 
-def _distinct(ids: tuple[str, ...], what: str) -> frozenset[str]:
-    unique = frozenset(ids)
-    if len(unique) != len(ids):
-        seen: set[str] = set()
-        repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-        raise UserError(f"{what} named twice: {_some(repeated)}", "each knee once", "remove the repeated ids")
-    return unique
-
-
 def _refuse(offenders: Iterable[str], why: str, expected: str) -> None:
-    found = list(offenders)
+    found = list(map(repr, offenders))
     if found:
-        raise UserError(f"knees {why}: {_some(found)}", expected, "check the knee ids")
-
-
-def _some(ids: list[str], limit: int = 5) -> str:
-    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
-    return ", ".join(map(repr, ids[:limit])) + more
+        raise UserError(f"knees {why}: {some(found)}", expected, "check the knee ids")
