@@ -1,10 +1,10 @@
 """Files written whole or not at all, locks, and YAML with `1e-3` as a number and no key given twice."""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -159,15 +159,8 @@ def try_lock(path: Path) -> int | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(handle)
             return None
         except OSError:
@@ -178,8 +171,10 @@ def try_lock(path: Path) -> int | None:
 
 def is_locked(path: Path) -> bool:
     """Whether some process holds a lock file."""
-    handle = try_lock(path) if path.is_file() else -1
-    if handle is not None and handle >= 0:
+    if not path.is_file():
+        return False
+    handle = try_lock(path)
+    if handle is not None:
         os.close(handle)
     return handle is None
 
@@ -194,11 +189,10 @@ def hold(path: Path, *, what: object = None, on_wait: Callable[[], None] | None 
         UserError: Another process holds it and there is no `on_wait`.
     """
     handle = try_lock(path)
-    if handle is None and on_wait is None:
-        raise UserError(
-            f"another process works on {what or path.parent}", "one process at a time", "wait for it, or stop it"
-        )
-    if handle is None and on_wait is not None:
+    if handle is None:
+        if on_wait is None:
+            found = f"another process works on {what or path.parent}"
+            raise UserError(found, "one process at a time", "wait for it, or stop it")
         on_wait()
     while handle is None:
         time.sleep(0.2)
