@@ -23,9 +23,8 @@ _SAVE = "open it in the program that wrote it and save it as CSV or XLSX"
 class Table:
     """A table with one header."""
 
-    header: tuple[str, ...]  #: Column names as they are written, without blanks around them.
-    #: Cells without blanks around them, as many in each row as in the header; no empty row.
-    rows: tuple[tuple[str, ...], ...]
+    header: tuple[str, ...]  #: Column names as they are written.
+    rows: tuple[tuple[str, ...], ...]  #: Cells, as many in each row as in the header; no empty row.
     numbers: tuple[int, ...]  #: Each row's number in the file, from 1; empty rows count.
     unit: str  #: What the numbers count: "line" or "row".
 
@@ -39,7 +38,9 @@ class Table:
         ]
 
 
-def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPARATORS, whole: bool = False) -> Table:
+def read_table(
+    path: Path, needed: Sequence[str] = (), *, separators: str = SEPARATORS, whole: bool = False, strip: bool = True
+) -> Table:
     """Read a table.
 
     Args:
@@ -47,6 +48,7 @@ def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPA
         needed: Columns that must be there, in any case; they also tell the header from a title above it.
         separators: What may stand between two cells; the one that the header has most of is used.
         whole: Refuse text whose last line does not end: the only trace of a copy that broke off.
+        strip: Remove blanks around the cells of text.
 
     Raises:
         UserError: It is missing or no table, a column is missing or there twice, or rows have another number of cells.
@@ -60,6 +62,8 @@ def read_table(path: Path, needed: Sequence[str] = (), *, separators: str = SEPA
     try:
         unit = "row" if data.startswith(b"PK") and b"xl/" in data else "line"
         numbered = _xlsx_rows(path, data) if unit == "row" else _text_rows(path, data, needed, separators, whole=whole)
+        if strip:
+            numbered = [(number, [cell.strip() for cell in cells]) for number, cells in numbered]
         filled = _unsqueeze([(number, cells) for number, cells in numbered if any(cells)], separators)
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as a table ({error})", "a whole CSV file", "save it again") from error
@@ -162,7 +166,7 @@ def _text_rows(
     lines = [line.casefold() for line in text.split("\n")[:_TITLE_ROWS]]
     top = next((line for line in lines if all(name.casefold() in line for name in needed)), lines[0])
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=max(separators, key=top.count))
-    return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    return [(reader.line_num, row) for row in reader]
 
 
 def _xlsx_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:

@@ -1,10 +1,9 @@
 """manifest.csv: one row per knee, checked before anything is done with it."""
 
-import csv
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.tables import check_header, some
+from kneeal.tables import read_table, some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
@@ -62,31 +61,11 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         UserError: It is missing, malformed or contradictory; the message names the rows.
     """
-    rows: list[list[str]] = []
-    lines: list[str] = []
-    try:
-        # Excel begins UTF-8 with a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            for row in filter(None, reader):
-                rows.append(row)
-                lines.append(f"line {reader.line_num}")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"no manifest {path}", "a prepared data set", "make one with `kneeal prepare`") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} cannot be read as a table ({error})", "comma-separated text in UTF-8", "repair or rewrite the file"
-        ) from error
-    ragged = [f"{line} has {len(row)}" for row, line in zip(rows, lines, strict=True) if len(row) != len(header)]
-    if ragged:
-        raise UserError(
-            f"{path}: {some(ragged)} cells",
-            f"{len(header)} cells in each line, as in the first",
-            'add what is missing, or put cells with a comma in "quotes"',
-        )
-    check_header(str(path), header)
-    return check_manifest(pd.DataFrame(rows, columns=header, dtype=object), str(path), places=lines)
+    table = read_table(path, separators=",", strip=False)
+    places = [f"{table.unit} {number}" for number in table.numbers]
+    return check_manifest(
+        pd.DataFrame(list(table.rows), columns=list(table.header), dtype=object), str(path), places=places
+    )
 
 
 def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | None = None) -> Manifest:
@@ -121,16 +100,24 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, places, grades)
     _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, places, "a split of train, val or test, or nothing")
     refuse_two_names(frame["patient_id"].unique(), where)
-    given = frame[frame["split"] != ""]
-    n_splits = given.groupby("patient_id")["split"].nunique()
-    in_two = list(n_splits.index[n_splits > 1])
+    manifest = Manifest(frame)
+    given = {knee: split for knee, split in manifest.given_splits.items() if split}
+    refuse_patients_in_two(given, manifest.patients, where)
+    return manifest
+
+
+def refuse_patients_in_two(splits: Mapping[str, str], patients: Mapping[str, str], where: str) -> None:
+    """Refuse splits, by knee id, of which two hold knees of one patient."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for knee, split in splits.items():
+        found[patients[knee]].add(split)
+    in_two = [patient for patient, names in found.items() if len(names) > 1]
     if in_two:
         raise UserError(
             f"{where} has patients in two splits: {some(in_two)}",
-            "all knees of a patient in one split, or the test result would be too good",
-            "correct the column split",
+            "all knees of a patient at one site and in one split, or the test result would be too good",
+            "correct the columns site and split of the manifest",
         )
-    return Manifest(frame)
 
 
 def refuse_two_names(patients: Iterable[str], where: str) -> None:

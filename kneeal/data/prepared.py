@@ -50,27 +50,14 @@ class PreparedDataset:
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
         """Open a data set; `verify` also compares the checksum of the patches, which reads them all."""
-        if not (path / MANIFEST).is_file():
-            pictures = path.is_dir() and next(path.glob("*/[0-4]/*.*"), None)
-            raise UserError(
-                f"no prepared data set in {path}: " + ("it is a folder of pictures" if pictures else describe(path)),
-                f"a folder with {MANIFEST}, as written by `kneeal prepare` or `kneeal demo-data`",
-                f"prepare it with `kneeal prepare folder {path} --out knees` and give --data knees"
-                if pictures
-                else "check the path, or make one; `kneeal prepare -h` and `kneeal demo-data -h` say how",
-            )
-        manifest = read_manifest(path / MANIFEST)
-        info = _read_info(path / INFO)
-        patches = _open_patches(path / PATCHES, len(manifest))
-        checksums = info["checksums"]
-        changed = _changed(manifest, checksums)
+        manifest, info, patches, changed = _read(path)
         if changed:
             raise UserError(
                 f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
                 "the manifest whose checksums dataset.json holds",
                 f"if the change is meant, seal it with `kneeal prepare seal {path}`; else restore the file",
             )
-        if verify and file_checksum(path / PATCHES) != checksums.get(PATCHES):
+        if verify and file_checksum(path / PATCHES) != info["checksums"].get(PATCHES):
             raise UserError(
                 f"{path / PATCHES} is not the file that was prepared", "its checksum", "restore it, or prepare again"
             )
@@ -116,9 +103,7 @@ def reseal(path: Path) -> list[str]:
     Knee ids, their order and sides tie the manifest to patches.npy, so they must be unchanged. The checksum of the
     patches is kept.
     """
-    manifest, info = read_manifest(path / MANIFEST), _read_info(path / INFO)
-    _open_patches(path / PATCHES, len(manifest))
-    changed = _changed(manifest, info["checksums"])
+    manifest, info, _, changed = _read(path)
     moved = [name for name in ("knee_id", "side") if name in changed]
     if moved:
         raise UserError(
@@ -219,6 +204,23 @@ def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
     if path.stat().st_size != expected:
         raise UserError(f"{path} has {path.stat().st_size} bytes", f"{expected} bytes", cure)
     return patches
+
+
+def _read(path: Path) -> tuple[Manifest, dict[str, Any], NDArray[np.uint8], list[str]]:
+    """Manifest, dataset.json and patches of a data set, and the columns that changed since they were written."""
+    if not (path / MANIFEST).is_file():
+        pictures = path.is_dir() and next(path.glob("*/[0-4]/*.*"), None)
+        raise UserError(
+            f"no prepared data set in {path}: " + ("it is a folder of pictures" if pictures else describe(path)),
+            f"a folder with {MANIFEST}, as written by `kneeal prepare` or `kneeal demo-data`",
+            f"prepare it with `kneeal prepare folder {path} --out knees` and give --data knees"
+            if pictures
+            else "check the path, or make one; `kneeal prepare -h` and `kneeal demo-data -h` say how",
+        )
+    manifest = read_manifest(path / MANIFEST)
+    info = _read_info(path / INFO)
+    patches = _open_patches(path / PATCHES, len(manifest))
+    return manifest, info, patches, _changed(manifest, info["checksums"])
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -281,7 +281,7 @@ def test_no_data_at_all(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_data_set_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused(kneeal("prepare", "seal", tmp_path / "file"), "no manifest", "kneeal prepare")
+    refused(kneeal("prepare", "seal", tmp_path / "file"), "no prepared data set", "kneeal prepare")
 
 
 def test_predict_refuses_radiographs_that_it_would_not_use(tmp_path: Path) -> None:

