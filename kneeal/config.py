@@ -2,13 +2,14 @@
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kneeal.errors import UserError, unknown_name
 from kneeal.files import parse_yaml, read_yaml
@@ -153,6 +154,12 @@ def identity(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flatten(config).items()
         if not any(key == other or key.startswith(other + ".") for other in EXECUTION_KEYS)
     }
+
+
+def keywords(target: Callable[..., Any], *sections: BaseModel) -> dict[str, Any]:
+    """The settings of some sections for which a constructor has a parameter of that name."""
+    known = inspect.signature(target).parameters
+    return {name: value for section in sections for name, value in section if name in known}
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -1,6 +1,7 @@
 """Objects by name, as a setting such as `loss.method` gives it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from kneeal.errors import UserError, unknown_name
@@ -8,18 +9,13 @@ from kneeal.errors import UserError, unknown_name
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class Registry(Generic[T]):
-    """Objects registered under a name.
+    """Objects registered under a name."""
 
-    Args:
-        kind: What the objects are, for messages.
-        key: The setting that names one.
-    """
-
-    def __init__(self, kind: str, key: str) -> None:
-        self.kind = kind
-        self.key = key
-        self._registered: dict[str, T] = {}
+    kind: str  #: What the objects are, for messages.
+    key: str  #: The setting that names one.
+    _registered: dict[str, T] = field(default_factory=dict)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that registers an object.

@@ -17,7 +17,7 @@ from timing import Candidate
 from torch import Tensor, nn
 
 from kneeal.data.source import PatchSource
-from kneeal.data.validation import Validation
+from kneeal.data.splits import Validation
 from kneeal.data.views import Views
 from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet

@@ -15,8 +15,7 @@ from timing import Candidate, Row, Turn, now, overhead, rates, ratio, since, syn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from kneeal.data.batches import ViewBatches, training_batches
-from kneeal.data.sampling import ShuffledBatches
+from kneeal.data.batches import ShuffledBatches, ViewBatches, training_batches
 from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
 

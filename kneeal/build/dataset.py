@@ -6,8 +6,7 @@ from pathlib import Path
 
 from kneeal.config import RunConfig
 from kneeal.data.prepared import PreparedDataset
-from kneeal.data.splits import Splits, make_splits
-from kneeal.data.validation import Validation
+from kneeal.data.splits import Splits, Validation, make_splits
 from kneeal.errors import UserError
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kneeal.build.keywords import keywords
-from kneeal.config import RunConfig
+from kneeal.config import RunConfig, keywords
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import MODEL_SUFFIX, is_model, read_model
@@ -24,10 +23,6 @@ _UNREADABLE = (AttributeError, KeyError, TypeError, RuntimeError, ValueError)
 DEFAULT = "default"
 #: The weights of the encoder that ships.
 SHIPPED = Path(str(files("kneeal.nn") / "knee_encoder.safetensors"))
-#: Arguments of a network that decide what its head gives.
-_HEAD = ("head", "n_grades")
-#: Keys under which training scripts keep the weights in a file.
-_NESTED = ("state_dict", "model")
 
 
 def arguments(config: RunConfig) -> dict[str, Any]:
@@ -128,7 +123,7 @@ def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[s
             "set them, or give another --init",
         ) from error
     ours = arguments(config)
-    same = all(card.network.get(key, ours[key]) == ours[key] for key in _HEAD if key in ours)
+    same = all(card.network.get(key, ours[key]) == ours[key] for key in ("head", "n_grades"))
     return {name: w for name, w in weights.items() if not name.startswith("branch.")} if same else {}
 
 
@@ -178,7 +173,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise ValueError(str(error)) from error
     content = read_torch(path)
-    for key in _NESTED:
+    for key in ("state_dict", "model"):  # where training scripts keep the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(w, Tensor) for w in content.values()):

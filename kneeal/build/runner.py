@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from kneeal.build.dataset import Cohort
-from kneeal.build.keywords import keywords
 from kneeal.build.start import Start, in_one_view
-from kneeal.config import RunConfig
+from kneeal.config import RunConfig, keywords
+from kneeal.data.batches import check_batch_size
 from kneeal.data.grades import N_GRADES
-from kneeal.data.sampling import check_batch_size
 from kneeal.errors import UserError
 from kneeal.loop.events import SILENT, FitProgress
 from kneeal.nn import ssl
@@ -50,14 +49,11 @@ def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitP
             f"at most {_MAX_RATE} where convolutions are trained: Adam moves each weight by about that much per step",
             "give --set training.learning_rate=0.001, or freeze the encoder (--set model.freeze=all)",
         )
-    method = _method(config)
-    if method is not None:
-        _check_second_term(config, method, start)
     head = HEADS[config.model.head](N_GRADES)
     learner = {
         **keywords(Learner, training, loss),
         "head": head,
-        "method": method,
+        "method": _method(config, start),
         "n_grades": N_GRADES,
         "compile_mode": None if config.compute.compile == "none" else config.compute.compile,
     }
@@ -80,35 +76,33 @@ def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitP
     )
 
 
-def _method(config: RunConfig) -> ssl.Method | None:
-    """The second term of the loss, or None without one; its settings are checked either way."""
-    loss = config.loss
+def _method(config: RunConfig, start: Start) -> ssl.Method | None:
+    """The second term of the loss, or None without one; its settings are checked either way.
+
+    Raises:
+        UserError: It compares what is the same at every step: features that are not trained, or two views of a knee
+            where one is kept.
+    """
+    loss, kept, found, cures = config.loss, config.views.kept, [], []
     # Settings that several methods share have keys of their own.
     shared = {"target": loss.target, "reduction": loss.reduction}
     options = {name: value for name, value in shared.items() if name in ssl.options(loss.method)}
     method = ssl.get(loss.method, **{**options, **loss.options})
-    return method if loss.consistency else None
-
-
-def _check_second_term(config: RunConfig, method: ssl.Method, start: Start) -> None:
-    """Refuse a second term that compares what is the same at every step.
-
-    Raises:
-        UserError: It rests on features that are not trained, or on two views of a knee where one is kept.
-    """
-    kept, found, cures = config.views.kept, [], []
+    if not loss.consistency:
+        return None
     if method.compares_features and start.fixed_features:
         found.append(f"features that model.freeze = {config.model.freeze} leaves as they are")
-        cures.append(f"{'loss.options.target' if 'target' in config.loss.options else 'loss.target'}=logits")
+        cures.append(f"{'loss.options.target' if 'target' in loss.options else 'loss.target'}=logits")
     if method.compares_views and config.model.freeze != NONE and kept < 2:
         found.append(f"two views of each knee, which are the same with views.kept = {kept}")
         cures.append("views.kept=8")
     if found:
         raise UserError(
-            f"loss.method = {config.loss.method} compares {', and '.join(found)}",
+            f"loss.method = {loss.method} compares {', and '.join(found)}",
             "a second term that training can lower",
             f"set {' and '.join(cures)}, or turn the term off (--no-ssl)",
         )
+    return method
 
 
 def _length(config: RunConfig, cycles: int) -> RunConfig:

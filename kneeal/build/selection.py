@@ -18,7 +18,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.data.manifest import Manifest
 from kneeal.data.patches import resize
 from kneeal.data.prepared import PreparedDataset
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 from kneeal.loop.query import FirstQuery, Schedule, random_first_query
 
 #: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
@@ -78,11 +78,8 @@ def _mix(strategy: Strategy, options: dict[str, Any]) -> Strategy:
 
 def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Constraint:
     if name not in CONSTRAINTS.names():
-        raise UserError(
-            f"active.constraints: no constraint called {name!r}",
-            f"one of: mix, {', '.join(CONSTRAINTS.names())}",
-            "correct the name",
-        )
+        known = ("mix", *CONSTRAINTS.names())
+        raise unknown_name("constraint", name, known, "correct the name").within("active.constraints")
     if "by" in options:
         column = options.pop("by")
         if column not in manifest.frame.columns:

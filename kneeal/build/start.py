@@ -1,18 +1,17 @@
 """What all fits of a run start from: the network and its frozen part, and the knees as patches or activations."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
-from torch import Tensor
 
 from kneeal import __version__
 from kneeal.build.dataset import Cohort
 from kneeal.build.devices import find_device
-from kneeal.build.keywords import keywords
 from kneeal.build.network import make_network
-from kneeal.config import RunConfig
+from kneeal.config import RunConfig, keywords
 from kneeal.data.activations import FOLDER, Activations
 from kneeal.data.prepared import PATCHES, PreparedDataset
 from kneeal.data.source import OneView, PatchSource, Source
@@ -39,7 +38,7 @@ class Start:
     @property
     def fixed_features(self) -> bool:
         """Whether training changes no feature, only the head."""
-        return self.template is not None and not any(True for _ in self.template.branch.parameters())
+        return self.template is not None and next(self.template.branch.parameters(), None) is None
 
 
 def make_start(config: RunConfig, cohort: Cohort) -> Start:
@@ -49,8 +48,7 @@ def make_start(config: RunConfig, cohort: Cohort) -> Start:
     knees = make_source(template, cohort.dataset, config.data.patch_size, config.views, device=device)
     if template is None:
         return Start(lambda: make_network(config), knees)
-    copies = _Copies(template, lambda: _measured(knees, tuple(cohort.splits.train)))
-    return Start(copies, knees, template=template)
+    return Start(_copies(template, knees, cohort.splits.train), knees, template=template)
 
 
 def make_source(
@@ -81,7 +79,7 @@ def make_source(
             PATCHES: dataset.info["checksums"][PATCHES],
             "patch_size": size,
         },
-        views=options,
+        view_settings=options,
         device=device,
     )
 
@@ -101,32 +99,25 @@ def in_one_view(start: Start, seed: int, number: int) -> Start:
     return replace(start, knees=OneView(start.knees, lambda knee: derive_seed(view, knee)))
 
 
-class _Copies:
-    """Copies of a network that share its frozen part, each with a new head or that of a model file.
+def _copies(template: SiameseKneeNet, knees: Source, ids: Sequence[str]) -> Callable[[], SiameseKneeNet]:
+    """Makes copies of a network that share its frozen part, each with a new head or that of a model file.
 
-    Features are standardized by these knees also where a model file brings its own mean and deviation: exposure and
-    scale differ between two archives, and no grade is needed to take that out.
-
-    Args:
-        template: The network.
-        features: Computes features [M, F] of knees before standardization; called once.
+    Features are standardized by these knees, once, also where a model file brings its own mean and deviation: exposure
+    and scale differ between two archives, and no grade is needed to take that out.
     """
 
-    def __init__(self, template: SiameseKneeNet, features: Callable[[], Tensor]) -> None:
-        self._template = template
-        self._features: Callable[[], Tensor] | None = features
+    @cache
+    def standardize() -> None:
+        if isinstance(template.standardize, Standardize):
+            # By a hash: the sample depends neither on the order of the manifest nor on what the names sort by (sides).
+            sample = sorted(ids, key=lambda knee: derive_seed(0, "standardization", knee))[:_MEASURED]
+            template.standardize.fit(knees.plain(knees.rows(sample), torch.device("cpu")).flatten(1))
 
-    def __call__(self) -> SiameseKneeNet:
-        if self._features is not None and isinstance(self._template.standardize, Standardize):
-            self._template.standardize.fit(self._features())
-            self._features = None
-        network = copy.deepcopy(self._template)
-        if not network.head_loaded:
-            network.reset_head()
-        return network
+    def network() -> SiameseKneeNet:
+        standardize()
+        copied = copy.deepcopy(template)
+        if not copied.head_loaded:
+            copied.reset_head()
+        return copied
 
-
-def _measured(knees: Source, ids: tuple[str, ...]) -> Tensor:
-    # By a hash, so that the sample depends neither on the order of the manifest nor on what the names sort by (sides).
-    sample = sorted(ids, key=lambda knee: derive_seed(0, "standardization", knee))[:_MEASURED]
-    return knees.plain(knees.rows(sample), torch.device("cpu")).flatten(1)
+    return network

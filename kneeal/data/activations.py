@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,52 +37,37 @@ def view_seed(knee_id: str) -> int:
     return derive_seed(0, "kept view", knee_id) * MAX_KEPT
 
 
+@dataclass(eq=False)
 class Activations:
     """Activations of the knees of a data set, in place of their patches.
 
     Each knee is encoded without a random view, and in `n_views` random views, when it is first asked for. Results are
     float16 in files under `folder`, in one folder for each encoder and preparation of the patches, so that all runs
     share them. Two processes that want the same take turns. Deleting the folder costs time only.
-
-    Args:
-        source: Patches and random views.
-        row: Row of each knee, the one that `source` gives.
-        encode: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
-        n_views: Random views of each knee, from which a seed chooses; with 0, training sees knees without random views.
-        folder: Where the activations are kept.
-        made_of: What the activations depend on besides the random views: weights, patches, size.
-        views: Settings of the random views.
-        device: Where to encode.
-        log: Called with a message for the user.
     """
 
-    def __init__(
-        self,
-        source: PatchSource,
-        row: Mapping[str, int],
-        encode: Callable[[Tensor], Tensor],
-        *,
-        n_views: int,
-        folder: Path,
-        made_of: Mapping[str, Any],
-        views: Mapping[str, Any],
-        device: torch.device,
-        log: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
-    ) -> None:
-        self.n_views = n_views
-        self._source = source
-        self.rows = source.rows
-        self._ids = sorted(row, key=row.__getitem__)
-        self._encode = encode
-        self._device = device
-        self._log = log
-        self._folder = folder / digest(made_of)[:16]
-        shape = tuple(encode(source.plain(torch.tensor([0]), device)).shape[1:])
-        self._open({**made_of, "shape": list(shape)})
-        self._plain = Shelf(self._folder / "plain.f16", len(row), shape, log)
-        if n_views:
-            name = f"views-{digest({**views, 'n_views': n_views, 'seeds': 'by knee'})[:16]}.f16"
-            self._views = Shelf(self._folder / name, len(row), (n_views, *shape), log)
+    source: PatchSource  #: Patches and random views.
+    row: Mapping[str, int]  #: Row of each knee, the one that `source` gives.
+    encode: Callable[[Tensor], Tensor]  #: From patches [N, 2, H, H] in [-1, 1] to activations [N, 2, ...].
+    _: KW_ONLY
+    n_views: int  #: Random views per knee, from which a seed chooses; with 0, training sees knees without random views.
+    folder: Path  #: Where the activations are kept.
+    made_of: Mapping[str, Any]  #: What the activations depend on besides the random views: weights, patches, size.
+    view_settings: Mapping[str, Any]  #: Settings of the random views.
+    device: torch.device  #: Where to encode.
+    log: Callable[[str], None] = lambda message: print(message, file=sys.stderr)  #: Called with a message for the user.
+
+    def __post_init__(self) -> None:
+        self.rows = self.source.rows
+        self._ids = sorted(self.row, key=self.row.__getitem__)
+        self._folder = self.folder / digest(self.made_of)[:16]
+        shape = tuple(self.encode(self.source.plain(torch.tensor([0]), self.device)).shape[1:])
+        self._open({**self.made_of, "shape": list(shape)})
+        n = len(self._ids)
+        self._plain = Shelf(self._folder / "plain.f16", (n, *shape), self.log)
+        if self.n_views:
+            name = f"views-{digest({**self.view_settings, 'n_views': self.n_views, 'seeds': 'by knee'})[:16]}.f16"
+            self._views = Shelf(self._folder / name, (n, self.n_views, *shape), self.log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
 
@@ -110,10 +96,10 @@ class Activations:
             missing = shelf.missing(rows.numpy())  # another process may have computed some
             n = len(missing)
             if shelf.damaged:
-                self._log(f"{shelf.path}: {shelf.damaged} damaged activations are computed again")
+                self.log(f"{shelf.path}: {shelf.damaged} damaged activations are computed again")
             for start in range(0, n, _BATCH):
                 if start % _REPORT == 0 and n >= _REPORT // 4:
-                    self._log(f"encoding knees once for all runs: {start} of {n}")
+                    self.log(f"encoding knees once for all runs: {start} of {n}")
                 part = missing[start : start + _BATCH]
                 values = compute(torch.from_numpy(part)).half()
                 if not values.isfinite().all():
@@ -124,15 +110,15 @@ class Activations:
                     )
                 shelf.write(part, values.cpu().numpy())
             if n >= _REPORT // 4:
-                self._log(f"encoding knees once for all runs: {n} of {n}")
+                self.log(f"encoding knees once for all runs: {n} of {n}")
 
     def _plain_of(self, rows: Tensor) -> Tensor:
-        return self._encode(self._source.plain(rows, self._device))
+        return self.encode(self.source.plain(rows, self.device))
 
     def _views_of(self, rows: Tensor) -> Tensor:
         """[B, n_views, 2, ...]; view v of a knee is a function of the knee and v alone."""
-        seeds = torch.tensor([view_seed(self._ids[row]) for row in rows.tolist()], device=self._device)
-        views = [self._encode(self._source.views(rows, seeds + v, self._device)) for v in range(self.n_views)]
+        seeds = torch.tensor([view_seed(self._ids[row]) for row in rows.tolist()], device=self.device)
+        views = [self.encode(self.source.views(rows, seeds + v, self.device)) for v in range(self.n_views)]
         return torch.stack(views, dim=1)
 
     def _open(self, about: Mapping[str, Any]) -> None:
@@ -143,7 +129,7 @@ class Activations:
             if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
                 return
             if files := list(self._folder.glob("*.f16*")):
-                self._log(f"{self._folder} holds something other than its name says: it is computed again")
+                self.log(f"{self._folder} holds something other than its name says: it is computed again")
                 for file in files:
                     file.unlink()
             write_atomic(path, text)
@@ -154,5 +140,5 @@ class Activations:
         waiting = "another process encodes the same knees: waiting for it"
         with ExitStack() as stack:
             with suppress(OSError, UserError):
-                stack.enter_context(hold(self._folder / _LOCK, on_wait=lambda: self._log(waiting)))
+                stack.enter_context(hold(self._folder / _LOCK, on_wait=lambda: self.log(waiting)))
             yield

@@ -2,7 +2,8 @@
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ _Values = NDArray[np.float16]
 _IN_MEMORY = 2**28
 
 
+@dataclass(eq=False)
 class Shelf:
     """N rows of float16 in a file of fixed size, with a checksum of each row in a file beside it.
 
@@ -25,23 +27,16 @@ class Shelf:
     killed while it writes therefore leaves whole rows only, and damaged rows are found. Rows of a small file stay in
     memory from then on, whatever becomes of the file; those of a large one are read when they are used. Rows that the
     disk does not take are kept in memory for as long as the object lives.
-
-    Args:
-        path: The file of the rows; the checksums are in `<path>.crc`.
-        n: N.
-        shape: Shape of a row.
-        log: Called with a message for the user.
-
-    Attributes:
-        damaged: Number of rows whose checksum did not match.
     """
 
-    def __init__(self, path: Path, n: int, shape: Sequence[int], log: Callable[[str], None]) -> None:
-        self.path = path
-        self.shape = (n, *shape)
-        self.damaged = 0
-        self._log = log
-        self._row_bytes = 2 * math.prod(shape)
+    path: Path  #: The file of the rows; the checksums are in `<path>.crc`.
+    shape: tuple[int, ...]  #: N, then the shape of a row.
+    log: Callable[[str], None]  #: Called with a message for the user.
+    damaged: int = 0  #: Number of rows whose checksum did not match.
+
+    def __post_init__(self) -> None:
+        n = self.shape[0]
+        self._row_bytes = 2 * math.prod(self.shape[1:])
         self._valid = np.zeros(n, bool)
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         self._writable = False
@@ -121,7 +116,7 @@ class Shelf:
         for file, size in ((self.path, n * self._row_bytes), (checksums, 4 * n)):
             with file.open("ab") as handle:
                 if handle.tell() not in (0, size):
-                    self._log(f"{file} has a size that it was not written with: its content is computed again")
+                    self.log(f"{file} has a size that it was not written with: its content is computed again")
                     handle.truncate(0)
                 handle.truncate(size)
         # Through file handles: a mapping would end the process on a full disk, and where the file is shortened.
@@ -140,7 +135,7 @@ class Shelf:
 
     def _go_on_in_memory(self, error: OSError) -> None:
         self._writable = False
-        self._log(
+        self.log(
             f"cannot keep activations in {self.path.parent} ({error.strerror or error}): they are kept in memory for "
             "this run alone; with a writable folder and free space there, later runs use them again"
         )

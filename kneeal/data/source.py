@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -33,46 +34,51 @@ class Source(Protocol):
         """The same for one random view of each knee, a function of the knee and its seed [B]."""
 
 
+@dataclass(eq=False)
 class PatchSource:
     """Patch pairs and their random views, made on the device.
 
     Patches of the size of the views are used as they are, memory-mapped or not. Others are resampled once, when they
     are first used, if the result fits in half of the free memory; else whenever they are used. On a GPU, patches stay
     resident if they fit in half of its free memory.
-
-    Args:
-        patches: uint8 [N, 2, H, H], medial first.
-        row: Position of each knee in `patches`.
-        augment: Draws the random views; its size is that of the patches that the network sees.
     """
 
+    patches: NDArray[np.uint8]  #: uint8 [N, 2, H, H], medial first.
+    row: Mapping[str, int]  #: Position of each knee in `patches`.
+    augment: Views  #: Draws the random views; its size is that of the patches that the network sees.
     batch_size = 1
 
-    def __init__(self, patches: NDArray[np.uint8], row: Mapping[str, int], augment: Views) -> None:
-        self._given = patches
-        self._row = row
-        self._augment = augment
-        self._size = augment.size
+    def __post_init__(self) -> None:
+        self._size = self.augment.size
         self._resident: dict[torch.device, Tensor] = {}
 
     @cached_property
     def _patches(self) -> NDArray[np.uint8]:
         """The patches, resampled if memory can hold the result."""
-        shape = (len(self._given), 2, self._size, self._size)
-        if self._given.shape == shape or np.prod(shape) > free_memory() // 2:
-            return self._given
+        shape = (len(self.patches), 2, self._size, self._size)
+        if self.patches.shape == shape or np.prod(shape) > free_memory() // 2:
+            return self.patches
         resampled = np.empty(shape, np.uint8)
-        for row, pair in enumerate(self._given):
+        for row, pair in enumerate(self.patches):
             resampled[row] = resize(pair, self._size)
         return resampled
 
     def rows(self, ids: Sequence[str]) -> Tensor:
         """Rows of knees, int64 [N]."""
-        return torch.tensor([self._row[i] for i in ids], dtype=torch.long)
+        return torch.tensor([self.row[i] for i in ids], dtype=torch.long)
 
     def row_device(self, device: torch.device) -> torch.device:
-        """`device` if the patches are resident there, else the CPU."""
-        return device if device.type != "cpu" and self._load(device) else torch.device("cpu")
+        """`device` where the patches are resident, which they become on a GPU if they fit; else the CPU."""
+        if device.type != "cpu" and device not in self._resident:
+            patches = self._patches
+            if patches.shape[-1] != self._size or patches.nbytes > free_memory(device) // 2:
+                return torch.device("cpu")
+            # A block at a time: a memory-mapped array is never in memory as a whole.
+            blocks = [
+                torch.from_numpy(np.array(patches[k : k + 1024])).to(device) for k in range(0, len(patches), 1024)
+            ]
+            self._resident[device] = torch.cat(blocks)
+        return device
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """Patches float32 [B, 2, H, H] in [-1, 1]."""
@@ -80,7 +86,7 @@ class PatchSource:
 
     def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
         """Random views of them."""
-        return self._augment(self._gather(rows, device), seeds)
+        return self.augment(self._gather(rows, device), seeds)
 
     def _gather(self, rows: Tensor, device: torch.device) -> Tensor:
         """The patch pairs uint8 [B, 2, H, H] of rows, on the device."""
@@ -90,19 +96,6 @@ class PatchSource:
         if block.shape[-1] != self._size:
             block = np.stack([resize(pair, self._size) for pair in block])
         return torch.from_numpy(block).to(device, non_blocking=True)
-
-    def _load(self, device: torch.device) -> bool:
-        """Make the patches resident on a device other than the CPU, if they fit."""
-        patches = self._patches
-        if device not in self._resident:
-            if patches.shape[-1] != self._size or patches.nbytes > free_memory(device) // 2:
-                return False
-            # A block at a time: a memory-mapped array is never in memory as a whole.
-            blocks = [
-                torch.from_numpy(np.array(patches[k : k + 1024])).to(device) for k in range(0, len(patches), 1024)
-            ]
-            self._resident[device] = torch.cat(blocks)
-        return True
 
 
 class OneView:

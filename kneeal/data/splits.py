@@ -1,13 +1,15 @@
 """Training, validation and test knees, with all knees of a patient on one side."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kneeal.data.manifest import Manifest
+from kneeal.data.manifest import Manifest, refuse_patients_in_two
 from kneeal.errors import UserError
+from kneeal.seeds import derive_seed
 from kneeal.tables import some
 
 
@@ -20,24 +22,64 @@ class Splits:
     test: Mapping[str, int]  #: Test knees and grades.
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Splits the labels of a round into those to train on and those to choose the epoch by."""
+
+    free: Mapping[str, int]  #: Knees graded besides the budget.
+    share: float = 0.0  #: Share of the labeled patients that is held out instead, in [0, 1).
+    patients: Mapping[str, str] | None = None  #: Patient of each knee, where there is a share.
+    seed: int = 0  #: Decides which patients.
+
+    def split(self, labeled: Mapping[str, int]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Grades to train on, and grades that choose the epoch; without the latter, the last epoch is kept.
+
+        The seed and the patient alone decide whether a patient is held out, so patients keep their side as labels are
+        added, and a warm start has not seen them. At least one patient is held out, and at least one is not.
+
+        Raises:
+            UserError: A share is held out, and all labeled knees are of one patient.
+        """
+        if not self.share or self.patients is None:
+            return labeled, self.free
+        draw = {p: derive_seed(self.seed, "validation", p) / 2**32 for p in {self.patients[i] for i in labeled}}
+        if len(draw) < 2:
+            raise UserError(
+                f"{len(labeled)} labeled knees of one patient with data.validation = budget",
+                "labeled knees of two patients or more, some of whom choose the epoch",
+                "label knees of other patients, or choose --set data.validation=none",
+            )
+        lowest, *_, highest = sorted(draw, key=draw.__getitem__)
+        held_out = {p for p in draw if p == lowest or (draw[p] < self.share and p != highest)}
+        train = {i: kl for i, kl in labeled.items() if self.patients[i] not in held_out}
+        return train, {i: kl for i, kl in labeled.items() if i not in train}
+
+    def check(self, n_init: int) -> None:
+        """Refuse a first query that is too small to hold a share of it out."""
+        smallest = max(3, math.ceil(1 / self.share)) if self.share else 1
+        if n_init < smallest:
+            raise UserError(
+                f"a first query of {n_init} knees with data.validation = budget",
+                f"at least {smallest} knees, since a share of {self.share:g} of them chooses the epoch",
+                f"set active.n_init={smallest} or more, raise data.val_fraction, or choose data.validation=none",
+            )
+
+
 def make_splits(
     manifest: Manifest, *, test_site: str | None, val_fraction: float | None = 0.2, seed: int = 0
 ) -> Splits:
     """Split the knees into training, validation and test set.
 
     Knees with a split in the manifest keep it. Of the others, those of `test_site` are the test set; where the manifest
-    has no validation set, `val_fraction` of the remaining patients become it, stratified by KL grade, with at least one
-    patient for each grade that two patients have. With None there is no validation set, not even the manifest's. Test
-    and validation knees without a known grade are left out; training knees without one stay. The order of the rows does
-    not matter.
+    has no validation set, `val_fraction`, in (0, 1), of the remaining patients become it, stratified by KL grade, with
+    at least one patient for each grade that two patients have. With None there is no validation set, not even the
+    manifest's. Test and validation knees without a known grade are left out; training knees without one stay. The order
+    of the rows does not matter.
 
     Raises:
         UserError: There is no test set, the test site does not exist or contradicts the given splits, a patient would
             be in two splits, or a grade of the training knees is missing in the validation set.
-        ValueError: The fraction is not within (0, 1).
     """
-    if val_fraction is not None and not 0.0 < val_fraction < 1.0:
-        raise ValueError(f"val_fraction must be within (0, 1) but got {val_fraction=}.")
     split = dict(manifest.given_splits)
     sites = sorted({site for site in manifest.sites.values() if site})
     if test_site is not None:
@@ -49,7 +91,7 @@ def make_splits(
             f"a site among {', '.join(sites)}" if sites else "a split for the knees, since they have no site",
             "set data.test_site, or write train and test into the manifest's column split",
         )
-    _refuse_patients_in_two(split, manifest.patients)
+    refuse_patients_in_two({knee: name or "train" for knee, name in split.items()}, manifest.patients, "the data set")
     free = defaultdict(list)
     for knee in manifest.ids:
         if split[knee] in ("", "train"):
@@ -79,19 +121,6 @@ def _refuse_contradiction(manifest: Manifest, test_site: str) -> None:
             f"the test site is {test_site}, but the manifest's column split contradicts it for {some(contradicting)}",
             "the test set by site or by split",
             "empty the column split for these knees, or leave the test site empty",
-        )
-
-
-def _refuse_patients_in_two(split: Mapping[str, str], patients: Mapping[str, str]) -> None:
-    places = defaultdict(set)
-    for knee, name in split.items():
-        places[patients[knee]].add(name or "train")
-    found = [patient for patient, names in places.items() if len(names) > 1]
-    if found:
-        raise UserError(
-            f"patients in two splits: {some(found)}",
-            "all knees of a patient at one site and in one split",
-            "correct the columns site and split of the manifest",
         )
 
 

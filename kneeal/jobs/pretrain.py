@@ -15,8 +15,7 @@ from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.backbones import check_side
 from kneeal.nn.freezing import NONE
 from kneeal.seeds import derive_seed
-from kneeal.training.objectives import make_objective
-from kneeal.training.pretrain import pretrain, write_weights
+from kneeal.training.pretrain import make_objective, pretrain, write_weights
 
 
 def run_pretrain(

@@ -31,13 +31,11 @@ class BestEpoch(Callback):
     The best epoch has the highest balanced accuracy; ties go to the lowest validation loss, then to the latest epoch.
     Early epochs are often all at chance, where the loss shows which has learned more. Without validation, the last
     epoch is kept.
-
-    Attributes: accuracy: Balanced accuracy of that epoch; None before the first.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.accuracy: float | None = None
+        self.accuracy: float | None = None  #: Balanced accuracy of that epoch; None before the first.
         self._best = (-math.inf, -math.inf)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,12 +75,10 @@ class EpochReports(Callback):
 
 
 class PredictionTable(Callback):
-    """Collects the predictions of all batches and reports progress over all devices.
-
-    Attributes: columns: Name to [n, ...], the n knees of this device in the order of its loader.
-    """
+    """Collects the predictions of all batches and reports progress over all devices."""
 
     def __init__(self, n_knees: int, progress: FitProgress, what: str) -> None:
+        #: Name to [n, ...], the n knees of this device in the order of its loader.
         self.columns: dict[str, Tensor] = {}
         self.n_knees = n_knees
         self.progress = progress

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kneeal.acquisition import Needs, Posterior, Predictions
 from kneeal.data.batches import EvaluationBatches, training_batches
 from kneeal.data.source import Source
-from kneeal.data.validation import Validation
+from kneeal.data.splits import Validation
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import SILENT, FitProgress
@@ -94,29 +94,22 @@ class LightningRunner:
         validation = EvaluationBatches(self.knees, tuple(val), val, batch_size=self.eval_batch_size, **share)
         with disk_errors(folder):
             trainer.fit(learner, batches, validation)
-            if trainer.global_step == 0:  # Lightning reports success all the same
-                raise UserError("a fit without a single step", "at least one batch per epoch", "label more knees")
             if trainer.is_global_zero:
                 move_whole(best.path, checkpoint)
                 shutil.rmtree(folder, ignore_errors=True)
             trainer.strategy.barrier()
-        if val and best.accuracy is None:
-            raise RuntimeError("training ended without a validated epoch")
         return {} if best.accuracy is None else {"balanced_accuracy": best.accuracy}
 
     def test(self, checkpoint: Path, round: int, needs: Needs) -> Evaluation:
         """Evaluate on the test set: metrics by the deterministic pass, uncertainty by the strategy's posterior."""
         return evaluate_test(
-            lambda ids, what: self._predict(checkpoint, round, ids, what, "test"), self.test_knees, needs
+            lambda ids, needs: self.predict(checkpoint, round, ids, needs, what="test"), self.test_knees, needs
         )
 
-    def predict(self, checkpoint: Path | None, round: int, ids: Sequence[str], needs: Needs) -> Predictions:
-        """Predict knees, in the order of `ids` for any number of devices."""
-        return self._predict(checkpoint, round, tuple(ids), needs, "pool")
-
-    def _predict(
-        self, checkpoint: Path | None, round: int, ids: tuple[str, ...], needs: Needs, what: str
+    def predict(
+        self, checkpoint: Path | None, round: int, ids: Sequence[str], needs: Needs, *, what: str = "pool"
     ) -> Predictions:
+        """Predict knees, in the order of `ids` for any number of devices; progress is reported as that of `what`."""
         network = self.make_network()
         if checkpoint is not None:
             load_network(network, checkpoint)
@@ -140,7 +133,7 @@ class LightningRunner:
             order = positions.argsort()
             table = {name: column[order] for name, column in table.items()}
         log_probs = None if needs.posterior is Posterior.NONE else table["log_probs"]
-        return Predictions(ids, log_probs, table["features"] if needs.features else None)
+        return Predictions(tuple(ids), log_probs, table["features"] if needs.features else None)
 
     def _trainer(self, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         # Deterministic mode would fill all new memory, on a GPU with an extra kernel, to reveal reads of uninitialized

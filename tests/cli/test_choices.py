@@ -26,7 +26,7 @@ from kneeal.data.prepared import write_prepared
 from kneeal.nn import ssl
 from kneeal.nn.heads import HEADS
 from kneeal.settings import RunConfig
-from kneeal.training import objectives, posteriors
+from kneeal.training import posteriors, pretrain
 
 #: Two rounds of a network that trains in a moment.
 BASE: dict[str, Any] = {
@@ -213,7 +213,7 @@ def test_constraints(data: Path, tmp_path: Path, name: str) -> None:
     check(fit(data, tmp_path / "run", SAMPLED | {"active.constraints": listed}), tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", objectives.METHODS)
+@pytest.mark.parametrize("method", pretrain.METHODS)
 def test_pretraining(data: Path, tmp_path: Path, method: str) -> None:
     pytest.importorskip("lightly")
     small = [f"--set={key}={BASE[key]}" for key in ("data.patch_size", "model.width", "compute.accelerator")]

@@ -53,7 +53,7 @@ class Kept:
         self.encode = Encoder()
         self.activations = Activations(
             source(), ROW, self.encode, n_views=n_views, folder=folder, made_of=made_of or {"weights": "a"},
-            views=views or {"rotation": 10.0}, device=CPU, log=self.said.append,
+            view_settings=views or {"rotation": 10.0}, device=CPU, log=self.said.append,
         )  # fmt: skip
         self.encode.knees = 0  # but for the one whose shape was looked at
 
@@ -163,13 +163,13 @@ from test_activations import Kept, IDS
 import kneeal.data.activations as a
 from pathlib import Path
 a._BATCH, kept = 4, Kept(Path(sys.argv[1]))
-encode = kept.activations._encode
+encode = kept.activations.encode
 def slow(patches):
     import time
     print("encoding", flush=True)
     time.sleep(float(sys.argv[2]))
     return encode(patches)
-kept.activations._encode = slow
+kept.activations.encode = slow
 kept.plain()
 print(*kept.said, kept.encode.knees, sep="|", flush=True)
 """
@@ -234,7 +234,7 @@ def test_one_view_stands_for_the_knees(tmp_path: Path) -> None:
 
 def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    kept.activations._encode = lambda patches: patches.flatten(2) * 1e9
+    kept.activations.encode = lambda patches: patches.flatten(2) * 1e9
     with pytest.raises(UserError, match="16-bit"):
         kept.plain()
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from kneeal.data import source as source_module
-from kneeal.data.batches import EvaluationBatches, ViewBatches, training_batches
+from kneeal.data.batches import EvaluationBatches, ShuffledBatches, ViewBatches, training_batches
 from kneeal.data.patches import resize
-from kneeal.data.sampling import ShuffledBatches
 from kneeal.data.source import OneView, PatchSource
 from kneeal.data.views import Views
 

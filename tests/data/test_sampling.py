@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.data.sampling import ShuffledBatches
+from kneeal.data.batches import ShuffledBatches
 from kneeal.errors import UserError
 
 

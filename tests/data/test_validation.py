@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneeal.data.validation import Validation
+from kneeal.data.splits import Validation
 from kneeal.errors import UserError
 
 PATIENTS = {f"{p:03}_{side}": f"{p:03}" for p in range(200) for side in "LR"}

@@ -13,8 +13,7 @@ from kneeal.data.source import PatchSource
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.training.objectives import METHODS, make_objective
-from kneeal.training.pretrain import pretrain, write_weights
+from kneeal.training.pretrain import METHODS, make_objective, pretrain, write_weights
 
 IDS = tuple(f"{k}_L" for k in range(17))
 SMALL = ["--set", "data.patch_size=8", "--set", "model.width=1", "--accelerator", "cpu"]

@@ -104,21 +104,16 @@ def landmarks(anatomy: KneeAnatomy) -> Array:
     return np.asarray(mean + np.tensordot(anatomy.modes * stats.mode_sd, stats.modes, axes=1))
 
 
+@dataclass(frozen=True)
 class Correlated:
-    """Standard normal numbers for one knee, which share a part with those of the patient's other knee.
+    """Standard normal numbers for one knee, which share a part with those of the patient's other knee."""
 
-    Args:
-        patient: Generator of the patient, in the same state for both knees.
-        knee: Generator of the knee.
-    """
-
-    def __init__(self, patient: np.random.Generator, knee: np.random.Generator) -> None:
-        self._patient = patient
-        self._knee = knee
+    patient: np.random.Generator  #: In the same state for both knees.
+    knee: np.random.Generator
 
     def normal(self, share: float, size: int = 1) -> Array:
         """Numbers `[size]` that correlate by `share` with those of the patient's other knee."""
-        common, own = self._patient.standard_normal(size), self._knee.standard_normal(size)
+        common, own = self.patient.standard_normal(size), self.knee.standard_normal(size)
         return np.asarray(np.sqrt(share) * common + np.sqrt(1 - share) * own)
 
     def one(self, share: float) -> float:

@@ -18,7 +18,6 @@ from kneeal.data.patches import FIELD_PX, MM_PER_PX, cut_patch_pair, scale_inten
 from kneeal.data.prepared import refuse_occupied, write_prepared
 from kneeal.data.synthetic.anatomy import Correlated, draw_anatomy, draw_latent
 from kneeal.data.synthetic.render import RADIOGRAPH_PX, Exposure, draw_knee
-from kneeal.errors import UserError
 
 #: Knees by site; B, E and the sum are the paper's, A, C and D are assumed (see the module).
 SITE_KNEES = {"A": 1800, "B": 1882, "C": 2368, "D": 2000, "E": 903}
@@ -116,10 +115,6 @@ def write_synthetic(
 
     The split column is empty: by default site E is the test set and the rest is split by patient.
     """
-    if n_knees < 2:
-        raise UserError(f"n_knees = {n_knees}", "at least 2 synthetic knees", "ask for more, for example 2000")
-    if seed < 0:
-        raise UserError(f"seed = {seed}", "a seed of 0 or more", "choose another seed")
     refuse_occupied(out)
     rows, patches = [], []
     for row, pair in synthetic_cohort(n_knees, seed):

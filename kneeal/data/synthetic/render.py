@@ -140,12 +140,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
 
     Returns:
         Radiograph `[382, 382]` of 140 mm at `MM_PER_PX`, 0 (dark) to 255.
-
-    Raises:
-        ValueError: The side is neither.
     """
-    if side not in ("L", "R"):
-        raise ValueError(f"side must be 'L' or 'R' but got {side=}.")
     outlines = build_outlines(anatomy)
     bone = np.zeros((RADIOGRAPH_PX, RADIOGRAPH_PX), np.float32)
     _add_bone(bone, outlines.femur, 0.44, 0.34, 0.11)

@@ -5,7 +5,8 @@ References:
     Convolutional Neural Networks", Neurocomputing 338, 2019.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,18 +17,11 @@ from kneeal.loop.runner import Runner
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, register
 
 
+@dataclass(eq=False)
 class AugmentedRunner(PosteriorRunner):
-    """One network, which sees K random views of each knee.
+    """One network, which sees K random views of each knee; the point estimate and the features rest on none."""
 
-    Args:
-        plain: Trains, and predicts the unaugmented knees: their point estimate and features.
-        viewed: From k to a runner that predicts the k-th random view of every knee.
-        test: Test knees and grades.
-    """
-
-    def __init__(self, plain: Runner, viewed: Callable[[int], Runner], test: Mapping[str, int]) -> None:
-        super().__init__(plain, test)
-        self.viewed = viewed
+    viewed: Callable[[int], Runner]  #: From k to a runner that predicts the k-th random view of every knee.
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse more views of a knee than are kept."""
@@ -42,4 +36,4 @@ class AugmentedRunner(PosteriorRunner):
 @register("tta")
 def augmented(given: Ingredients) -> AugmentedRunner:
     """One network, which sees random views of each knee."""
-    return AugmentedRunner(given.make(), lambda k: given.make(view=k), given.test)
+    return AugmentedRunner(given.make(), given.test, lambda k: given.make(view=k))

@@ -61,20 +61,16 @@ available = _posteriors.names
 get = _posteriors.__getitem__
 
 
+@dataclass(eq=False)
 class PosteriorRunner(ABC):
     """Trains, evaluates and predicts by another approximate posterior over the weights.
 
     A subclass implements sampling (`samples`), and training and the point estimate where they are not those of one
     network.
-
-    Args:
-        plain: Trains one network, which gives the features.
-        test: Test knees and grades.
     """
 
-    def __init__(self, plain: Runner, test: Mapping[str, int]) -> None:
-        self.plain = plain
-        self.test_knees = dict(test)
+    plain: Runner  #: Trains one network, which gives the features.
+    test_knees: Mapping[str, int]  #: Test knees and grades.
 
     @abstractmethod
     def check_samples(self, n_samples: int, network: nn.Module) -> None:

@@ -8,39 +8,28 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from kneeal.acquisition import Needs, Posterior
-from kneeal.errors import UserError
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, Sampler, register
 
 
+@dataclass(eq=False)
 class EnsembleRunner(PosteriorRunner):
     """Several networks, which differ in first weights, order and views, are a sample of the posterior.
 
     The checkpoint of the first member is the round's; the others are stored beside it. Features are the first member's.
-
-    Args:
-        members: Runners that differ in their seed, at least 2.
-        test: Test knees and grades.
-        dropout: Whether each member draws Monte-Carlo dropout samples rather than one prediction.
-        chain: Whether each member continues from the weights of the previous one: a snapshot ensemble.
     """
 
-    def __init__(
-        self, members: Sequence[Sampler], test: Mapping[str, int], *, dropout: bool = False, chain: bool = False
-    ) -> None:
-        if len(members) < 2:
-            raise UserError(f"an ensemble of {len(members)}", "at least 2 members", "set posterior.members")
-        super().__init__(members[0], test)
-        self.members = tuple(members)
-        self.dropout = dropout
-        self.chain = chain
+    members: Sequence[Sampler]  #: Runners that differ in their seed, at least 2.
+    dropout: bool = False  #: Whether each member draws Monte-Carlo dropout samples rather than one prediction.
+    chain: bool = False  #: Whether each member continues from the weights of the previous one: a snapshot ensemble.
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse a network without dropout where the members draw dropout samples."""
@@ -87,22 +76,19 @@ class EnsembleRunner(PosteriorRunner):
         return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 
 
-def _members(given: Ingredients) -> list[Sampler]:
+@register("ensemble")
+def ensemble(given: Ingredients, *, dropout: bool = False) -> EnsembleRunner:
+    """Networks that differ in their seed."""
     # The first member is the network that a run without an ensemble trains.
     seeds = [given.seed, *(derive_seed(given.seed, "member", k) for k in range(1, given.members))]
-    return [given.make(seed=seed) for seed in seeds]
-
-
-@register("ensemble")
-def ensemble(given: Ingredients) -> EnsembleRunner:
-    """Networks that differ in their seed."""
-    return EnsembleRunner(_members(given), given.test)
+    members = [given.make(seed=seed) for seed in seeds]
+    return EnsembleRunner(members[0], given.test, members, dropout=dropout)
 
 
 @register("mcd_ensemble")
 def dropout_ensemble(given: Ingredients) -> EnsembleRunner:
     """The same, each with Monte-Carlo dropout."""
-    return EnsembleRunner(_members(given), given.test, dropout=True)
+    return ensemble(given, dropout=True)
 
 
 @register("snapshot")
@@ -110,4 +96,4 @@ def snapshot_ensemble(given: Ingredients) -> EnsembleRunner:
     """One network at the end of each cycle of the learning rate."""
     seeds = [derive_seed(given.seed, "cycle", k) for k in range(given.members)]
     members = [given.make(seed=seed, cycles=given.members) for seed in seeds]
-    return EnsembleRunner(members, given.test, chain=True)
+    return EnsembleRunner(members[0], given.test, members, chain=True)

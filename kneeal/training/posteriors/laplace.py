@@ -6,6 +6,7 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +16,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kneeal.errors import UserError, extra
 from kneeal.files import atomic_file
-from kneeal.loop.runner import Runner
 from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
@@ -26,6 +26,7 @@ DRAWS = 200
 _LAYER = "network.classifier."
 
 
+@dataclass(eq=False)
 class LaplaceRunner(PosteriorRunner):
     """One network, whose last layer is drawn from a Gaussian around its weights.
 
@@ -33,20 +34,14 @@ class LaplaceRunner(PosteriorRunner):
     precision of the prior maximizes the marginal likelihood. An ordered head has one Gaussian per output, since each
     output solves its own problem. Draws are made once per round, while the labels are available, and kept beside the
     checkpoint.
-
-    Args:
-        runner: Trains and gives features.
-        test: Test knees and grades.
-        head: The head of the network.
-        seed: Of the draws.
     """
 
-    def __init__(self, runner: Runner, test: Mapping[str, int], *, head: Head, seed: int) -> None:
-        super().__init__(runner, test)
+    head: Head  #: The head of the network.
+    seed: int  #: Seed of the draws.
+
+    def __post_init__(self) -> None:
         with extra("laplace", "posterior.method=laplace"):
             import laplace  # noqa: F401
-        self.head = head
-        self.seed = seed
 
     def check_samples(self, n_samples: int, network: nn.Module) -> None:
         """Refuse more samples than draws are kept."""
@@ -88,7 +83,7 @@ class LaplaceRunner(PosteriorRunner):
 @register("laplace")
 def laplace_posterior(given: Ingredients) -> LaplaceRunner:
     """A Gaussian over the last layer."""
-    return LaplaceRunner(given.make(), given.test, head=given.head, seed=given.seed)
+    return LaplaceRunner(given.make(), given.test, given.head, given.seed)
 
 
 def last_layer(checkpoint: Path) -> Tensor:

@@ -10,7 +10,6 @@ from helpers.fake_runner import POOL, FakeRunner
 
 from kneeal import acquisition
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
-from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.oracle import SimulatedOracle
 from kneeal.loop.query import Schedule
@@ -43,7 +42,7 @@ class Member(FakeRunner):
 
 def ensemble(n: int = 3, **options: bool) -> tuple[EnsembleRunner, list[Member]]:
     members = [Member("m" * (k + 1)) for k in range(n)]
-    return EnsembleRunner(members, TEST, **options), members
+    return EnsembleRunner(members[0], TEST, members, **options), members
 
 
 def fitted(runner: Runner, folder: Path, round: int = 0, previous: Path | None = None) -> Path:
@@ -108,11 +107,6 @@ def test_a_snapshot_goes_on_from_the_one_before_it(tmp_path: Path) -> None:
     assert second.read_text() == "m after mm after mmm after m after mm after mmm after nothing"
 
 
-def test_one_member_is_no_ensemble() -> None:
-    with pytest.raises(UserError, match="at least 2 members"):
-        EnsembleRunner([Member("m")], TEST)
-
-
 class Pixels:
     """Predicts from the patches that it is given."""
 
@@ -135,7 +129,7 @@ def test_augmentation_predicts_each_view() -> None:
             {i: np.random.default_rng((k, *i.encode())).permutation(pair.flatten()) for i, pair in patches.items()}
         )
 
-    runner = AugmentedRunner(Pixels(patches), viewed, TEST)  # type: ignore[arg-type, return-value]
+    runner = AugmentedRunner(Pixels(patches), TEST, viewed)  # type: ignore[arg-type, return-value]
     samples = runner.samples(Path(), 0, IDS, 4)
     assert samples.shape == (6, 4, 5)
     torch.testing.assert_close(
