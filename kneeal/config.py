@@ -107,9 +107,9 @@ def validate(tree: Mapping[str, Any]) -> RunConfig:
 def find_config(source: str) -> Path:
     """The file for a path or for the name of a configuration that ships with the package."""
     path = Path(source)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if path.is_file():
-            return path
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"}:
         raise UserError(
             f"no configuration file {source}",
             "a YAML file",
@@ -141,10 +141,13 @@ def _packaged() -> list[str]:
     return sorted(path.stem for path in packaged_config("*").parent.glob("*.yaml"))
 
 
-def flatten(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
+def flatten(config: RunConfig | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key to plain value."""
-    tree = config.model_dump(mode="json") if isinstance(config, RunConfig) else config
-    return dict(_leaves(tree, ""))
+    flat: dict[str, Any] = {}
+    for key, value in (config.model_dump(mode="json") if isinstance(config, RunConfig) else config).items():
+        inner = isinstance(value, Mapping) and value
+        flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
 
 
 def identity(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -176,14 +179,6 @@ def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
             raise UserError(f"the key {dotted}, where {section} is no section", "section.key", "check the key")
         tree = child
     tree[key] = value
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _explain(error: ValidationError) -> UserError:

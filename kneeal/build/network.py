@@ -39,17 +39,9 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
         if config.model.freeze != NONE:
             torch.manual_seed(0)  # a frozen part without a file of weights is the same random one for all runs
         network = SiameseKneeNet(**{**arguments(config), "freeze": NONE})
-    model, init, head = config.model, config.training.init, dict[str, Tensor]()
-    if init is not None and not Path(init).is_file():
-        raise UserError(
-            f"training.init = {init}, where there is no file",
-            "a checkpoint that kneeal wrote, or a model that `kneeal export` wrote",
-            "check --init",
-        )
-    if init is not None and Path(init).suffix == MODEL_SUFFIX:
-        head = load_model(network, Path(init), config)
-    elif init is not None:
-        load_branch(network, Path(init))
+    model, head = config.model, dict[str, Tensor]()
+    if config.training.init is not None:
+        head = load_init(network, Path(config.training.init), config)
     elif model.backbone == KNEE_ENCODER and model.weights in (None, DEFAULT):
         load_backbone(network, SHIPPED)
     elif model.weights == DEFAULT:
@@ -83,48 +75,44 @@ def say_new_head(config: RunConfig, network: SiameseKneeNet) -> None:
         print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)
 
 
-def load_branch(network: SiameseKneeNet, path: Path) -> None:
-    """Load the weights of the branch from a checkpoint; the classifier stays as it is."""
-    prefix = "network.branch."
+def load_init(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[str, Tensor]:
+    """Load the branch of a checkpoint or of an exported model into a network of which nothing is frozen yet.
+
+    Returns:
+        The weights of the model's head; none for a checkpoint, or if the head or the number of grades differs.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"training.init = {path}, where there is no file",
+            "a checkpoint that kneeal wrote, or a model that `kneeal export` wrote",
+            "check --init",
+        )
+    exported, prefix, head = path.suffix == MODEL_SUFFIX, "network.branch.", dict[str, Tensor]()
+    theirs = "the same model.backbone, model.width and model.pooling as those of the checkpoint"
+    if exported:
+        weights, card = read_model(path)
+        if card.patch_size != config.data.patch_size:
+            raise UserError(
+                f"training.init = {path}, a model of patches of {card.patch_size} px, with data.patch_size = "
+                f"{config.data.patch_size}",
+                "patches of the size that the model was trained on",
+                f"give --set data.patch_size={card.patch_size}, or another --init",
+            )
+        ours, prefix = arguments(config), "branch."
+        theirs = ", ".join(f"model.{key}={card.network.get(key)}" for key in ("backbone", "width", "pooling"))
+        if all(card.network.get(key, ours[key]) == ours[key] for key in ("head", "n_grades")):
+            head = {name: w for name, w in weights.items() if not name.startswith(prefix)}
     try:
-        weights = read_torch(path)["state_dict"]
+        if not exported:
+            weights = read_torch(path)["state_dict"]
         network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
     except _UNREADABLE as error:
         raise UserError(
             f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
-            "a checkpoint that kneeal wrote with the same model.backbone, model.width and model.pooling, or a model "
-            "that `kneeal export` wrote",
-            "check --init, or set the model settings of the checkpoint; a run with model.freeze is exported first",
+            f"a checkpoint that kneeal wrote, or a model that `kneeal export` wrote, with {theirs}",
+            "check --init, or set these; a run with model.freeze is exported first",
         ) from error
-
-
-def load_model(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[str, Tensor]:
-    """Load the branch of an exported model into a network of which nothing is frozen yet.
-
-    Returns:
-        The weights of the model's head; empty if the head or the number of grades differs.
-    """
-    weights, card = read_model(path)
-    if card.patch_size != config.data.patch_size:
-        raise UserError(
-            f"training.init = {path}, a model of patches of {card.patch_size} px, with data.patch_size = "
-            f"{config.data.patch_size}",
-            "patches of the size that the model was trained on",
-            f"give --set data.patch_size={card.patch_size}, or another --init",
-        )
-    branch = {name.removeprefix("branch."): w for name, w in weights.items() if name.startswith("branch.")}
-    try:
-        network.branch.load_state_dict(branch)
-    except RuntimeError as error:
-        theirs = ", ".join(f"model.{key}={card.network.get(key)}" for key in ("backbone", "width", "pooling"))
-        raise UserError(
-            f"training.init = {path} is a model with another branch ({str(error).splitlines()[0]})",
-            f"the settings of that model: {theirs}",
-            "set them, or give another --init",
-        ) from error
-    ours = arguments(config)
-    same = all(card.network.get(key, ours[key]) == ours[key] for key in ("head", "n_grades"))
-    return {name: w for name, w in weights.items() if not name.startswith("branch.")} if same else {}
+    return head
 
 
 def load_backbone(network: SiameseKneeNet, path: Path) -> None:

@@ -77,7 +77,7 @@ class Activations:
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """Activations [B, 2, ...] of rows [B] without a random view, float32."""
-        self._fill(self._plain, rows, self._plain_of)
+        self._fill(self._plain, rows, lambda missing: self.encode(self.source.plain(missing, self.device)))
         return torch.from_numpy(self._plain.read(rows.numpy())).to(device).float()
 
     def views(self, rows: Tensor, seeds: Tensor, device: torch.device) -> Tensor:
@@ -111,9 +111,6 @@ class Activations:
                 shelf.write(part, values.cpu().numpy())
             if n >= _REPORT // 4:
                 self.log(f"encoding knees once for all runs: {n} of {n}")
-
-    def _plain_of(self, rows: Tensor) -> Tensor:
-        return self.encode(self.source.plain(rows, self.device))
 
     def _views_of(self, rows: Tensor) -> Tensor:
         """[B, n_views, 2, ...]; view v of a knee is a function of the knee and v alone."""

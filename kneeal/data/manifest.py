@@ -84,21 +84,24 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
         raise UserError(f"{where} without a single knee", "one row per knee", "prepare the data set again")
     frame = frame.astype(object).where(frame.notna(), "").astype(str).reset_index(drop=True)
     # Line 1 is the header.
-    places = [f"line {row + 2}" for row in range(len(frame))] if places is None else places
+    names = [f"line {row + 2}" for row in range(len(frame))] if places is None else places
+
+    def refuse(column: str, bad: "pd.Series[bool]", expected: str) -> None:
+        found = [f"{frame.at[row, column]!r} in {names[row]}" for row in frame.index[bad]]
+        if found:
+            raise UserError(f"{where}: {column} {some(found)}", expected, f"correct the {column}")
+
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
-        # A spreadsheet would take it for a formula.
-        bad |= frame[column].str.startswith(("=", "@"))
-        _refuse(
-            frame, bad, column, where, places, f"a {column} of printable characters, without = or @ or blanks around"
-        )
+        bad |= frame[column].str.startswith(("=", "@"))  # which a spreadsheet would take for a formula
+        refuse(column, bad, f"a {column} of printable characters, without = or @ or blanks around")
     unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
     grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
-    _refuse(frame, unsafe, "knee_id", where, places, 'a knee_id without , " / \\')
-    _refuse(frame, frame["knee_id"].duplicated(keep=False), "knee_id", where, places, "each knee id once")
-    _refuse(frame, ~frame["side"].isin(["L", "R"]), "side", where, places, "a side of L or R")
-    _refuse(frame, ~frame["kl"].isin(_GRADES), "kl", where, places, grades)
-    _refuse(frame, ~frame["split"].isin(SPLITS), "split", where, places, "a split of train, val or test, or nothing")
+    refuse("knee_id", unsafe, 'a knee_id without , " / \\')
+    refuse("knee_id", frame["knee_id"].duplicated(keep=False), "each knee id once")
+    refuse("side", ~frame["side"].isin(["L", "R"]), "a side of L or R")
+    refuse("kl", ~frame["kl"].isin(_GRADES), grades)
+    refuse("split", ~frame["split"].isin(SPLITS), "a split of train, val or test, or nothing")
     refuse_two_names(frame["patient_id"].unique(), where)
     manifest = Manifest(frame)
     given = {knee: split for knee, split in manifest.given_splits.items() if split}
@@ -134,11 +137,3 @@ def refuse_two_names(patients: Iterable[str], where: str) -> None:
             "one patient_id for each patient, or knees of one person get into two splits",
             "write the ids alike, or make them differ by more than case, zeros or the form of a character",
         )
-
-
-def _refuse(
-    frame: pd.DataFrame, bad: "pd.Series[bool]", column: str, where: str, places: Sequence[str], expected: str
-) -> None:
-    found = [f"{frame.at[row, column]!r} in {places[row]}" for row in frame.index[bad]]
-    if found:
-        raise UserError(f"{where}: {column} {some(found)}", expected, f"correct the {column}")

@@ -72,7 +72,7 @@ def write_prepared(
     source: str,
     options: Mapping[str, Any],
     patch_px: int = 128,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda n: None,
     more: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a data set, whole or not at all.
@@ -84,7 +84,7 @@ def write_prepared(
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
     manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]], "the new manifest")
     with atomic_folder(out) as work:
-        _write_patches(work / PATCHES, patches, len(manifest), patch_px, progress)
+        _write_patches(work / PATCHES, patches, (len(manifest), 2, patch_px, patch_px), progress)
         manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
         info = {
             "kneeal": __version__, "source": source, "options": dict(options),
@@ -165,25 +165,19 @@ def _changed(manifest: Manifest, checksums: Mapping[str, str]) -> list[str]:
 
 
 def _write_patches(
-    path: Path, patches: Iterable[NDArray[np.uint8]], n: int, px: int, progress: Callable[[int], None] | None
+    path: Path, patches: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], progress: Callable[[int], None]
 ) -> None:
     written = 0
     with path.open("wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
-            "fortran_order": False,
-            "shape": (n, 2, px, px),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for pair in patches:
-            if pair.shape != (2, px, px) or pair.dtype != np.uint8:
-                raise ValueError(f"a patch pair must be uint8 (2, {px}, {px}), but got {pair.dtype} {pair.shape}.")
+            if pair.shape != shape[1:] or pair.dtype != np.uint8:
+                raise ValueError(f"a patch pair must be uint8 {shape[1:]}, but got {pair.dtype} {pair.shape}.")
             file.write(np.ascontiguousarray(pair).tobytes())
             written += 1
-            if progress is not None:
-                progress(1)
-    if written != n:
-        raise ValueError(f"there must be as many patch pairs as rows, but got {written} for {n}.")
+            progress(1)
+    if written != shape[0]:
+        raise ValueError(f"there must be as many patch pairs as rows, but got {written} for {shape[0]}.")
 
 
 def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:

@@ -28,7 +28,7 @@ from kneeal.tables import count, some
 
 
 def prepare_folder(
-    source: Path, out: Path, options: FolderOptions | None = None, *, progress: Callable[[int], None] | None = None
+    source: Path, out: Path, options: FolderOptions | None = None, *, progress: Callable[[int], None] = lambda n: None
 ) -> FolderSummary:
     """Prepare pictures of single knees.
 

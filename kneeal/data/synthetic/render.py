@@ -162,7 +162,10 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     # Fewer quanta arrive behind more bone, so the noise grows with the attenuation.
     attenuation += np.float32(exposure.noise) * noise(rng, 0.2, 0.2) * (0.3 + 0.4 * attenuation)
     if exposure.sharpen > 0:
-        sharpen(attenuation, exposure.sharpen)
+        # Unsharp masking with a kernel of 3 mm, whose blur is made at a quarter of the size.
+        small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
+        base = cv2.resize(blur(small, 0.75), (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR)
+        attenuation += np.float32(exposure.sharpen) * (attenuation - base)
     radiograph = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
     radiograph *= np.float32(exposure.white - exposure.black)
     radiograph += np.float32(exposure.black)
@@ -218,13 +221,6 @@ def noise(rng: np.random.Generator, across_mm: float, along_mm: float) -> Image:
     grains = blur_gray(raw, across_mm, along_mm)
     mean, sd = cv2.meanStdDev(grains)
     return np.asarray((grains - np.float32(mean[0, 0])) * np.float32(1 / sd[0, 0]), dtype=np.float32)
-
-
-def sharpen(attenuation: Image, strength: float) -> None:
-    """Unsharp masking with a kernel of 3 mm, in place; the blur is made at a quarter of the size."""
-    small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
-    base = cv2.resize(blur(small, 0.75), (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR)
-    attenuation += np.float32(strength) * (attenuation - base)
 
 
 def collimate(radiograph: Image, edges: tuple[tuple[float, float], tuple[float, float]], black: float) -> None:

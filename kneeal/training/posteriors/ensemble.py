@@ -76,19 +76,23 @@ class EnsembleRunner(PosteriorRunner):
         return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 
 
-@register("ensemble")
-def ensemble(given: Ingredients, *, dropout: bool = False) -> EnsembleRunner:
-    """Networks that differ in their seed."""
+def _ensemble(given: Ingredients, *, dropout: bool) -> EnsembleRunner:
     # The first member is the network that a run without an ensemble trains.
     seeds = [given.seed, *(derive_seed(given.seed, "member", k) for k in range(1, given.members))]
     members = [given.make(seed=seed) for seed in seeds]
     return EnsembleRunner(members[0], given.test, members, dropout=dropout)
 
 
+@register("ensemble")
+def ensemble(given: Ingredients) -> EnsembleRunner:
+    """Networks that differ in their seed."""
+    return _ensemble(given, dropout=False)
+
+
 @register("mcd_ensemble")
 def dropout_ensemble(given: Ingredients) -> EnsembleRunner:
     """The same, each with Monte-Carlo dropout."""
-    return ensemble(given, dropout=True)
+    return _ensemble(given, dropout=True)
 
 
 @register("snapshot")
