@@ -57,7 +57,7 @@ def test_each_thing_is_built_once(data: Path, tmp_path: Path, monkeypatch: pytes
         ("posterior.method=ensembl", ["no posterior", "did you mean 'ensemble'?"]),
         ("active.budget=5", ["budget of at least n_init"]),
         ("training.init=none.ckpt", ["training.init = none.ckpt"]),
-        ("model={backbone: nix, classifier_dropout: 0.1}", ["model.backbone = 'nix'"]),
+        ("model={backbone: nix, classifier_dropout: 0.1}", ["no backbone of torchvision called 'nix'"]),
         ("model={dropout: 0, classifier_dropout: 0}", ["without dropout"]),
     ],
 )
