@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.errors import UserError
@@ -29,13 +30,13 @@ def predictions_of(
     """
     needs, log_probs, vectors, counts = strategy.needs, None, None, None
 
-    def missing(what: str, cure: str) -> UserError:
-        return UserError(f"{strategy} without {what} of the {of}", what, cure)
+    def present(value: Any, what: str, cure: str) -> Tensor:
+        if value is None:
+            raise UserError(f"{strategy} without {what} of the {of}", what, cure)
+        return torch.as_tensor(value)
 
     if needs.posterior is not Posterior.NONE:
-        if probs is None:
-            raise missing("probabilities", "pass them, see docs/other-projects.md")
-        tensor = torch.as_tensor(probs).double()
+        tensor = present(probs, "probabilities", "pass them, see docs/other-projects.md").double()
         tensor = tensor if tensor.ndim == 3 else tensor.unsqueeze(1)
         if needs.posterior is Posterior.POINT:
             tensor = tensor.mean(dim=1, keepdim=True)
@@ -47,12 +48,9 @@ def predictions_of(
             )
         log_probs = tensor.log()
         if needs.label_counts:
-            if labels is None:
-                raise missing("the class of each labeled sample, in addition to the predictions", "pass `labels`")
-            counts = torch.bincount(torch.as_tensor(labels).long(), minlength=tensor.shape[2])
+            classes = present(labels, "the class of each labeled sample, besides the predictions", "pass `labels`")
+            counts = torch.bincount(classes.long(), minlength=tensor.shape[2])
     if needs.features:
-        if features is None:
-            raise missing("feature vectors [N, F]", "pass `features`")
-        vectors = torch.as_tensor(features).float()
+        vectors = present(features, "feature vectors [N, F]", "pass `features`").float()
     prefix = "" if of == "pool" else "labeled"
     return Predictions(tuple(f"{prefix}{k}" for k in range(n)), log_probs, vectors, counts)

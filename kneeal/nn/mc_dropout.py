@@ -15,9 +15,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
 from kneeal.nn.hidden_dropout import HiddenDropout
-from kneeal.nn.linear_tail import LinearTail
 from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
-from kneeal.nn.prefix import PrefixCache
+from kneeal.nn.replay import LinearTail, PrefixCache
 
 #: Bytes that the activations in front of the dropout modules may take over all samples of one pass. On a CPU more
 #: than the cache holds is slower; any other device is filled by less already.

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.nn.backbones import OWN, Backbone
-from kneeal.nn.dropout import QuickDropout
 from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut, one_by_one
 from kneeal.nn.heads import HEADS
-from kneeal.nn.pooling import SizeSafeInstanceNorm2d, make_pooling
+from kneeal.nn.layers import QuickDropout, conv_block, make_pooling
 
 #: The branch halves its input three times, once at the start of groups 2 to 4.
 PATCH_STEP = 8
@@ -195,23 +194,14 @@ def _vgg_like(width: int, dropout: float, pooling: str) -> nn.Sequential:
     branch, n_in = nn.Sequential(), 1
     for group, n_layers in enumerate(_LAYERS_PER_GROUP):
         n_out = width * 2**group
-        branch.append(_conv_group(n_in, n_out, n_layers, 1 if group == 0 else 2))
+        layers = conv_block(n_in, n_out, 3, 1 if group == 0 else 2)
+        for _ in range(n_layers - 1):
+            layers += conv_block(n_out, n_out, 3)
+        branch.append(nn.Sequential(*layers))
         if group < 3:
             branch.append(QuickDropout(dropout))
         n_in = n_out
     return branch.append(make_pooling(pooling, n_in))
-
-
-def _conv_group(n_in: int, n_out: int, n_layers: int, stride: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for layer in range(n_layers):
-        layers += [
-            nn.Conv2d(n_in if layer == 0 else n_out, n_out, 3, stride if layer == 0 else 1, padding=1, bias=False),
-            SizeSafeInstanceNorm2d(n_out),
-            # In place: the norm's backward pass does not look at its output.
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-    return nn.Sequential(*layers)
 
 
 def _init_weights(module: nn.Module) -> None:

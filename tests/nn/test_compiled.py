@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from kneeal.errors import UserError
 from kneeal.nn.compiled import compiled
-from kneeal.nn.dropout import QuickDropout
-from kneeal.nn.pooling import SizeSafeInstanceNorm2d
+from kneeal.nn.layers import QuickDropout, SizeSafeInstanceNorm2d
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
 

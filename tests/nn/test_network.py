@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from kneeal.nn.layers import LinePooling, make_pooling
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.nn.pooling import LinePooling, make_pooling
 
 
 def count(network: nn.Module) -> int:

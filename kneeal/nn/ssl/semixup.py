@@ -27,9 +27,9 @@ class Semixup(Method):
 
     def __init__(self, *, alpha: float = 0.75, interpolation: float = 1.0) -> None:
         super().__init__()
-        if alpha <= 0.0:
+        if not alpha > 0.0:
             raise ValueError(f"alpha must be above 0 but got {alpha=}.")
-        if interpolation < 0.0:
+        if not interpolation >= 0.0:
             raise ValueError(f"interpolation must be at least 0 but got {interpolation=}.")
         self.alpha = alpha
         self.interpolation = interpolation

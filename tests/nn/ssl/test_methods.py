@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -39,13 +40,15 @@ def test_what_there_is() -> None:
         ssl.get("fixmach")
     with pytest.raises(UserError, match="treshold"):
         ssl.get("fixmatch", treshold=0.5)
-    for name, options in {
-        "fixmatch": {"threshold": 2},
-        "mean_teacher": {"decay": 1.0},
-        "semixup": {"alpha": 0},
-    }.items():
-        with pytest.raises(UserError, match=next(iter(options))):
-            ssl.get(name, **options)
+    for name, option, values in (
+        ("fixmatch", "threshold", (2, math.nan)),
+        ("mean_teacher", "decay", (1.0, math.nan)),
+        ("semixup", "alpha", (0, math.nan)),
+        ("semixup", "interpolation", (-1, math.nan)),
+    ):
+        for value in values:
+            with pytest.raises(UserError, match=option):
+                ssl.get(name, **{option: value})
 
 
 @pytest.mark.parametrize("name", ssl.available())

@@ -1,7 +1,38 @@
-"""From a feature map to a feature vector: horizontal-vertical pooling and its ablations."""
+"""Layers of the paper's branch: dropout, normalization and the pooling of a map into a feature vector."""
 
 import torch
 from torch import Tensor, nn
+
+#: Random bits of one activation: the probability is a multiple of 1 / 65,536.
+_BITS = 16
+
+
+class QuickDropout(nn.Dropout):
+    """`torch.nn.Dropout` that cuts the random numbers of four activations out of one of 64 bits, on a CPU.
+
+    torch draws one Bernoulli number per activation: a sixth of a training step of a narrow network. Here the
+    probability is rounded to a multiple of 1 / 65,536, and kept activations are divided by the rounded probability of
+    keeping them, so their expectation is exact. On other devices, and for p = 1, it is torch's own.
+
+    Args:
+        p: Probability of dropping an activation, in [0, 1].
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop activations of x [...] in training; otherwise x as it is."""
+        dropped = round(self.p * 2**_BITS)
+        if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**_BITS:
+            return super().forward(x)
+        n = x.numel()
+        # One value of 2^64 never comes, since the upper end is left out.
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-n * _BITS // 64),))
+        try:
+            bits = words.view(torch.int16)
+        except RuntimeError:  # inside torch.vmap, which older versions of torch do not support here
+            return super().forward(x)
+        stays = bits[:n].view(x.shape) >= dropped - 2 ** (_BITS - 1)
+        kept: Tensor = x * stays.to(x.dtype).mul_(2**_BITS / (2**_BITS - dropped))
+        return kept
 
 
 class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
@@ -41,6 +72,15 @@ def _normed_channels_last(x: Tensor, eps: float) -> Tensor:
     return y.mul_((y * y).mean((2, 3), keepdim=True).add_(eps).rsqrt_())
 
 
+def conv_block(n_in: int, n_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution without bias, normalization and activation of maps [N, C, H, W]."""
+    return [
+        nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False),
+        SizeSafeInstanceNorm2d(n_out),
+        nn.LeakyReLU(0.2, inplace=True),  # in place: the norm's backward pass does not look at its output
+    ]
+
+
 class LinePooling(nn.Module):
     """Max over one axis, 1x1 convolution + norm + activation, max over the other axis.
 
@@ -53,11 +93,7 @@ class LinePooling(nn.Module):
     def __init__(self, channels: int, *, first_axis: int) -> None:
         super().__init__()
         self.first_axis = first_axis
-        self.mix = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, bias=False),
-            SizeSafeInstanceNorm2d(channels),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+        self.mix = nn.Sequential(*conv_block(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool [N, C, H, W] to [N, C]."""

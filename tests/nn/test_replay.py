@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.nn import mc_dropout
-from kneeal.nn.dropout import QuickDropout
-from kneeal.nn.linear_tail import LinearTail
+from kneeal.nn.layers import QuickDropout
 from kneeal.nn.mc_dropout import MonteCarloDropout
+from kneeal.nn.replay import LinearTail
 
 X = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
 
