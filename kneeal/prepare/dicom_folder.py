@@ -25,7 +25,7 @@ def plan_dicom(
     grades: Mapping[str, int] | None = None,
     ungraded: bool = False,
 ) -> Plan:
-    """Find radiographs in a folder, or in a text file with one path a line, and their grades in a table.
+    """Find radiographs in a folder, or in a text file with one path per line, and their grades in a table.
 
     Radiographs that the table names by path are those of its patient, else of their header's, else each is a patient's
     of its own. Where it names none, they are found by the patient id of their headers. Without a table, all knees are
@@ -75,7 +75,7 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
         if not names:
             raise UserError(f"no file in {source}", "radiographs", "check the path")
         return source, names, []
-    expected = "a folder of radiographs, or a text file with one path a line"
+    expected = "a folder of radiographs, or a text file with one path per line"
     if not source.is_file():
         raise UserError(f"no folder or list {source}", expected, "check the path")
     text, root = decode(source.read_bytes()), source.parent

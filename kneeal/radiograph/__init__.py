@@ -22,7 +22,7 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
 
     Raises:
         RadiographError: It cannot be used; `reason` is one of unreadable, truncated, mismatch, no_pixels, too_large,
-            codec, colour, frames, modality, processing, flat, spacing. Nothing larger than about four times the decoded
+            codec, color, frames, modality, processing, flat, spacing. Nothing larger than about four times the decoded
             picture is allocated on the way.
     """
     options = options or ReadOptions()

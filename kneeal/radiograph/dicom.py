@@ -152,16 +152,16 @@ def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
         raise too_large(f"the header says {columns} x {rows} px", max_pixels)
     photometric = str(header.get("PhotometricInterpretation", ""))
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise RadiographError("colour", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2")
+        raise RadiographError("color", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2")
     if int(header.get("NumberOfFrames") or 1) != 1:
-        raise RadiographError("frames", "more than one frame", "one radiograph a file", "split or remove the file")
+        raise RadiographError("frames", "more than one frame", "one radiograph per file", "split or remove the file")
     allocated, stored = int(header.get("BitsAllocated") or 0), int(header.get("BitsStored") or 0)
     high = int(header.get("HighBit", stored - 1))
     if allocated not in (8, 16) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
         raise RadiographError(
             "mismatch",
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}",
-            "8 or 16 bit a pixel, of which those stored are a part",
+            "8 or 16 bit per pixel, of which those stored are a part",
             "correct the header, or remove the file",
         )
     return rows, columns

@@ -61,7 +61,7 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
     if rows * columns > max_pixels:
         raise too_large(f"the header says {columns} x {rows} px", max_pixels)
     if getattr(picture, "n_frames", 1) != 1:
-        raise RadiographError("frames", "more than one page", "one radiograph a file", "split or remove the file")
+        raise RadiographError("frames", "more than one page", "one radiograph per file", "split or remove the file")
     # What is known only before the pixels are decoded: whether a PNG holds several channels of 16 bit, and whether 0 is
     # white in a TIFF, which Pillow heeds up to 8 bits.
     tile: Any = getattr(picture, "tile", [])
@@ -90,13 +90,15 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
         gray = np.ascontiguousarray(pixels[..., 0]) if pixels.shape[2] == 2 else _gray(pixels[..., :3])
         if gray is not None:
             return gray
-    raise RadiographError("colour", "the picture is in color", "a gray picture", "convert it, or remove the file")
+    raise RadiographError("color", "the picture is in color", "a gray picture", "convert it, or remove the file")
 
 
 def _to_16_bit(numbers: NDArray[Any]) -> NDArray[np.uint16]:
     """Whole numbers of 16 bit as they are; others from the lowest to the highest."""
     if not np.isfinite(numbers).all():
-        raise RadiographError("mismatch", "pixels that are no finite numbers", "finite gray values", "convert the file")
+        raise RadiographError(
+            "mismatch", "pixels that are not finite numbers", "finite gray values", "convert the file"
+        )
     low, high = float(numbers.min()), float(numbers.max())
     if numbers.dtype.kind == "i" and low >= 0 and high <= 65535:
         return np.asarray(numbers, np.uint16)

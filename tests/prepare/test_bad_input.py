@@ -67,8 +67,8 @@ BAD: dict[str, tuple[Callable[[FileDataset], None], str]] = {
     "bomb.rle": (encapsulated(pydicom.uid.RLELossless, bytes([129, 0]) * 3_000_000), "mismatch"),
     "nothing": (encapsulated(pydicom.uid.JPEGLosslessSV1, b"\xff\xd8\xff\xd9"), "unreadable"),
     "codec": (encapsulated(pydicom.uid.UID("1.2.840.10008.1.2.4.100"), b"mpeg"), "codec"),
-    "palette": (palette, "colour"),
-    "rgb": (changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "colour"),
+    "palette": (palette, "color"),
+    "rgb": (changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "color"),
     "nan": (changed(PixelSpacing=["nan", "nan"]), "spacing"),
     "zero": (changed(PixelSpacing=[0, 0]), "spacing"),
     "infinite": (changed(PixelSpacing=["inf", "0.2"]), "spacing"),
@@ -135,7 +135,7 @@ def test_pictures_of_a_table_are_read_or_refused(radiographs: Path, tmp_path: Pa
     assert "2 knees from" in done(*common, "--out", tmp_path / "out", "--mm-per-px", "0.6")
     found = reasons(tmp_path / "out")
     assert {found[name] for name in ("../secret.png", "/etc/hostname")} == {"outside"}
-    assert (found["bomb.png"], found["color.png"]) == ("too_large", "colour")
+    assert (found["bomb.png"], found["color.png"]) == ("too_large", "color")
 
 
 def test_wrong_tables_are_one_message(radiographs: Path, tmp_path: Path) -> None:

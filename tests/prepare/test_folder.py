@@ -136,7 +136,7 @@ def test_a_picture_outside_the_layout_is_named(source: Path, tmp_path: Path, nam
 def test_bad_pictures_are_all_named_at_once_or_left_out(source: Path, tmp_path: Path) -> None:
     color = picture(1, (224, 224, 3))
     bad = {
-        "colour": save(source / "train/1/010L.png", color),
+        "color": save(source / "train/1/010L.png", color),
         "not square": save(source / "train/1/011L.png", picture(2, (224, 200))),
         "broken": source / "train/1/012L.png",
         "empty": source / "train/1/013L.png",

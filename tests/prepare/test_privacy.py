@@ -61,7 +61,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = (folder / "0.dcm").read_bytes()
     (folder / "short.dcm").write_bytes(whole[: len(whole) // 2])
     header = pydicom.dcmread(folder / "0.dcm")
-    for name, change in (("colour", {"PhotometricInterpretation": "PLANTEDCOLOUR"}),
+    for name, change in (("color", {"PhotometricInterpretation": "PLANTEDCOLOUR"}),
                          ("spacing", {"PixelSpacing": [0, 0]}), ("frames", {"NumberOfFrames": 3})):  # fmt: skip
         damaged = pydicom.dcmread(folder / "0.dcm")
         for keyword, value in change.items():
@@ -94,8 +94,8 @@ def test_no_text_of_any_tag_reaches_any_output(radiographs: Path, tmp_path: Path
     outputs = [path for folder in ("out", "work") for path in (tmp_path / folder).rglob("*") if path.is_file()]
     assert {"manifest.csv", "rejected.csv", "sheet.html", "dataset.json", "patches.npy"} <= {p.name for p in outputs}
     reasons = (tmp_path / "out" / "rejected.csv").read_text()
-    assert {"truncated", "colour", "spacing", "frames", "unreadable"} & set(re.split(r"[,\n]", reasons)) >= {
-        "colour", "spacing", "frames",
+    assert {"truncated", "color", "spacing", "frames", "unreadable"} & set(re.split(r"[,\n]", reasons)) >= {
+        "color", "spacing", "frames",
     }  # fmt: skip
     texts = [(path.name, path.name.encode() + unpacked(path.read_bytes())) for path in outputs]
     texts += [("stdout", said.stdout.encode()), ("stderr", said.stderr.encode())]
@@ -119,9 +119,9 @@ def test_without_a_key_the_patient_id_alone_is_kept(radiographs: Path, tmp_path:
 
 def test_a_message_that_ends_the_command_holds_none(radiographs: Path, tmp_path: Path) -> None:
     only_bad = tmp_path / "bad.txt"
-    for name in ("short", "colour", "codec"):
+    for name in ("short", "color", "codec"):
         (tmp_path / f"{name}.dcm").write_bytes((radiographs / f"{name}.dcm").read_bytes())
-    only_bad.write_text("short.dcm\ncolour.dcm\ncodec.dcm\n")
+    only_bad.write_text("short.dcm\ncolor.dcm\ncodec.dcm\n")
     (tmp_path / "key").write_bytes(b"0123456789abcdef")
     said = kneeal("prepare", "dicom", only_bad, "--out", tmp_path / "out", "--pseudonymize", tmp_path / "key",
                   "--workers", "0")  # fmt: skip

@@ -141,8 +141,8 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> N
         ({"Rows": 39}, "mismatch"),
         ({"Rows": 65000, "Columns": 65000}, "too_large"),
         ({"Rows": 0}, "mismatch"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
-        ({"SamplesPerPixel": 3}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "color"),
+        ({"SamplesPerPixel": 3}, "color"),
         ({"NumberOfFrames": 2}, "frames"),
         ({"Modality": "MR"}, "modality"),
         ({"BitsStored": 17}, "mismatch"),
@@ -183,7 +183,7 @@ def test_what_is_no_radiograph(tmp_path: Path) -> None:
     (tmp_path / "color.png").write_bytes(cv2.imencode(".png", color)[1].tobytes())
     (tmp_path / "loop").symlink_to("loop")
     reasons = {p.name: rejection(p, mm_per_px=0.2).reason for p in tmp_path.iterdir()}
-    assert reasons == {"empty": "unreadable", "text": "unreadable", "color.png": "colour", "loop": "unreadable"}
+    assert reasons == {"empty": "unreadable", "text": "unreadable", "color.png": "color", "loop": "unreadable"}
     with pytest.raises(UserError, match="mm-per-px"):
         ReadOptions(mm_per_px=float("nan"))
 
