@@ -9,20 +9,21 @@ from kneeal.config import RunConfig
 
 HEAD = """# Settings
 
-Defaults, then the YAML file or name given by `--config`, then `--set section.key=value`, then flags; the later wins.
-`--config paper` is the published experiment, whose values are also the defaults; `--config demo` is small. An unknown
-key is refused and the nearest suggested. A file may build on another one and change its settings key by key:
+Every setting of a run, with its default. The YAML file or name that `--config` gives overrides the defaults, `--set
+section.key=value` overrides the file, and a flag such as `--seed` overrides both. `--config paper` is the published
+experiment, whose values are also the defaults. An unknown key is refused and the nearest suggested. A file may build
+on another one and change its settings key by key:
 
 ```yaml
 base: frozen            # a name, or a file beside this one
 active: {n_query: 20}
 ```
 
-This table is made by `python docs/make_configuration.py`.
+`python docs/make_configuration.py` writes this page.
 
 | key | default | meaning |
 | --- | --- | --- |
-| `seed` | 0 | of everything random |
+| `seed` | 0 | seed of everything random |
 """
 
 

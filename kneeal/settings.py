@@ -56,19 +56,19 @@ class DataConfig(_Section):
     """Which knees."""
 
     dir: str | None = setting(None, "prepared data set")
-    test_site: str | None = setting("E", "test set, where the manifest gives no split `test`")
+    test_site: str | None = setting("E", "site of the test set, if the manifest has no split `test`")
     validation: Literal["free", "budget", "none"] = setting(
         "free", "grades that choose the epoch: given besides the budget, a share of the queried knees, or none"
     )
     val_fraction: OpenShare = setting(0.2, "share of the patients for validation")
     split_seed: int | None = setting(None, "seed of the split; the run's seed if empty")
-    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = setting(128, "px the network sees")
+    patch_size: Annotated[int, Field(ge=8, multiple_of=8)] = setting(128, "side in px that the network sees")
 
 
 class ViewsConfig(_Section):
     """Random views."""
 
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = setting(10.0, "degrees")
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = setting(10.0, "largest rotation in degrees")
     pad: Shift | tuple[Annotated[float, Field(ge=-0.5, le=0.0)], Shift] = setting(
         (-2 / 128, 3 / 128), "shift as a share of the patch: at most so much each way, or from and to"
     )
@@ -76,10 +76,10 @@ class ViewsConfig(_Section):
     each: Literal["patch", "knee"] = setting(
         "patch", "a separate view for each patch, or one for both patches of a knee"
     )
-    gamma: Factors = setting((0.67, 2.0), "range of the exponent")
+    gamma: Factors = setting((0.67, 2.0), "range of the exponent gamma")
     gamma_p: Probability = setting(0.5, "probability of a gamma change")
     noise_std: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = setting(
-        (0.0, 0.042), "share of the value range"
+        (0.0, 0.042), "range of the standard deviation, as a share of the value range"
     )
     noise_p: Probability = setting(0.5, "probability of noise")
     contrast: Factors = setting((0.7, 1.0), "range of the factor of all values")
@@ -99,14 +99,14 @@ class ModelConfig(_Section):
         None, "file of weights for the backbone, or default for those that its library publishes"
     )
     freeze: str = setting("none", "part of the backbone that is not trained: none, all, or everything up to a module")
-    width: PositiveInt = setting(32, "channels of the first group; vgg_like alone")
-    dropout: Share = setting(0.35, "after groups 1 to 3; vgg_like alone")
-    classifier_dropout: Share = setting(0.35, "before the classifier")
+    width: PositiveInt = setting(32, "channels of the first group; vgg_like only")
+    dropout: Share = setting(0.35, "dropout after groups 1 to 3; vgg_like only")
+    classifier_dropout: Share = setting(0.35, "dropout before the classifier")
     pooling: Literal["hv", "vh", "gap"] = setting(
-        "hv", "horizontal-vertical, vertical-horizontal or global average; vgg_like alone"
+        "hv", "pooling: horizontal-vertical, vertical-horizontal or global average; vgg_like only"
     )
     head: Literal["softmax", "corn", "cumulative"] = setting(
-        "softmax", "the paper's, or for ordered grades: conditional probabilities or binary problems"
+        "softmax", "the paper's, or one for ordered grades: conditional probabilities or binary problems"
     )
 
 
@@ -114,12 +114,12 @@ class LossConfig(_Section):
     """Equation (1)."""
 
     consistency: bool = setting(
-        True, "the second term of equation (1); by default off where no score chooses the pseudo pool"
+        True, "the second term of equation (1); off by default if no score chooses the pseudo pool"
     )
     balance: Literal["none", "weights", "batches"] = setting(
         "none", "give all grades equal weight, in the loss or by how often a knee is drawn"
     )
-    method: str = setting("consistency", "the second term; docs/beyond.md lists the methods")
+    method: str = setting("consistency", "method of the second term; docs/beyond.md lists them")
     options: dict[str, Any] = setting({}, "options of the method, for example threshold")
     target: Literal["features", "logits", "probabilities"] = setting(
         "features", "what consistency compares between two views"
@@ -137,12 +137,12 @@ class LossConfig(_Section):
 class TrainingConfig(_Section):
     """One fit."""
 
-    epochs: PositiveInt = setting(500, "length of a fit")
+    epochs: PositiveInt = setting(500, "epochs of a fit")
     steps: PositiveInt | None = setting(
-        None, "length of a fit in optimizer steps, spread over the epochs; a pass per epoch if empty"
+        None, "optimizer steps of a fit, spread over the epochs; one pass per epoch if empty"
     )
-    batch_size: PositiveInt = setting(32, "knees over all devices")
-    eval_batch_size: PositiveInt = setting(128, "knees per device without gradients")
+    batch_size: PositiveInt = setting(32, "knees per step, over all devices")
+    eval_batch_size: PositiveInt = setting(128, "knees per step and device without gradients")
     learning_rate: PositiveFloat = setting(1e-3, "Adam's learning rate")
     betas: tuple[Share, Share] = setting((0.9, 0.99), "Adam's betas")
     weight_decay: NonNegativeFloat = setting(0.0, "Adam's weight decay")
@@ -154,7 +154,7 @@ class TrainingConfig(_Section):
         (300, 400), "epochs at which the learning rate is multiplied by factor"
     )
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = setting(0.1, "factor of the learning rate at a milestone")
-    validate_every: PositiveInt = setting(1, "epochs")
+    validate_every: PositiveInt = setting(1, "epochs from one validation to the next")
     start: Literal["reset", "warm"] = setting("reset", "weights at the start of a round")
     init: str | None = setting(None, "file whose branch weights each fit starts from; random if empty")
 
@@ -169,9 +169,9 @@ class ActiveConfig(_Section):
     budget: Count = setting(800, "labeled knees at the end; `all` is every training knee")
     pseudo_by: str = setting("strategy", "strategy whose score chooses the pseudo pool")
     constraints: list[dict[str, Any]] = setting(
-        [], "on every query, for example `[{name: max_per_group, by: patient_id}]`"
+        [], "constraints on every query, for example `[{name: max_per_group, by: patient_id}]`"
     )
-    first_query: str = setting("random", "strategy of the first query: random, or one that needs features alone")
+    first_query: str = setting("random", "strategy of the first query: random, or one that needs features only")
     first_features: Literal["init", "pixels"] = setting(
         "init", "features for it: of the weights in training.init, or the patches at 16 px"
     )
@@ -184,7 +184,7 @@ class ActiveConfig(_Section):
 class PosteriorConfig(_Section):
     """What posterior samples are."""
 
-    method: str = setting("mcd", "Monte-Carlo dropout; docs/beyond.md lists the others")
+    method: str = setting("mcd", "what draws samples: mcd is Monte-Carlo dropout; docs/beyond.md lists the others")
     members: Annotated[int, Field(ge=2)] = setting(5, "networks of an ensemble, or cycles of a snapshot")
 
 
@@ -211,7 +211,7 @@ class ComputeConfig(_Section):
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = setting("32-true", "numeric precision")
     compile: Literal["none", "default", "reduce-overhead"] = setting(
-        "none", "training by torch.compile, in its mode of that name; needs a C++ compiler"
+        "none", "trains with torch.compile in the mode of that name; needs a C++ compiler"
     )
 
 

@@ -96,9 +96,7 @@ def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint
 def _to_16_bit(numbers: NDArray[Any]) -> NDArray[np.uint16]:
     """Whole numbers of 16 bit as they are; others from the lowest to the highest."""
     if not np.isfinite(numbers).all():
-        raise RadiographError(
-            "mismatch", "pixels that are not finite numbers", "finite gray values", "convert the file"
-        )
+        raise RadiographError("mismatch", "pixels that are not finite", "finite gray values", "convert the file")
     low, high = float(numbers.min()), float(numbers.max())
     if numbers.dtype.kind == "i" and low >= 0 and high <= 65535:
         return np.asarray(numbers, np.uint16)
