@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from kneeal.errors import UserError
-from kneeal.nn.hidden_dropout import HiddenDropout
-from kneeal.nn.masks import DropoutMasks, UnforeseenDropout
+from kneeal.nn.masks import DropoutMasks, HiddenDropout, UnforeseenDropout
 from kneeal.nn.replay import LinearTail, PrefixCache
 
 #: Bytes that the activations in front of the dropout modules may take over all samples of one pass. On a CPU more
