@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,33 @@ def test_the_page_of_checks_names_everything_and_tests_that_exist() -> None:
     assert len(named) > 30
     for file, test in named:
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+@pytest.mark.parametrize(
+    ("begins", "file", "labels", "kappa"),
+    [
+        ("| setting | 50 |", "curves", (50, 100, 200, 500, 800), False),
+        ("| learner | 200 |", "ablation", (200, 500), True),
+    ],
+)
+def test_tables_of_results_are_those_of_the_committed_curves(
+    begins: str, file: str, labels: tuple[int, ...], kappa: bool
+) -> None:
+    with (ROOT / "docs" / "results" / "frozen" / f"{file}.csv").open(encoding="utf-8") as lines:
+        rows = {(r["setting"], r["metric"], int(r["n_labeled"])): r for r in csv.DictReader(lines)}
+
+    def cell(setting: str, n: int) -> str:
+        row = rows.get((setting, "test_balanced_accuracy", n))
+        if row is None:
+            # The column of the largest number also holds what all knees give.
+            return cell(setting, 5778) if n == 800 else ""
+        text = f"{100 * float(row['mean']):.1f}±{100 * float(row['standard_error']):.1f}"
+        return text + (f" ({float(rows[setting, 'test_quadratic_kappa', n]['mean']):.2f})" if kappa else "")
+
+    expected = sorted([cell(setting, n) for n in labels] for setting in {key[0] for key in rows})
+    page = (ROOT / "docs" / "first-run.md").read_text(encoding="utf-8")
+    shown = page[page.index(begins) :].split("\n\n")[0].replace("*", "").splitlines()[2:]
+    assert sorted([part.strip() for part in line.split("|")[2:-1]] for line in shown) == expected
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
