@@ -30,11 +30,8 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1024,860"
 )
-#: A small network and few knees: the session shows the way, not an accuracy.
-SETTINGS = (
-    "data.patch_size=32", "model.width=8", "training.epochs=4", "training.milestones=[3]",
-    "active.options.n_samples=10", "active.n_init=20", "active.n_query=20", "active.budget=40", "tracking.mode=none",
-)  # fmt: skip
+#: Few knees: the session shows the way, not an accuracy.
+SETTINGS = ("active.n_init=20", "active.n_query=20", "active.budget=40", "tracking.mode=none")
 PATIENCE = 1500.0
 #: Headlines of the waiting page when all have read.
 DONE = ("All knees have been read. Thank you.", "Training on your grades")
