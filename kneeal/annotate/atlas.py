@@ -6,7 +6,7 @@ from pathlib import Path
 from kneeal.annotate.tasks import RefusedError
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.exchange.knee_picture import read_picture, to_png
+from kneeal.exchange.pictures import read_picture, to_png
 
 _NAME = re.compile(rf"[0-{N_GRADES - 1}][\w .-]*\.(?:png|jpe?g|bmp|tiff?)", re.IGNORECASE)
 #: More than this many pictures make the column of grades unusable.

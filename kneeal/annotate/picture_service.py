@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kneeal.annotate.tasks import RefusedError
-from kneeal.exchange.knee_picture import Box, KneePicture, to_png
-from kneeal.exchange.pictures import Pictures
+from kneeal.exchange.pictures import Box, KneePicture, Pictures, to_png
 
 logger = logging.getLogger("kneeal.annotate")
 #: Encoded pictures that are kept; the other knee of a patient is often asked for next.

@@ -11,7 +11,7 @@ from torch import Tensor
 from kneeal.config import RunConfig, keywords
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.exchange.model_file import MODEL_SUFFIX, is_model, read_model
+from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
 from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
@@ -136,7 +136,7 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
         raise UserError(
             f"model.weights = {path} holds no weights for {backbone.name} ({reason[:300]})",
             f"weights by the names of its library, for example {published}",
-            f"give it by --init {path}" if is_model(path) else "check the file and model.backbone",
+            f"check the file and model.backbone; give what `kneeal export` wrote by --init {path}",
         ) from error
 
 

@@ -1,7 +1,8 @@
 """Answers from a file, all checked before any of them is taken."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,6 @@ _GRADES = {form: grade for grade in range(N_GRADES) for form in (str(grade), f"{
 _NO = {"", "0", "no", "false", "n"}
 #: Problems that one message names.
 _MAX_NAMED = 20
-
-
-@dataclass(frozen=True)
-class AnswerRow:
-    """One answer."""
-
-    knee_id: str  #: The knee.
-    kl: int | None  #: Its grade, None if it cannot be graded.
-    place: str  #: Where it is in the file, for messages.
-    reason: str = ""  #: Why it cannot be graded.
 
 
 @dataclass(frozen=True)
@@ -56,36 +47,34 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
     """
     if not path.is_file():
         raise UserError(f"no file {path}", "a file of answers: CSV, XLSX or Label Studio JSON", "check the path")
-    cells = _label_studio(path) if path.suffix.lower() == ".json" else _sheet(path)
+    if path.suffix.lower() == ".json":
+        cells = _label_studio(path)
+    else:
+        rows = read_table(path, (KNEE, GRADE), whole=True).records
+        cells = [(place, row[KNEE], row[GRADE], row.get(UNREADABLE, "")) for place, row in rows]
     problems: list[UserError] = []
-    answers: dict[str, AnswerRow] = {}
+    answers, places = Answers({}, {}), dict[str, str]()
     for place, knee, grade, unreadable in cells:
-        if as_written and (kl := _as_written(grade)) is not None:
-            grade = str(kl)
         try:
-            answer = _answer(place, knee, grade, unreadable)
-            if answer is not None:
-                _refuse_contradiction(answers.setdefault(knee, answer), answer)
+            answer = _answer(place, knee, grade, unreadable, as_written=as_written)
+            if answer is None:
+                continue
+            kl = answer if isinstance(answer, int) else None
+            if (first := answers.grades.setdefault(knee, kl)) != kl:
+                one, other = ("unreadable" if k is None else f"grade {k}" for k in (first, kl))
+                raise UserError(
+                    f"two answers for knee {knee}, {one} in {places[knee]} and {other} in {place}",
+                    "one answer per knee",
+                    "decide which holds and remove the other",
+                )
+            places.setdefault(knee, place)
+            if isinstance(answer, str):
+                answers.reasons.setdefault(knee, answer)
         except UserError as error:
             problems.append(error)
     if problems:
         raise _all_problems(path, problems)
-    reasons = {knee: answer.reason for knee, answer in answers.items() if answer.kl is None}
-    return Answers({knee: answer.kl for knee, answer in answers.items()}, reasons)
-
-
-def check_reason(text: str) -> str:
-    """A reason as it is kept: one of `REASONS`, in any case, or `other: ` and the words of the reader."""
-    first, _, words = text.partition(":")
-    if text.lower() in REASONS:
-        return text.lower()
-    if first.strip().lower() == "other" and words.strip():
-        return f"other: {words.strip()}"
-    raise UserError(
-        f"the reason {text!r}",
-        f"one of {', '.join(REASONS)}, or your own words after `other: `",
-        f"write `other: {text}` if that is why the knee cannot be graded; empty the cell if it can",
-    )
+    return answers
 
 
 def read_reasons(run: Path) -> dict[str, str]:
@@ -100,31 +89,37 @@ def add_reasons(run: Path, reasons: Mapping[str, str]) -> None:
         write_atomic(run / REASONS_FILE, csv_text([(KNEE, UNREADABLE), *(read_reasons(run) | dict(reasons)).items()]))
 
 
-def _sheet(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    for place, cells in read_table(path, (KNEE, GRADE), whole=True).records:
-        yield place, cells[KNEE], cells[GRADE], cells.get(UNREADABLE, "")
-
-
-def _label_studio(path: Path) -> Iterator[tuple[str, str, str, str]]:
+def _label_studio(path: Path) -> list[tuple[str, str, str, str]]:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a whole JSON file", "export it again") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise UserError(f"{path} holds no list of tasks", "an export of Label Studio as JSON", "export it again")
-    if not any(_may_answer(task) for task in tasks):
+    cells, ours = [], False
+    for number, task in enumerate(tasks, 1):
+        place = f"task {number}"
+        data = task.get("data", task)
+        knee = str(data.get(KNEE, "")) if isinstance(data, dict) else ""
+        try:
+            choices, of_others = _choices(task)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: the annotations of {place} cannot be read ({error!r})",
+                f"annotations by the labeling interface that `kneeal ask` wrote, with choices called {GRADE}",
+                "export the project again as JSON",
+            ) from error
+        ours = ours or (isinstance(data, dict) and KNEE in data and not of_others)
+        for choice in choices:
+            kind, _, reason = choice.partition(": ")
+            cells.append((place, knee, "", reason or "other") if kind == UNREADABLE else (place, knee, choice, ""))
+    if not ours:
         raise UserError(
             f"{path}: an export of {len(tasks)} tasks in which nothing answers a query",
             f"tasks with {KNEE} in their data, and choices of a control called {GRADE} (in JSON-MIN: a key {GRADE})",
             "import the tasks and the labeling interface that `kneeal ask` wrote, and export that project as JSON",
         )
-    for number, task in enumerate(tasks, 1):
-        place = f"task {number}"
-        data = task.get("data", task)
-        knee = str(data.get(KNEE, "")) if isinstance(data, dict) else ""
-        for choice in _choices(path, place, task):
-            kind, _, reason = choice.partition(": ")
-            yield (place, knee, "", reason or "other") if kind == UNREADABLE else (place, knee, choice, "")
+    return cells
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -135,38 +130,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _may_answer(task: dict[str, Any]) -> bool:
-    """Whether a task is one of ours: by its knee, and by who made its annotations, where it has some."""
-    data = task.get("data", task)
-    results = [r for a in _list(task.get("annotations")) if isinstance(a, dict) for r in _list(a.get("result"))]
-    ours = any(isinstance(r, dict) and r.get("from_name") == GRADE for r in results)
-    return isinstance(data, dict) and KNEE in data and (ours or not results)
-
-
-def _list(found: object) -> list[Any]:
-    return found if isinstance(found, list) else []
-
-
-def _choices(path: Path, place: str, task: dict[str, Any]) -> Iterable[str]:
+def _choices(task: dict[str, Any]) -> tuple[list[str], bool]:
+    """The answers to a task, and whether all its annotations are of other controls than ours."""
     if "annotations" not in task:  # JSON-MIN: the choice beside the data
-        return [str(task.get(GRADE, ""))]
-    found: list[str] = []
-    try:
-        for annotation in task["annotations"]:
-            if not annotation.get("was_cancelled"):
-                for result in annotation["result"]:
-                    if result.get("from_name") == GRADE:
-                        found += map(str, result["value"]["choices"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: the annotations of {place} cannot be read ({error!r})",
-            f"annotations by the labeling interface that `kneeal ask` wrote, with choices called {GRADE}",
-            "export the project again as JSON",
-        ) from error
-    return found
+        return [str(task.get(GRADE, ""))], False
+    kept = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
+    results = [result for annotation in kept for result in annotation["result"]]
+    answers = [result for result in results if result.get("from_name") == GRADE]
+    return [str(choice) for answer in answers for choice in answer["value"]["choices"]], len(results) > len(
+        answers
+    ) == 0
 
 
-def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | None:
+def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: bool) -> int | str | None:
+    """The grade of a knee, or why it cannot be graded; None where neither is said."""
     if not knee:
         raise UserError(f"{place} names no knee", f"a {KNEE} in each row", "restore it from the sheet of the query")
     if unreadable.lower() not in _NO:
@@ -176,38 +153,30 @@ def _answer(place: str, knee: str, grade: str, unreadable: str) -> AnswerRow | N
                 "a grade, or a reason why the knee cannot be graded",
                 "empty one of the two cells",
             )
-        try:
-            return AnswerRow(knee, None, place, check_reason(unreadable))
-        except UserError as error:
-            raise UserError(f"{error.found} for knee {knee} in {place}", error.expected, error.cure) from None
+        first, _, words = unreadable.partition(":")
+        if first.strip().lower() == "other" and words.strip():
+            return f"other: {words.strip()}"
+        if unreadable.lower() in REASONS:
+            return unreadable.lower()
+        raise UserError(
+            f"the reason {unreadable!r} for knee {knee} in {place}",
+            f"one of {', '.join(REASONS)}, or your own words after `other: `",
+            f"write `other: {unreadable}` if that is why the knee cannot be graded; empty the cell if it can",
+        )
     if not grade:
         return None
-    if grade not in _GRADES:
+    written = None
+    with suppress(UnreadableError):
+        written = read_grade(grade.removesuffix("+"))
+    kl = _GRADES.get(grade, written if as_written else None)
+    if kl is None:
         raise UserError(
             f"grade {grade!r} for knee {knee} in {place}",
             f"a whole grade from 0 to {N_GRADES - 1}",
             "correct that answer, empty the cell to leave it open"
-            + (", or give --as-written to `kneeal tell`" if _as_written(grade) is not None else ""),
+            + ("" if written is None else ", or give --as-written to `kneeal tell`"),
         )
-    return AnswerRow(knee, _GRADES[grade], place)
-
-
-def _as_written(text: str) -> int | None:
-    """A grade as people write it, such as `II`, `KL 2`, `2,0` or `2+`; None for anything else."""
-    try:
-        return read_grade(text.removesuffix("+"))
-    except UnreadableError:
-        return None
-
-
-def _refuse_contradiction(first: AnswerRow, second: AnswerRow) -> None:
-    if first.kl != second.kl:
-        one, other = ["unreadable" if answer.kl is None else f"grade {answer.kl}" for answer in (first, second)]
-        raise UserError(
-            f"two answers for knee {first.knee_id}, {one} in {first.place} and {other} in {second.place}",
-            "one answer per knee",
-            "decide which holds and remove the other",
-        )
+    return kl
 
 
 def _all_problems(path: Path, problems: Sequence[UserError]) -> UserError:

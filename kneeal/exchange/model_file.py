@@ -78,17 +78,6 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         ) from error
 
 
-def is_model(path: Path) -> bool:
-    """Whether a file is a model."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "card" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
-
-
 def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same for a model to make sense of a data set."""
     options = {key: value for key, value in dict(info.get("options", {})).items() if key not in _ANY}
@@ -97,7 +86,7 @@ def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_other_preparation(card: Card, info: Mapping[str, Any]) -> None:
     """Refuse a data set that was prepared differently from the one a model was trained on."""
-    there, here = dict(card.preparation), preparation_of(info)
+    there, here = card.preparation, preparation_of(info)
     differing = [
         f"{key} ({here.get(key)!r} here, {there.get(key)!r} for the model)"
         for key in sorted({*there, *here})

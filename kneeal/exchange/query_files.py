@@ -2,15 +2,14 @@
 
 import base64
 import io
-import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from kneeal.data.grades import N_GRADES
 from kneeal.exchange.answers import GRADE, KNEE, PICTURE, REASONS, UNREADABLE
-from kneeal.exchange.knee_picture import to_png
-from kneeal.exchange.pictures import Pictures
+from kneeal.exchange.pictures import Pictures, to_png
 from kneeal.files import write_atomic
 from kneeal.loop.query import Query
 from kneeal.tables import csv_text, load_openpyxl
@@ -34,43 +33,39 @@ def write_query(
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # grades and pictures, for nobody else on this machine
-    places = {
-        knee: folder / "pictures" / f"{number:03d}-{_file_name(knee)}.png" for number, knee in enumerate(query.ids, 1)
-    }
-    data_urls: dict[str, str] = {}
-    for knee, path in places.items():
-        png = to_png(pictures[knee].pixels)
-        data_urls[knee] = "data:image/png;base64," + base64.b64encode(png).decode()
-        write_atomic(path, png)
-    header, rows = [KNEE, PICTURE, GRADE, UNREADABLE], []
-    for knee in query.ids:
+    rows, tasks = [[KNEE, PICTURE, GRADE, UNREADABLE]], []
+    for number, knee in enumerate(query.ids, 1):
+        # A knee id as a file name that stays in its folder and that every file system takes.
+        name, png = re.sub(r"[^A-Za-z0-9_.-]", "-", knee)[:100], to_png(pictures[knee].pixels)
+        picture = f"pictures/{number:03d}-{name}.png"
+        write_atomic(folder / picture, png)
         kl = answers.get(knee)
         reason = reasons.get(knee, "other") if knee in answers and kl is None else ""
-        rows.append([knee, places[knee].relative_to(folder).as_posix(), "" if kl is None else str(kl), reason])
-    written = [_sheet_for(folder, query)]
-    if not written[0].exists():
-        write_atomic(written[0], csv_text([header, *rows]))
-    if xlsx:
-        written.append(written[0].with_suffix(".xlsx"))
-        if not written[1].exists():
-            write_atomic(written[1], _xlsx([header, *rows]))
-    tasks = [{"data": {KNEE: knee, "image": data_urls[knee]}} for knee in query.ids if knee not in answers]
-    written += [folder / "label_studio_tasks.json", folder / "label_studio_interface.xml"]
-    write_atomic(written[-2], json.dumps(tasks) + "\n")
-    write_atomic(written[-1], _interface())
-    return written
+        rows.append([knee, picture, "" if kl is None else str(kl), reason])
+        if knee not in answers:
+            data_url = "data:image/png;base64," + base64.b64encode(png).decode()
+            tasks.append({"data": {KNEE: knee, "image": data_url}})
+    sheet = _sheet_for(folder, query)
+    sheets = {sheet: csv_text(rows).encode()} | ({sheet.with_suffix(".xlsx"): _xlsx(rows)} if xlsx else {})
+    for path, content in sheets.items():
+        if not path.exists():
+            write_atomic(path, content)
+    others = folder / "label_studio_tasks.json", folder / "label_studio_interface.xml"
+    write_atomic(others[0], json.dumps(tasks) + "\n")
+    write_atomic(others[1], _interface())
+    return [*sheets, *others]
 
 
 def _sheet_for(folder: Path, query: Query) -> Path:
     """The query's sheet; another name where a sheet of other knees is there, as after a query of unreadable ones."""
-    for number in itertools.count(1):
-        path = folder / ("answers.csv" if number == 1 else f"answers-{number}.csv")
-        if not path.exists():
-            return path
+    path, number = folder / "answers.csv", 1
+    while path.exists():
         text = path.read_text(encoding="utf-8-sig", errors="replace")
         if {line.partition(",")[0].strip('"') for line in text.splitlines()[1:]} == set(query.ids):
-            return path
-    raise AssertionError("unreachable")  # pragma: no cover
+            break
+        number += 1
+        path = folder / f"answers-{number}.csv"
+    return path
 
 
 def _interface() -> str:
@@ -109,8 +104,3 @@ def _xlsx(rows: list[list[str]]) -> bytes:
     data = io.BytesIO()
     book.save(data)
     return data.getvalue()
-
-
-def _file_name(knee: str) -> str:
-    """A knee id as a file name that stays in its folder and that every file system takes."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in knee)[:100]

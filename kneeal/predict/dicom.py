@@ -11,9 +11,8 @@ from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError, extra
-from kneeal.exchange.knee_picture import KneePicture
 from kneeal.exchange.model_file import Card
-from kneeal.exchange.pictures import Pictures
+from kneeal.exchange.pictures import KneePicture, Pictures
 from kneeal.files import atomic_folder
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom

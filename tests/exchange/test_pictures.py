@@ -12,8 +12,7 @@ from helpers.knees import pairs, table
 
 from kneeal.data.patches import MM_PER_PX, PATCH_PX, cut_patch_pair
 from kneeal.data.prepared import PreparedDataset, write_prepared
-from kneeal.exchange.knee_picture import to_png
-from kneeal.exchange.pictures import POSE_COLUMNS, Pictures
+from kneeal.exchange.pictures import POSE_COLUMNS, Pictures, to_png
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.oai import plan_oai

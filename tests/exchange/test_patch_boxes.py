@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kneeal.data.patches import MM_PER_PX, cut_patch_pair
 from kneeal.errors import UserError
-from kneeal.exchange.knee_picture import Box, patch_boxes, read_picture, side_by_side, to_png
+from kneeal.exchange.pictures import Box, patch_boxes, read_picture, side_by_side, to_png
 
 
 def crop(picture: np.ndarray, box: Box) -> np.ndarray:
