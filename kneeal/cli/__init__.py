@@ -3,7 +3,6 @@
 One module for each family of commands; importing it adds them.
 """
 
-import os
 import sys
 from typing import Any
 
@@ -13,7 +12,7 @@ import typer
 from kneeal.cli import prepare, fit, listing, report, study, stopping, ask, annotate, predict, pretrain  # noqa: F401  # isort: skip
 from kneeal.cli.program import app
 from kneeal.errors import UserError
-from kneeal.jobs.signals import exit_on_signals, run_and_exit
+from kneeal.jobs.signals import exit_on_signals, print_once, run_and_exit
 
 #: Typer's error for a wrong command line; it brings its own copy of Click, or, before 0.20, imports Click.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -33,9 +32,7 @@ def run() -> None:
             except UsageError as error:
                 raise _explained(error) from error
     except UserError as error:
-        # Lightning runs this command once more for every further device; one message is enough.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"kneeal: {error}", file=sys.stderr)
+        print_once(error)
         sys.exit(2)
 
 

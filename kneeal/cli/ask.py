@@ -3,22 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from kneeal.cli.options import RunArguments, Settings, with_option_groups
-from kneeal.cli.program import app
-from kneeal.errors import extra
+from kneeal.cli.program import RunArguments, Settings, app, with_option_groups
 
 
 @app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")
 @with_option_groups
 def ask(
-    run: Annotated[Path, typer.Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
+    run: Annotated[Path, Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
     given: RunArguments,
-    data: Annotated[Path | None, typer.Option(help="Prepared data set; needed to begin a run.")] = None,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
-    xlsx: Annotated[bool, typer.Option("--xlsx", help="Also write a spreadsheet.")] = False,
+    data: Annotated[Path | None, Option(help="Prepared data set; needed to begin a run.")] = None,
+    config: Annotated[str | None, Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
+    images: Annotated[Path | None, Option(help="Folder that the data set was prepared from.")] = None,
+    xlsx: Annotated[bool, Option("--xlsx", help="Also write a spreadsheet.")] = False,
     settings: Settings = None,
 ) -> None:
     """Train on the answers so far and write the next query."""
@@ -29,26 +27,21 @@ def ask(
 
 @app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")
 def tell(
-    run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
+    run: Annotated[Path, Argument(help="Run folder.", metavar="RUN")],
     answers: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             help="CSV, XLSX or Label Studio JSON; by default the readings of `kneeal annotate`.", metavar="ANSWERS"
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
-    as_written: Annotated[
-        bool, typer.Option("--as-written", help="Also read grades such as II, KL 2, 2+ and 2,0.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Let answers correct earlier ones.")] = False,
-    close: Annotated[
-        bool, typer.Option("--close", help="Go on without the rest; the next query begins with it.")
-    ] = False,
+    data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None,
+    as_written: Annotated[bool, Option("--as-written", help="Also read grades such as II, KL 2, 2+ and 2,0.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Let answers correct earlier ones.")] = False,
+    close: Annotated[bool, Option("--close", help="Go on without the rest; the next query begins with it.")] = False,
 ) -> None:
     """Take a person's answers. All or some, in any order."""
     if answers is None:
-        with extra("annotate", "the readings of `kneeal annotate`"):
-            from kneeal.annotate.next_round import tell_readings
+        from kneeal.annotate.next_round import tell_readings
 
         tell_readings(run, data=data, close=close)
         return

@@ -3,22 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from kneeal.cli.options import Data, RunArguments, Settings, with_option_groups
-from kneeal.cli.program import app
+from kneeal.cli.program import Data, RunArguments, Settings, app, with_option_groups
 
 
 @app.command(epilog="Example: kneeal fit --config frozen --data knees --set active.budget=300")
 @with_option_groups
 def fit(
     given: RunArguments,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: frozen, demo, paper.")] = None,
+    config: Annotated[str | None, Option(help="A YAML file, or a name: frozen, demo, paper.")] = None,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; by default under runs/, named by the settings.")] = None,
-    devices: Annotated[int | None, typer.Option(help="Number of devices.")] = None,
-    init: Annotated[Path | None, typer.Option(help="File of weights that every fit starts from.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
+    out: Annotated[Path | None, Option(help="Run folder; by default under runs/, named by the settings.")] = None,
+    devices: Annotated[int | None, Option(help="Number of devices.")] = None,
+    init: Annotated[Path | None, Option(help="File of weights that every fit starts from.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in the run folder.")] = False,
     settings: Settings = None,
 ) -> None:
     """Run active learning, with the manifest's grades as answers."""

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from kneeal.cli.program import app
 
@@ -12,7 +12,7 @@ from kneeal.cli.program import app
 @app.command()
 def strategies(
     name: Annotated[
-        str | None, typer.Argument(help="One strategy, in full: a name, or file.py:Class.", metavar="NAME")
+        str | None, Argument(help="One strategy, in full: a name, or file.py:Class.", metavar="NAME")
     ] = None,
 ) -> None:
     """List the acquisition strategies, or describe one."""

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from kneeal.cli.program import app
 from kneeal.errors import UserError
@@ -12,11 +12,11 @@ from kneeal.errors import UserError
 
 @app.command(epilog="Example: kneeal export RUN --out model.safetensors")
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
-    out: Annotated[Path, typer.Option(help="The model file, for example model.safetensors.")],
-    data: Annotated[Path | None, typer.Option(help="The data set, where it has moved.")] = None,
-    flag_share: Annotated[float, typer.Option(help="Share of the validation knees to flag for a person.")] = 0.2,
-    samples: Annotated[int, typer.Option(help="Monte-Carlo dropout samples of a prediction.", min=2)] = 50,
+    run: Annotated[Path, Argument(help="Run folder.", metavar="RUN")],
+    out: Annotated[Path, Option(help="The model file, for example model.safetensors.")],
+    data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None,
+    flag_share: Annotated[float, Option(help="Share of the validation knees to flag for a person.")] = 0.2,
+    samples: Annotated[int, Option(help="Monte-Carlo dropout samples of a prediction.", min=2)] = 50,
 ) -> None:
     """Write the network of a run's last fit as one file. Loading it runs no code."""
     from kneeal.predict.predicting import export_run
@@ -40,14 +40,14 @@ def export(
 
 @app.command(epilog="Example: kneeal predict model.safetensors --data knees --out predictions")
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file.", metavar="MODEL")],
-    data: Annotated[Path, typer.Option(help="Prepared data set.")],
-    out: Annotated[Path, typer.Option(help="Folder of the predictions.")],
-    knee: Annotated[list[str] | None, typer.Option(help="Only this knee, any number of times.", metavar="ID")] = None,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects.")] = False,
-    images: Annotated[Path | None, typer.Option(help="Folder that the data set was prepared from.")] = None,
+    model: Annotated[Path, Argument(help="A model file.", metavar="MODEL")],
+    data: Annotated[Path, Option(help="Prepared data set.")],
+    out: Annotated[Path, Option(help="Folder of the predictions.")],
+    knee: Annotated[list[str] | None, Option(help="Only this knee, any number of times.", metavar="ID")] = None,
+    dicom: Annotated[bool, Option("--dicom", help="Also write DICOM objects.")] = False,
+    images: Annotated[Path | None, Option(help="Folder that the data set was prepared from.")] = None,
     allow_preparation: Annotated[
-        bool, typer.Option("--allow-preparation", help="Accept data that were prepared differently.")
+        bool, Option("--allow-preparation", help="Accept data that were prepared differently.")
     ] = False,
 ) -> None:
     """Grade knees with a model file. Each gets probabilities, uncertainties and a flag for review."""

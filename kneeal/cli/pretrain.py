@@ -3,21 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from kneeal.cli.options import Accelerator, Data, Seed, Settings
-from kneeal.cli.program import app
+from kneeal.cli.program import Accelerator, Data, Seed, Settings, app
 
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="File for the weights, for `fit --init`.")],
+    out: Annotated[Path, Option(help="File for the weights, for `fit --init`.")],
     data: Data = None,
-    method: Annotated[str, typer.Option(help="simsiam or vicreg.")] = "simsiam",
-    epochs: Annotated[int, typer.Option(min=1, help="How often each knee is seen.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=2, help="Knees per step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
-    config: Annotated[str | None, typer.Option(help="A YAML file, or a name: paper.")] = None,
+    method: Annotated[str, Option(help="simsiam or vicreg.")] = "simsiam",
+    epochs: Annotated[int, Option(min=1, help="How often each knee is seen.")] = 100,
+    batch_size: Annotated[int, Option(min=2, help="Knees per step.")] = 128,
+    learning_rate: Annotated[float, Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
+    config: Annotated[str | None, Option(help="A YAML file, or a name: paper.")] = None,
     seed: Seed = None,
     accelerator: Accelerator = None,
     settings: Settings = None,

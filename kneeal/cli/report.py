@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from kneeal.cli.program import app
 from kneeal.errors import UserError
@@ -11,16 +11,14 @@ from kneeal.errors import UserError
 
 @app.command(epilog="Example: kneeal report runs/few_labels --out results")
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or study folders.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    metric: Annotated[str, typer.Option(help="Metric of the main table and the curves.")] = "balanced_accuracy",
-    labels: Annotated[str, typer.Option(help="Label counts of the table, for example 50,250,500,800.")] = "",
-    targets: Annotated[
-        str, typer.Option(help="Values of the metric whose labels are counted, for example 0.4,0.5.")
-    ] = "",
-    data: Annotated[Path | None, typer.Option(help="Prepared data set; where the runs had it if not given.")] = None,
-    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
-    thumbnails: Annotated[int, typer.Option(help="Pictures of knees kept in the page.", min=0)] = 2000,
+    runs: Annotated[list[Path], Argument(help="Run folders, or study folders.", metavar="RUN...")],
+    out: Annotated[Path, Option(help="Folder to write to.")],
+    metric: Annotated[str, Option(help="Metric of the main table and the curves.")] = "balanced_accuracy",
+    labels: Annotated[str, Option(help="Label counts of the table, for example 50,250,500,800.")] = "",
+    targets: Annotated[str, Option(help="Values of the metric whose labels are counted, for example 0.4,0.5.")] = "",
+    data: Annotated[Path | None, Option(help="Prepared data set; where the runs had it if not given.")] = None,
+    title: Annotated[str, Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
+    thumbnails: Annotated[int, Option(help="Pictures of knees kept in the page.", min=0)] = 2000,
 ) -> None:
     """Compare runs: tables, figures, statistics, one page."""
     from kneeal.report.write import write_report

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from kneeal.cli.program import app
 
 
 @app.command()
 def stopping(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    kappa: Annotated[float, typer.Option(help="Agreement of successive rounds that is enough.")] = 0.99,
-    uncertainty: Annotated[float, typer.Option(help="Mean uncertainty in nats that is low enough.")] = 0.2,
-    gain: Annotated[float, typer.Option(help="Gain of a query that is too small.")] = 0.005,
-    window: Annotated[int, typer.Option(help="Rounds that agreement and gain are averaged over.")] = 3,
+    run: Annotated[Path, Argument(help="A run folder.", metavar="RUN")],
+    kappa: Annotated[float, Option(help="Agreement of successive rounds that is enough.")] = 0.99,
+    uncertainty: Annotated[float, Option(help="Mean uncertainty in nats that is low enough.")] = 0.2,
+    gain: Annotated[float, Option(help="Gain of a query that is too small.")] = 0.005,
+    window: Annotated[int, Option(help="Rounds that agreement and gain are averaged over.")] = 3,
 ) -> None:
     """Report when a run could have stopped, and at what cost."""
     from kneeal.loop.stopping import stopping_points

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
-from kneeal.cli.program import app
+from kneeal.cli.program import Data, app, with_option_groups
 from kneeal.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,36 +24,52 @@ _app = typer.Typer(
 )
 app.add_typer(_app, name="study")
 
-Config = Annotated[Path | None, typer.Option("--config", help="A study file, or a name: table2, few_labels, ...")]
-Data = Annotated[Path | None, typer.Option(help="Prepared data set.")]
-Out = Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value in every cell.", metavar="KEY=VALUE")
-]
+
+@dataclass(frozen=True)
+class StudyArguments:
+    """Which study."""
+
+    config: Annotated[Path | None, Option(help="A study file, or a name: table2, few_labels, ...")] = None
+    data: Data = None
+    out: Annotated[Path | None, Option(help="Study folder; by default runs/NAME.")] = None
+    settings: Annotated[
+        list[str] | None, Option("--set", help="section.key=value in every cell.", metavar="KEY=VALUE")
+    ] = None
+
+    def over(self, context: typer.Context) -> StudyArguments:
+        """These, and where one is not given, what stands before the name of the subcommand."""
+        return StudyArguments(**{name: value or getattr(context.obj, name) for name, value in vars(self).items()})
+
+    def read(self) -> Study:
+        """The study of these options."""
+        from kneeal.study.grid import read_study
+
+        if self.config is None:
+            raise UserError("no study file", "a YAML file", "give --config FILE, for example --config table2")
+        data = None if self.data is None else str(self.data)
+        return read_study(self.config, settings=self.settings or (), data=data, out=self.out)
 
 
 @_app.callback(invoke_without_command=True)
+@with_option_groups
 def study(
     context: typer.Context,
-    config: Config = None,
-    data: Data = None,
-    out: Out = None,
-    workers: Annotated[int | None, typer.Option(help="Cells at once; by default what the machine holds.")] = None,
-    gpu_fraction: Annotated[float, typer.Option(help="Share of a GPU that a cell takes.")] = 1.0,
-    ray: Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, or its address.")] = None,
-    cell_gpus: Annotated[float | None, typer.Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
-    cell_cpus: Annotated[float, typer.Option(help="With --ray: CPUs of a cell.")] = 1.0,
-    settings: Settings = None,
+    given: StudyArguments,
+    workers: Annotated[int | None, Option(help="Cells at once; by default what the machine holds.")] = None,
+    gpu_fraction: Annotated[float, Option(help="Share of a GPU that a cell takes.")] = 1.0,
+    ray: Annotated[str | None, Option(help="Run on a Ray cluster: auto, or its address.")] = None,
+    cell_gpus: Annotated[float | None, Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
+    cell_cpus: Annotated[float, Option(help="With --ray: CPUs of a cell.")] = 1.0,
 ) -> None:
     """Run every cell of a study file that is not finished; a killed study goes on where it was."""
+    context.obj = given
     if context.invoked_subcommand is not None:
-        context.obj = (config, data, out, settings)
         return
     from kneeal.study.folder import check_data
     from kneeal.study.local import LocalStudy, find_resources
     from kneeal.tables import count
 
-    read = _read(config, data, out, settings)
+    read = given.read()
     if ray is not None:
         from kneeal.study.ray_cluster import run_on_ray
 
@@ -62,88 +80,64 @@ def study(
     where = count(len(resources.gpus), "GPU") if resources.gpus else "no GPU"
     _log(
         f"{read.name}: {count(len(read.cells), 'cell')}, {resources.workers} at once with "
-        f"{count(resources.threads, 'thread')} each, "
-        f"{where}; study folder {read.out}"
+        f"{count(resources.threads, 'thread')} each, {where}; study folder {read.out}"
     )
     _conclude(read, LocalStudy(read, resources, log=_log).run())
 
 
 @_app.command()
+@with_option_groups
 def cell(
     context: typer.Context,
-    config: Config = None,
-    data: Data = None,
-    out: Out = None,
-    name: Annotated[str | None, typer.Option("--cell", help="The cell's name, as in study.json.")] = None,
-    index: Annotated[int | None, typer.Option(help="Or its number from 0, for a job array.")] = None,
-    settings: Settings = None,
+    given: StudyArguments,
+    name: Annotated[str | None, Option("--cell", help="The cell's name, as in study.json.")] = None,
+    index: Annotated[int | None, Option(help="Or its number from 0, for a job array.")] = None,
 ) -> None:
     """Run one cell, for a job array or a W&B sweep."""
     from kneeal.study.single import run_single
 
-    run_single(_read(*_given(context, config, data, out, settings)), name=name, index=index)
+    run_single(given.over(context).read(), name=name, index=index)
 
 
 @_app.command()
+@with_option_groups
 def sweep(
     context: typer.Context,
-    config: Config = None,
-    data: Data = None,
-    out: Out = None,
-    file: Annotated[Path, typer.Option(help="Where to write the sweep.")] = Path("sweep.yaml"),
-    settings: Settings = None,
+    given: StudyArguments,
+    file: Annotated[Path, Option(help="Where to write the sweep.")] = Path("sweep.yaml"),
 ) -> None:
     """Write a W&B sweep of the same grid. W&B's own agent runs it."""
     from kneeal.files import write_atomic
     from kneeal.study.single import sweep_yaml
 
-    config, data, out, settings = _given(context, config, data, out, settings)
-    read = _read(config, data, out, settings)
-    options = ["--config", str(config), *(["--data", str(data)] if data else []), "--out", str(read.out)]
-    for setting in settings or ():
-        options += ["--set", setting]
+    given = given.over(context)
+    read = given.read()
+    options = ["--config", str(given.config), *(["--data", str(given.data)] if given.data else [])]
+    options += ["--out", str(read.out), *(word for setting in given.settings or () for word in ("--set", setting))]
     write_atomic(file, sweep_yaml(read, options))
     print(f"wrote {file}: wandb sweep --project {read.name} {file}, then wandb agent with the id that it prints")
 
 
 @_app.command()
+@with_option_groups
 def workspace(
     context: typer.Context,
-    entity: Annotated[str, typer.Option(help="W&B user or team that owns the project.")],
-    config: Config = None,
-    data: Data = None,
-    settings: Settings = None,
+    entity: Annotated[str, Option(help="W&B user or team that owns the project.")],
+    given: StudyArguments,
 ) -> None:
     """Save a W&B workspace of the learning curves. They are means over the seeds with standard-error bands."""
     from kneeal.study.workspace import save_workspace
 
-    print(f"saved {save_workspace(_read(*_given(context, config, data, None, settings)), entity)}")
+    print(f"saved {save_workspace(given.over(context).read(), entity)}")
 
 
 @_app.command()
-def status(
-    context: typer.Context, config: Config = None, data: Data = None, out: Out = None, settings: Settings = None
-) -> None:
+@with_option_groups
+def status(context: typer.Context, given: StudyArguments) -> None:
     """Show which cells are finished, running, failed or waiting."""
     from kneeal.study.folder import show_grid
 
-    print(show_grid(_read(*_given(context, config, data, out, settings))))
-
-
-def _given(
-    context: typer.Context, config: Path | None, data: Path | None, out: Path | None, settings: list[str] | None
-) -> tuple[Path | None, Path | None, Path | None, list[str] | None]:
-    """The options of a subcommand, or else those given before its name."""
-    before = context.obj or (None, None, None, None)
-    return config or before[0], data or before[1], out or before[2], settings or before[3]
-
-
-def _read(config: Path | None, data: Path | None, out: Path | None, settings: list[str] | None) -> Study:
-    from kneeal.study.grid import read_study
-
-    if config is None:
-        raise UserError("no study file", "a YAML file", "give --config FILE, for example --config table2")
-    return read_study(config, settings=settings or (), data=None if data is None else str(data), out=out)
+    print(show_grid(given.over(context).read()))
 
 
 def _conclude(read: Study, statuses: dict[str, CellStatus]) -> None:

@@ -14,8 +14,8 @@ from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.folder import LOCK, RunFolder
-from kneeal.tables import count
+from kneeal.loop.folder import LOCK
+from kneeal.tables import count, some
 
 
 def run_ask(
@@ -33,15 +33,10 @@ def run_ask(
     """
     set_up_process()
     console = Console()
-    given = {key: value for key, value in flags.items() if value is not None and key != "data.dir"}
-    if RunFolder(run).exists and not (source or settings or given):
-        data = flags.get("data.dir")
-        opened = open_run(run, data=None if data is None else Path(data))
-    else:
-        opened = begin_run(run, source, settings, flags, console)
+    opened = begin_run(run, source, settings, flags, console)
     pictures = Pictures(opened.cohort.dataset, images)
     with hold(run / LOCK):
-        loop = opened.loop([console], console)
+        loop = opened.loop([console])
         query = loop.ask()
         if query is None:
             print(f"the budget is spent: {count(len(loop.state.labeled), 'knee')} graded")
@@ -89,16 +84,12 @@ def tell_and_report(
     new = [i for i in given if known.get(i, "none") != given[i]]
     if loop.state is state and close:
         loop.close()
-    unreadable = sum(given[i] is None for i in new)
-    known_before = f"; {len(given) - len(new)} taken before" if len(new) < len(given) else ""
-    of_them = f", {unreadable} of them unreadable" if unreadable else ""
-    print(f"took {count(len(new), 'new answer')}{of_them}{known_before}")
+    unreadable = f", {n} of them unreadable" if (n := sum(given[i] is None for i in new)) else ""
+    earlier = f"; {n} taken before" if (n := len(given) - len(new)) else ""
+    print(f"took {count(len(new), 'new answer')}{unreadable}{earlier}")
     if loop.state is not state:
-        carried = (
-            f"; {n} open knee{'s go' if n > 1 else ' goes'} into the next query" if (n := len(loop.state.asked)) else ""
-        )
+        carried = f"; {count(n, 'open knee')} carried into the next query" if (n := len(loop.state.asked)) else ""
         print(f"the round is closed with {count(len(loop.state.labeled), 'knee')} graded{carried}")
         print(f"next: kneeal ask {opened.path}")
     else:
-        print(f"{count(len(loop.missing), 'knee')} still to be answered: {', '.join(loop.missing[:5])}"
-              + (" ..." if len(loop.missing) > 5 else ""))  # fmt: skip
+        print(f"{count(len(loop.missing), 'knee')} still to be answered: {some(loop.missing)}")

@@ -1,23 +1,31 @@
 """`kneeal fit` from a resolved configuration to a finished run folder."""
 
 import sys
+import textwrap
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
+from torch import nn
+
 from kneeal.build.dataset import Cohort, open_cohort
+from kneeal.build.devices import find_device
 from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id
 from kneeal.config import RunConfig, flatten
+from kneeal.data.grades import N_GRADES
 from kneeal.files import disk_errors, hold
 from kneeal.jobs.process import set_up_process
-from kneeal.jobs.run_header import run_header
 from kneeal.loggers.console import Console
 from kneeal.loop.events import SILENT, LoopListener
 from kneeal.loop.folder import LOCK, RunFolder
-from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.writer import RunWriter
+from kneeal.nn.network import SiameseKneeNet
 from kneeal.report.one_run import draw_run_figures, rounds_table
+from kneeal.stats.metrics import warn_of_few_knees
+from kneeal.tables import count
 from kneeal.training.lightning_runner import is_first_process
+
+_WIDTH = 88
 
 
 def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = False) -> Path:
@@ -37,40 +45,33 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
     console = Console() if writer else None
     plan = make_plan(config, cohort, console or SILENT)
     identify(folder, config, cohort)
-    with hold(folder.path / LOCK, on_wait=(lambda: None) if wait else None) if writer else nullcontext():
-        _run(plan, folder, oracle, console)
-    return folder.path
-
-
-def _run(plan: Plan, folder: RunWriter, oracle: SimulatedOracle, console: Console | None) -> None:
-    """The loop with its listeners, to the end; only a process with a console writes."""
-    config, cohort = plan.config, plan.cohort
     listeners: list[LoopListener] = [] if console is None else [console]
-    if console and config.tracking.mode != "none":
-        from kneeal.loggers.wandb import WandbTracker
+    with hold(folder.path / LOCK, on_wait=(lambda: None) if wait else None) if writer else nullcontext():
+        if writer and config.tracking.mode != "none":
+            from kneeal.loggers.wandb import WandbTracker
 
-        kind = "cr" if config.loss.consistency else "naive"
-        tracking = config.tracking.model_dump()
-        tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
-        tracker = WandbTracker(
-            folder.path, run_id=run_id(config, cohort), thumbnail=cohort.dataset.thumbnail, **tracking
-        )
-        listeners.append(tracker)
-    loop = plan.loop(folder, listeners)
-    if console:
-        print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)
-        finished = loop.finished_rounds()
+            kind = "cr" if config.loss.consistency else "naive"
+            tracking = config.tracking.model_dump()
+            tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
+            tracker = WandbTracker(
+                folder.path, run_id=run_id(config, cohort), thumbnail=cohort.dataset.thumbnail, **tracking
+            )
+            listeners.append(tracker)
+        loop = plan.loop(folder, listeners)
+        if writer:
+            print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)
         for listener in listeners:
-            listener.run_started(flatten(config), finished)
-    loop.run(oracle)
-    if console:
-        if loop.stopped_early:
+            listener.run_started(flatten(config), loop.finished_rounds())
+        loop.run(oracle)
+        if writer and loop.stopped_early:
             print(
                 f"stopped with {len(loop.state.labeled)} of {loop.schedule.budget} labels: "
                 f"active.stop_when = {config.active.stop_when} is met",
                 file=sys.stderr,
             )
-        finish(folder.path, cohort)
+        if writer:
+            finish(folder.path, cohort)
+    return folder.path
 
 
 def finish(out: Path, cohort: Cohort) -> None:
@@ -81,3 +82,54 @@ def finish(out: Path, cohort: Cohort) -> None:
     print(f"\nrun folder: {out}")
     for path in paths:
         print(f"figure: {path}")
+
+
+def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str:
+    """Strategy, network, device, knees by grade, and what is logged where, in a block of lines."""
+    config, splits = plan.config, plan.cohort.splits
+    schedule = plan.schedule
+    compute, first = config.compute, config.active.first_query
+    if config.loss.consistency:
+        consistency = f"{config.loss.method}, pseudo pool by {plan.pseudo or plan.strategy}"
+    elif plan.strategy.scores_uncertainty:
+        consistency = "off"
+    else:
+        consistency = f"off: {plan.strategy} has no score to choose a pseudo pool by"
+    facts = {
+        "run folder": str(folder.path),
+        "strategy": f"{plan.strategy}{'' if first == 'random' else f', first query by {first}'}; "
+        f"{schedule.n_init} to {schedule.budget} labels in {count(schedule.n_rounds, 'round')}; seed {config.seed}",
+        "consistency": consistency,
+        "network": _network(config.model.backbone, plan.network),
+        "device": f"{find_device(compute)}{f' x {n}' if (n := compute.devices) > 1 else ''}, {compute.precision}",
+        "epoch kept": {
+            "free": f"the best on {len(splits.val)} validation knees, whose grades do not count as labels",
+            "budget": f"the best on a share of {config.data.val_fraction:g} of the labels",
+            "none": "the last; no grades are spent on choosing one",
+        }[config.data.validation],
+    }
+    if config.tracking.mode == "none":  # any other is said once it is known where W&B logs
+        facts["W&B"] = "off (tracking.mode = none)"
+    lines = [
+        textwrap.fill(text, _WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, break_long_words=False)
+        for name, text in facts.items()
+    ]
+    grades = plan.cohort.grades
+    pool = [grades[i] for i in splits.train if i not in labeled]
+    parts = {"labeled": list(labeled.values()), "pool": pool, "validation": list(splits.val.values())}
+    parts = {name: knees for name, knees in parts.items() if knees} | {"test": list(splits.test.values())}
+    rows = [[*(knees.count(kl) for kl in range(N_GRADES)), len(knees)] for knees in parts.values()]
+    lines.append(f"{'knees':<13}" + "".join(f"{f'KL {kl}':>7}" for kl in range(N_GRADES)) + f"{'all':>7}")
+    lines += [f"  {name:<11}" + "".join(f"{n:>7}" for n in row) for name, row in zip(parts, rows, strict=True)]
+    if warning := warn_of_few_knees(rows[-1][:-1]):
+        lines.append(textwrap.fill(warning, _WIDTH))
+    return "\n".join(lines)
+
+
+def _network(backbone: str, network: SiameseKneeNet) -> str:
+    def size(*modules: nn.Module) -> int:
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    trained = size(network)
+    frozen = 0 if network.encoder is None else size(network.encoder.branch) - size(network.branch)
+    return f"{backbone}, {trained + frozen:,} parameters" + (f", {trained:,} of them trained" if frozen else "")

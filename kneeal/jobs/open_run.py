@@ -27,9 +27,9 @@ class OpenRun:
     folder: RunWriter
     plan: Plan | None = None
 
-    def loop(self, listeners: Sequence[LoopListener] = (), progress: FitProgress = SILENT) -> ActiveLearningLoop:
+    def loop(self, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
         """The loop, at the point that the folder has reached."""
-        return (self.plan or make_plan(self.config, self.cohort, progress)).loop(self.folder, listeners)
+        return (self.plan or make_plan(self.config, self.cohort)).loop(self.folder, listeners)
 
     def query_folder(self, loop: ActiveLearningLoop) -> Path:
         """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
@@ -65,10 +65,8 @@ def begin_run(
     `source`, `settings` and `flags` are those of `kneeal.config.resolve`; without a source, a new run is `frozen`.
     """
     folder = find_run_folder(run, resume=True)
-    if folder.exists and source is None:  # the rest is as the run has it
-        config = resolve(folder.config(), settings, flags)
-    else:
-        config = resolve(source or DEFAULT, settings, flags)
+    # Without a source, the rest is as the run has it.
+    config = resolve(source or (folder.config() if folder.exists else DEFAULT), settings, flags)
     if config.data.dir is not None:
         # A run waits for weeks, and may be taken up from another folder.
         data = config.data.model_copy(update={"dir": str(Path(config.data.dir).resolve())})

@@ -9,13 +9,14 @@ import warnings
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
-def quiet_libraries() -> None:
-    """Leave the terminal to what matters to the user."""
+def set_up_process() -> None:
+    """Leave the terminal to what matters to the user, and keep freed memory: for a command that works on a run."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", module="lightning_fabric")
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
@@ -35,9 +36,3 @@ def keep_freed_memory() -> bool:
         return False
     # -1: nothing is given back. Training at full width frees more than the largest threshold that can be set, 2 GB.
     return bool(mallopt(_MMAP_THRESHOLD, 2**31 - 1) and mallopt(_TRIM_THRESHOLD, -1))
-
-
-def set_up_process() -> None:
-    """Both of them: for a command that works on a run."""
-    quiet_libraries()
-    keep_freed_memory()

@@ -91,7 +91,7 @@ def exit_on_signals(advice: str) -> Iterator[None]:
             signal.signal(signum, handler)
         os.close(writer)
     if received:
-        _print_stopped(received[0], advice)
+        print_once(f"stopped by {signal.Signals(received[0]).name}; {advice}")
         sys.exit(128 + received[0])
 
 
@@ -100,12 +100,12 @@ def _end_late(reader: int, advice: str) -> None:
     while received := os.read(reader, 1):
         if received[0] in _SIGNALS:
             time.sleep(GRACE)
-            _print_stopped(received[0], advice)
+            print_once(f"stopped by {signal.Signals(received[0]).name}; {advice}")
             os._exit(128 + received[0])
     os.close(reader)
 
 
-def _print_stopped(signum: int, advice: str) -> None:
-    # Lightning runs a command once more for every further device; one message is enough.
+def print_once(message: object) -> None:
+    """Print a message to stderr. Lightning runs a command once more for every further device; one message is enough."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"kneeal: stopped by {signal.Signals(signum).name}; {advice}", file=sys.stderr, flush=True)
+        print(f"kneeal: {message}", file=sys.stderr, flush=True)

@@ -145,7 +145,6 @@ def test_a_wrong_command_line_is_answered_with_usage_and_example(command: list[s
     ("module", "command", "name"),
     [
         ("starlette", ["annotate", "run"], "annotate"),
-        ("starlette", ["readers", "run"], "annotate"),
         ("lightly", ["pretrain", "--out", "weights", "--data", "DATA"], "pretrain"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_whole_run_with_a_person(run: Path, data: Path, tmp_path: Path) -> Non
     assert answers(run) == {knees[0]: 2, knees[5]: None}
     assert "6 knees asked for, 2 answered" in done("ask", run)
     told = done("tell", run, fill(sheet, {1: "0", 2: "1", 3: "4"}, tmp_path / "b.csv"), "--close")
-    assert "closed with 4 knees graded; 1 open knee goes into the next query" in told
+    assert "closed with 4 knees graded; 1 open knee carried into the next query" in told
     done("ask", run, "--data", data)
     second = [row["knee_id"] for row in csv.DictReader((run / "ask/000/answers.csv").open())]
     assert second[0] == knees[4] and len(second) == 4 and set(second[1:]).isdisjoint(knees)
