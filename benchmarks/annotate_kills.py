@@ -35,10 +35,11 @@ PATIENCE = 300.0
 
 def fork_servers(orders: Connection, run: str, images: str, port: int) -> None:
     """A process that has imported everything, and forks a server whenever one is ordered."""
-    from kneeal.annotate import app, connections, serve  # noqa: F401
+    from kneeal.annotate.options import ServeOptions
+    from kneeal.annotate.serve import serve
     from kneeal.jobs.signals import exit_on_signals
 
-    options = serve.ServeOptions(("Ann", "Ben"), (), 2, 0.2, True, 1.0, "127.0.0.1", port)
+    options = ServeOptions(["Ann", "Ben"], reads=2, repeat=0.2, auto=True, images=Path(images), port=port)
     while orders.recv():
         pid = os.fork()
         if pid == 0:
@@ -46,7 +47,7 @@ def fork_servers(orders: Connection, run: str, images: str, port: int) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
             with exit_on_signals("the next one follows"):
-                serve.serve(Path(run), options, images=Path(images))
+                serve(Path(run), options)
             os._exit(0)
         orders.send(pid)
         os.waitpid(pid, 0)
@@ -108,7 +109,7 @@ def trainings(run: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"kneeal.annotate.child" in words and str(run).encode() in words:
+            if b"kneeal.annotate.training_process" in words and str(run).encode() in words:
                 found.append(int(path.parent.name))
     return found
 

@@ -28,12 +28,11 @@ from helpers.knee_site import make_run
 from kneeal.annotate import supervisor as supervising
 from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.assignment import ReadingPlan
-from kneeal.annotate.child import watch_input
 from kneeal.annotate.next_round import next_round
 from kneeal.annotate.request_models import Answer
 from kneeal.annotate.schema import STORE
 from kneeal.annotate.store import Store
-from kneeal.annotate.training_process import AHEAD
+from kneeal.annotate.training_process import AHEAD, watch_input
 from kneeal.loop.folder import RunFolder
 
 GRACE, PATIENCE = 1.0, 300.0
@@ -59,7 +58,7 @@ class Forked:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._orders, what)
 
-    def status(self) -> int | None:
+    def poll(self) -> int | None:
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
@@ -70,7 +69,7 @@ class Forked:
 
     def end(self) -> None:
         os.close(self._orders)
-        if self.status() is None:
+        if self.poll() is None:
             kill(self.pid)
             os.waitpid(self.pid, 0)
         shutil.rmtree(self._run / AHEAD, ignore_errors=True)

@@ -1,12 +1,19 @@
-"""Readers, the one-time links that sign them in, and their sessions. Only digests of secrets are kept."""
+"""Readers, the one-time links that sign them in, and their sessions; `kneeal readers` shows and changes them.
+
+Only digests of secrets are kept.
+"""
 
 import hashlib
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from kneeal.annotate.assignment import settle
-from kneeal.annotate.store import Store
+from kneeal.annotate.assignment import ReadingPlan, settle
+from kneeal.annotate.options import ReaderChanges, named_roles
+from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.tasks import RefusedError
 from kneeal.errors import UserError, unknown_name
 
@@ -59,14 +66,14 @@ class Accounts:
                 (name, reads, adjudicates, self._store.clock()),
             ).fetchone()
             _free(db, row["id"])
-            return int(row[0])
+            return int(row["id"])
 
         return self._store.write(change)
 
     def all(self) -> list[Account]:
         """All readers that were not removed."""
         rows = self._store.read("SELECT id, name, reads, adjudicates FROM reader WHERE removed IS NULL ORDER BY id")
-        return [Account(row["id"], row["name"], bool(row["reads"]), bool(row["adjudicates"])) for row in rows]
+        return [Account(*row) for row in rows]
 
     def find(self, name: str) -> Account:
         """A reader by name.
@@ -75,8 +82,8 @@ class Accounts:
             UserError: Nobody has that name; the most similar one is suggested.
         """
         known = {account.name: account for account in self.all()}
-        if name.strip() in known:
-            return known[name.strip()]
+        if found := known.get(name.strip()):
+            return found
         raise unknown_name("reader", name, known, "add a reader with `kneeal readers RUN --reader`")
 
     def remove(self, account: Account) -> None:
@@ -94,7 +101,7 @@ class Accounts:
         """Sign a reader out everywhere, and void her links."""
         self._store.write(lambda db: _end_sessions(db, account.id))
 
-    def link(self, reader: int, seconds: float = LINK_SECONDS) -> str:
+    def link(self, reader: int) -> str:
         """A secret that signs a reader in once; her earlier unused ones become void."""
         secret = secrets.token_urlsafe(32)
 
@@ -102,7 +109,7 @@ class Accounts:
             db.execute("DELETE FROM link WHERE reader = ? AND used IS NULL", (reader,))
             db.execute(
                 "INSERT INTO link (digest, reader, expires) VALUES (?, ?, ?)",
-                (_digest(secret), reader, self._store.clock() + seconds),
+                (_digest(secret), reader, self._store.clock() + LINK_SECONDS),
             )
 
         self._store.write(change)
@@ -143,11 +150,82 @@ class Accounts:
             "WHERE digest = ? AND expires > ?",
             (_digest(key or ""), self._store.clock()),
         )
-        return Session(rows[0][0], rows[0][1], bool(rows[0][2]), bool(rows[0][3]), rows[0][4]) if rows else None
+        return Session(*rows[0]) if rows else None
 
     def sign_out(self, key: str) -> None:
         """End a session."""
         self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
+
+
+def manage_readers(run: Path, changes: ReaderChanges, *, dry: bool) -> str:
+    """Change who reads what, unless `dry`, and describe the change or how it is now.
+
+    Raises:
+        UserError: Nobody has annotated the run, there is no such reader, too few would be left, or a number is wrong.
+    """
+    with open_store(run) as store:
+        accounts = Accounts(store)
+        old = store.plan or ReadingPlan()
+        plan = old.changed(changes.reads, changes.repeat)
+        steps = _steps(accounts, changes, plan.reads)
+        lines = [line for line, _ in steps]
+        if not dry:
+            for _, step in steps:
+                step()
+        if plan != old:
+            before, after = store.counts(), store.set_plan(plan, dry=dry)
+            lines.append(f"readings per knee: {old.reads} to {plan.reads}")
+            lines.append(f"silent repeats, from the next query on: {old.repeat:g} to {plan.repeat:g}")
+            lines += [f"  knees {name}: {before[name]} to {after[name]}" for name in ("open", "disagreed", "settled")]
+            lines.append(f"  knees that went to training stay as they are: {before['closed']}")
+        if lines and dry:
+            return "\n".join([*lines, "nothing is changed yet; add --yes"])
+        return "\n".join([*lines, *_describe(store, accounts)])
+
+
+def _steps(accounts: Accounts, changes: ReaderChanges, n_reads: int) -> list[tuple[str, Callable[[], object]]]:
+    """What changes for each person, in words and as what does it, with `n_reads` readings per knee afterwards."""
+    known = {account.name: account for account in accounts.all()}
+    leaving = [accounts.find(name) for name in changes.remove or ()]
+    named = {
+        name: Account(0, name, reads, adjudicates)
+        for name, (reads, adjudicates) in named_roles(changes.readers, changes.adjudicators).items()
+    }
+    left = [account for name, account in (known | named).items() if name not in {gone.name for gone in leaving}]
+    reading, deciding = sum(account.reads for account in left), sum(account.adjudicates for account in left)
+    if reading < n_reads or not deciding:
+        raise UserError(
+            f"{reading} who read and {deciding} who adjudicate, with {n_reads} readings per knee",
+            "as many readers as each knee needs, and somebody who decides where they differ",
+            "name more with --reader or --adjudicator",
+        )
+    steps: list[tuple[str, Callable[[], object]]] = [
+        (f"{name}: {new.roles}", partial(accounts.put, name, reads=new.reads, adjudicates=new.adjudicates))
+        for name, new in named.items()
+        if name not in known or new.roles != known[name].roles
+    ]
+    for account in leaving:
+        what = "leaves; her sessions end, her open knees go to others, her answers stay and count"
+        steps.append((f"{account.name}: {what}", partial(accounts.remove, account)))
+    for account in map(accounts.find, changes.sign_out or ()):
+        what = "is signed out everywhere, and her unused links are void"
+        steps.append((f"{account.name}: {what}", partial(accounts.end_sessions, account)))
+    return steps
+
+
+def _describe(store: Store, accounts: Accounts) -> list[str]:
+    plan, counts = store.plan or ReadingPlan(), store.counts()
+    lines = [f"readings per knee: {plan.reads}; silent repeats: {plan.repeat:g}",
+             f"knees of this query: {counts['open']} open, {counts['disagreed']} disagreed, "
+             f"{counts['settled'] + counts['closed']} settled"]  # fmt: skip
+    for account in accounts.all():
+        answers, sessions = store.read(
+            "SELECT (SELECT count(*) FROM task WHERE reader = :reader AND current IS NOT NULL), "
+            "(SELECT count(*) FROM session WHERE reader = :reader AND expires > :now)",
+            {"reader": account.id, "now": store.clock()},
+        )[0]
+        lines.append(f"{account.name}: {account.roles}; {answers} answers; {sessions} sessions")
+    return lines
 
 
 def _free(db: sqlite3.Connection, reader: int) -> None:

@@ -5,12 +5,13 @@ References:
     Psychological Bulletin 70, 1968.
 """
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kneeal.annotate.store import Store
 from kneeal.data.grades import N_GRADES
@@ -35,18 +36,6 @@ class Agreement:
     unreadable: int  #: Knees that at least one of the two could not grade; they count in none of the above.
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How long one reader takes for a knee, in seconds, over her answers that hold."""
-
-    reader: str
-    n: int
-    unreadable: int
-    undone: int
-    median: float | None
-    quartiles: tuple[float, float] | None
-
-
 def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | None]], *, seed: int = 0) -> Agreement:
     """Agreement of two readings, by their grades of the same knees; None is unreadable."""
     graded = np.array([(a, b) for a, b in pairs if a is not None and b is not None], dtype=np.int64).reshape(-1, 2)
@@ -55,18 +44,16 @@ def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | Non
         return Agreement(first, second, 0, None, None, None, None, unreadable)
     cells = graded[:, 0] * N_GRADES + graded[:, 1]
     table = np.bincount(cells, minlength=N_GRADES**2).reshape(N_GRADES, N_GRADES)
-    draws = np.random.default_rng(seed).multinomial(n, table.ravel() / n, size=N_BOOTSTRAP)
-    resampled = weighted_kappa(draws.reshape(-1, N_GRADES, N_GRADES))
-    resampled = resampled[~np.isnan(resampled)]
-    quadratic = _number(weighted_kappa(table))
+    exact = float(np.trace(table) / n)
+    kappas = weighted_kappa(table), weighted_kappa(table, power=1)
+    quadratic, linear = (None if np.isnan(kappa) else float(kappa) for kappa in kappas)
     interval = None
-    if quadratic is not None and n > 1 and len(resampled):
-        low, high = np.percentile(resampled, (2.5, 97.5))
-        interval = float(low), float(high)
-    exact = float((graded[:, 0] == graded[:, 1]).mean())
-    return Agreement(
-        first, second, n, exact, quadratic, interval, _number(weighted_kappa(table, power=1)), unreadable
-    )  # fmt: skip
+    if quadratic is not None and n > 1:
+        draws = np.random.default_rng(seed).multinomial(n, table.ravel() / n, size=N_BOOTSTRAP)
+        resampled = weighted_kappa(draws.reshape(-1, N_GRADES, N_GRADES))
+        low, high = np.nanpercentile(resampled, (2.5, 97.5)).tolist()
+        interval = low, high
+    return Agreement(first, second, n, exact, quadratic, interval, linear, unreadable)
 
 
 def within_and_between(store: Store) -> tuple[list[Agreement], list[Agreement]]:
@@ -76,13 +63,13 @@ def within_and_between(store: Store) -> tuple[list[Agreement], list[Agreement]]:
         "JOIN answer ON answer.id = task.current JOIN reader ON reader.id = task.reader "
         "JOIN knee ON knee.id = task.knee WHERE task.kind != 'adjudication' ORDER BY reader.id, knee.id"
     )
-    firsts: dict[str, dict[int, int | None]] = {}
-    repeats: dict[str, dict[int, int | None]] = {}
-    for row in rows:
-        (firsts if row["kind"] == "first" else repeats).setdefault(row["name"], {})[row["knee"]] = row["kl"]
+    grades: dict[str, dict[str, dict[int, int | None]]] = {"first": {}, "repeat": {}}
+    for name, knee, kind, kl in rows:
+        grades[kind].setdefault(name, {})[knee] = kl
+    firsts = grades["first"]
     within = [
         compare(name, f"{name}, again", [(firsts[name][knee], kl) for knee, kl in again.items()])
-        for name, again in repeats.items()
+        for name, again in grades["repeat"].items()
     ]
     between = [
         compare(a, b, [(kl, firsts[b][knee]) for knee, kl in firsts[a].items() if knee in firsts[b]])
@@ -91,29 +78,28 @@ def within_and_between(store: Store) -> tuple[list[Agreement], list[Agreement]]:
     return within, between
 
 
-def paces(store: Store) -> list[Pace]:
-    """How long each reader takes for a knee; adjudications are left out."""
+def paces(store: Store) -> list[dict[str, Any]]:
+    """How long each reader takes for a knee, in seconds, over her answers that hold; adjudications are left out."""
     result = []
-    for reader in store.read("SELECT id, name FROM reader ORDER BY id"):
+    for reader, name in store.read("SELECT id, name FROM reader ORDER BY id"):
+        undone = "SELECT count(*) FROM answer JOIN task ON task.id = answer.task WHERE task.reader = ? AND undone"
         rows = store.read(
-            "SELECT answer.seconds, answer.kl FROM task JOIN answer ON answer.id = task.current "
+            "SELECT answer.seconds, answer.kl IS NULL FROM task JOIN answer ON answer.id = task.current "
             "WHERE task.reader = ? AND task.kind != 'adjudication'",
-            (reader["id"],),
+            (reader,),
         )
-        undone = store.read(
-            "SELECT count(*) AS n FROM answer JOIN task ON task.id = answer.task WHERE task.reader = ? AND undone",
-            (reader["id"],),
-        )[0]["n"]
-        seconds = [row["seconds"] for row in rows]
-        unreadable = sum(row["kl"] is None for row in rows)
-        low, median, high = np.percentile(seconds, (25, 50, 75)).tolist() if seconds else (0.0, None, 0.0)
-        result.append(Pace(reader["name"], len(rows), unreadable, undone, median, (low, high) if seconds else None))
+        quartiles = np.percentile([row[0] for row in rows], (25, 50, 75)).tolist() if rows else None
+        result.append({
+            "reader": name, "n": len(rows), "unreadable": sum(row[1] for row in rows),
+            "undone": store.read(undone, (reader,))[0][0],
+            "median": quartiles and quartiles[1], "quartiles": quartiles and quartiles[::2],
+        })  # fmt: skip
     return result
 
 
 def readings_table(store: Store) -> str:
     """Every row of the history as CSV: who, when, how long, and what it replaced."""
-    cursor = store.reader().execute(
+    query = (
         "SELECT answer.id AS answer, knee.knee_id, knee.query, reader.name AS reader, task.kind, answer.kl, "
         "answer.reason, answer.undone, (task.current = answer.id) AS holds, answer.seconds, "
         "strftime('%Y-%m-%dT%H:%M:%fZ', answer.at, 'unixepoch') AS at, answer.replaces, answer.measurements, "
@@ -123,8 +109,9 @@ def readings_table(store: Store) -> str:
         "FROM answer JOIN task ON task.id = answer.task JOIN reader ON reader.id = task.reader "
         "JOIN knee ON knee.id = task.knee ORDER BY answer.id"
     )
-    return csv_text([[column[0] for column in cursor.description], *cursor])
 
+    def view(db: sqlite3.Connection) -> list[Sequence[object]]:
+        cursor = db.execute(query)
+        return [[column[0] for column in cursor.description], *cursor]
 
-def _number(value: NDArray[np.float64]) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return csv_text(store.look(view))

@@ -2,21 +2,25 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that are made in a function.
 import hmac
+import json
 import logging
+import mimetypes
+import sqlite3
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
 
 from kneeal.annotate.accounts import SESSION_SECONDS, Accounts, Session
 from kneeal.annotate.agreement import paces, readings_table, within_and_between
 from kneeal.annotate.assignment import ReadingPlan
-from kneeal.annotate.atlas import Atlas
 from kneeal.annotate.consensus import RULE
-from kneeal.annotate.error_handlers import add_error_handlers
-from kneeal.annotate.picture_service import EncodedPicture, PictureService
+from kneeal.annotate.picture_service import EncodedPicture, Example, PictureService
 from kneeal.annotate.request_models import FINDINGS, Answer, EmptyRequest, SignInRequest, UndoRequest
 from kneeal.annotate.security import COOKIE, CSRF_HEADER, HEALTH, Guard, Origin
 from kneeal.annotate.store import Store
@@ -26,8 +30,6 @@ from kneeal.exchange.answers import REASONS
 
 logger = logging.getLogger("kneeal.annotate")
 STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
-_FILES = {"page.js": "text/javascript", "viewer.js": "text/javascript", "keys.js": "text/javascript",
-          "style.css": "text/css"}  # fmt: skip
 #: The page asks here who it is, before it knows the secret of its session; links and images cannot send one.
 _WITHOUT_SECRET = ("/api/me", "/api/readings.csv")
 
@@ -39,13 +41,14 @@ def make_app(
     pictures: PictureService,
     origin: Origin,
     run: Path,
-    atlas: Atlas | None = None,
+    atlas: Sequence[Example] = (),
 ) -> FastAPI:
     """The application of one run."""
     app = FastAPI(title="kneeal", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, origin=origin)
-    add_error_handlers(app)
-    examples = atlas or Atlas()
+    mimetypes.add_type("text/javascript", ".js")  # a registry may know another type, which browsers refuse to run
+    app.mount("/static", StaticFiles(directory=STATIC))
+    _add_error_handlers(app)
     cookie = COOKIE + store.id
 
     # Not in a worker thread as other handlers are: with many readers, queueing twice costs more than the lookup.
@@ -81,8 +84,7 @@ def make_app(
     def status_for(session: Session) -> dict[str, Any]:
         # An adjudicator who also reads sees an adjudicator's status only when all readings are in and hers are final.
         ready = not session.reads or (not store.counts()["open"] and store.informed(session.id))
-        decides = session.adjudicates and ready
-        return supervisor.status(decides=decides)
+        return supervisor.status(decides=session.adjudicates and ready)
 
     def describe(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
         if task is None:
@@ -94,17 +96,11 @@ def make_app(
 
     @app.get("/")
     def index() -> Response:
-        return FileResponse(STATIC / "index.html", media_type="text/html")
+        return FileResponse(STATIC / "index.html")
 
     @app.get("/favicon.ico")
     def icon() -> Response:
         return Response(status_code=204)
-
-    @app.get("/static/{name}")
-    def static(name: str) -> Response:
-        if name not in _FILES:
-            return JSONResponse({"error": "no such file"}, 404)
-        return FileResponse(STATIC / name, media_type=_FILES[name])
 
     @app.get(HEALTH)
     def health() -> Response:
@@ -131,12 +127,15 @@ def make_app(
     def me(session: signed) -> dict[str, Any]:
         return {
             "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates, "reasons": REASONS,
-            "findings": FINDINGS, "rule": RULE, "atlas": examples.names, "status": status_for(session),
+            "findings": FINDINGS, "rule": RULE, "status": status_for(session),
+            "atlas": [(number, example.grade, example.caption) for number, example in enumerate(atlas)],
         }  # fmt: skip
 
-    @app.get("/api/atlas/{name}")
-    def atlas_picture(session: signed, name: str) -> Response:
-        return Response(examples.read(name), media_type="image/png")
+    @app.get("/api/atlas/{number}")
+    def example(session: signed, number: int) -> Response:
+        if not 0 <= number < len(atlas):
+            raise RefusedError(404, "no such picture", "one of the atlas", "load the page again")
+        return Response(atlas[number].png, media_type="image/png")
 
     @app.get("/api/next")
     def next_task(session: signed) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def make_app(
         within, between = within_and_between(store)
         return {
             "within": [vars(row) for row in within], "between": [vars(row) for row in between],
-            "paces": [vars(row) for row in paces(store)], "rule": RULE,
+            "paces": paces(store), "rule": RULE,
         }  # fmt: skip
 
     @app.get("/api/readings.csv")
@@ -209,4 +208,35 @@ def make_app(
 
 
 def _png(picture: EncodedPicture, **more: Any) -> Response:
-    return Response(picture.png, media_type="image/png", headers={"x-kneeal-picture": picture.header(**more)})
+    about = json.dumps({**picture.metadata, **more})
+    return Response(picture.png, media_type="image/png", headers={"x-kneeal-picture": about})
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Errors in the form that the page shows."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        return JSONResponse({"error": error.found, "expected": error.expected, "cure": error.cure}, error.code)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        # Without the values: a body may hold what no log should.
+        problems = [
+            ": ".join([*map(str, item["loc"][1:]), item["msg"].removeprefix("Value error, ")])
+            for item in error.errors()
+        ]
+        return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def unwritable(request: Request, error: sqlite3.OperationalError) -> Response:
+        text = str(error)
+        logger.error("the store cannot be written: %s", text)
+        if "locked" in text or "busy" in text:
+            code, found, cure = 503, "the store is locked by another program", "the page tries again by itself"
+        elif "full" in text or "disk" in text:
+            code, found = 507, "the disk is full: this answer is not stored, all earlier ones are"
+            cure = "free some space; the page tries again by itself"
+        else:
+            code, found, cure = 503, f"the store cannot be written ({text})", "look at the server's log"
+        return JSONResponse({"error": found, "cure": cure}, code)

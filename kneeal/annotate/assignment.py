@@ -1,8 +1,8 @@
-"""Who reads which knee next, and what its readings amount to: inside a transaction of the store.
+"""Who reads which knee next, how much is left for her, and what the readings of a knee amount to.
 
 Nothing that a reader is given depends on what another has answered, and a silent repeat cannot be told from a first
 reading: it is planned before the reader begins, so that her counter includes it, and mixed with knees she has not seen.
-Times are in seconds since 1970.
+All of it happens inside a transaction of the store. Times are in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import random
 import secrets
 import sqlite3
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kneeal.annotate.consensus import reach_consensus
+from kneeal.annotate.tasks import Progress
 from kneeal.errors import UserError
 
 #: A reading that was begun this many seconds ago and never answered may be given to another reader.
@@ -23,32 +25,44 @@ ABANDONED = 1800.0
 REPEAT_AFTER = 20
 #: The last knees of a reader that are never repeated.
 _REMEMBERED = 2
+#: Answers whose median time is the pace.
+_LAST = 20
 
 #: A task that is open, still needed and of a role that its reader has. Of a knee that others have read meanwhile, no
 #: further first reading is needed.
-NEEDED = """
+_NEEDED = """
 task.current IS NULL AND knee.state = CASE task.kind WHEN 'adjudication' THEN 'disagreed' ELSE 'open' END
 AND (SELECT CASE task.kind WHEN 'adjudication' THEN adjudicates ELSE reads END FROM reader WHERE id = task.reader)
 AND (task.kind != 'first' OR (SELECT count(*) FROM task AS other WHERE other.knee = knee.id
   AND other.kind = 'first' AND other.current IS NOT NULL) < :reads)
 """
 #: A knee of which the reader has begun no first reading.
-UNREAD = """
+_UNREAD = """
 knee.state = 'open' AND NOT EXISTS
 (SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'first')
 """
 #: A silent repeat that the reader has not begun, of a knee that she has read or can still read.
-UNREPEATED = f"""
+_UNREPEATED = f"""
 planned.reader = :reader AND knee.state = 'open' AND NOT EXISTS
 (SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND task.kind = 'repeat')
 AND (planned.due IS NOT NULL OR knee.taken < :reads OR EXISTS
-(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND {NEEDED}))
+(SELECT 1 FROM task WHERE task.knee = knee.id AND task.reader = :reader AND {_NEEDED}))
 """
 #: Whether a reader may be given adjudications: one who also reads, only when all readings of the query are in.
-RELEASED = """
+_RELEASED = """
 (SELECT adjudicates AND NOT (reads AND EXISTS
   (SELECT 1 FROM knee WHERE state = 'open' AND query = (SELECT max(query) FROM knee)))
  FROM reader WHERE id = :reader)
+"""
+#: Her open tasks, knees free to anybody, silent repeats (which she must not notice) and knees for her to adjudicate.
+_LEFT = f"""
+SELECT
+  (SELECT count(*) FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {_NEEDED})
+  + (SELECT reads FROM reader WHERE id = :reader) * (
+    (SELECT count(*) FROM knee WHERE {_UNREAD} AND taken < :reads)
+    + (SELECT count(*) FROM planned JOIN knee ON knee.id = planned.knee WHERE {_UNREPEATED}))
+  + (SELECT count(*) FROM knee WHERE state = 'disagreed' AND {_RELEASED} AND NOT EXISTS
+    (SELECT 1 FROM task WHERE task.knee = knee.id AND kind = 'adjudication'))
 """
 
 
@@ -79,88 +93,101 @@ def read_plan(db: sqlite3.Connection) -> ReadingPlan:
     return ReadingPlan(int(values.get("reads", 1)), float(values.get("repeat", 0.0)))
 
 
+def read_progress(db: sqlite3.Connection, reader: int) -> Progress:
+    """How far a reader is. Asked after every answer, so each query uses an index or the newest query alone."""
+    left = db.execute(_LEFT, {"reader": reader, "reads": read_plan(db).reads}).fetchone()[0]
+    done = db.execute(
+        "SELECT count(*) FROM knee JOIN task ON task.knee = knee.id "
+        "WHERE knee.query = (SELECT max(query) FROM knee) AND task.reader = ? AND task.current IS NOT NULL",
+        (reader,),
+    ).fetchone()[0]
+    times = db.execute(
+        "SELECT answer.seconds FROM task JOIN answer ON answer.id = task.current "
+        "WHERE task.reader = ? AND task.current IS NOT NULL ORDER BY task.current DESC LIMIT ?",
+        (reader, _LAST),
+    ).fetchall()
+    return Progress(done, left, statistics.median(row[0] for row in times) if times else None)
+
+
 def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
     """The task that a reader should do now: the one she has before her, else the next one; None if nothing is left."""
     plan = read_plan(db)
-    done = db.execute("SELECT count(*) FROM task WHERE reader = ? AND current IS NOT NULL", (reader,)).fetchone()[0]
-    values = {"reader": reader, "reads": plan.reads, "done": done, "stale": now - ABANDONED}
+    values: dict[str, Any] = {"reader": reader, "reads": plan.reads, "stale": now - ABANDONED}
 
     def first(query: str) -> Any:
         row = db.execute(query, values).fetchone()
         return None if row is None else row[0]
 
-    mine = f"SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {NEEDED} "
-    task = first(mine + "AND task.later IS NULL ORDER BY task.begun DESC LIMIT 1")
+    values["done"] = first("SELECT count(*) FROM task WHERE reader = :reader AND current IS NOT NULL")
+    mine = f"SELECT task.id FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {_NEEDED} "
+    task: int | None = first(mine + "AND task.later IS NULL ORDER BY task.begun DESC LIMIT 1")
     if task is not None:
-        return int(task)
+        return task
     reads = first("SELECT reads FROM reader WHERE id = :reader")
     if reads:
         _plan_repeats(db, reader, plan)
-        free = f"FROM knee WHERE {UNREAD} AND taken < :reads"
-        waiting = f"FROM planned JOIN knee ON knee.id = planned.knee WHERE {UNREPEATED}"
+        free = f"FROM knee WHERE {_UNREAD} AND taken < :reads"
+        waiting = f"FROM planned JOIN knee ON knee.id = planned.knee WHERE {_UNREPEATED}"
         n_free, n_waiting = first(f"SELECT count(*) {free}"), first(f"SELECT count(*) {waiting}")
         repeat = first(f"SELECT knee.id {waiting} AND planned.due <= :done ORDER BY planned.due LIMIT 1")
         # In proportion to what is left of both, so that repeats are spread over the query and do not end it.
         if repeat is not None and random.random() * (n_free + n_waiting) < n_waiting:
-            return begin(db, reader, repeat, "repeat", now)
+            return _begin(db, reader, repeat, "repeat", now)
         knee = first(f"SELECT knee.id {free} ORDER BY query, position LIMIT 1")
         if knee is not None:
-            return begin(db, reader, knee, "first", now)
+            return _begin(db, reader, knee, "first", now)
     task = first(mine + "ORDER BY knee.taken >= :reads, task.later LIMIT 1")
     if task is not None:
         hold(db, task, now)
-        return int(task)
+        return task
     if reads:
         knee = first(
-            f"SELECT knee.id FROM knee WHERE {UNREAD} AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id "
+            f"SELECT knee.id FROM knee WHERE {_UNREAD} AND EXISTS (SELECT 1 FROM task WHERE task.knee = knee.id "
             "AND kind = 'first' AND current IS NULL AND later IS NULL AND begun < :stale) "
             "ORDER BY query, position LIMIT 1"
         )
         if knee is not None:
-            return begin(db, reader, knee, "first", now)
+            return _begin(db, reader, knee, "first", now)
         repeat = _last_repeat(db, waiting, values)
         if repeat is not None:
-            return begin(db, reader, repeat, "repeat", now)
+            return _begin(db, reader, repeat, "repeat", now)
     disputed = first(
-        f"SELECT id FROM knee WHERE state = 'disagreed' AND {RELEASED} AND NOT EXISTS (SELECT 1 FROM task "
+        f"SELECT id FROM knee WHERE state = 'disagreed' AND {_RELEASED} AND NOT EXISTS (SELECT 1 FROM task "
         "WHERE task.knee = knee.id AND kind = 'adjudication' AND begun >= :stale) ORDER BY query, position LIMIT 1"
     )
     if disputed is None:
         return None
     inform(db, reader)
-    return begin(db, reader, disputed, "adjudication", now)
+    return _begin(db, reader, disputed, "adjudication", now)
 
 
-def begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float) -> int:
+def _begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float) -> int:
     """Make a task of some kind (see `Task`) and put it before a reader."""
     number = secrets.randbelow(2**48)
     db.execute(
         "INSERT INTO task (id, knee, reader, kind, picture, begun) VALUES (?, ?, ?, ?, ?, ?)",
         (number, knee, reader, kind, secrets.token_hex(8), now),
     )
-    if kind == "first":
-        db.execute("UPDATE knee SET taken = taken + 1 WHERE id = ?", (knee,))
+    _count_taken(db, number, 1)
     return number
 
 
 def let_go(db: sqlite3.Connection, number: int, now: float) -> None:
     """Put an open task off: others can be given its knee, which the reader holds no longer."""
-    db.execute(
-        "UPDATE knee SET taken = taken - 1 WHERE id = "
-        "(SELECT knee FROM task WHERE id = ? AND kind = 'first' AND current IS NULL AND later IS NULL)",
-        (number,),
-    )
+    _count_taken(db, number, -1, "AND current IS NULL AND later IS NULL")
     db.execute("UPDATE task SET later = ? WHERE id = ? AND current IS NULL", (now, number))
 
 
 def hold(db: sqlite3.Connection, number: int, now: float) -> None:
     """Put a task before its reader again if it was put off."""
-    db.execute(
-        "UPDATE knee SET taken = taken + 1 WHERE id = "
-        "(SELECT knee FROM task WHERE id = ? AND kind = 'first' AND later IS NOT NULL)",
-        (number,),
-    )
+    _count_taken(db, number, 1, "AND later IS NOT NULL")
     db.execute("UPDATE task SET later = NULL, begun = ? WHERE id = ? AND later IS NOT NULL", (now, number))
+
+
+def _count_taken(db: sqlite3.Connection, number: int, change: int, condition: str = "") -> None:
+    """Keep the number of readings of a knee that are begun and not put off, where a task is a first reading."""
+    task = f"SELECT knee FROM task WHERE id = ? AND kind = 'first' {condition}"
+    db.execute(f"UPDATE knee SET taken = taken + ? WHERE id = ({task})", (change, number))
 
 
 def schedule_repeat(db: sqlite3.Connection, reader: int, knee: int) -> None:
@@ -184,10 +211,8 @@ def settle(db: sqlite3.Connection, knee: int) -> None:
         (knee,),
     ).fetchall()
     pending = db.execute(
-        "SELECT 1 FROM planned JOIN task ON task.knee = planned.knee AND task.reader = planned.reader "
-        "AND task.kind = 'first' AND task.current IS NOT NULL WHERE planned.knee = ? AND NOT EXISTS "
-        "(SELECT 1 FROM task AS repeat WHERE repeat.knee = planned.knee AND repeat.reader = planned.reader "
-        "AND repeat.kind = 'repeat' AND repeat.current IS NOT NULL)",
+        "SELECT 1 FROM planned WHERE knee = ? AND due IS NOT NULL AND NOT EXISTS (SELECT 1 FROM task WHERE "
+        "task.knee = planned.knee AND task.reader = planned.reader AND kind = 'repeat' AND current IS NOT NULL)",
         (knee,),
     ).fetchone()
     consensus = reach_consensus(

@@ -27,9 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._check()
         if len(self.connections) > self.MAX_CONNECTIONS:
-            others = [c for c in self.connections if isinstance(c, BoundedProtocol) and c is not self]
-            idle = [c for c in others if c._waits()]
-            (max(idle, key=lambda c: c._idle_seconds()) if idle else self).transport.abort()
+            idle = [c for c in self.connections if isinstance(c, BoundedProtocol) and c is not self and c._waits()]
+            max(idle, key=BoundedProtocol._idle_seconds, default=self).transport.abort()
 
     def _waits(self) -> bool:
         """Whether no whole request has arrived that is still to be answered."""

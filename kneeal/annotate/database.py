@@ -3,125 +3,112 @@
 import asyncio
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kneeal.annotate.schema import connect
 
 T = TypeVar("T")
+P = ParamSpec("P")
+D = TypeVar("D", bound="Database")
 #: What is done inside a transaction; its result is given to who asked for it.
 Change = Callable[[sqlite3.Connection], T]
 
 
 class Database:
-    """One file, one writing connection, and a reading one for each thread; `timeout` as in `connect`."""
+    """One file, one thread that writes, and a connection that threads read by in turn; `timeout` as in `connect`."""
 
     def __init__(self, path: Path, *, timeout: float = 5.0) -> None:
         self.path = path
-        self._timeout = timeout
         self._writer = connect(path, create=True, timeout=timeout)
-        self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._waiting: list[tuple[Change[Any], asyncio.Future[Any]]] = []
-        self._busy = False
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._waiting: deque[tuple[Change[Any], Future[Any]]] = deque()
+        self._reader = connect(path, create=False, timeout=timeout)
+        self._reading = threading.Lock()
 
     def close(self) -> None:
         """Close the file."""
         self._thread.shutdown()
-        with self._lock:
-            for connection in self._readers:
-                connection.close()
-            # The last connection that closes takes the write-ahead log into the file and removes it.
-            self._writer.close()
+        self._reader.close()
+        # The last connection that closes takes the write-ahead log into the file and removes it.
+        self._writer.close()
 
     def write(self, change: Change[T]) -> T:
         """Make a change: on disk when this returns, not made at all if it raises."""
-        result = self.write_all([change])[0]
-        if isinstance(result, BaseException):
-            raise result
-        return result  # type: ignore[no-any-return]
+        return self._submit(change).result()
+
+    async def write_soon(self, change: Change[T]) -> T:
+        """`write` for an event loop, which goes on meanwhile; the change is made even if nobody waits for it."""
+        return await asyncio.wrap_future(self._submit(change))
 
     def try_out(self, change: Change[T]) -> T:
         """The result of a change that is not made."""
-        with self._lock:
-            self._writer.execute("BEGIN IMMEDIATE")
+
+        def attempt(db: sqlite3.Connection) -> T:
+            db.execute("SAVEPOINT attempt")
             try:
-                return change(self._writer)
+                return change(db)
             finally:
-                self._writer.execute("ROLLBACK")
+                db.execute("ROLLBACK TO attempt")
 
-    def write_all(self, changes: Sequence[Change[Any]]) -> list[Any]:
-        """Make changes in one commit, each in a savepoint of its own, so that one that fails leaves the others.
-
-        Returns:
-            For each change its result, on disk; or the exception that it raised, and nothing of it is made. Where the
-            commit fails, all get that exception and nothing is made.
-        """
-        db = self._writer
-        with self._lock:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                results = [_in_savepoint(db, change) for change in changes]
-                db.execute("COMMIT")
-            except BaseException as error:
-                # A full disk makes SQLite take back the whole transaction by itself. Every page gets the error and
-                # asks again, with the nonce that keeps an answer from counting twice.
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                return [error] * len(changes)
-        return results
-
-    async def write_soon(self, change: Change[T]) -> T:
-        """`write` for an event loop, which goes on meanwhile.
-
-        A commit waits for the disk. What is asked for during one goes into the next one together, in one thread, so
-        that twenty readers wait neither for twenty commits nor for twenty threads.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((change, future))
-        if not self._busy:
-            self._next_batch(loop)
-        return await future
-
-    def _next_batch(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._waiting = self._waiting, []
-        self._busy = bool(batch)
-        if not batch:
-            return
-
-        def work() -> None:
-            results = self.write_all([change for change, _ in batch])
-            loop.call_soon_threadsafe(deliver, results)
-
-        def deliver(results: Sequence[Any]) -> None:
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.cancelled():
-                    continue  # who asked has gone; the change is made all the same
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            self._next_batch(loop)
-
-        self._thread.submit(work)
+        return self.write(attempt)
 
     def read(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """Rows of a query, without waiting for a writer."""
-        return self.reader().execute(query, values).fetchall()
+        return self.look(lambda db: db.execute(query, values).fetchall())
 
-    def reader(self) -> sqlite3.Connection:
-        """The calling thread's own connection, for reading."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = connect(self.path, create=False, timeout=self._timeout)
-            self._local.connection = connection
-            self._readers.append(connection)
-        return connection
+    def look(self, view: Change[T]) -> T:
+        """What a function reads, without waiting for a writer."""
+        # One at a time: a query that is under way in another thread would hide what has been committed since it began.
+        with self._reading:
+            return view(self._reader)
+
+    def _submit(self, change: Change[T]) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # from now on nobody can call it off
+        self._waiting.append((change, future))
+        self._thread.submit(self._commit_waiting)
+        return future
+
+    def _commit_waiting(self) -> None:
+        """Make the changes that have been asked for since the last commit in one, each in a savepoint of its own.
+
+        A commit waits for the disk: twenty readers do not wait for twenty of them. A change that fails leaves the
+        others; where the commit fails, none is made and all get its exception.
+        """
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not batch:
+            return
+        db = self._writer
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            results = [_in_savepoint(db, change) for change, _ in batch]
+            db.execute("COMMIT")
+        except BaseException as error:
+            # A full disk makes SQLite take back the whole transaction by itself. Every page gets the error and
+            # asks again, with the nonce that keeps an answer from counting twice.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def transaction(method: Callable[Concatenate[D, sqlite3.Connection, P], T]) -> Callable[Concatenate[D, P], T]:
+    """A method of a `Database` as a change of it: see `write`."""
+
+    @wraps(method)
+    def run(self: D, /, *given: P.args, **more: P.kwargs) -> T:
+        return self.write(lambda db: method(self, db, *given, **more))
+
+    return run
 
 
 def _in_savepoint(db: sqlite3.Connection, change: Change[Any]) -> Any:

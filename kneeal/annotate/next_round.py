@@ -1,46 +1,27 @@
-"""The next round from the readings of a store: training on them, and the next query."""
+"""The next round from the readings of a store: training on them, and the next query.
+
+A round can be computed while its last answers can still be taken back, in a folder of its own.
+"""
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kneeal.annotate.ahead import compute_ahead, decide
-from kneeal.annotate.training_process import COMPUTE, PROGRESS
+from kneeal.annotate.store import open_store
+from kneeal.annotate.training_process import AHEAD, COMPUTE, PROGRESS
 from kneeal.build.loop import make_plan
-from kneeal.files import hold, write_atomic
+from kneeal.exchange.answers import add_reasons
+from kneeal.files import hold, move_whole, sync, write_atomic
 from kneeal.jobs.ask import tell_and_report
-from kneeal.jobs.open_run import open_run
+from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loop.events import FitProgress
-from kneeal.loop.folder import LOCK
-
-
-class ProgressFile(FitProgress):
-    """Writes how far a round is, for the page to show."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._what = ""
-        self._done = self._of = 0
-        self._written_at = 0.0
-
-    def begin(self, what: str, total: int, unit: str) -> None:
-        """A fit or prediction begins."""
-        self._what = {"fit": "training", "predict test": "testing"}.get(what, "choosing")
-        self._done, self._of = 0, total
-        self._write()
-
-    def advance(self, n: int, metrics: Mapping[str, float]) -> None:
-        """So many more epochs or knees."""
-        self._done += n
-        if time.monotonic() - self._written_at > 0.5:
-            self._write()
-
-    def _write(self) -> None:
-        self._written_at = time.monotonic()
-        write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
+from kneeal.loop.folder import ANSWERS, LOCK, ROUNDS_FOLDER, START
+from kneeal.loop.writer import RunWriter
 
 
 def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes]) -> None:
@@ -62,14 +43,14 @@ def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes
     opened = replace(opened, plan=make_plan(opened.config, opened.cohort, ProgressFile(run / PROGRESS)))
     ordered = order()
     with hold(run / LOCK):
-        ahead = None
+        take_over = None
         if ordered == COMPUTE:
-            ahead = compute_ahead(opened)
+            take_over = compute_ahead(opened)
             order()
-        if ahead is None or not ahead.take_over(opened):
+        if take_over is None or not take_over():
             loop = opened.loop()
             state = loop.state
-            if loop.missing and loop.tell(decide(run, loop.missing)) is state:
+            if loop.missing and loop.tell(_decide(run, loop.missing)) is state:
                 loop.close()
             loop.ask()
 
@@ -86,4 +67,77 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     opened = open_run(run, data=data)
     with hold(run / LOCK):
         loop = opened.loop()
-        tell_and_report(opened, loop, decide(run, loop.missing), replace=False, close=close)
+        tell_and_report(opened, loop, _decide(run, loop.missing), replace=False, close=close)
+
+
+def compute_ahead(opened: OpenRun) -> Callable[[], bool] | None:
+    """Compute the next round from readings that can still be taken back. The run itself stays as it is.
+
+    Returns:
+        What makes the round the run's, unless an answer has changed since, and says whether it did; None if not every
+        knee of the query is settled.
+    """
+    run, path = opened.folder, opened.path / AHEAD
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        for part in (opened.path / name for name in (START, ROUNDS_FOLDER)):
+            if part.is_dir():
+                # A file is written anew and moved into its place, so nothing is ever written through a link.
+                shutil.copytree(part.absolute(), path / part.name, copy_function=os.symlink)
+    except OSError:  # a file system without links
+        return None
+    ahead = RunWriter(path)
+    loop = replace(opened, folder=ahead).loop()
+    before = loop.state
+    with open_store(opened.path) as store:
+        answers = store.settled(loop.missing)
+    if not answers or len(answers) < len(loop.missing):
+        return None
+    after = loop.tell(answers)
+    loop.ask()
+
+    def take_over() -> bool:
+        # After a query of unreadable knees alone there is nothing to train on, and no folder of its own.
+        taken = _decide(opened.path, tuple(answers)) == answers and bool(after.labeled)
+        if taken:  # the answers first, then the round as a whole: wherever this is cut short, the run goes on from them
+            move_whole(ahead.query_folder(before) / ANSWERS, run.query_folder(before) / ANSWERS)
+            place = run.query_folder(after)
+            place.parent.mkdir(exist_ok=True)
+            ahead.query_folder(after).replace(place)
+            sync(place.parent)
+            run.rebuild_rounds_csv()
+        shutil.rmtree(path, ignore_errors=True)
+        return taken
+
+    return take_over
+
+
+class ProgressFile(FitProgress):
+    """Writes how far a round is, for the page to show."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._what = ""
+        self._done = self._of = 0
+        self._due = 0.0
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """A fit or prediction begins."""
+        self._what = {"fit": "training", "predict test": "testing"}.get(what, "choosing")
+        self._done, self._of, self._due = 0, total, 0.0
+        self.advance(0, {})
+
+    def advance(self, n: int, metrics: Mapping[str, float]) -> None:
+        """So many more epochs or knees."""
+        self._done += n
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + 0.5
+            write_atomic(self._path, json.dumps({"what": self._what, "done": self._done, "of": self._of}))
+
+
+def _decide(run: Path, ids: Sequence[str]) -> dict[str, int | None]:
+    """Close the settled knees among `ids` for good, and keep why some of them are unreadable; see `Store.decide`."""
+    with open_store(run) as store:
+        decided = store.decide(ids)
+        add_reasons(run, {knee: why for knee, why in store.reasons().items() if knee in decided})
+        return decided

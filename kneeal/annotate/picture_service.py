@@ -1,21 +1,26 @@
 """Pictures for the page, read in threads of their own: a share that hangs delays neither answers nor other readers."""
 
 import asyncio
-import json
 import logging
+import re
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from kneeal.annotate.tasks import RefusedError
-from kneeal.exchange.pictures import Box, KneePicture, Pictures, to_png
+from kneeal.data.grades import N_GRADES
+from kneeal.errors import UserError
+from kneeal.exchange.pictures import KneePicture, Pictures, read_picture, to_png
 
 logger = logging.getLogger("kneeal.annotate")
 #: Encoded pictures that are kept; the other knee of a patient is often asked for next.
 _KEPT = 24
+_NAME = re.compile(rf"[0-{N_GRADES - 1}][\w .-]*\.(?:png|jpe?g|bmp|tiff?)", re.IGNORECASE)
+#: More than this many pictures make the column of grades unusable.
+_MAX_PICTURES = 40
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,6 @@ class EncodedPicture:
 
     png: bytes  #: Gray of 8 bits; or, of 16 bits, red the high and green the low byte.
     metadata: Mapping[str, Any]  #: Size, side, scale and boxes, for the page.
-
-    def header(self, **more: Any) -> str:
-        """The metadata as one header."""
-        return json.dumps({**self.metadata, **more})
 
 
 class PictureService:
@@ -47,15 +48,13 @@ class PictureService:
         self._timeout = timeout
         self._slots = threading.BoundedSemaphore(readers)
         self._reading: dict[str, asyncio.Future[EncodedPicture]] = {}
-        self._kept: OrderedDict[str, EncodedPicture] = OrderedDict()
-        self._knees: dict[str, list[str]] = {}
-        for knee_id, patient in patients.items():
-            self._knees.setdefault(patient, []).append(knee_id)
+        self._kept: dict[str, EncodedPicture] = {}
         self._patients = patients
 
     def other_knee(self, knee_id: str) -> str | None:
         """The other knee of the patient, None where the data set has none."""
-        return next((i for i in self._knees.get(self._patients.get(knee_id, ""), []) if i != knee_id), None)
+        patient = self._patients.get(knee_id)
+        return next((i for i, other in self._patients.items() if other == patient and i != knee_id), None)
 
     async def get(self, knee_id: str) -> EncodedPicture:
         """The picture of a knee.
@@ -63,19 +62,22 @@ class PictureService:
         Raises:
             RefusedError: It cannot be read just now. The log says why, without the knee.
         """
-        if knee_id in self._kept:
-            self._kept.move_to_end(knee_id)
-            return self._kept[knee_id]
+        if kept := self._kept.get(knee_id):
+            return kept
         reading = self._reading.get(knee_id)
         if reading is None:
             reading = self._reading[knee_id] = self._read(knee_id)
             reading.add_done_callback(lambda done: self._finish(knee_id, done))
         try:
             return await asyncio.wait_for(asyncio.shield(reading), self._timeout)
-        except TimeoutError:
-            raise _unavailable("it takes too long to read") from None
         except Exception as error:
-            raise _unavailable(type(error).__name__) from None
+            why = "it takes too long" if isinstance(error, TimeoutError) else type(error).__name__
+            raise RefusedError(
+                503,
+                f"the picture of this knee cannot be read at the moment ({why})",
+                "a radiograph that the server can read",
+                "the page tries again by itself; you can put the knee off until later",
+            ) from None
 
     def forget(self, knee_id: str) -> None:
         """Read a picture from disk the next time: a silent repeat that came faster than a new knee would be noticed."""
@@ -104,27 +106,42 @@ class PictureService:
             # A radiograph that is missing now may be there the next time.
             self._kept[knee_id] = done.result()
             if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+                del self._kept[next(iter(self._kept))]
 
 
 def encode(picture: KneePicture, side: str) -> EncodedPicture:
     """A picture for the page."""
-
-    def box(box: Box | None) -> dict[str, float] | None:
-        return None if box is None else vars(box)
-
+    pixels = picture.pixels
     metadata = {
-        "side": side, "height": picture.pixels.shape[0], "width": picture.pixels.shape[1], "full": picture.full,
-        "mm_per_px": picture.mm_per_px, "medial": box(picture.medial), "lateral": box(picture.lateral),
-        "bits": 8 * picture.pixels.dtype.itemsize,
+        "side": side, "height": pixels.shape[0], "width": pixels.shape[1], "bits": 8 * pixels.dtype.itemsize,
+        "full": picture.full, "mm_per_px": picture.mm_per_px,
+        "medial": picture.medial and vars(picture.medial), "lateral": picture.lateral and vars(picture.lateral),
     }  # fmt: skip
-    return EncodedPicture(to_png(picture.pixels), metadata)
+    return EncodedPicture(to_png(pixels), metadata)
 
 
-def _unavailable(why: str) -> RefusedError:
-    return RefusedError(
-        503,
-        f"the picture of this knee cannot be read at the moment ({why})",
-        "a radiograph that the server can read",
-        "the page tries again by itself; you can put the knee off until later",
-    )
+class Example(NamedTuple):
+    """A picture of a grade."""
+
+    grade: int
+    caption: str
+    png: bytes
+
+
+def read_atlas(folder: Path) -> list[Example]:
+    """Pictures whose file names begin with the grade that they show, such as `2 osteophytes.png`.
+
+    Raises:
+        UserError: The folder cannot be read or has no such picture, or too many.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    except OSError as error:
+        raise UserError(f"--atlas {folder}: {error.strerror}", "a folder of pictures", "check --atlas") from error
+    if not 0 < len(paths) <= _MAX_PICTURES:
+        raise UserError(
+            f"{len(paths)} pictures of grades in {folder}",
+            f"1 to {_MAX_PICTURES} PNG, JPEG, BMP or TIFF files whose names begin with the grade",
+            "name them for example `2 osteophytes.png`",
+        )
+    return [Example(int(path.name[0]), path.stem[1:].strip(" .-_"), to_png(read_picture(path))) for path in paths]

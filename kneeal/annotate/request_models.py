@@ -48,7 +48,7 @@ class Answer(_Request):
     task: int  #: Number of the task.
     picture: Annotated[str, Field(max_length=64)]  #: Token of the picture that was drawn when she answered.
     nonce: Nonce  #: Name of this request; the same request sent again changes nothing.
-    kl: int | None = None  #: The grade.
+    kl: Annotated[int, Field(ge=0, lt=N_GRADES)] | None = None  #: The grade.
     reason: Annotated[str, Field(max_length=200)] | None = None  #: One of `REASONS`, instead of a grade.
     #: How long the knee was on a visible page; a day at most is kept.
     seconds: Annotated[float | int, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda s: min(s, 86400.0))] = 0.0
@@ -60,8 +60,6 @@ class Answer(_Request):
     def _check(self) -> Answer:
         if (self.kl is None) == (self.reason is None):
             raise ValueError("an answer with neither or both of a grade and a reason")
-        if self.kl is not None and not 0 <= self.kl < N_GRADES:
-            raise ValueError(f"grade {self.kl} is not a grade from 0 to {N_GRADES - 1}")
         for given, known in (([self.reason] if self.reason is not None else [], REASONS), (self.findings, FINDINGS)):
             if unknown := [text for text in given if text not in known]:
                 raise ValueError(f"{unknown[0][:80]!r} is not one of {', '.join(known)}")

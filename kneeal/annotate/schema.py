@@ -118,16 +118,20 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if create:
-            _make(connection)
+        # In one transaction, unless another process has made them since it was looked.
+        if create and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {TABLES} INSERT OR IGNORE INTO setting VALUES ('id', '{secrets.token_hex(4)}');"
+                f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+            )
     except (sqlite3.DatabaseError, OSError) as error:
         raise UserError(
             f"{path} cannot be opened ({error})",
             "a store of readings that kneeal wrote, on a local disk with free space",
             "stop the program that locks it, or restore the file from a backup",
         ) from error
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    pragmas = ("application_id", "user_version")
+    application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas)
     if (application, version) != (APPLICATION, VERSION):
         connection.close()
         raise UserError(
@@ -136,13 +140,3 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
             "use the version of kneeal that wrote it, or restore the file from a backup",
         )
     return connection
-
-
-def _make(connection: sqlite3.Connection) -> None:
-    """Make the tables in one transaction, unless another process has done so since it was looked."""
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        return
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {TABLES} INSERT OR IGNORE INTO setting VALUES ('id', '{secrets.token_hex(4)}');"
-        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-    )

@@ -70,6 +70,7 @@ class Guard:
     def __init__(self, app: ASGIApp, origin: Origin) -> None:
         self.app = app
         self.origin = origin
+        self.headers = {**HEADERS, **({"strict-transport-security": "max-age=31536000"} if origin.secure else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -80,11 +81,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                if self.origin.secure:
-                    headers["strict-transport-security"] = "max-age=31536000"
+                MutableHeaders(scope=message).update(self.headers)
             await send(message)
 
         refusal = None if scope["path"] == HEALTH else self._refusal(scope["method"], Headers(scope=scope))
@@ -99,9 +96,8 @@ class Guard:
         if method not in _CHANGING:
             return None
         # Every browser names the origin of a changing request; what names none was not sent by this page.
-        if headers.get("origin", "").lower() not in self.origin.origins:
-            return 403, "a request from another site"
-        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        own = headers.get("origin", "").lower() in self.origin.origins
+        if not own or headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return 403, "a request from another site"
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return 415, "a body that is not application/json"

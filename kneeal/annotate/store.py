@@ -1,38 +1,26 @@
 """Readings on disk: the pending query, who reads what next, and every answer before the page moves on."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from kneeal.annotate import answers
-from kneeal.annotate.answers import next_task, read_task
+from kneeal.annotate.answers import Readings
 from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
-from kneeal.annotate.database import Change, Database
-from kneeal.annotate.progress import read_progress
-from kneeal.annotate.request_models import Answer
+from kneeal.annotate.database import transaction
 from kneeal.annotate.schema import STORE
-from kneeal.annotate.tasks import Progress, Task
 from kneeal.errors import UserError
 
 
-class Store(Database):
-    """The readings of one run, in one SQLite file; safe for many threads, and for several processes.
+class Store(Readings):
+    """The readings of one run, and which of them settle its queries.
 
-    A `plan` is kept in the file; without one, it stays as it was.
+    A `plan` is kept in the file; without one, it stays as it was. `more` is as for `Readings`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        plan: ReadingPlan | None = None,
-        *,
-        timeout: float = 5.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(path, timeout=timeout)
-        self.clock = clock
+    def __init__(self, path: Path, plan: ReadingPlan | None = None, **more: Any) -> None:
+        super().__init__(path, **more)
         if plan is not None:
             self.set_plan(plan)
 
@@ -47,7 +35,7 @@ class Store(Database):
     def plan(self) -> ReadingPlan | None:
         """How knees are assigned; None before it is set."""
         is_set = self.read("SELECT 1 FROM setting WHERE name = 'reads'")
-        return read_plan(self.reader()) if is_set else None
+        return self.look(read_plan) if is_set else None
 
     def set_plan(self, plan: ReadingPlan, *, dry: bool = False) -> dict[str, int]:
         """Assign knees by another plan from now on, and apply it to what is not closed; with `dry`, change nothing.
@@ -57,9 +45,8 @@ class Store(Database):
         """
 
         def change(db: sqlite3.Connection) -> dict[str, int]:
-            values = (("reads", str(plan.reads)), ("repeat", str(plan.repeat)))
-            db.executemany("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                           values)  # fmt: skip
+            values = [("reads", str(plan.reads)), ("repeat", str(plan.repeat))]
+            db.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", values)
             for (knee,) in db.execute("SELECT id FROM knee WHERE state != 'closed'").fetchall():
                 settle(db, knee)
             return _counts(db)
@@ -68,52 +55,46 @@ class Store(Database):
 
     # -- the query ---------------------------------------------------------------------------------------------------
 
-    def sync(self, ids: Sequence[str], answered: Mapping[str, int | None]) -> None:
+    @transaction
+    def sync(self, db: sqlite3.Connection, ids: Sequence[str], answered: Mapping[str, int | None]) -> None:
         """Take over the pending query of the run, and the answers that the run has from elsewhere.
 
         Queries are numbered here: the run counts rounds, and its first query and that of its first round are both of
         round 0. Knees that are still open from an earlier query keep their readings.
         """
-        now = self.clock()
-
-        def change(db: sqlite3.Connection) -> None:
-            newest = db.execute("SELECT coalesce(max(query), 0) FROM knee").fetchone()[0]
-            known = {row[0] for row in db.execute("SELECT knee_id FROM knee WHERE query = ?", (newest,))}
-            if ids and set(ids) != known:
-                db.executemany(
-                    "INSERT INTO knee (knee_id, query, position) VALUES (?, ?, ?) ON CONFLICT (knee_id) "
-                    "DO UPDATE SET query = excluded.query, position = excluded.position",
-                    [(knee_id, newest + 1, position) for position, knee_id in enumerate(ids)],
-                )
+        newest = db.execute("SELECT coalesce(max(query), 0) FROM knee").fetchone()[0]
+        known = {row[0] for row in db.execute("SELECT knee_id FROM knee WHERE query = ?", (newest,))}
+        if ids and set(ids) != known:
             db.executemany(
-                "UPDATE knee SET state = 'closed', kl = ?, rule = 'file', closed = ? "
-                "WHERE knee_id = ? AND state != 'closed'",
-                [(kl, now, knee_id) for knee_id, kl in answered.items()],
+                "INSERT INTO knee (knee_id, query, position) VALUES (?, ?, ?) ON CONFLICT (knee_id) "
+                "DO UPDATE SET query = excluded.query, position = excluded.position",
+                [(knee_id, newest + 1, position) for position, knee_id in enumerate(ids)],
             )
-
-        self.write(change)
+        now = self.clock()
+        db.executemany(
+            "UPDATE knee SET state = 'closed', kl = ?, rule = 'file', closed = ? "
+            "WHERE knee_id = ? AND state != 'closed'",
+            [(kl, now, knee_id) for knee_id, kl in answered.items()],
+        )
 
     def settled(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Grades of the knees among `ids` that readings have settled, None for an unreadable knee."""
-        return _grades(self.reader(), ids, "settled", "closed")
+        return self.look(lambda db: _grades(db, ids, "settled", "closed"))
 
-    def decide(self, ids: Sequence[str]) -> dict[str, int | None]:
+    @transaction
+    def decide(self, db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int | None]:
         """Close the settled knees among `ids` for good, since they now go to training.
 
         Returns the grades of all of them that readings have closed, None for an unreadable knee.
         """
         now = self.clock()
-
-        def change(db: sqlite3.Connection) -> dict[str, int | None]:
-            close = "UPDATE knee SET state = 'closed', closed = ? WHERE knee_id = ? AND state = 'settled'"
-            db.executemany(close, [(now, knee_id) for knee_id in ids])
-            return _grades(db, ids, "closed")
-
-        return self.write(change)
+        close = "UPDATE knee SET state = 'closed', closed = ? WHERE knee_id = ? AND state = 'settled'"
+        db.executemany(close, [(now, knee_id) for knee_id in ids])
+        return _grades(db, ids, "closed")
 
     def counts(self) -> dict[str, int]:
         """Knees of the newest query by state, and how many of the settled and closed ones have a grade."""
-        return _counts(self.reader())
+        return self.look(_counts)
 
     def last_answer(self) -> tuple[int, float]:
         """Number of the last answer or undo, and when it came in seconds since 1970; 0 before the first."""
@@ -131,49 +112,6 @@ class Store(Database):
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def next(self, reader: int) -> Task | None:
-        """The knee that a reader should read now: the one she has before her, else the next one."""
-        return self.write(lambda db: next_task(db, reader, self.clock()))
-
-    def task(self, reader: int, number: int) -> Task:
-        """A task of a reader.
-
-        Raises:
-            RefusedError: It does not exist, or is not hers.
-        """
-        return read_task(self.reader(), reader, number)
-
-    def answering(self, reader: int, answer: Answer) -> Change[tuple[Task | None, Progress]]:
-        """The change that takes an answer, to be made by `write` or `write_soon`: on disk when that returns.
-
-        It gives the reader's next task and how far she is, and raises `RefusedError` as `record_answer` does.
-        """
-
-        def change(db: sqlite3.Connection) -> tuple[Task | None, Progress]:
-            now = self.clock()
-            answers.record_answer(db, reader, answer, now)
-            return next_task(db, reader, now), read_progress(db, reader)
-
-        return change
-
-    def undo(self, reader: int, *, nonce: str) -> Task | None:
-        """Take back the reader's last answer and put that knee before her again; see `undo_answer`."""
-        return self.write(lambda db: answers.undo_answer(db, reader, nonce, self.clock()))
-
-    def put_off(self, reader: int, number: int) -> Task | None:
-        """Put a knee off until the reader has read the others, and give her the next one."""
-
-        def change(db: sqlite3.Connection) -> Task | None:
-            now = self.clock()
-            answers.put_off(db, reader, number, now)
-            return next_task(db, reader, now)
-
-        return self.write(change)
-
-    def mark_prediction_seen(self, reader: int, number: int) -> None:
-        """Note that a reader is about to see the model's prediction; see `answers.mark_prediction_seen`."""
-        self.write(lambda db: answers.mark_prediction_seen(db, reader, number, self.clock()))
-
     def inform(self, reader: int) -> None:
         """Note that a reader is about to see readings of others; from then on hers stand in this query."""
         self.write(lambda db: inform(db, reader))
@@ -183,10 +121,6 @@ class Store(Database):
         query = "SELECT informed = (SELECT coalesce(max(query), 0) FROM knee) FROM reader WHERE id = ?"
         return bool(self.read(query, (reader,))[0][0])
 
-    def progress(self, reader: int) -> Progress:
-        """Where a reader is."""
-        return read_progress(self.reader(), reader)
-
 
 @contextmanager
 def open_store(run: Path) -> Iterator[Store]:
@@ -195,8 +129,8 @@ def open_store(run: Path) -> Iterator[Store]:
     Raises:
         UserError: Nobody has annotated it.
     """
-    store = Store(run / STORE) if (run / STORE).is_file() else None
-    try:
+    path = run / STORE
+    with closing(Store(path)) if path.is_file() else nullcontext() as store:
         if store is None or store.plan is None:
             raise UserError(
                 f"nobody has annotated {run} yet",
@@ -204,9 +138,6 @@ def open_store(run: Path) -> Iterator[Store]:
                 "start `kneeal annotate` first, or give `kneeal tell` a file of answers",
             )
         yield store
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _grades(db: sqlite3.Connection, ids: Sequence[str], *states: str) -> dict[str, int | None]:

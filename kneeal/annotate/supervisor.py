@@ -49,7 +49,7 @@ def read_pending(run: Path) -> Pending:
     answered: dict[str, int | None] = {**state.labeled, **dict.fromkeys(state.unreadable), **folder.answers(state)}
     if query is None:
         return Pending((), answered)
-    predicted = bool(state.labeled) and bool(folder.query_probabilities(state.round))
+    predicted = bool(state.labeled and folder.query_probabilities(state.round))
     return Pending(query.ids, answered, not query.ids, predicted)
 
 
@@ -70,40 +70,28 @@ def read_accuracy(run: Path) -> list[tuple[int, float]]:
     for number in folder.evaluated():
         with contextlib.suppress(*_DAMAGED):
             row = folder.metrics(number)["row"]
-            found.append((int(row["n_labeled"]), float(row["test_balanced_accuracy"])))
-    return [(n, accuracy) for n, accuracy in found if math.isfinite(accuracy)]
+            if math.isfinite(accuracy := float(row["test_balanced_accuracy"])):
+                found.append((int(row["n_labeled"]), accuracy))
+    return found
 
 
+@dataclass(eq=False)
 class RoundSupervisor:
     """Keeps the store and the run together, and trains when enough answers are in.
 
     Errors are reported by `status` and retried; the answers are in the store all the while.
-
-    Args:
-        run: The run folder.
-        store: Its readings.
-        auto: Whether training starts by itself.
-        enough: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
-        grace: Seconds after the last answer in which it can still be undone.
-        command: Takes the orders of a `TrainingProcess`.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        store: Store,
-        *,
-        auto: bool = False,
-        enough: float = 1.0,
-        grace: float = 0.0,
-        command: Sequence[str] = (),
-    ) -> None:
-        self._run = run
-        self._store = store
-        self._auto = auto
-        self._enough = enough
-        self._grace = grace
-        self._command = command
+    run: Path  #: The run folder.
+    store: Store  #: Its readings.
+    auto: bool = False  #: Whether training starts by itself.
+    #: Share of a query that must be settled for that, in (0, 1]; the rest is carried into the next query.
+    enough: float = 1.0
+    grace: float = 0.0  #: Seconds after the last answer in which it can still be undone.
+    command: Sequence[str] = ()  #: Takes the orders of a `TrainingProcess`.
+
+    def __post_init__(self) -> None:
+        """Take over the pending query."""
         self._process: TrainingProcess | None = None
         self._computed_at: int | None = None  # number of the last answer when the process was to compute ahead
         self._publishing = False
@@ -111,7 +99,6 @@ class RoundSupervisor:
         self._retry_at, self._pause = 0.0, RETRY_SECONDS
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._guard = threading.Lock()
         self._error: str | None = None
         self._checked_at = time.monotonic()
         self.pending = Pending()
@@ -119,9 +106,9 @@ class RoundSupervisor:
 
     def sync(self) -> None:
         """Take over what has changed in the run folder."""
-        pending = read_pending(self._run)
+        pending = read_pending(self.run)
         if pending != self.pending:
-            self._store.sync(pending.ids, pending.answered)
+            self.store.sync(pending.ids, pending.answered)
         self.pending = pending
 
     def start(self) -> None:
@@ -138,20 +125,22 @@ class RoundSupervisor:
 
     def step(self) -> None:
         """Check on a training in progress, and start the next one when it is due."""
-        with self._guard:
-            process = self._process if self._publishing else None
-            status = process.status() if process is not None else None
-            if process is not None and status is None:
-                return
-            self.sync()
-            if process is not None:
-                if status == 0:
-                    self._failed, self._pause = None, RETRY_SECONDS
-                else:
-                    self._fail(process.last_message())
-                self._end_process()
-            if self._auto and time.monotonic() >= self._retry_at:
-                self._go_on()
+        process = self._process if self._publishing else None
+        status = process.poll() if process is not None else None
+        if process is not None and status is None:
+            return
+        self.sync()
+        if process is not None:
+            if status == 0:
+                self._failed, self._pause = None, RETRY_SECONDS
+            else:
+                self._failed = process.last_message()
+                self._retry_at = time.monotonic() + self._pause
+                logger.error("training failed, see %s in the run folder; next attempt in %.0f s", LOG, self._pause)
+                self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
+            self._end_process()
+        if self.auto and time.monotonic() >= self._retry_at:
+            self._go_on()
 
     def again(self) -> None:
         """Try again at once after a failure."""
@@ -167,25 +156,20 @@ class RoundSupervisor:
 
         What anybody but an adjudicator is told depends on how many readings are in, never on whether they agree.
         """
-        counts, pending = self._store.counts(), self.pending
-        phase = "reading" if counts["open"] and pending.ids else "read"
+        counts, pending = self.store.counts(), self.pending
+        status: dict[str, Any] = {"auto": self.auto, "accuracy": read_accuracy(self.run)}
+        status |= dict.fromkeys(("message", "retry", "problem", "progress"))
         if pending.finished:
-            phase = "finished"
+            status["phase"] = "finished"
         elif self._publishing:
-            phase = "training"
+            status |= {"phase": "training", "progress": _read_progress(self.run / PROGRESS)}
         elif self._failed is not None:
-            phase = "failed"
-        status = {
-            "phase": phase,
-            "auto": self._auto,
-            "message": self._failed if phase == "failed" else None,
-            "retry": max(0, round(self._retry_at - time.monotonic())) if phase == "failed" else None,
-            "problem": {"text": self._error or "it does not answer", "age": round(self.age)}
-            if self._thread is not None and (self._error or self.age > STALE_SECONDS)
-            else None,
-            "progress": _read_progress(self._run / PROGRESS) if phase == "training" else None,
-            "accuracy": read_accuracy(self._run),
-        }
+            retry = max(0, round(self._retry_at - time.monotonic()))
+            status |= {"phase": "failed", "message": self._failed, "retry": retry}
+        else:
+            status["phase"] = "reading" if counts["open"] and pending.ids else "read"
+        if self._thread is not None and (self._error or self.age > STALE_SECONDS):
+            status["problem"] = {"text": self._error or "it does not answer", "age": round(self.age)}
         if decides:
             n = len(pending.ids)
             settled = counts["settled"] + counts["closed"] if n else 0
@@ -199,19 +183,19 @@ class RoundSupervisor:
         From then on, whether a training starts reveals whether the readers agree. A reader who could still change a
         reading would learn another's grade from it.
         """
-        return self._auto and bool(self.pending.ids) and not self._store.counts()["open"] and self._grace_is_over()
+        return self.auto and bool(self.pending.ids) and not self.store.counts()["open"] and self._grace_is_over()
 
     def _grace_is_over(self) -> bool:
-        return self._store.clock() - self._store.last_answer()[1] >= self._grace
+        return self.store.clock() - self.store.last_answer()[1] >= self.grace
 
     def _go_on(self) -> None:
         """Let a training process do what can be done by now."""
-        last = self._store.last_answer()[0]
+        last = self.store.last_answer()[0]
         if self._computed_at not in (None, last):
             self._end_process()  # an answer has come or was taken back: nothing remains of what was computed without it
-        n, counts = len(self.pending.ids), self._store.counts()
+        n, counts = len(self.pending.ids), self.store.counts()
         settled = counts["settled"] + counts["closed"]
-        enough = settled >= math.ceil(self._enough * n) and (settled == n or counts["graded"] > 0)
+        enough = settled >= math.ceil(self.enough * n) and (settled == n or counts["graded"] > 0)
         if not n:
             if not self.pending.finished:
                 self._publish()
@@ -225,26 +209,19 @@ class RoundSupervisor:
 
     def _publish(self) -> None:
         # Closed before anybody can see that the training begins: from then on no answer can be taken back.
-        self._store.decide(self.pending.ids)
+        self.store.decide(self.pending.ids)
         self._get_process().order(PUBLISH)
         self._publishing = True
         logger.info("training begins")
 
     def _get_process(self) -> TrainingProcess:
-        if self._process is None:
-            self._process = TrainingProcess(self._command, self._run)
+        self._process = self._process or TrainingProcess(self.command, self.run)
         return self._process
 
     def _end_process(self) -> None:
         if self._process is not None:
             self._process.end()
         self._process, self._computed_at, self._publishing = None, None, False
-
-    def _fail(self, message: str) -> None:
-        self._failed = message
-        self._retry_at = time.monotonic() + self._pause
-        logger.error("training failed, see %s in the run folder; the next attempt is in %.0f s", LOG, self._pause)
-        self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1 if self._publishing or self._computed_at is not None else 1.0):
@@ -257,9 +234,8 @@ class RoundSupervisor:
                 self._error = str(error).partition("\n")[0]
 
 
-def _read_progress(path: Path) -> dict[str, Any] | None:
+def _read_progress(path: Path) -> Any:
     try:
-        progress: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return progress

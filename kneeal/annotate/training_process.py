@@ -1,4 +1,9 @@
-"""The process that trains the next round, as the server holds it."""
+"""The process that trains the next round: as the server holds it, and what runs in it.
+
+`python -m kneeal.annotate.training_process RUN [DATA]` imports what it needs only once it watches its standard input, a
+pipe that closes when the server is gone: the imports alone take seconds, in which a server can be killed. Orders come
+the same way, one byte each, so that it is ready when a reader gives her last answers.
+"""
 
 import contextlib
 import os
@@ -6,10 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 from kneeal.annotate.schema import PRIVATE
+from kneeal.errors import UserError
+from kneeal.jobs.signals import exit_on_signals, run_and_exit
 
 #: In the run folder: how far the process is, what it says, and the round that it computes ahead of its time.
 PROGRESS, LOG, AHEAD = "annotate_progress.json", "annotate.log", ".ahead"
@@ -17,11 +26,8 @@ PROGRESS, LOG, AHEAD = "annotate_progress.json", "annotate.log", ".ahead"
 COMPUTE, PUBLISH = b"c", b"p"
 
 
-class TrainingProcess:
-    """Started in a session of its own, before it is needed: its imports take seconds.
-
-    Its standard input is a pipe that carries orders. When this process ends, in whatever way, the pipe closes, and the
-    training ends with it.
+class TrainingProcess(subprocess.Popen[bytes]):
+    """Started in a session of its own, before it is needed.
 
     Args:
         command: Takes the orders.
@@ -34,30 +40,26 @@ class TrainingProcess:
         log = run / LOG
         with open(log, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE)) as output:
             log.chmod(PRIVATE)
-            self.process = subprocess.Popen(
+            super().__init__(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, bufsize=0
             )
 
     def order(self, what: bytes) -> None:
         """Give it an order."""
-        if self.process.stdin is not None:
+        if self.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it has ended, and its status says how
-                self.process.stdin.write(what)
-
-    def status(self) -> int | None:
-        """Its exit status, None while it runs."""
-        return self.process.poll()
+                self.stdin.write(what)
 
     def end(self) -> None:
         """End it with its children and what it has not published; the run goes on where it was."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        if self.stdin is not None:
+            self.stdin.close()
         if sys.platform != "win32":
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
         else:
-            self.process.kill()
-        self.process.wait()
+            self.kill()
+        self.wait()
         shutil.rmtree(self._run / AHEAD, ignore_errors=True)
 
     def last_message(self) -> str:
@@ -68,3 +70,41 @@ class TrainingProcess:
             return "it left no log"
         messages = [line for line in lines if line.startswith("kneeal: ")]
         return (messages or lines or ["it left no message"])[-1].removeprefix("kneeal: ")
+
+
+def watch_input() -> SimpleQueue[bytes]:
+    """Kill this process and its children when its standard input closes.
+
+    Returns:
+        The orders that were read.
+    """
+    orders: SimpleQueue[bytes] = SimpleQueue()
+
+    def watch() -> None:
+        while order := os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
+            orders.put(order)
+        if sys.platform != "win32":
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch input", daemon=True).start()
+    return orders
+
+
+def main() -> None:
+    """Train, and make the next query."""
+    run, *data = map(Path, sys.argv[1:])
+    orders = watch_input()
+
+    from kneeal.annotate.next_round import next_round
+
+    try:
+        with exit_on_signals("it begins again with the server"):
+            next_round(run, *data, order=orders.get)
+    except UserError as error:
+        print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run_and_exit(main)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from helpers.knee_site import make_run
 
-from kneeal.annotate import ahead
 from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.assignment import ReadingPlan
 from kneeal.annotate.next_round import next_round
@@ -143,7 +142,7 @@ def test_killed_at_any_point_the_run_goes_on(run: Path, point: str, monkeypatch:
     if point == "rebuild":
         monkeypatch.setattr(RunWriter, "rebuild_rounds_csv", lambda folder: kill() if folder.path == run else None)
     elif point != "computed":
-        monkeypatch.setattr(ahead, point, kill)
+        monkeypatch.setattr(f"kneeal.annotate.next_round.{point}", kill)
     with pytest.raises(Killed):
         next_round(run, order=orders(COMPUTE, *([] if point == "computed" else [PUBLISH])))
     monkeypatch.undo()

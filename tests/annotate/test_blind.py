@@ -96,7 +96,7 @@ def test_who_reads_and_decides_commits_herself_first(desk: Desk) -> None:
         said = ann.post("/api/answer", json=body(ann, said["task"], {"kl": kl})).json()
     assert said["task"]["grades"] == [2, 3]
     refused = ann.post("/api/undo", json={"nonce": "u" * 20})
-    assert refused.status_code == 409 and "shown those of others" in refused.json()["error"]
+    assert refused.status_code == 409 and "you saw those of others" in refused.json()["error"]
 
 
 @two_readers
@@ -180,12 +180,12 @@ def test_repeats_are_mixed_with_new_knees_in_a_short_query(data: Path, tmp_path:
 @two_readers
 def test_readings_stand_before_a_training_can_tell_whether_they_agree(desk: Desk) -> None:
     """Where training starts by itself, she cannot try one grade after another and watch whether it starts."""
-    desk.supervisor._auto, desk.supervisor._grace = True, 1000.0
+    desk.supervisor.auto, desk.supervisor.grace = True, 1000.0
     desk.supervisor.pending = replace(desk.supervisor.pending, ids=tuple(desk.knees))
     read_all(desk.browser("Cleo"))
     ben = desk.browser("Ben")
     read_all(ben, kl=3)
     assert not desk.supervisor.readings_stand
-    desk.supervisor._grace = 0.0
+    desk.supervisor.grace = 0.0
     refused = ben.post("/api/undo", json={"nonce": "u" * 20})
     assert refused.status_code == 409 and "all readings are in" in refused.text

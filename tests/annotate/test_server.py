@@ -301,15 +301,15 @@ while order:
     assert first is not None
     store.undo(ann, nonce=f"{9:020d}")
     supervisor.step()
-    assert first.status() is not None and not (run / AHEAD).exists()  # nothing of it remains
+    assert first.poll() is not None and not (run / AHEAD).exists()  # nothing of it remains
     answer(10)
     until(lambda: mark.read_text() == "started c started c ", "the computation with the new answer")
     second = supervisor._process
     store.undo(ann, nonce=f"{11:020d}")
     answer(12)  # another answer before anybody looks
-    assert second is not None and second.status() is not None
+    assert second is not None and second.poll() is not None
     until(lambda: mark.read_text() == 3 * "started c ", "the computation with the last answer")
-    supervisor._grace = 0.0
+    supervisor.grace = 0.0
     supervisor.step()
     until(lambda: mark.read_text() == 3 * "started c " + "p ", "the publication")
     assert supervisor.status(decides=True)["phase"] == "training" and store.counts()["closed"] == 8
@@ -322,10 +322,10 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
     script = (
         "import sys, subprocess, time; from pathlib import Path; from kneeal.annotate.supervisor import *; "
         "from kneeal.annotate.store import Store; "
-        "command = [sys.executable, '-m', 'kneeal.annotate.child', sys.argv[1]]; "
+        "command = [sys.executable, '-m', 'kneeal.annotate.training_process', sys.argv[1]]; "
         "store = Store(Path(sys.argv[1]) / 'annotate.sqlite'); "
         "s = RoundSupervisor(Path(sys.argv[1]), store, auto=True, command=command); "
-        "s.pending = Pending(); s._publish(); print(s._process.process.pid, flush=True); time.sleep(600)"
+        "s.pending = Pending(); s._publish(); print(s._process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -337,7 +337,9 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_the_child_watches_before_it_imports_what_takes_long() -> None:
-    check = "import sys, kneeal.annotate.child; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    check = (
+        "import sys, kneeal.annotate.training_process; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
@@ -433,6 +435,29 @@ def test_a_start_that_fails_voids_no_link(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_wrong_host_is_one_message(idle: Path) -> None:
+    result = kneeal("annotate", idle, "--host", "192.0.2.1")
+    refused(result, "cannot listen on 192.0.2.1:8010: Cannot assign requested address\n")
+    assert result.stderr.startswith("kneeal: cannot listen")
+
+
+def test_a_copy_of_nothing_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6)
+    Store(run / STORE).close()  # as a start that failed leaves it
+    refused(kneeal("annotate", run, "--backup", tmp_path / "0.sqlite"), "nobody has annotated")
+    store = Store(run / STORE, plan=ReadingPlan())
+    RoundSupervisor(run, store)
+    ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
+    empty = tmp_path / "1.sqlite"
+    assert done("annotate", run, "--backup", empty) == f"copied 0 answers to {empty}: nobody has graded a knee yet\n"
+    task = store.next(ann)
+    assert task is not None
+    store.write(store.answering(ann, Answer(task=task.id, picture=task.picture, nonce="n" * 20, kl=1)))
+    written = done("annotate", run, "--backup", tmp_path / "2.sqlite", "--table", tmp_path / "t.csv")
+    assert written == f"copied 1 answer to {tmp_path / '2.sqlite'}\nwrote 1 answer to {tmp_path / 't.csv'}\n"
+    store.close()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose page is served."""
@@ -452,7 +477,7 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--reads", "3", "--reader", "Ann"], "--reads 3 with 1 reader"),
         (["--repeat", "1.5"], "--repeat 1.5"),
         (["--enough", "0"], "--enough 0"),
-        (["--port", "0"], "--port 0"),
+        (["--port", "0"], "'--port': 0 is not in the range"),
         (["--reader", " "], "a reader called"),
         (["--atlas", "gone"], "--atlas gone"),
         (["--public-url", "x"], "--public-url x"),

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -415,26 +416,37 @@ def test_one_refusal_in_a_batch_leaves_the_others(tmp_path: Path) -> None:
 
         return change
 
-    async def all_at_once() -> list[object]:
-        return await asyncio.gather(*(store.write_soon(add(n)) for n in ("a", "bad", "b")), return_exceptions=True)
-
     commits: list[str] = []
     store._writer.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
-    first, refused, last = asyncio.run(all_at_once())
+    first, refused, last = at_once(store, add("a"), add("bad"), add("b"))
     assert (first, last) == ("a", "b") and isinstance(refused, RefusedError)
-    assert len(commits) == 2  # the first alone, the others together, since they came meanwhile
+    assert len(commits) == 1
     names = {row["name"] for row in store.read("SELECT name FROM reader")}
     assert {"a", "b"} <= names and "bad" not in names
+
+
+def at_once(store: Store, *changes: Change[Any]) -> list[Any]:
+    """What comes of changes that are asked for while the store is busy."""
+    busy = threading.Event()
+    store._thread.submit(busy.wait)
+
+    async def ask() -> list[Any]:
+        asked = [asyncio.ensure_future(store.write_soon(change)) for change in changes]
+        await asyncio.sleep(0)
+        busy.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    return asyncio.run(ask())
 
 
 def test_a_commit_that_fails_fails_for_everybody_in_it(tmp_path: Path) -> None:
     store, _ = make(tmp_path, timeout=0.01)
     other = connect(tmp_path / "s.sqlite", create=False)
     other.execute("BEGIN IMMEDIATE")
-    locked = store.write_all([lambda db: 1, lambda db: 2])
+    locked = at_once(store, lambda db: 1, lambda db: 2)
     assert [str(error) for error in locked] == ["database is locked"] * 2
     other.execute("ROLLBACK")
-    assert store.write_all([lambda db: 1, lambda db: 2]) == [1, 2]
+    assert at_once(store, lambda db: 1, lambda db: 2) == [1, 2]
 
 
 def test_who_asked_may_go(tmp_path: Path) -> None:
@@ -554,3 +566,14 @@ def test_a_second_connection_that_closes_takes_nothing_away(tmp_path: Path) -> N
     assert rows(store, "SELECT count(*) FROM answer") == [(3,)]
     store.close()
     assert Store(store.path).read("SELECT count(*) FROM answer")[0][0] == 3
+
+
+def test_threads_that_come_and_go_leave_no_file_open(tmp_path: Path) -> None:
+    """A server answers in threads that end when nothing is to be done; after weeks there were thousands."""
+    store, (ann,) = make(tmp_path)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: store.progress(ann))
+        thread.start()
+        thread.join()
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened

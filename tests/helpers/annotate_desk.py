@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.testclient import TestClient
 from kneeal.annotate.accounts import Accounts
 from kneeal.annotate.app import make_app
 from kneeal.annotate.assignment import ReadingPlan
-from kneeal.annotate.picture_service import PictureService
+from kneeal.annotate.picture_service import Example, PictureService
 from kneeal.annotate.request_models import Answer
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store
@@ -28,7 +29,15 @@ NUMBERS = count()
 class Desk:
     """The application with its parts in reach."""
 
-    def __init__(self, data: Path, folder: Path, public_url: str | None = None, n_knees: int = 10, **plan: Any) -> None:
+    def __init__(
+        self,
+        data: Path,
+        folder: Path,
+        public_url: str | None = None,
+        n_knees: int = 10,
+        atlas: Sequence[Example] = (),
+        **plan: Any,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         dataset = PreparedDataset.open(data)
         self.store = Store(folder / "s.sqlite", ReadingPlan(**plan), timeout=0.05)
@@ -40,7 +49,7 @@ class Desk:
         self.store.sync(self.knees[:n_knees], {})
         self.origin = Origin.of("127.0.0.1", 8010, public_url)
         self.pictures = PictureService(Pictures(dataset, data.parent / "images"), dataset.manifest.patients)
-        self.app = make_app(self.store, self.accounts, self.supervisor, self.pictures, self.origin, run)
+        self.app = make_app(self.store, self.accounts, self.supervisor, self.pictures, self.origin, run, atlas)
 
     def answer(self, reader: int, task: Task, kl: int) -> None:
         """An answer past the page."""
