@@ -68,8 +68,12 @@ class PictureService:
         if reading is None:
             reading = self._reading[knee_id] = self._read(knee_id)
             reading.add_done_callback(lambda done: self._finish(knee_id, done))
+        # Unlike a shielded future, a waited-for one is not logged with its error, which names the knee's file.
+        finished, _ = await asyncio.wait([reading], timeout=self._timeout)
         try:
-            return await asyncio.wait_for(asyncio.shield(reading), self._timeout)
+            if not finished:
+                raise TimeoutError
+            return reading.result()
         except Exception as error:
             why = "it takes too long" if isinstance(error, TimeoutError) else type(error).__name__
             raise RefusedError(
