@@ -31,7 +31,7 @@ class ServeOptions:
     ] = None
     auto: Annotated[bool, Option("--auto", help="Train and choose the next knees when all are answered.")] = False
     enough: Annotated[
-        float, Option(help="Share of the knees that is enough for --auto; the rest comes with the next ones.")
+        float, Option(help="Share of a query that is enough for --auto; the rest comes with the next query.")
     ] = 1.0
     images: Annotated[Path | None, Option(help="Folder that the data set was prepared from.")] = None
     data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None

@@ -42,7 +42,7 @@ def readers(
     changes: ReaderChanges,
     yes: Annotated[bool, Option("--yes", help="Make the change; without it, only say what it would do.")] = False,
 ) -> None:
-    """Show and change who reads what. This also works while the page is served."""
+    """Show or change who reads. This also works while the page is served."""
     from kneeal.annotate.accounts import manage_readers
 
     print(manage_readers(run, changes, dry=not yes))

@@ -11,7 +11,7 @@ from kneeal.cli.program import RunArguments, Settings, app, with_option_groups
 @app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")
 @with_option_groups
 def ask(
-    run: Annotated[Path, Argument(help="Run folder; begun if it is not there.", metavar="RUN")],
+    run: Annotated[Path, Argument(help="Run folder; created if needed.", metavar="RUN")],
     given: RunArguments,
     data: Annotated[Path | None, Option(help="Prepared data set; needed to begin a run.")] = None,
     config: Annotated[str | None, Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
@@ -34,10 +34,10 @@ def tell(
             help="CSV, XLSX or Label Studio JSON; by default the readings of `kneeal annotate`.", metavar="ANSWERS"
         ),
     ] = None,
-    data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None,
+    data: Annotated[Path | None, Option(help="The data set, if it has moved.")] = None,
     as_written: Annotated[bool, Option("--as-written", help="Also read grades such as II, KL 2, 2+ and 2,0.")] = False,
     replace: Annotated[bool, Option("--replace", help="Let answers correct earlier ones.")] = False,
-    close: Annotated[bool, Option("--close", help="Go on without the rest; the next query begins with it.")] = False,
+    close: Annotated[bool, Option("--close", help="Leave the rest open; the next query begins with it.")] = False,
 ) -> None:
     """Take a person's answers. All or some, in any order."""
     if answers is None:

@@ -17,7 +17,7 @@ def fit(
     out: Annotated[Path | None, Option(help="Run folder; by default under runs/, named by the settings.")] = None,
     devices: Annotated[int | None, Option(help="Number of devices.")] = None,
     init: Annotated[Path | None, Option(help="File of weights that every fit starts from.")] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the run in the run folder.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Continue the run in the run folder.")] = False,
     settings: Settings = None,
 ) -> None:
     """Run active learning, with the manifest's grades as answers."""

@@ -14,8 +14,8 @@ from kneeal.errors import UserError
 def export(
     run: Annotated[Path, Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[Path, Option(help="The model file, for example model.safetensors.")],
-    data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None,
-    flag_share: Annotated[float, Option(help="Share of the validation knees to flag for a person.")] = 0.2,
+    data: Annotated[Path | None, Option(help="The data set, if it has moved.")] = None,
+    flag_share: Annotated[float, Option(help="Share of the validation knees to flag for review.")] = 0.2,
     samples: Annotated[int, Option(help="Monte-Carlo dropout samples of a prediction.", min=2)] = 50,
 ) -> None:
     """Write the network of a run's last fit as one file. Loading it runs no code."""

@@ -22,7 +22,7 @@ prepare = typer.Typer(
 app.add_typer(prepare, name="prepare")
 
 Out = Annotated[Path, Option(help="Where to write the prepared data set.")]
-Tables = Annotated[Path | None, Option(help="Folder of the tables, where it is another.")]
+Tables = Annotated[Path | None, Option(help="Folder of the tables; by default SRC.")]
 Ungraded = Annotated[bool, Option("--ungraded", help="Keep knees without a grade.")]
 
 
@@ -39,16 +39,16 @@ class KneeArguments:
     """What is known of knees, by a table or for all of them."""
 
     table: Annotated[Path | None, Option(help="Table with one row per knee: CSV, XLSX or SAS.")] = None
-    patient_column: Annotated[str | None, Option(help="Its columns; by default patient,")] = None
-    side_column: Annotated[str | None, Option(help="side,")] = None
-    grade_column: Annotated[str | None, Option(help="grade,")] = None
-    split_column: Annotated[str | None, Option(help="split,")] = None
-    site_column: Annotated[str | None, Option(help="site,")] = None
-    path_column: Annotated[str | None, Option(help="and path (below SRC).")] = None
+    patient_column: Annotated[str | None, Option(help="Column of patient ids; by default patient.")] = None
+    side_column: Annotated[str | None, Option(help="Column of sides; by default side.")] = None
+    grade_column: Annotated[str | None, Option(help="Column of grades; by default grade.")] = None
+    split_column: Annotated[str | None, Option(help="Column of splits; by default split.")] = None
+    site_column: Annotated[str | None, Option(help="Column of sites; by default site.")] = None
+    path_column: Annotated[str | None, Option(help="Column of paths below SRC; by default path.")] = None
     grades: Annotated[str, Option(help='Names of grades: "Normal=0,Doubtful=1".')] = ""
     side: Annotated[
         Side | None,
-        Option(help="Side where nothing else says it; unknown: found on the picture.", case_sensitive=False),
+        Option(help="Side, if nothing else gives it; unknown: find it on the picture.", case_sensitive=False),
     ] = None
     ungraded: Ungraded = False
 
@@ -72,19 +72,17 @@ class ArchiveArguments:
     """How any archive of radiographs is prepared."""
 
     landmarks: Annotated[
-        Path | None, Option(help="KNEEL's or a box table, or a folder of .pts; else the localizer.")
+        Path | None, Option(help="KNEEL's table, a table of boxes, or a folder of .pts; by default, the localizer.")
     ] = None
     corrections: Annotated[Path | None, Option(help="CSV: knee_id, x_mm, y_mm, angle_deg, reject.")] = None
     pseudonymize: Annotated[Path | None, Option(help="File with a key: patient ids become keyed hashes.")] = None
     markers: Annotated[
         str, Option(help="Side markers: require, check or ignore; or other letters than R/L, such as D/E.")
     ] = "check"
-    min_score: Annotated[float, Option("--least-score", help="Knees below this score are rejected.", min=0, max=1)] = (
-        0.7
-    )
-    keep_other: Annotated[bool, Option("--keep-other", help="Keep the other knee where one cannot be used.")] = False
-    mm_per_px: Annotated[float | None, Option(help="Pixel size where the file has none.")] = None
-    magnification: Annotated[float | None, Option(help="Divides ImagerPixelSpacing; else from the header.")] = None
+    min_score: Annotated[float, Option(help="Knees below this score are rejected.", min=0, max=1)] = 0.7
+    keep_other: Annotated[bool, Option("--keep-other", help="Keep one knee if the other cannot be used.")] = False
+    mm_per_px: Annotated[float | None, Option(help="Pixel size in mm of files that give none.")] = None
+    magnification: Annotated[float | None, Option(help="Divides ImagerPixelSpacing; by default the header's.")] = None
     voi: Annotated[bool, Option("--voi/--no-voi", help="Apply the VOI window or LUT of the header.")] = True
     workers: Annotated[int | None, Option(help="Processes; by default one per core.", min=0)] = None
     work: Annotated[Path | None, Option(help="Keep finished radiographs here, for later runs.")] = None
@@ -144,15 +142,15 @@ class PictureArguments:
 
     pattern: Annotated[
         str | None,
-        Option(help="What paths say: a regular expression with the groups split, grade, patient, side."),
+        Option(help="Regular expression for paths, with the groups split, grade, patient, side."),
     ] = None
-    roi_mm: Annotated[float | None, Option(help="Width of the pictures in mm; 101 for square ones.")] = None
-    mm_per_px: Annotated[float | None, Option(help="Size of their pixels in mm, instead.")] = None
+    roi_mm: Annotated[float | None, Option(help="Width of the pictures in mm; by default 101 for square ones.")] = None
+    mm_per_px: Annotated[float | None, Option(help="Pixel size in mm, instead of --roi-mm.")] = None
     joint_offset_mm: Annotated[
         float, Option(help="How far the joint line lies below its place in the published pipeline, in mm.")
     ] = 3.0
     drop_duplicates: Annotated[
-        bool, Option("--drop-duplicates", help="Of identical pictures keep one, none where grades differ.")
+        bool, Option("--drop-duplicates", help="Keep one of identical pictures, none if their grades differ.")
     ] = False
     drop_unusable: Annotated[
         bool, Option("--drop-unusable", help="Leave out pictures that cannot be used, and name them.")
@@ -205,7 +203,9 @@ def seal(data: Annotated[Path, Argument(help="A prepared data set.", metavar="DA
     from kneeal.data.prepared import reseal
 
     changed = reseal(data)
-    print(f"{data}: {'columns changed: ' + ', '.join(changed) if changed else 'nothing had changed'}; sealed")
+    print(
+        f"{data}: {'columns changed: ' + ', '.join(changed) if changed else 'nothing had changed'}; checksums renewed"
+    )
 
 
 def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -> None:

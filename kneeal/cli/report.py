@@ -16,7 +16,7 @@ def report(
     metric: Annotated[str, Option(help="Metric of the main table and the curves.")] = "balanced_accuracy",
     labels: Annotated[str, Option(help="Label counts of the table, for example 50,250,500,800.")] = "",
     targets: Annotated[str, Option(help="Values of the metric whose labels are counted, for example 0.4,0.5.")] = "",
-    data: Annotated[Path | None, Option(help="Prepared data set; where the runs had it if not given.")] = None,
+    data: Annotated[Path | None, Option(help="Prepared data set; by default where the runs had it.")] = None,
     title: Annotated[str, Option(help="Heading of the page.")] = "Active learning for knee osteoarthritis",
     thumbnails: Annotated[int, Option(help="Pictures of knees kept in the page.", min=0)] = 2000,
 ) -> None:

@@ -55,7 +55,7 @@ class StudyArguments:
 def study(
     context: typer.Context,
     given: StudyArguments,
-    workers: Annotated[int | None, Option(help="Cells at once; by default what the machine holds.")] = None,
+    workers: Annotated[int | None, Option(help="Cells that run at once; by default as many as fit.")] = None,
     gpu_fraction: Annotated[float, Option(help="Share of a GPU that a cell takes.")] = 1.0,
     ray: Annotated[str | None, Option(help="Run on a Ray cluster: auto, or its address.")] = None,
     cell_gpus: Annotated[float | None, Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,

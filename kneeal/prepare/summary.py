@@ -105,7 +105,7 @@ def nothing_usable(
         ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
         ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
         ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
-        ("low_score", rules.min_score > 0, f"--least-score below {rules.min_score:g} accepts knees that are less sure"),
+        ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts knees that are less sure"),
         ("replacement", not rules.keep_other, "--keep-other keeps the good knee beside one that cannot be used"),
     ]
     cures = [cure for reason, helps, cure in known if helps and reason in reasons]
