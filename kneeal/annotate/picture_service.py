@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from kneeal.annotate.tasks import RefusedError
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.exchange.pictures import KneePicture, Pictures, read_picture, to_png
+from kneeal.exchange.pictures import KneePicture, Pictures, read_source, to_png
 
 logger = logging.getLogger("kneeal.annotate")
 #: Encoded pictures that are kept; the other knee of a patient is often asked for next.
@@ -93,7 +93,7 @@ class PictureService:
         def work() -> None:
             with self._slots:
                 try:
-                    future.set_result(encode(self._pictures[knee_id], self._pictures.side(knee_id)))
+                    future.set_result(encode(self._pictures[knee_id], self._pictures.sides[knee_id]))
                 except Exception as error:
                     future.set_exception(error)
 
@@ -106,7 +106,7 @@ class PictureService:
         error = done.exception()
         if error is not None:
             logger.warning("a picture cannot be read: %s", type(error).__name__)
-        elif done.result().metadata["full"] or not self._pictures.from_sources:
+        elif done.result().metadata["full"] or self._pictures.images is None:
             # A radiograph that is missing now may be there the next time.
             self._kept[knee_id] = done.result()
             if len(self._kept) > _KEPT:
@@ -148,4 +148,4 @@ def read_atlas(folder: Path) -> list[Example]:
             f"1 to {_MAX_PICTURES} PNG, JPEG, BMP or TIFF files whose names begin with the grade",
             "name them for example `2 osteophytes.png`",
         )
-    return [Example(int(path.name[0]), path.stem[1:].strip(" .-_"), to_png(read_picture(path))) for path in paths]
+    return [Example(int(path.name[0]), path.stem[1:].strip(" .-_"), to_png(read_source(path))) for path in paths]

@@ -33,7 +33,7 @@ def open_cohort(config: RunConfig) -> Cohort:
 
 def split(config: RunConfig, dataset: PreparedDataset) -> Cohort:
     """Split a data set as configured."""
-    given = set(dataset.manifest.given_splits.values())
+    given = set(dataset.manifest.column("split").values())
     seed = config.seed if config.data.split_seed is None else config.data.split_seed
     splits = make_splits(
         dataset.manifest,

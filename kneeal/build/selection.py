@@ -88,7 +88,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
                 f"a column of it: {', '.join(map(str, manifest.frame.columns))}",
                 "correct `by`, or add the column and run `kneeal prepare seal`",
             )
-        options["groups"] = dict(zip(manifest.ids, manifest.frame[column], strict=True))
+        options["groups"] = manifest.column(column)
     try:
         return CONSTRAINTS[name](**options)
     except UserError as error:

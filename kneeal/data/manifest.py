@@ -42,17 +42,11 @@ class Manifest:
     @cached_property
     def patients(self) -> dict[str, str]:
         """Knee id to patient id."""
-        return dict(zip(self.ids, self.frame["patient_id"], strict=True))
+        return self.column("patient_id")
 
-    @cached_property
-    def sites(self) -> dict[str, str]:
-        """Knee id to acquisition site, empty where it is unknown."""
-        return dict(zip(self.ids, self.frame["site"], strict=True))
-
-    @cached_property
-    def given_splits(self) -> dict[str, str]:
-        """Knee id to the split that the manifest gives, empty where it gives none."""
-        return dict(zip(self.ids, self.frame["split"], strict=True))
+    def column(self, name: str) -> dict[str, str]:
+        """Knee id to what a column holds, empty where that is unknown, as a site or split may be."""
+        return dict(zip(self.ids, self.frame[name], strict=True))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -104,7 +98,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     refuse("split", ~frame["split"].isin(SPLITS), "a split of train, val or test, or nothing")
     refuse_two_names(frame["patient_id"].unique(), where)
     manifest = Manifest(frame)
-    given = {knee: split for knee, split in manifest.given_splits.items() if split}
+    given = {knee: split for knee, split in manifest.column("split").items() if split}
     refuse_patients_in_two(given, manifest.patients, where)
     return manifest
 

@@ -14,8 +14,6 @@ FIELD_PX = 300
 MM_PER_PX = FIELD_MM / FIELD_PX
 #: Side of a patch: 46.9 mm.
 PATCH_PX = 128
-#: The patches begin at a third of the field's height and touch its left and right edges.
-_TOP_PX = FIELD_PX // 3
 
 
 def scale_intensities(radiograph: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -53,24 +51,30 @@ def cut_patch_pair(
     """
     if side not in ("L", "R"):
         raise ValueError(f"side must be 'L' or 'R' but got {side=}.")
-    scale = mm_per_px / MM_PER_PX
-    width, height = (round(length * scale) for length in picture.shape[::-1])
+    width, height, left, top = place_patches(picture.shape, mm_per_px, joint_offset_mm)
     if width < 2 * PATCH_PX or height < PATCH_PX:
         raise ValueError(
             f"the picture must span at least {2 * PATCH_PX * MM_PER_PX:.0f} mm x {PATCH_PX * MM_PER_PX:.0f} mm, "
             f"but got {width * MM_PER_PX:.0f} mm x {height * MM_PER_PX:.0f} mm."
         )
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    method = cv2.INTER_AREA if mm_per_px < MM_PER_PX else cv2.INTER_CUBIC
     knee = cv2.resize(picture, (width, height), interpolation=method)
     if side == "L":
         knee = knee[:, ::-1]
-    top = round(height / 2 - FIELD_PX / 2 + _TOP_PX + joint_offset_mm / MM_PER_PX)
-    top = min(max(top, 0), height - PATCH_PX)
-    left = max(0, round((width - FIELD_PX) / 2))
     band = knee[top : top + PATCH_PX]
     lateral = band[:, left : left + PATCH_PX]
     medial = band[:, width - left - PATCH_PX : width - left][:, ::-1]
     return np.ascontiguousarray(np.stack([medial, lateral]).astype(np.uint8))
+
+
+def place_patches(shape: tuple[int, ...], mm_per_px: float, joint_offset_mm: float) -> tuple[int, int, int, int]:
+    """Width and height of a picture [H, W] at the scale of the patches, and where the left one begins: left, top; px.
+
+    The patches begin at a third of the field's height and touch its left and right edges.
+    """
+    width, height = (round(length * (mm_per_px / MM_PER_PX)) for length in shape[::-1])
+    top = round(height / 2 - FIELD_PX / 2 + FIELD_PX // 3 + joint_offset_mm / MM_PER_PX)
+    return width, height, max(0, round((width - FIELD_PX) / 2)), min(max(top, 0), height - PATCH_PX)
 
 
 def resize(pair: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -157,13 +157,6 @@ def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
     return {name: hashlib.sha256("\n".join(frame[name]).encode()).hexdigest() for name in map(str, frame.columns)}
 
 
-def _changed(manifest: Manifest, checksums: Mapping[str, str]) -> list[str]:
-    """Columns that were edited, added or removed since the checksums were written."""
-    now = _column_checksums(manifest.frame)
-    removed = [name for name in checksums if name not in now and name != PATCHES]
-    return [name for name, digest in now.items() if checksums.get(name) != digest] + removed
-
-
 def _write_patches(
     path: Path, patches: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], progress: Callable[[int], None]
 ) -> None:
@@ -214,7 +207,9 @@ def _read(path: Path) -> tuple[Manifest, dict[str, Any], NDArray[np.uint8], list
     manifest = read_manifest(path / MANIFEST)
     info = _read_info(path / INFO)
     patches = _open_patches(path / PATCHES, len(manifest))
-    return manifest, info, patches, _changed(manifest, info["checksums"])
+    before, now = info["checksums"], _column_checksums(manifest.frame)
+    changed = [name for name in now if before.get(name) != now[name]]
+    return manifest, info, patches, changed + [name for name in before if name not in now and name != PATCHES]
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -80,11 +80,11 @@ def make_splits(
         UserError: There is no test set, the test site does not exist or contradicts the given splits, a patient would
             be in two splits, or a grade of the training knees is missing in the validation set.
     """
-    split = dict(manifest.given_splits)
-    sites = sorted({site for site in manifest.sites.values() if site})
+    split, site_of = manifest.column("split"), manifest.column("site")
+    sites = sorted(set(site_of.values()) - {""})
     if test_site is not None:
         _refuse_contradiction(manifest, test_site)
-        split.update({knee: "test" for knee, site in manifest.sites.items() if site == test_site})
+        split.update({knee: "test" for knee, site in site_of.items() if site == test_site})
     if "test" not in split.values() or (test_site is not None and test_site not in sites):
         raise UserError(
             "no test set: no knee has the split test" + (f" or the site {test_site}" if test_site else ""),
@@ -110,11 +110,11 @@ def make_splits(
 
 
 def _refuse_contradiction(manifest: Manifest, test_site: str) -> None:
-    given = manifest.given_splits
+    given = manifest.column("split")
     contradicting = [
         knee
-        for knee, site in manifest.sites.items()
-        if (site == test_site and given[knee] in ("train", "val")) or (site != test_site and given[knee] == "test")
+        for knee, site in manifest.column("site").items()
+        if given[knee] in (("train", "val") if site == test_site else ("test",))
     ]
     if contradicting:
         raise UserError(

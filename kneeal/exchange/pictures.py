@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.data.patches import FIELD_PX, MM_PER_PX, PATCH_PX
+from kneeal.data.patches import MM_PER_PX, PATCH_PX, place_patches
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.files import check_folder
@@ -26,7 +26,6 @@ from kneeal.tables import finite
 #: Columns of the manifest that say where on its radiograph a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
 _GAP_PX = 8
-_TOP_PX = FIELD_PX // 3
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,13 @@ class Pictures:
     def __init__(self, dataset: PreparedDataset, images: Path | None = None, *, bits: int = 8) -> None:
         if images is not None:
             check_folder(images, "the folder that the pictures were prepared from", "check --images")
+        self.images = images
+        #: L or R by knee.
+        self.sides = dataset.manifest.column("side")
+        self._paths = dataset.manifest.column("path")
         self._dataset = dataset
-        self._images = images
         self._bits = bits
-        frame = dataset.manifest.frame
-        self._paths = dict(zip(dataset.manifest.ids, frame["path"], strict=True))
-        self._sides = dict(zip(dataset.manifest.ids, frame["side"], strict=True))
         self._options: Mapping[str, Any] = dataset.info.get("options", {})
-
-    @property
-    def from_sources(self) -> bool:
-        """Whether it has a folder of source pictures."""
-        return self._images is not None
-
-    def side(self, knee_id: str) -> str:
-        """L or R."""
-        return str(self._sides[knee_id])
 
     def source(self, knee_id: str) -> Path | None:
         """The source file of a knee, None where it is missing; never a file outside the folder.
@@ -85,10 +75,10 @@ class Pictures:
         Raises:
             OSError: The folder cannot be read, or is empty as where a share is not mounted.
         """
-        if self._images is None or not self._paths[knee_id]:
+        if self.images is None or not self._paths[knee_id]:
             return None
         try:
-            root = self._images.resolve()
+            root = self.images.resolve()
             path = (root / self._paths[knee_id]).resolve()
         except RuntimeError as error:  # what Python before 3.13 says of links that lead in a circle
             raise OSError("links in a circle") from error
@@ -115,10 +105,10 @@ class Pictures:
             except UserError:
                 pass  # the patches were cut from it once: they are what is left of it
         pair = self._dataset.patches[self._dataset.row[knee_id]]
-        return side_by_side(np.asarray(pair), self.side(knee_id))
+        return side_by_side(np.asarray(pair), self.sides[knee_id])
 
     def _from_source(self, knee_id: str, path: Path) -> KneePicture:
-        options, side = self._options, self.side(knee_id)
+        options, side = self._options, self.sides[knee_id]
         row = self._dataset.manifest.frame.iloc[self._dataset.row[knee_id]]
         x, y, angle = (finite(row.get(column)) for column in POSE_COLUMNS)
         if x is not None and y is not None and angle is not None:
@@ -128,7 +118,7 @@ class Pictures:
             radiograph = read_radiograph(path, how)
             region, mm_per_px = cut_region(radiograph.gray, radiograph.mm_per_px, KneePose(side, (x, y), angle))
             return KneePicture(region, *patch_boxes(region.shape, mm_per_px, side), mm_per_px, full=True)
-        pixels = read_picture(path, self._bits)
+        pixels = read_source(path, self._bits)
         if self._dataset.info.get("source") != "folder":
             return KneePicture(pixels, None, None, None, full=True)
         mm_per_px = float(options.get("mm_per_px") or options.get("roi_mm", ROI_MM) / pixels.shape[1])
@@ -151,11 +141,7 @@ def patch_boxes(
     Returns:
         The medial and the lateral box, in px of that picture.
     """
-    scale = mm_per_px / MM_PER_PX
-    width, height = (round(length * scale) for length in shape[1::-1])
-    top = round(height / 2 - FIELD_PX / 2 + _TOP_PX + joint_offset_mm / MM_PER_PX)
-    top = min(max(top, 0), height - PATCH_PX)
-    left = max(0, round((width - FIELD_PX) / 2))
+    width, height, left, top = place_patches(shape, mm_per_px, joint_offset_mm)
     x, y = shape[1] / width, shape[0] / height
 
     def box(start: int) -> Box:
@@ -183,7 +169,7 @@ def side_by_side(pair: NDArray[np.uint8], side: str) -> KneePicture:
     return KneePicture(np.ascontiguousarray(picture), *boxes, mm_per_px=PATCH_PX * MM_PER_PX / size, full=False)
 
 
-def read_picture(path: Path, bits: int = 8) -> NDArray[Any]:
+def read_source(path: Path, bits: int = 8) -> NDArray[Any]:
     """Read a source picture, bone white: a DICOM radiograph at its clipped intensities, 8 bits of others as saved.
 
     Other pictures of 16 bits are scaled to the whole range.

@@ -134,7 +134,7 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
     pictures, n_reports = Pictures(dataset, images), 0
     with atomic_folder(folder) as work:
         for row, i in enumerate(grading.ids):
-            source, side = pictures.source(i), pictures.side(i)
+            source, side = pictures.source(i), pictures.sides[i]
             is_dicom = source is not None and source.suffix.lower() in (".dcm", ".dicom", "")
             reference = read_reference(source) if source is not None and is_dicom else None
             if reference is not None:

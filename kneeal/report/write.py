@@ -142,6 +142,6 @@ def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str,
                 "the data set that the runs were made of",
                 "give it with --data",
             )
-        return known, dataset.manifest.sites
+        return known, dataset.manifest.column("site")
     ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
     return {i: i.rpartition("_")[0] or i for i in ids}, {}

@@ -34,7 +34,7 @@ def test_constraints_read_the_manifest_and_never_the_id() -> None:
 
     chosen = strategy.select(Predictions(MANIFEST.ids), 15, seed=0)
     assert max(Counter(MANIFEST.patients[i] for i in chosen).values()) == 1
-    assert "A" not in {MANIFEST.sites[i] for i in chosen}
+    assert "A" not in {MANIFEST.column("site")[i] for i in chosen}
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ def test_ids_keep_their_zeros_and_unknown_grades_are_absent(tmp_path: Path) -> N
     assert manifest.ids == ("0012_L", "0012_R", "7_L")
     assert manifest.kl == {"0012_L": 3, "7_L": 4}
     assert manifest.patients == {"0012_L": "0012", "0012_R": "0012", "7_L": "7"}
-    assert manifest.sites == {"0012_L": "A", "0012_R": "A", "7_L": ""}
-    assert manifest.given_splits == {"0012_L": "train", "0012_R": "train", "7_L": ""}
+    assert manifest.column("site") == {"0012_L": "A", "0012_R": "A", "7_L": ""}
+    assert manifest.column("split") == {"0012_L": "train", "0012_R": "train", "7_L": ""}
 
 
 def test_texts_that_pandas_takes_for_missing_stay_texts(tmp_path: Path) -> None:
     manifest = read_manifest(write(tmp_path, "NA,null,L,None,1,nan,"))
     assert manifest.patients == {"NA": "null"}
-    assert manifest.sites == {"NA": "None"}
+    assert manifest.column("site") == {"NA": "None"}
 
 
 def test_extra_columns_stay(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_missing_values_of_a_table_in_memory_become_empty() -> None:
     frame = pd.DataFrame([["a", "p", "L", None, np.nan, "", ""], ["b", "q", "R", "A", 2.0, "", ""]], columns=COLUMNS)
     manifest = check_manifest(frame, "table")
     assert manifest.kl == {"b": 2}
-    assert manifest.sites == {"a": "", "b": "A"}
+    assert manifest.column("site") == {"a": "", "b": "A"}
 
 
 @pytest.mark.parametrize(

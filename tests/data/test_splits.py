@@ -38,7 +38,7 @@ COHORT = cohort()
 def test_the_test_set_is_the_site_and_every_knee_has_one_place() -> None:
     table = manifest(COHORT)
     splits = make_splits(table, test_site="E", seed=0)
-    assert set(splits.test) == {i for i, site in table.sites.items() if site == "E"}
+    assert set(splits.test) == {i for i, site in table.column("site").items() if site == "E"}
     assert sorted([*splits.train, *splits.val, *splits.test]) == sorted(table.ids)
     assert splits.train == tuple(i for i in table.ids if i in set(splits.train))
     assert all(table.kl[i] == kl for i, kl in {**splits.val, **splits.test}.items())
@@ -92,15 +92,15 @@ def given_split(knees: list[Knee], names: dict[str, str]) -> list[Knee]:
 def test_splits_of_the_manifest_are_used() -> None:
     table = manifest(given_split(COHORT, {"A": "train", "B": "train", "C": "train", "D": "val", "E": "test"}))
     splits = make_splits(table, test_site=None, seed=0)
-    assert {table.sites[i] for i in splits.train} == {"A", "B", "C"}
-    assert {table.sites[i] for i in splits.val} == {"D"}
-    assert {table.sites[i] for i in splits.test} == {"E"}
+    assert {table.column("site")[i] for i in splits.train} == {"A", "B", "C"}
+    assert {table.column("site")[i] for i in splits.val} == {"D"}
+    assert {table.column("site")[i] for i in splits.test} == {"E"}
 
 
 def test_without_a_given_validation_set_one_is_divided_off_the_given_training_knees() -> None:
     table = manifest(given_split(COHORT, {"A": "train", "E": "test"}))
     splits = make_splits(table, test_site=None, seed=0)
-    assert {table.sites[i] for i in splits.val} == {"A", "B", "C", "D"}
+    assert {table.column("site")[i] for i in splits.val} == {"A", "B", "C", "D"}
     n_pool = len(splits.train) + len(splits.val)
     assert abs(len(splits.val) / n_pool - 0.2) < 0.02
 

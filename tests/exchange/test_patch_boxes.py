@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kneeal.data.patches import MM_PER_PX, cut_patch_pair
 from kneeal.errors import UserError
-from kneeal.exchange.pictures import Box, patch_boxes, read_picture, side_by_side, to_png
+from kneeal.exchange.pictures import Box, patch_boxes, read_source, side_by_side, to_png
 
 
 def crop(picture: np.ndarray, box: Box) -> np.ndarray:
@@ -59,18 +59,18 @@ def test_a_source_picture_is_shown_bone_white(tmp_path: Path, photometric: str) 
     assert header.PhotometricInterpretation == photometric
     del header.PixelSpacing  # nothing is measured on what is only shown
     header.save_as(tmp_path / "film.dcm", enforce_file_format=True)
-    shown = read_picture(tmp_path / "film.dcm")
+    shown = read_source(tmp_path / "film.dcm")
     assert shown.dtype == np.uint8 and shown.shape == gray.shape
     assert np.corrcoef(shown[0], gray[0])[0, 1] > 0.99
     (tmp_path / "film.dcm").write_bytes((tmp_path / "film.dcm").read_bytes()[:900])
     with pytest.raises(UserError, match="bytes of pixel data"):
-        read_picture(tmp_path / "film.dcm")
+        read_source(tmp_path / "film.dcm")
     # Other pictures are shown as they were saved, 16 bit over its range.
     saved = np.rint(gray * 200).astype(np.uint8)
     (tmp_path / "knee.png").write_bytes(to_png(saved))
-    np.testing.assert_array_equal(read_picture(tmp_path / "knee.png"), saved)
+    np.testing.assert_array_equal(read_source(tmp_path / "knee.png"), saved)
     cv2.imwrite(str(tmp_path / "deep.png"), saved.astype(np.uint16) * 300)
-    deep = read_picture(tmp_path / "deep.png")
+    deep = read_source(tmp_path / "deep.png")
     assert (deep.min(), deep.max()) == (0, 255) and np.corrcoef(deep[0], gray[0])[0, 1] > 0.99
 
 

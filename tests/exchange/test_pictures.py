@@ -78,7 +78,7 @@ def test_a_knee_of_a_bilateral_radiograph_is_shown_as_it_was_cut(archive: tuple[
     assert any(abs(float(angle)) > 0.3 for angle in dataset.manifest.frame["angle_deg"])  # something to turn
     pictures = Pictures(dataset, folder)
     for knee_id in dataset.manifest.ids:
-        shown, side, row = pictures[knee_id], pictures.side(knee_id), dataset.row[knee_id]
+        shown, side, row = pictures[knee_id], pictures.sides[knee_id], dataset.row[knee_id]
         assert shown.full and shown.mm_per_px == pytest.approx(FINE, rel=0.01)
         assert shown.pixels.shape == (round(140 / FINE),) * 2
         cut = cut_patch_pair(shown.pixels, shown.mm_per_px, side)

@@ -58,8 +58,8 @@ def test_a_public_layout_becomes_a_prepared_data_set(source: Path, tmp_path: Pat
     manifest = dataset.manifest
     assert manifest.kl == {"001_L": 0, "002_L": 2, "001_R": 3, "003_L": 0, "003_R": 4}
     assert manifest.patients["001_R"] == "001"
-    assert set(manifest.sites.values()) == {""}
-    assert manifest.given_splits == {
+    assert set(manifest.column("site").values()) == {""}
+    assert manifest.column("split") == {
         "001_L": "train",
         "001_R": "train",
         "002_L": "train",
@@ -86,7 +86,7 @@ def test_that_val_becomes_the_test_set_is_said(source: Path, tmp_path: Path) -> 
 def test_with_a_test_folder_val_stays_val(source: Path, tmp_path: Path) -> None:
     save(source / "test/1/009L.png")
     summary = prepare_folder(source, tmp_path / "out")
-    splits = PreparedDataset.open(tmp_path / "out").manifest.given_splits
+    splits = PreparedDataset.open(tmp_path / "out").manifest.column("split")
     assert (splits["003_L"], splits["009_L"]) == ("val", "test")
     assert summary.notes == ()
 
@@ -97,7 +97,7 @@ def test_grade_folders_alone_leave_the_split_open(tmp_path: Path) -> None:
     summary = prepare_folder(tmp_path / "knees", tmp_path / "out")
     manifest = PreparedDataset.open(tmp_path / "out").manifest
     assert manifest.kl == {"1_L": 0, "1_R": 4, "Ärztin 7膝_L": 2}
-    assert set(manifest.given_splits.values()) == {""}
+    assert set(manifest.column("split").values()) == {""}
     assert "(open)" in str(summary)
 
 
@@ -304,7 +304,7 @@ def test_a_pattern_takes_any_layout_and_what_it_leaves_out_is_told(tmp_path: Pat
     summary = prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(pattern=pattern))
     manifest = PreparedDataset.open(tmp_path / "out").manifest
     assert manifest.kl == {"7_L": 0, "8_R": 3, "9_L": 4}
-    assert manifest.given_splits == {"7_L": "train", "8_R": "train", "9_L": "test"}
+    assert manifest.column("split") == {"7_L": "train", "8_R": "train", "9_L": "test"}
     assert summary.notes[0] == "left out by --pattern: 1 picture: more/notes.jpg"
 
 
