@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     dataset = PreparedDataset.open(given.data)
     manifest = dataset.manifest
-    ids = [i for i in manifest.ids if manifest.given_splits.get(i) != "test" and i in manifest.kl][: given.knees]
+    ids = [i for i in manifest.ids if manifest.column("split").get(i) != "test" and i in manifest.kl][: given.knees]
     patients = [manifest.patients[i] for i in ids]
     cohort = Cohort(torch.tensor([manifest.kl[i] for i in ids]), by_patient(patients))
     fewest = len(ids) - int(torch.bincount(cohort.fold, minlength=FOLDS).max())

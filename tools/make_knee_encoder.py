@@ -82,7 +82,7 @@ def _folded(published: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor,
 
 def training_rows(dataset: PreparedDataset) -> list[int]:
     """The rows of the patches of the knees that are not test knees."""
-    splits = dataset.manifest.given_splits
+    splits = dataset.manifest.column("split")
     return [dataset.row[knee] for knee in dataset.manifest.ids if splits.get(knee) != "test"]
 
 

@@ -7,7 +7,6 @@ from torch import nn
 from kneeal.build.dataset import Cohort
 from kneeal.build.start import Start, in_one_view
 from kneeal.config import RunConfig, keywords
-from kneeal.data.batches import check_batch_size
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.events import SILENT, FitProgress
@@ -42,7 +41,12 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
 def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> LightningRunner:
     """The runner that trains one network; several runners may share a start."""
     training, loss = config.training, config.loss
-    check_batch_size(training.batch_size, config.compute.devices)
+    if training.batch_size % config.compute.devices:
+        raise UserError(
+            f"a batch of {training.batch_size} knees for {config.compute.devices} devices",
+            "a batch size (over all devices) that is a multiple of the number of devices",
+            "set training.batch_size to a multiple of --devices",
+        )
     if not start.fixed_features and training.learning_rate > _MAX_RATE:
         raise UserError(
             f"training.learning_rate = {training.learning_rate:g} with model.freeze = {config.model.freeze}",

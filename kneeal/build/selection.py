@@ -77,7 +77,7 @@ def _mix(strategy: Strategy, options: dict[str, Any]) -> Strategy:
 
 
 def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Constraint:
-    if name not in CONSTRAINTS.names():
+    if name not in CONSTRAINTS:
         known = ("mix", *CONSTRAINTS.names())
         raise unknown_name("constraint", name, known, "correct the name").within("active.constraints")
     if "by" in options:

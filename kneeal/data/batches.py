@@ -12,16 +12,6 @@ from kneeal.errors import UserError
 from kneeal.seeds import derive_seed
 
 
-def check_batch_size(batch_size: int, world_size: int) -> None:
-    """Refuse a batch that cannot be divided among the devices."""
-    if batch_size % world_size:
-        raise UserError(
-            f"a batch of {batch_size} knees for {world_size} devices",
-            "a batch size (over all devices) that is a multiple of the number of devices",
-            "set training.batch_size to a multiple of --devices",
-        )
-
-
 @dataclass(eq=False)
 class ShuffledBatches:
     """Shuffled batches of (position, view seed) for one device of several.
@@ -33,7 +23,7 @@ class ShuffledBatches:
     dealt out evenly, its first knees are repeated.
 
     Raises:
-        UserError: There are no samples, or the batch cannot be divided among the devices.
+        UserError: There are no samples.
     """
 
     n: int  #: Number of samples.
@@ -50,7 +40,6 @@ class ShuffledBatches:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise UserError("an empty training set", "at least one labeled knee", "label some knees first")
-        check_batch_size(self.batch_size, self.world_size)
         self._per_pass = -(-self.n // self.batch_size)
         self._epoch = self._given = 0
 

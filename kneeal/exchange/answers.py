@@ -1,6 +1,9 @@
-"""Answers from a file, all checked before any of them is taken."""
+"""A query as files for a spreadsheet or Label Studio, and the answers in them, all checked before any is taken."""
 
+import base64
+import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,9 +12,11 @@ from typing import Any
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.exchange.pictures import Pictures, to_png
 from kneeal.files import write_atomic
+from kneeal.loop.query import Query
 from kneeal.prepare.notation import UnreadableError, read_grade
-from kneeal.tables import csv_text, read_table
+from kneeal.tables import csv_text, load_openpyxl, read_table
 
 #: Columns of a sheet of answers; others are ignored.
 KNEE, GRADE, UNREADABLE, PICTURE = "knee_id", "kl", "unreadable", "picture"
@@ -102,7 +107,14 @@ def _label_studio(path: Path) -> list[tuple[str, str, str, str]]:
         data = task.get("data", task)
         knee = str(data.get(KNEE, "")) if isinstance(data, dict) else ""
         try:
-            choices, of_others = _choices(task)
+            if "annotations" in task:
+                kept = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
+                results = [result for annotation in kept for result in annotation["result"]]
+                values = [result["value"] for result in results if result.get("from_name") == GRADE]
+                choices = [str(choice) for value in values for choice in value["choices"]]
+                of_others = bool(results) and not values
+            else:  # JSON-MIN: the choice beside the data
+                choices, of_others = [str(task.get(GRADE, ""))], False
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: the annotations of {place} cannot be read ({error!r})",
@@ -128,18 +140,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("an object has a key twice")
     return found
-
-
-def _choices(task: dict[str, Any]) -> tuple[list[str], bool]:
-    """The answers to a task, and whether all its annotations are of other controls than ours."""
-    if "annotations" not in task:  # JSON-MIN: the choice beside the data
-        return [str(task.get(GRADE, ""))], False
-    kept = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
-    results = [result for annotation in kept for result in annotation["result"]]
-    answers = [result for result in results if result.get("from_name") == GRADE]
-    return [str(choice) for answer in answers for choice in answer["value"]["choices"]], len(results) > len(
-        answers
-    ) == 0
 
 
 def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: bool) -> int | str | None:
@@ -192,3 +192,94 @@ def _all_problems(path: Path, problems: Sequence[UserError]) -> UserError:
         "; ".join(expected[:4]),
         "; ".join(cures[:4]),
     )
+
+
+def write_query(
+    folder: Path,
+    query: Query,
+    pictures: Pictures,
+    answers: Mapping[str, int | None],
+    reasons: Mapping[str, str],
+    *,
+    xlsx: bool = False,
+) -> list[Path]:
+    """Write the sheet, the pictures and Label Studio's files, with what is answered already.
+
+    A sheet that is there is never written over: somebody may be filling it in.
+
+    Returns:
+        The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # grades and pictures, for nobody else on this machine
+    rows, tasks = [[KNEE, PICTURE, GRADE, UNREADABLE]], []
+    for number, knee in enumerate(query.ids, 1):
+        # A knee id as a file name that stays in its folder and that every file system takes.
+        name, png = re.sub(r"[^A-Za-z0-9_.-]", "-", knee)[:100], to_png(pictures[knee].pixels)
+        picture = f"pictures/{number:03d}-{name}.png"
+        write_atomic(folder / picture, png)
+        kl = answers.get(knee)
+        reason = reasons.get(knee, "other") if knee in answers and kl is None else ""
+        rows.append([knee, picture, "" if kl is None else str(kl), reason])
+        if knee not in answers:
+            data_url = "data:image/png;base64," + base64.b64encode(png).decode()
+            tasks.append({"data": {KNEE: knee, "image": data_url}})
+    sheet = _sheet_for(folder, query)
+    sheets = {sheet: csv_text(rows).encode()} | ({sheet.with_suffix(".xlsx"): _xlsx(rows)} if xlsx else {})
+    for path, content in sheets.items():
+        if not path.exists():
+            write_atomic(path, content)
+    others = folder / "label_studio_tasks.json", folder / "label_studio_interface.xml"
+    write_atomic(others[0], json.dumps(tasks) + "\n")
+    write_atomic(others[1], _interface())
+    return [*sheets, *others]
+
+
+def _sheet_for(folder: Path, query: Query) -> Path:
+    """The query's sheet; another name where a sheet of other knees is there, as after a query of unreadable ones."""
+    path, number = folder / "answers.csv", 1
+    while path.exists():
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        if {line.partition(",")[0].strip('"') for line in text.splitlines()[1:]} == set(query.ids):
+            break
+        number += 1
+        path = folder / f"answers-{number}.csv"
+    return path
+
+
+def _interface() -> str:
+    choices = "".join(f'    <Choice value="{grade}" hotkey="{grade}"/>\n' for grade in range(N_GRADES))
+    choices += "".join(f'    <Choice value="unreadable: {reason}"/>\n' for reason in REASONS)
+    return (
+        "<View>\n"
+        '  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true" '
+        'contrastControl="true"/>\n'
+        '  <Header value="Kellgren-Lawrence grade"/>\n'
+        f'  <Choices name="{GRADE}" toName="image" choice="single" required="true">\n{choices}  </Choices>\n'
+        "</View>\n"
+    )
+
+
+def _xlsx(rows: list[list[str]]) -> bytes:
+    openpyxl = load_openpyxl()
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "answers"
+    for row in rows:
+        sheet.append(row)
+        # A knee id such as `=1+1` must not become a formula.
+        for cell in sheet[sheet.max_row]:
+            cell.data_type = "s"
+    rule = openpyxl.worksheet.datavalidation.DataValidation
+    grades = rule(type="whole", operator="between", formula1="0", formula2=str(N_GRADES - 1), allow_blank=True)
+    # A list to choose from; the reader's own words after `other: ` may be typed instead.
+    reasons = rule(type="list", formula1=f'"{",".join(REASONS)}"', allow_blank=True, showErrorMessage=False)
+    for column, validation in (("C", grades), ("D", reasons)):
+        sheet.add_data_validation(validation)
+        validation.add(f"{column}2:{column}{len(rows)}")
+    sheet.freeze_panes = "A2"
+    for column, width in zip("ABCD", (20, 32, 6, 22), strict=True):
+        sheet.column_dimensions[column].width = width
+    data = io.BytesIO()
+    book.save(data)
+    return data.getvalue()

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
-from kneeal.exchange.answers import add_reasons, read_answers, read_reasons
+from kneeal.exchange.answers import add_reasons, read_answers, read_reasons, write_query
 from kneeal.exchange.pictures import Pictures
-from kneeal.exchange.query_files import write_query
 from kneeal.files import hold
 from kneeal.jobs.fit import finish
 from kneeal.jobs.open_run import OpenRun, begin_run, open_run

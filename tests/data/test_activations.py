@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.data import shelf as shelf_module
+from kneeal.data import activations as activations_module
 from kneeal.data.activations import Activations, view_seed
 from kneeal.data.source import OneView, PatchSource
 from kneeal.data.views import Views
@@ -139,7 +139,7 @@ def test_damaged_rows_and_foreign_files_are_computed_again_and_said(tmp_path: Pa
 def test_a_file_that_is_shortened_while_it_is_open_ends_no_process(
     tmp_path: Path, in_memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf_module, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(activations_module, "_IN_MEMORY", in_memory)
     kept, again = Kept(tmp_path), Kept(tmp_path)
     before = kept.plain(), kept.views(1)
     assert torch.equal(again.plain(*IDS[:8]), before[0][:8])
@@ -209,12 +209,12 @@ def test_on_a_full_disk_the_run_goes_on_in_memory_and_says_so(tmp_path: Path, mo
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(shelf_module.Shelf, "_write", full)
+    monkeypatch.setattr(activations_module.Shelf, "_write", full)
     expected = Encoder()(source().plain(source().rows(IDS), CPU)).half().float()
     assert torch.equal(kept.plain(), expected) and torch.equal(kept.plain(*IDS[:8]), first)
     assert kept.encode.knees == 40
     assert [m for m in kept.said if "No space left" in m and "in memory" in m] == kept.said
-    monkeypatch.setattr(shelf_module, "free_memory", lambda: 10)
+    monkeypatch.setattr(activations_module, "free_memory", lambda: 10)
     with pytest.raises(UserError, match=r"neither .* nor the memory has room"):
         kept.views(0)
 

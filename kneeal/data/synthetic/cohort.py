@@ -39,12 +39,9 @@ def patient_site(patient: int, seed: int) -> str:
     """Site of a patient: shares of `SITE_KNEES`, met closely in every run of consecutive patients."""
     # A golden-ratio sequence spreads evenly, so that a cohort of a few hundred knees has every site as well.
     start = float(np.random.default_rng((seed, 0, _LOOK)).random())
-    position = (start + patient * _GOLDEN) % 1.0 * sum(SITE_KNEES.values())
-    for site, knees in SITE_KNEES.items():
-        position -= knees
-        if position < 0:
-            return site
-    return "E"
+    edges = np.cumsum(list(SITE_KNEES.values()))
+    position = (start + patient * _GOLDEN) % 1.0 * edges[-1]
+    return tuple(SITE_KNEES)[int(np.searchsorted(edges[:-1], position, "right"))]
 
 
 def draw_exposure(site: str, rng: np.random.Generator) -> Exposure:

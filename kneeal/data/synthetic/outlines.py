@@ -32,8 +32,7 @@ _PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (
 class KneeOutlines:
     """Closed outlines and open lines of one knee, each `[n, 2]` in mm, in the radiograph's place.
 
-    `plateau` and `condyles` are the parts of `tibia` and `femur` that face the joint, from lateral to
-    medial. `joint_space_mm` is measured on them (lateral, medial), before the rotation in the radiograph.
+    `plateau` and `condyles` are the parts of `tibia` and `femur` that face the joint, from lateral to medial.
     """
 
     femur: Array
@@ -43,7 +42,6 @@ class KneeOutlines:
     plateau: Array
     condyles: Array
     half_width_mm: float
-    joint_space_mm: tuple[float, float]
 
 
 def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
@@ -101,9 +99,9 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     # The spines sharpen as osteoarthritis proceeds.
     tibia_marks[[3, 5], 1] -= 0.25 * max(anatomy.severity, 0.0) + np.array([0.6, -0.6]) * variety[9:]
 
-    spurs = anatomy.osteophytes_mm
-    plateau_points = _plateau_points(tibia_marks, spurs[0], spurs[1])
-    condyle_points = _condyle_points(femur_marks, spurs[2], spurs[3])
+    tibia_spurs, femur_spurs = np.reshape(anatomy.osteophytes_mm, (2, 2))
+    plateau_points = _plateau_points(tibia_marks, tibia_spurs)
+    condyle_points = _condyle_points(femur_marks, femur_spurs)
     flare = anatomy.flare_mm
     tibia_wall = _walls(tibia_marks[8], tibia_marks[0], _TIBIA_MEDIAL, _TIBIA_LATERAL, scale, 0.6 * flare)
     femur_wall = _walls(femur_marks[6], femur_marks[0], _FEMUR_MEDIAL, _FEMUR_LATERAL, scale, flare)
@@ -112,9 +110,9 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     femur_wall[[1, -2], 0] += (0.8, -0.8) * variety[7:8]
     tibia_wall[[1, -2], 0] += (0.8, -0.8) * variety[8:9]
     # A spur is blunt: the wall beside the margin goes along with it.
-    for wall, lateral_spur, medial_spur in ((tibia_wall, spurs[0], spurs[1]), (femur_wall, spurs[2], spurs[3])):
-        wall[[-1, -2], 0] -= np.array([0.9, 0.35]) * lateral_spur
-        wall[[0, 1], 0] += np.array([0.9, 0.35]) * medial_spur
+    for wall, spurs in ((tibia_wall, tibia_spurs), (femur_wall, femur_spurs)):
+        wall[[-1, -2], 0] -= np.array([0.9, 0.35]) * spurs[LATERAL]
+        wall[[0, 1], 0] += np.array([0.9, 0.35]) * spurs[MEDIAL]
 
     plateau = spline(plateau_points, closed=False)
     femur_points = np.vstack([condyle_points, femur_wall])
@@ -144,27 +142,23 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
         plateau=place(plateau),
         condyles=place(condyles),
         half_width_mm=half_width,
-        joint_space_mm=joint_space(plateau, condyles, half_width),
     )
 
 
-def _plateau_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
+def _plateau_points(marks: Array, spurs: Array) -> Array:
     """Plateau landmarks with close neighbors at the margins, so that the corners stay tight; spurs point outward."""
     points = np.vstack([marks[:1], marks[:1] + (1.8, -0.15), marks[1:8], marks[8:] + (-1.8, -0.15), marks[8:]])
-    points[0] += (-lateral_spur, -0.12 * lateral_spur)
-    points[1] += (-0.5 * lateral_spur, -0.04 * lateral_spur)
-    points[-1] += (medial_spur, -0.12 * medial_spur)
-    points[-2] += (0.5 * medial_spur, -0.04 * medial_spur)
+    outward = np.array([(-1, -0.12), (-0.5, -0.04), (0.5, -0.04), (1, -0.12)])
+    points[[0, 1, -2, -1]] += outward * spurs[[0, 0, 1, 1], None]
     return points
 
 
-def _condyle_points(marks: Array, lateral_spur: float, medial_spur: float) -> Array:
+def _condyle_points(marks: Array, spurs: Array) -> Array:
     """Condyle landmarks with the spurs at their borders, which point down and out, and a round notch between."""
     roof = marks[3]
     arch = roof + (marks[[2, 4]] - roof) * (0.42, 0.27)
     points = np.vstack([marks[:3], arch[:1], roof[None], arch[1:], marks[4:]])
-    points[0] += (-lateral_spur, 0.05 * lateral_spur)
-    points[-1] += (medial_spur, 0.05 * medial_spur)
+    points[[0, -1]] += np.array([(-1, 0.05), (1, 0.05)]) * spurs[:, None]
     return points
 
 
