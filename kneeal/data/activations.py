@@ -28,7 +28,7 @@ FOLDER = "activations"
 MAX_KEPT = 2**16
 _ABOUT, _LOCK = "about.json", ".lock"
 #: Patch pairs that are encoded at once.
-_BATCH = 32
+_BATCH = 64
 #: Bytes of activations of one evaluation batch.
 _EVALUATION_BYTES = 64 * 2**20
 #: Knees between two reports of progress.

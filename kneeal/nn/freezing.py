@@ -17,7 +17,7 @@ from kneeal.nn.backbones import Backbone, nearest_side
 
 #: Side in px of the patches on which a cut is tried, or the nearest that the backbone takes.
 _SIDE = 64
-#: Patches that a CPU encodes at once.
+#: Patches that each thread of a CPU encodes at once.
 _CPU_PART = 16
 #: Values of `model.freeze` besides the name of a stage.
 NONE, ALL = "none", "all"
@@ -49,7 +49,7 @@ class FrozenEncoder:
         on_cpu = patches.device.type == "cpu"
         single = one_by_one(patches, channels_last=on_cpu)
         # On a CPU in parts whose activations stay in the processor's cache, twice as fast.
-        parts = torch.split(single, _CPU_PART) if on_cpu else (single,)
+        parts = torch.split(single, _CPU_PART * torch.get_num_threads()) if on_cpu else (single,)
         result = torch.cat([self.until_end(part) for part in parts])
         return result.contiguous().view(len(patches), 2, *result.shape[1:])
 
