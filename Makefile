@@ -28,7 +28,7 @@ $(DEVELOPED): pyproject.toml constraints.txt | $(VENV)/bin/python
 demo: $(INSTALLED)  ## install, write synthetic knees, run active learning on them, print a table and draw figures
 	@test -f demo-data/dataset.json || $(BIN)/kneeal demo-data --out demo-data --knees 1200
 	@rm -rf runs/demo
-	$(BIN)/kneeal fit --strategy mi_mcd --config configs/demo.yaml --out runs/demo
+	$(BIN)/kneeal fit --config configs/demo.yaml --out runs/demo
 
 # One process a core with one thread each: tests of small networks gain nothing from more threads.
 test: $(DEVELOPED)  ## run the tests

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kneeal.errors import UserError
 from kneeal.nn.backbones import Backbone, nearest_side
@@ -46,12 +47,15 @@ class FrozenEncoder:
             # Channels-last strides, in which convolutions without gradients are faster on every device.
             self.branch.to(patches.device).to(memory_format=torch.channels_last)
             self._device = patches.device
-        on_cpu = patches.device.type == "cpu"
+        n, on_cpu = len(patches), patches.device.type == "cpu"
+        if on_cpu:
+            # Few patches are convolved by other code, which rounds otherwise: no part is smaller than a whole one.
+            patches = F.pad(patches, (0,) * 6 + (0, -n % (_CPU_PART // 2)))
         single = one_by_one(patches, channels_last=on_cpu)
         # On a CPU in parts whose activations stay in the processor's cache, twice as fast.
         parts = torch.split(single, _CPU_PART * torch.get_num_threads()) if on_cpu else (single,)
-        result = torch.cat([self.until_end(part) for part in parts])
-        return result.contiguous().view(len(patches), 2, *result.shape[1:])
+        result = torch.cat([self.until_end(part) for part in parts])[: 2 * n]
+        return result.contiguous().view(n, 2, *result.shape[1:])
 
     def until_end(self, patches: Tensor) -> Tensor:
         """The activations [N, ...] of single patches [N, 1, H, H]."""

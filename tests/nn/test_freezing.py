@@ -33,6 +33,21 @@ def network(backbone: str = "vgg_like", freeze: str = "none") -> SiameseKneeNet:
     return SiameseKneeNet(backbone=backbone, width=2, freeze=freeze)
 
 
+def test_activations_of_a_knee_do_not_depend_on_what_is_encoded_beside_it() -> None:
+    encoder = network("knee_encoder", "all").encoder
+    patches, threads = knees(45, 128), torch.get_num_threads()
+    together = encoder(patches)
+    for n in (1, 3, 8, 17, 40):
+        for part in torch.split(patches, n)[-2:]:
+            where = (patches == part[0]).all((1, 2, 3)).nonzero().item()
+            assert torch.equal(encoder(part), together[where : where + len(part)])
+    try:
+        torch.set_num_threads(3 - min(threads, 2))
+        assert torch.equal(encoder(patches), together)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize(("backbone", "stage", "before", "behind"), CUTS)
 def test_both_parts_compute_what_the_whole_does(backbone: str, stage: str, before: str, behind: str) -> None:
     whole, parts = network(backbone).eval(), network(backbone, stage).eval()
