@@ -55,7 +55,7 @@ class KneeArguments:
     @property
     def columns(self) -> dict[str, str | None]:
         """The names of the columns by field."""
-        from kneeal.prepare.knee_table import FIELDS
+        from kneeal.prepare.tables import FIELDS
 
         return {field: getattr(self, f"{field}_column") for field in FIELDS}
 
@@ -212,9 +212,8 @@ def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -
     from kneeal.localizer.landmarks import LandmarkSource
     from kneeal.localizer.quality import SelectionRules, marker_rule
     from kneeal.loggers.console import count_progress
-    from kneeal.prepare.corrections import read_corrections
-    from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
-    from kneeal.prepare.pseudonyms import Pseudonyms
+    from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive, read_key
+    from kneeal.prepare.tasks import read_corrections
     from kneeal.prepare.work import PrepareOptions
     from kneeal.radiograph import ReadOptions
 
@@ -233,7 +232,7 @@ def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -
             options,
             landmarks=LandmarkSource(archive.landmarks) if archive.landmarks else None,
             corrections=read_corrections(archive.corrections) if archive.corrections else None,
-            pseudonyms=Pseudonyms.read(archive.pseudonymize) if archive.pseudonymize else None,
+            key=read_key(archive.pseudonymize) if archive.pseudonymize else None,
             progress=progress,
         )
     print(summary)

@@ -1,7 +1,12 @@
-"""The automatic localizer: coarse, then fine, then once more from where the first look pointed."""
+"""The automatic localizer: coarse, then fine, then once more from where the first look pointed.
 
+Metal (markers of lead, and implants) is bright and even with a steep border, which bone is not.
+"""
+
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneeal.localizer.metal import shows_implant, shows_letter
 from kneeal.localizer.networks import (
     COARSE_MM,
     COARSE_STRIDE,
@@ -43,6 +47,13 @@ _MOST = 5
 _DISAGREEMENT_MM = 5.0
 #: Radiographs larger than this (in mm) are no radiograph of two knees; their borders are not looked at.
 _LARGEST_MM = 700.0
+#: Height, width and pixel size in mm of the window in which an implant is looked for.
+_HEIGHT_MM, _WIDTH_MM, _STEP_MM = 90.0, 76.0, 0.5
+#: The brightest percent of a radiograph is white, so metal is above one of these; smallest area in mm², and how much
+#: darker its surroundings are. Measured: docs/prepare.md.
+_WHITE, _IMPLANT_MM2, _IMPLANT_DROP = (250, 240), 150.0, 50.0
+#: A letter of lead: smallest area in mm², contrast in levels, share of it by which the border drops, mm off the center.
+_LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.7, 8.0
 
 
 class Localizer:
@@ -62,7 +73,7 @@ class Localizer:
         found = self._best_look(*shrink(radiograph, mm_per_px, MARKER_MM))
         knees = (
             replace(knee, replaced=1.0)
-            if shows_implant(radiograph, mm_per_px, knee.center_mm, knee.angle_deg)
+            if _shows_implant(radiograph, mm_per_px, knee.center_mm, knee.angle_deg)
             else knee
             for knee in found.knees
         )
@@ -153,7 +164,7 @@ class Localizer:
         found = [
             LocalizedMarker(MARKER_CLASSES[kind], spot, float(p[kind]))
             for spot, kind, p, window in zip(spots, best, kinds, windows, strict=True)
-            if MARKER_CLASSES[kind] and shows_letter(window, MARKER_MM)
+            if MARKER_CLASSES[kind] and _shows_letter(window, MARKER_MM)
         ]
         return sorted(found, key=lambda marker: marker.center_mm)
 
@@ -195,3 +206,61 @@ def _frame(ends: Points) -> tuple[tuple[float, float], float]:
     """The center between two plateau edges, and the angle of the line through them in degrees."""
     (x, y), (across, down) = ends.mean(axis=0), ends[1] - ends[0]
     return (float(x), float(y)), float(np.rad2deg(np.arctan2(down, across)))
+
+
+class _Part(NamedTuple):
+    """A connected bright part of a window."""
+
+    drop: float  #: How much darker the surroundings are, in levels.
+    off_px: float  #: From the middle of the window to the part's, in px.
+    whole: bool  #: Whether it lies within the window.
+
+
+def _shows_implant(
+    radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], center_mm: tuple[float, float], angle_deg: float
+) -> bool:
+    """Whether there is metal in a knee.
+
+    Args:
+        radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
+        mm_per_px: Height and width of its pixels.
+        center_mm: Center of the tibial plateau.
+        angle_deg: Angle of the plateau.
+    """
+    size = round(_HEIGHT_MM / _STEP_MM)
+    margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
+    window = cut_window(radiograph, mm_per_px, center_mm, angle_deg, size, _STEP_MM)[:, margin:-margin]
+    return any(
+        part.drop >= _IMPLANT_DROP
+        for white in _WHITE
+        for part in _bright_parts(window, white, _IMPLANT_MM2 / _STEP_MM**2, border_px=2)
+    )
+
+
+def _shows_letter(window: NDArray[np.uint8], mm_per_px: float) -> bool:
+    """Whether what is in the middle of a window could be a letter of lead: an edge of bone or skin is none."""
+    edge = len(window) // 5
+    ground, top = np.median(window), np.percentile(window[edge:-edge, edge:-edge], 99)
+    contrast = float(top - ground)
+    return contrast >= _LETTER_CONTRAST and any(
+        part.whole and part.drop >= _LETTER_DROP * contrast and part.off_px * mm_per_px <= _LETTER_OFF_MM
+        for part in _bright_parts(window, float(ground + top) / 2, _LETTER_MM2 / mm_per_px**2, border_px=1)
+    )
+
+
+def _bright_parts(window: NDArray[np.uint8], level: float, min_px: float, *, border_px: int) -> Iterator[_Part]:
+    """The connected parts above a level and an area; their surroundings begin so many px outside and are as wide."""
+    square = np.ones((2 * border_px + 1,) * 2, np.uint8)
+    n, labels, boxes, centers = cv2.connectedComponentsWithStats((window >= level).astype(np.uint8))
+    height, width = window.shape
+    for k in range(1, n):
+        x, y, across, down, area = map(int, boxes[k])
+        if area < min_px:
+            continue
+        part = (labels == k).astype(np.uint8)
+        near = cv2.dilate(part, square)
+        around = cv2.dilate(near, square) > near
+        if around.any():
+            drop = float(np.median(window[part > 0]) - np.median(window[around]))
+            off = float(np.hypot(*(centers[k] - ((width - 1) / 2, (height - 1) / 2))))
+            yield _Part(drop, off, x > 0 and y > 0 and x + across < width and y + down < height)

@@ -1,8 +1,11 @@
-"""Where a knee is on a radiograph, and the patches that are cut there."""
+"""Where a knee is on a radiograph, the patches that are cut there, and the side that they show."""
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +19,8 @@ REGION_MM = 140.0
 SPINES_ABOVE_MM = 7.5
 #: Patches may reach this far beyond the radiograph.
 _BEYOND_MM = 3.0
+#: Side of the picture on which the side of a knee is found.
+CONTRAST_PX = 16
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,25 @@ def leaves_radiograph(shape: tuple[int, int], mm_per_px: tuple[float, float], po
     corners = pose.corners_mm(FIELD_MM, PATCH_PX * MM_PER_PX, below)
     limit = np.array([shape[1] * mm_per_px[1], shape[0] * mm_per_px[0]])
     return bool((corners < -_BEYOND_MM).any() or (corners > limit + _BEYOND_MM).any())
+
+
+def find_side(pair: NDArray[np.uint8]) -> str:
+    """The side, "R" or "L", of a knee whose patches uint8 [2, 128, 128] were cut as those of a right knee.
+
+    The fibula and the shape of the condyles tell lateral from medial. A linear rule on the difference of both patches,
+    so that exchanging them exchanges the answer; how often it is right is in docs/prepare.md.
+    """
+    return "R" if float((_side_weights() * contrast(pair)).sum()) >= 0 else "L"
+
+
+def contrast(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The second patch minus the first, float32 [16, 16] within -1 .. 1."""
+    first, second = (cv2.resize(patch, (CONTRAST_PX, CONTRAST_PX), interpolation=cv2.INTER_AREA) for patch in pair)
+    return np.asarray((second.astype(np.float32) - first.astype(np.float32)) / 255, np.float32)
+
+
+@cache
+def _side_weights() -> NDArray[np.float32]:
+    """The 256 weights that ``python -m tools.localizer.fit_side`` fitted."""
+    with files("kneeal.localizer").joinpath("side.npy").open("rb") as file:
+        return np.asarray(np.load(file, allow_pickle=False), np.float32)

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kneeal.errors import UserError
-from kneeal.prepare.knee_table import KneeRow, read_knee_table
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.summary import for_single_knees
-from kneeal.prepare.tables import identifier
+from kneeal.prepare.tables import KneeRow, identifier, read_knee_table
 from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.dicom import read_patient_id

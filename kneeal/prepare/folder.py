@@ -16,11 +16,11 @@ from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepared
 from kneeal.errors import UserError
 from kneeal.files import check_folder, disk_errors
-from kneeal.localizer.side import find_side
-from kneeal.prepare.knee_table import KneeRow
+from kneeal.localizer.pose import find_side
 from kneeal.prepare.outputs import REJECTED, plain_text, write_rejected
 from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows, without_duplicates
 from kneeal.prepare.summary import FolderSummary
+from kneeal.prepare.tables import KneeRow
 from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.picture import read_codes

@@ -17,9 +17,8 @@ from kneeal.data.prepared import LEFTOVERS
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.pool import Lost
-from kneeal.prepare.store import ResultStore
 from kneeal.prepare.tasks import RadiographTask, Rejection
-from kneeal.prepare.work import RadiographResult, nothing, patches_jpeg
+from kneeal.prepare.work import RadiographResult, ResultStore, nothing, patches_jpeg
 from kneeal.tables import count, csv_text, some
 
 REJECTED, SHEET = LEFTOVERS

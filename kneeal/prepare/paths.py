@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from os.path import isfile  # unlike `Path.is_file`, it raises nothing
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 #: How the names of pictures end.
@@ -27,7 +28,7 @@ class NamedFiles:
         if parts is None:
             return "", "outside"
         path = "/".join(parts)
-        if is_file(self._root / path):
+        if isfile(self._root / path):  # noqa: PTH113
             return path, ""
         alike = self._index[_key(path)]
         return (alike[0], "") if len(alike) == 1 else ("", "missing")
@@ -47,7 +48,7 @@ class NamedFiles:
     def _index(self) -> defaultdict[str, list[str]]:
         """Files by their paths, names and stems, without case."""
         index: defaultdict[str, list[str]] = defaultdict(list)
-        for path in filter(is_file, walk_files(self._root)):
+        for path in filter(isfile, walk_files(self._root)):
             name = path.relative_to(self._root).as_posix()
             for key in {_key(name), _key(path.name), _key(path.stem)}:
                 index[key].append(name)
@@ -56,14 +57,6 @@ class NamedFiles:
 
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def is_file(path: Path) -> bool:
-    """Whether a regular file is there: no folder, pipe or device, no loop of links."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def walk_files(

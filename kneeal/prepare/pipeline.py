@@ -1,5 +1,7 @@
 """A plan becomes a prepared data set: in parallel, resumable, the same bytes whatever the number of processes."""
 
+import hashlib
+import hmac
 import re
 import shutil
 from collections import Counter
@@ -18,18 +20,16 @@ from kneeal.errors import UserError
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, settled, try_radiographs
-from kneeal.prepare.corrections import Correction
 from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_contact_sheet, write_rejected
 from kneeal.prepare.pool import Lost, WorkerPool
-from kneeal.prepare.pseudonyms import Pseudonyms
-from kneeal.prepare.store import ResultStore
 from kneeal.prepare.summary import ArchiveSummary, nothing_usable
-from kneeal.prepare.tasks import Plan, Rejection
-from kneeal.prepare.work import PrepareOptions, RadiographResult, Work, make_worker
+from kneeal.prepare.tasks import Correction, Plan, Rejection, Work
+from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore, make_worker
 from kneeal.tables import some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
+_LEAST_KEY_BYTES = 16
 _ID = re.compile(r'(?![=@ ])[^,"/\\]+(?<! )')
 _BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
 
@@ -52,19 +52,19 @@ def prepare_archive(
     *,
     landmarks: LandmarkSource | None = None,
     corrections: Mapping[str, Correction] | None = None,
-    pseudonyms: Pseudonyms | None = None,
+    key: bytes | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ArchiveSummary:
     """Prepare a data set; until it is whole, it is not there.
 
     `landmarks` say where the knees are, in place of the localizer; `corrections` are by knee id as in the data set;
-    `progress` is called with 1 after each radiograph.
+    `key` turns patient ids into pseudonyms; `progress` is called with 1 after each radiograph.
     """
     refuse_occupied(out)
     plan, corrections = _with_landmarks(plan, landmarks), corrections or {}
-    if pseudonyms is None:
+    if key is None:
         plan = _without_bad_ids(plan)
-    published_ids = {task.patient: pseudonyms(task.patient) if pseudonyms else task.patient for task in plan.tasks}
+    published_ids = {task.patient: pseudonym(key, task.patient) if key else task.patient for task in plan.tasks}
     refuse_two_names(published_ids.values(), f"the source {plan.source}")
     knees = [{side: f"{published_ids[task.patient]}_{side}" for side in "RL"} for task in plan.tasks]
     said = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
@@ -79,10 +79,10 @@ def prepare_archive(
         make_worker, (options.radiograph, landmarks is None), workers=options.workers, timeout_s=options.timeout_s
     ) as pool:
         patients = try_radiographs(plan.tasks, said, partial(_process, store=store, pool=pool, progress=progress))
-    rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=pseudonyms is not None)
+    rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=key is not None)
     early = plan.rejected
-    if pseudonyms is not None:
-        early = [replace(rejection, name="", patient=pseudonyms(rejection.patient)) for rejection in early]
+    if key is not None:
+        early = [replace(rejection, name="", patient=pseudonym(key, rejection.patient)) for rejection in early]
     rejections = [*early, *rejections]
     summary = ArchiveSummary(
         plan.source,
@@ -104,12 +104,29 @@ def prepare_archive(
         pd.DataFrame(rows),
         patch_pairs(patients, store),
         source=plan.source,
-        options=_recorded(options, landmarks, corrections, pseudonyms),
+        options=_recorded(options, landmarks, corrections, key),
         more=write_reports,
     )
     if options.work is None:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
+
+
+def read_key(path: Path) -> bytes:
+    """The key of the pseudonyms: the content of a file, 16 bytes or more without blanks around it."""
+    cure = f"make one that nobody can guess: head -c 32 /dev/urandom | base64 > {path}; keep it apart from the data"
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise UserError(f"--pseudonymize {path}: {error.strerror}", "a file with a key", cure) from error
+    if len(key) < _LEAST_KEY_BYTES:
+        raise UserError(f"--pseudonymize {path}: {len(key)} bytes", f"{_LEAST_KEY_BYTES} bytes or more", cure)
+    return key
+
+
+def pseudonym(key: bytes, patient: str) -> str:
+    """The first 64 bits of the HMAC-SHA256 of a patient id: without the key, nobody can try ids out."""
+    return "P" + hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16] if patient else ""
 
 
 def _process(
@@ -120,34 +137,30 @@ def _process(
     progress: Callable[[int], None] | None,
 ) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
-    attempts: list[Attempt | None] = [None] * len(radiographs)
-    todo: list[int] = []
+    keys = [store.key(radiograph) for radiograph in radiographs]
+    attempts: dict[int, Attempt] = {}
 
-    def finish(k: int, key: str, result: RadiographResult | Lost) -> None:
+    def finish(k: int, result: RadiographResult | Lost) -> None:
         if isinstance(result, Lost):
-            done = Attempt(radiographs[k], key, lost=result)
+            done = Attempt(radiographs[k], keys[k], lost=result)
         else:
             sides = tuple(pose.side for pose in result.poses)
-            done = Attempt(radiographs[k], key, sides, single=result.single, readable=result.readable)
+            done = Attempt(radiographs[k], keys[k], sides, single=result.single, readable=result.readable)
         attempts[k] = done
         # A patient counts once, however many radiographs it takes, and not again for what a person says of its knees.
         if progress is not None and settled([done]) and not (done.work.corrections and done.work.task.alternatives):
             progress(1)
 
-    keys = [store.key(radiograph) for radiograph in radiographs]
     for k, key in enumerate(keys):
-        kept = store.get(key)
-        if kept is None:
-            todo.append(k)
-        else:
-            finish(k, key, kept)
-    for position, result in pool.run([replace(radiographs[k], task=replace(radiographs[k].task, alternatives=()))
-                                      for k in todo]):  # fmt: skip
-        k = todo[position]
+        if (kept := store.get(key)) is not None:
+            finish(k, kept)
+    todo = [k for k in range(len(keys)) if k not in attempts]
+    alone = [replace(radiographs[k], task=replace(radiographs[k].task, alternatives=())) for k in todo]
+    for position, result in pool.run(alone):
         if not isinstance(result, Lost):
-            store.put(keys[k], result)
-        finish(k, keys[k], result)
-    return [done for done in attempts if done is not None]
+            store.put(keys[todo[position]], result)
+        finish(todo[position], result)
+    return [attempts[k] for k in range(len(keys))]
 
 
 def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
@@ -191,7 +204,7 @@ def _recorded(
     options: ArchiveOptions,
     landmarks: LandmarkSource | None,
     corrections: Mapping[str, Correction],
-    pseudonyms: Pseudonyms | None,
+    key: bytes | None,
 ) -> dict[str, Any]:
     """What dataset.json tells; no path of this machine, and nothing that the number of processes changes."""
     radiograph = options.radiograph
@@ -205,5 +218,5 @@ def _recorded(
         "side": radiograph.select.side,
         "localizer": "landmarks" if landmarks is not None else _weights_checksum(radiograph.weights),
         "corrections": len(corrections),
-        "pseudonymized": pseudonyms is not None,
+        "pseudonymized": key is not None,
     }

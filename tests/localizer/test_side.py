@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeal.data.patches import cut_patch_pair, scale_intensities
-from kneeal.localizer.side import find_side
+from kneeal.localizer.pose import find_side
 from kneeal.radiograph.picture import read_codes
 
 

@@ -16,13 +16,12 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.attempts import Attempt, try_radiographs
-from kneeal.prepare.corrections import Correction
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
 from kneeal.prepare.pool import Lost
-from kneeal.prepare.tasks import RadiographTask
-from kneeal.prepare.work import PrepareOptions, Work
+from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.work import PrepareOptions
 from tools.radiographs import RadiographOptions, draw_radiograph
 
 OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)

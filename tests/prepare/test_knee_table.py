@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.prepare.knee_table import KneeRow, read_knee_table
+from kneeal.prepare.tables import KneeRow, read_knee_table
 
 
 def table(path: Path, text: str, encoding: str = "utf-8") -> Path:

@@ -8,8 +8,8 @@ import shlex
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.prepare.layout import DEFAULT, compile_pattern, rows_by_pattern, suggest
 from kneeal.prepare.notation import grade_names
+from kneeal.prepare.pictures import DEFAULT, compile_pattern, rows_by_pattern, suggest
 
 NAMES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 

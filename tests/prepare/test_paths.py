@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kneeal.prepare.paths import NamedFiles, is_file
+from kneeal.prepare.paths import NamedFiles
 
 
 @pytest.fixture
@@ -45,4 +45,4 @@ def test_nothing_outside_is_found(root: Path) -> None:
 
 def test_a_pipe_is_no_file(root: Path) -> None:
     os.mkfifo(root / "pipe")
-    assert not is_file(root / "pipe") and NamedFiles(root).find("pipe") == ("", "missing")
+    assert NamedFiles(root).find("pipe") == ("", "missing")

@@ -14,11 +14,10 @@ from helpers.archive import PLANTED, Made, write_test_archive
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.localizer.quality import SelectionRules
-from kneeal.prepare.corrections import read_corrections
 from kneeal.prepare.oai import plan_oai
-from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive, pseudonym
 from kneeal.prepare.pool import Lost, WorkerPool
-from kneeal.prepare.pseudonyms import Pseudonyms
+from kneeal.prepare.tasks import read_corrections
 from kneeal.prepare.work import PrepareOptions
 
 OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
@@ -80,12 +79,12 @@ def test_finished_radiographs_are_not_done_again(
 
 def test_no_identifier_leaves(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
     source, made = archive
-    prepare(source, tmp_path / "out", pseudonyms=Pseudonyms(KEY))
+    prepare(source, tmp_path / "out", key=KEY)
     everything = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
     # Ids of seven digits do not occur by chance; the knees do.
     for word in (*PLANTED.values(), *(m.patient for m in made), *(m.folder for m in made)):
         assert word.encode() not in everything, word
-    assert Pseudonyms(KEY)("x") != Pseudonyms(KEY + b"1")("x")
+    assert pseudonym(KEY, "x") != pseudonym(KEY + b"1", "x")
 
 
 def test_one_bad_radiograph_stops_nothing(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from helpers.archive import radiograph_header
 
 from kneeal.errors import UserError
-from kneeal.prepare.corrections import Correction, read_corrections
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.most import plan_most
-from kneeal.prepare.pseudonyms import Pseudonyms
+from kneeal.prepare.pipeline import pseudonym, read_key
 from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
+from kneeal.prepare.tasks import Correction, read_corrections
 
 GRAY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
 
@@ -139,10 +139,10 @@ def test_corrections_are_read_or_their_rows_named(tmp_path: Path) -> None:
 def test_a_pseudonym_is_the_same_for_a_key_and_needs_a_long_one(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b" 0123456789abcdef\n")
-    names = Pseudonyms.read(path)
-    assert names("9000099") == Pseudonyms(b"0123456789abcdef")("9000099") != names("9000098")
-    assert names("") == "" and "9000099" not in names("9000099")
+    key = read_key(path)
+    assert key == b"0123456789abcdef" and pseudonym(key, "9000099") != pseudonym(key, "9000098")
+    assert pseudonym(key, "") == "" and "9000099" not in pseudonym(key, "9000099")
     path.write_bytes(b"short")
     for bad in (path, tmp_path / "none"):
         with pytest.raises(UserError, match="pseudonymize"):
-            Pseudonyms.read(bad)
+            read_key(bad)

@@ -9,10 +9,8 @@ import numpy as np
 
 from kneeal.localizer.pose import KneePose
 from kneeal.localizer.quality import SelectionRules
-from kneeal.prepare.corrections import Correction
-from kneeal.prepare.store import ResultStore
-from kneeal.prepare.tasks import RadiographTask
-from kneeal.prepare.work import PrepareOptions, RadiographResult, Work
+from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore
 
 RESULT = RadiographResult(
     (KneePose("R", (1.5, 2.5), -3.0, 0.75),), np.arange(2 * 128 * 128, dtype=np.uint8).reshape(1, 2, 128, 128),

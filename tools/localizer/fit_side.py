@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import cut_patch_pair, scale_intensities
-from kneeal.localizer import side
+from kneeal.localizer.pose import CONTRAST_PX, contrast
 from kneeal.radiograph.picture import read_codes
 from tools.localizer.samples import REAL_WIDTH_MM, real_pictures
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.npy)")
     options = parser.parse_args(arguments)
     rng = np.random.default_rng(_SEED)
-    weights = fit(*_samples(options.pictures, rng)).reshape(side.SIZE_PX, side.SIZE_PX).astype(np.float16)
+    weights = fit(*_samples(options.pictures, rng)).reshape(CONTRAST_PX, CONTRAST_PX).astype(np.float16)
     np.save(options.out, weights)
     contrasts, signs = _samples(options.check, None)
     margins = signs * (contrasts @ weights.astype(np.float64).ravel())
@@ -57,7 +57,7 @@ def _samples(folder: Path, rng: np.random.Generator | None) -> tuple[NDArray[np.
         wider, higher = (0.0, 0.0) if rng is None else (rng.uniform(*_WIDTH_MM), rng.uniform(-_HEIGHT_MM, _HEIGHT_MM))
         scale = (REAL_WIDTH_MM + wider) / picture.shape[1]
         pair = cut_patch_pair(picture, scale, "R", joint_offset_mm=_JOINT_MM + higher)
-        contrasts.append(side.contrast(pair).ravel().astype(np.float64))
+        contrasts.append(contrast(pair).ravel().astype(np.float64))
         signs.append(1.0 if path.stem[-1] == "R" else -1.0)
     return np.array(contrasts), np.array(signs)
 
