@@ -212,24 +212,22 @@ def _prepare(plan: Plan, out: Path, archive: ArchiveArguments, side: str = "") -
     from kneeal.localizer.landmarks import LandmarkSource
     from kneeal.localizer.quality import SelectionRules, marker_rule
     from kneeal.loggers.console import count_progress
-    from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive, read_key
+    from kneeal.prepare.pipeline import prepare_archive, read_key
     from kneeal.prepare.tasks import read_corrections
     from kneeal.prepare.work import PrepareOptions
     from kneeal.radiograph import ReadOptions
 
-    options = ArchiveOptions(
-        PrepareOptions(
-            read=ReadOptions(archive.mm_per_px, archive.magnification, archive.voi),
-            select=SelectionRules(marker_rule(archive.markers), archive.min_score, archive.keep_other, side),
-        ),
-        workers=(os.cpu_count() or 1) if archive.workers is None else archive.workers,
-        work=archive.work,
+    options = PrepareOptions(
+        read=ReadOptions(archive.mm_per_px, archive.magnification, archive.voi),
+        select=SelectionRules(marker_rule(archive.markers), archive.min_score, archive.keep_other, side),
     )
     with count_progress(len(plan.tasks), "radiographs") as progress:
         summary = prepare_archive(
             plan,
             out,
             options,
+            workers=(os.cpu_count() or 1) if archive.workers is None else archive.workers,
+            work=archive.work,
             landmarks=LandmarkSource(archive.landmarks) if archive.landmarks else None,
             corrections=read_corrections(archive.corrections) if archive.corrections else None,
             key=read_key(archive.pseudonymize) if archive.pseudonymize else None,

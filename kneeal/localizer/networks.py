@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import cast
 
@@ -37,16 +38,16 @@ def _layer(channels: int, out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def _halving(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
+    return _layer(channels, out, stride=2), _layer(out, out)
+
+
 class _Pyramid(nn.Module):
     """An encoder that halves the picture at each level, and a decoder that comes back to half its size."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        self.down = nn.ModuleList()
-        channels = 1
-        for width in widths:
-            self.down.append(nn.Sequential(_layer(channels, width, stride=2), _layer(width, width)))
-            channels = width
+        self.down = nn.ModuleList(nn.Sequential(*_halving(above, below)) for above, below in pairwise((1, *widths)))
         self.up = nn.ModuleList(
             _layer(below + above, above) for below, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
@@ -107,13 +108,9 @@ class MarkerNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (16, 32, 48)) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 1
-        for width in widths:
-            layers += [_layer(channels, width, stride=2), _layer(width, width)]
-            channels = width
-        self.features = nn.Sequential(*layers)
-        self.kind = nn.Linear(channels * 36, len(MARKER_CLASSES))
+        steps = (_halving(above, below) for above, below in pairwise((1, *widths)))
+        self.features = nn.Sequential(*chain.from_iterable(steps))
+        self.kind = nn.Linear(widths[-1] * 36, len(MARKER_CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the classes ``MARKER_CLASSES``."""

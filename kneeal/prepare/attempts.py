@@ -32,16 +32,6 @@ class PatientAttempts:
     used: tuple[int, ...]
 
     @property
-    def task(self) -> RadiographTask:
-        """The first radiograph."""
-        return self.attempts[0].work.task
-
-    @property
-    def found(self) -> bool:
-        """Whether any of them gave a knee."""
-        return any(attempt.sides for attempt in self.attempts)
-
-    @property
     def untried(self) -> tuple[RadiographTask, ...]:
         """Radiographs that were not needed."""
         return self.attempts[-1].work.task.alternatives

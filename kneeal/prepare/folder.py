@@ -63,10 +63,16 @@ def prepare_folder(
             else:
                 pairs.write(pair.tobytes())
                 usable.append(replace(row, side=side))
-            if progress is not None:
-                progress(1)
+            progress(1)
         if rejected and not (usable and options.drop_unusable):
-            raise _unusable(rejected, len(rows), out)
+            write_leftovers(out, lambda folder: write_rejected(folder, rejected))
+            raise UserError(
+                f"{len(rejected)} of {len(rows)} pictures cannot be used: {some(r.detail for r in rejected)}; "
+                f"all are in {out / REJECTED}",
+                "gray pictures of one knee at a known scale, square ones about 101 mm wide in the public set",
+                "where the size or shape is at fault, give --roi-mm or --mm-per-px; else replace them"
+                + (", or leave them out with --drop-unusable" if usable else ""),
+            )
         if rejected:
             notes.append(f"left out because unusable: {count(len(rejected), 'picture')}, named in rejected.csv")
         if test == "val":
@@ -80,11 +86,9 @@ def prepare_folder(
                 "person may be in two splits"
             )
         frame = _manifest(source, usable, test)
-        recorded = {"roi_mm": options.roi_mm, "joint_offset_mm": options.joint_offset_mm, "test_split": test}
-        if options.mm_per_px is None:
-            recorded["roi_mm"] = options.roi_mm or ROI_MM
-        else:
-            recorded["mm_per_px"] = options.mm_per_px
+        size: dict[str, float | None] = {"roi_mm": options.roi_mm or ROI_MM}
+        if options.mm_per_px is not None:
+            size = {"roi_mm": None, "mm_per_px": options.mm_per_px}
         pairs.seek(0)
         shape = (2, PATCH_PX, PATCH_PX)
         write_prepared(
@@ -92,7 +96,7 @@ def prepare_folder(
             frame,
             (np.frombuffer(pairs.read(math.prod(shape)), np.uint8).reshape(shape) for _ in usable),
             source="folder",
-            options=recorded,
+            options={**size, "joint_offset_mm": options.joint_offset_mm, "test_split": test},
             more=(lambda folder: write_rejected(folder, rejected)) if rejected else None,
         )
     counts = Counter(zip(frame["split"], (row.grade for row in usable), strict=True))
@@ -129,17 +133,6 @@ def _manifest(source: Path, rows: Sequence[KneeRow], test: str | None) -> pd.Dat
     )
     check_manifest(frame, str(source), places=[row.where for row in rows])
     return frame
-
-
-def _unusable(bad: Sequence[Rejection], n: int, out: Path) -> UserError:
-    """The error for pictures that cannot be used, which rejected.csv names all."""
-    write_leftovers(out, lambda folder: write_rejected(folder, bad))
-    return UserError(
-        f"{len(bad)} of {n} pictures cannot be used: {some(r.detail for r in bad)}; all are in {out / REJECTED}",
-        "gray pictures of one knee at a known scale, square ones about 101 mm wide in the public set",
-        "where the size or shape is at fault, give --roi-mm or --mm-per-px; else replace them"
-        + (", or leave them out with --drop-unusable" if len(bad) < n else ""),
-    )
 
 
 def _patch_pair(path: Path, side: str, options: FolderOptions) -> tuple[NDArray[np.uint8], str]:

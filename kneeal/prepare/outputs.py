@@ -56,7 +56,7 @@ def collect(
     seen: dict[str, dict[str, str]] = {}
     notes = Counter[str]()
     for tried in patients:
-        patient = published_ids[tried.task.patient]
+        patient = published_ids[tried.attempts[0].work.task.patient]
         for position, done in enumerate(tried.attempts):
             task, used = done.work.task, position in tried.used
             name = "" if hide else task.name
@@ -116,7 +116,7 @@ def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> Radiog
     if result is None:
         lost = lost or Lost("failed", "its result is gone from the work folder")
         result = nothing(lost.reason, lost.detail)
-    remark = _REPLACED if position not in tried.used and tried.found else ""
+    remark = _REPLACED if position not in tried.used and any(other.sides for other in tried.attempts) else ""
     kept = tried.new_sides(position) if position in tried.used else ()
     chosen = [k for k, pose in enumerate(result.poses) if pose.side in kept]
     twice = [pose for pose in result.poses if pose.side not in kept]

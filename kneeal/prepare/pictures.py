@@ -119,8 +119,6 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
 
 
 def _pictures(source: Path) -> list[str]:
-    """Names of the pictures below a folder."""
-
     def fail(error: OSError) -> None:
         raise UserError(
             f"cannot read the folder {error.filename}: {error.strerror}",
@@ -176,11 +174,8 @@ def without_duplicates(rows: list[KneeRow], source: Path, *, drop: bool) -> tupl
     if not drop:
         bad = "; the results would be too good or wrong" if torn or graded else ""
         return rows, [f"{note}{bad}; --drop-duplicates keeps one of each, and none where their grades differ"]
-    left_out: set[int] = set()
-    for group in groups:
-        kept = min(group, key=lambda position: _FIRST.index(rows[position].split))
-        contradict = len({rows[position].grade for position in group}) > 1
-        left_out.update(position for position in group if contradict or position != kept)
+    kept = {min(group, key=lambda k: _FIRST.index(rows[k].split)) for group in groups if group not in graded}
+    left_out = {k for group in groups for k in group} - kept
     return [row for k, row in enumerate(rows) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]
 
 

@@ -6,11 +6,10 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,22 +33,13 @@ _ID = re.compile(r'(?![=@ ])[^,"/\\]+(?<! )')
 _BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
 
 
-@dataclass(frozen=True)
-class ArchiveOptions:
-    """How an archive is prepared."""
-
-    radiograph: PrepareOptions  #: How each radiograph is.
-    workers: int = 1  #: Processes; 0: in this one.
-    #: Where finished radiographs are kept; by default beside the data set, and removed at the end.
-    work: Path | None = None
-    timeout_s: float = TIMEOUT_S  #: Longest time for one radiograph.
-
-
 def prepare_archive(
     plan: Plan,
     out: Path,
-    options: ArchiveOptions,
+    options: PrepareOptions,
     *,
+    workers: int = 1,
+    work: Path | None = None,
     landmarks: LandmarkSource | None = None,
     corrections: Mapping[str, Correction] | None = None,
     key: bytes | None = None,
@@ -57,8 +47,16 @@ def prepare_archive(
 ) -> ArchiveSummary:
     """Prepare a data set; until it is whole, it is not there.
 
-    `landmarks` say where the knees are, in place of the localizer; `corrections` are by knee id as in the data set;
-    `key` turns patient ids into pseudonyms; `progress` is called with 1 after each radiograph.
+    Args:
+        plan: What a source found.
+        out: The data set's folder.
+        options: How each radiograph is prepared.
+        workers: Processes; 0: in this one.
+        work: Where finished radiographs are kept; by default beside the data set, and removed at the end.
+        landmarks: Where the knees are, in place of the localizer.
+        corrections: What a person says of knees, by their ids in the data set.
+        key: Turns patient ids into pseudonyms.
+        progress: Called with 1 after each radiograph.
     """
     refuse_occupied(out)
     plan, corrections = _with_landmarks(plan, landmarks), corrections or {}
@@ -73,11 +71,12 @@ def prepare_archive(
         raise UserError(
             f"--corrections names {some(unknown)}", "knee ids of this archive, as in the sheet", "correct the table"
         )
-    folder = options.work or out.parent / f".{out.name}.work"
-    store = ResultStore(folder, options.radiograph, _weights_checksum(options.radiograph.weights))
-    with WorkerPool(
-        make_worker, (options.radiograph, landmarks is None), workers=options.workers, timeout_s=options.timeout_s
-    ) as pool:
+    folder = work or out.parent / f".{out.name}.work"
+    with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as shipped:
+        weights = file_checksum(options.weights or shipped)
+    store = ResultStore(folder, options, weights)
+    make = partial(make_worker, options, landmarks is None)
+    with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:
         patients = try_radiographs(plan.tasks, said, partial(_process, store=store, pool=pool, progress=progress))
     rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=key is not None)
     early = plan.rejected
@@ -98,16 +97,29 @@ def prepare_archive(
 
     if not rows:
         write_leftovers(out, write_reports)
-        raise nothing_usable(summary, rejections, options.radiograph, out=out, kept=folder)
+        raise nothing_usable(summary, rejections, options, out=out, kept=folder)
+    # No path of this machine, and nothing that the number of processes changes.
+    recorded = {
+        "mm_per_px": options.read.mm_per_px,
+        "magnification": options.read.magnification,
+        "apply_voi": options.read.apply_voi,
+        "markers": options.select.markers,
+        "least_score": options.select.min_score,
+        "keep_other": options.select.keep_other,
+        "side": options.select.side,
+        "localizer": "landmarks" if landmarks is not None else weights,
+        "corrections": len(corrections),
+        "pseudonymized": key is not None,
+    }
     write_prepared(
         out,
         pd.DataFrame(rows),
         patch_pairs(patients, store),
         source=plan.source,
-        options=_recorded(options, landmarks, corrections, key),
+        options=recorded,
         more=write_reports,
     )
-    if options.work is None:
+    if work is None:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
 
@@ -185,7 +197,6 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
 
 
 def _without_bad_ids(plan: Plan) -> Plan:
-    """Without the radiographs whose patient id cannot be a knee id."""
     good, rejected = [], list(plan.rejected)
     for task in plan.tasks:
         if task.patient.isprintable() and _ID.fullmatch(task.patient):
@@ -193,30 +204,3 @@ def _without_bad_ids(plan: Plan) -> Plan:
         else:
             rejected.append(Rejection(task.name, task.patient, "", "bad_id", _BAD_ID))
     return replace(plan, tasks=good, rejected=rejected)
-
-
-def _weights_checksum(path: Path | None) -> str:
-    with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as shipped:
-        return file_checksum(path or shipped)
-
-
-def _recorded(
-    options: ArchiveOptions,
-    landmarks: LandmarkSource | None,
-    corrections: Mapping[str, Correction],
-    key: bytes | None,
-) -> dict[str, Any]:
-    """What dataset.json tells; no path of this machine, and nothing that the number of processes changes."""
-    radiograph = options.radiograph
-    return {
-        "mm_per_px": radiograph.read.mm_per_px,
-        "magnification": radiograph.read.magnification,
-        "apply_voi": radiograph.read.apply_voi,
-        "markers": radiograph.select.markers,
-        "least_score": radiograph.select.min_score,
-        "keep_other": radiograph.select.keep_other,
-        "side": radiograph.select.side,
-        "localizer": "landmarks" if landmarks is not None else _weights_checksum(radiograph.weights),
-        "corrections": len(corrections),
-        "pseudonymized": key is not None,
-    }

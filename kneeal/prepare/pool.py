@@ -12,7 +12,6 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,13 +31,31 @@ class Lost:
     detail: str  #: What is known.
 
 
-@dataclass
-class _Worker(Generic[T]):
-    process: SpawnProcess
-    pipe: connection.Connection
-    task: int | None = None
-    since: float = 0.0
-    ready: bool = False
+class _Worker:
+    """A process, and which task it is at."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        # Not fork: threads of torch and OpenCV do not survive it.
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, make), daemon=True)
+        self.task: int | None = None
+        self.since = 0.0
+        self.ready = False
+        # A new process imports the main module again; console scripts without a guard would run the command once more.
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            self.process.start()
+        finally:
+            sys.modules["__main__"] = main
+        theirs.close()
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
 
 
 class WorkerPool(Generic[T, R]):
@@ -48,23 +65,17 @@ class WorkerPool(Generic[T, R]):
     works itself, without a time limit.
     """
 
-    def __init__(
-        self, make: Callable[..., Callable[[T], R]], arguments: tuple[Any, ...], *, workers: int, timeout_s: float
-    ) -> None:
-        self._make, self._arguments = make, arguments
-        self._n, self._timeout_s = workers, timeout_s
-        self._crew: list[_Worker[T]] = []
+    def __init__(self, make: Callable[[], Callable[[T], R]], *, workers: int, timeout_s: float) -> None:
+        self._make, self._n, self._timeout_s = make, workers, timeout_s
+        self._crew: list[_Worker] = []
         self._work: Callable[[T], R] | None = None
 
     def __enter__(self) -> WorkerPool[T, R]:
-        """The pool itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the processes."""
         for worker in self._crew:
-            _stop(worker)
-        self._crew = []
+            worker.stop()
 
     def run(self, tasks: Sequence[T]) -> Iterator[tuple[int, R | Lost]]:
         """Work on tasks; at most one per process is in flight, so a long list needs no memory beyond its own.
@@ -74,11 +85,11 @@ class WorkerPool(Generic[T, R]):
         """
         if self._n == 0:
             for position, task in enumerate(tasks):
-                self._work = self._work or self._make(*self._arguments)
+                self._work = self._work or self._make()
                 yield position, _attempt(self._work, task)
             return
         waiting = iter(range(len(tasks)))
-        self._crew += [_start(self._make, self._arguments) for _ in range(min(self._n, len(tasks)) - len(self._crew))]
+        self._crew += [_Worker(self._make) for _ in range(min(self._n, len(tasks)) - len(self._crew))]
         unfinished = len(tasks)
         while unfinished:
             for worker in self._crew:
@@ -94,13 +105,13 @@ class WorkerPool(Generic[T, R]):
                 if result is not None:
                     worker.task = None
                 if isinstance(result, Lost) and result.reason != "failed":
-                    _stop(worker)
-                    self._crew[place] = _start(self._make, self._arguments)
+                    worker.stop()
+                    self._crew[place] = _Worker(self._make)
                 if result is not None and done is not None:
                     unfinished -= 1
                     yield done, result
 
-    def _receive(self, worker: _Worker[T], readable: bool) -> R | Lost | None:
+    def _receive(self, worker: _Worker, readable: bool) -> R | Lost | None:
         """The result of a worker, or that it is lost; None as long as there is neither."""
         if readable:
             try:
@@ -120,32 +131,9 @@ class WorkerPool(Generic[T, R]):
         return None
 
 
-def _start(make: Callable[..., Any], arguments: tuple[Any, ...]) -> _Worker[Any]:
-    # Not fork: threads of torch and OpenCV do not survive it.
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-    # A new process imports the main module again; console scripts without a guard would run the command once more.
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+def _serve(pipe: connection.Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _stop(worker: _Worker[Any]) -> None:
-    worker.pipe.close()
-    worker.process.kill()
-    worker.process.join()
-    worker.process.close()
-
-
-def _serve(pipe: connection.Connection, make: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
-    try:
-        work = make(*arguments)
+        work = make()
     except Exception as error:
         pipe.send(error)
         return

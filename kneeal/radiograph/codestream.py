@@ -13,14 +13,14 @@ from typing import NamedTuple
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
-from kneeal.radiograph.image import RadiographError
+from kneeal.radiograph.image import RadiographError, unreadable
 
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _MOST_TILES = 65_535
 _TABLES, _RESTART, _LOSSLESS, _SCAN = 0xC4, 0xDD, 0xC3, 0xDA
 _REMARKS = {*range(0xE0, 0xF0), 0xFE}
-_EXTENDED = "1.2.840.10008.1.2.4.51"
+RLE, _EXTENDED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.51"
 _CONVERT = "convert the file, for example with dcmtk's dcmdjpeg"
 _GDCM, _JPEG_LS, _JPEG_2000 = (
     f"pip install {packages} (or '.[dicom]' in the checkout)"
@@ -28,7 +28,7 @@ _GDCM, _JPEG_LS, _JPEG_2000 = (
 )
 #: Transfer syntax: pydicom's names of decoders, the better first; and the cure where none of them is there.
 _DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
-    "1.2.840.10008.1.2.5": (("pydicom",), _CONVERT),
+    RLE: (("pydicom",), _CONVERT),
     "1.2.840.10008.1.2.4.50": (("pillow",), _CONVERT),
     _EXTENDED: (("pillow",), _CONVERT),
     "1.2.840.10008.1.2.4.57": (("gdcm", "pylibjpeg"), _GDCM),
@@ -55,9 +55,41 @@ class Codestream(NamedTuple):
 def codestream_size(data: bytes) -> Codestream | None:
     """The size of a JPEG, JPEG-LS or JPEG 2000 stream, JP2 boxes around it allowed; None where it names none."""
     if data[:2] == b"\xff\xd8":
-        return _jpeg(data)
+        start = next((start for marker, start, _ in _segments(data) if marker in _FRAMES), len(data))
+        if start + 10 > len(data):
+            return None
+        bits, rows, columns, components = struct.unpack_from(">BHHB", data, start + 4)
+        return Codestream(rows, columns, components, bits)
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    return _jpeg2000(data[start + 4 :]) if start >= 0 else None
+    if start < 0 or len(data) < start + 43:
+        return None
+    right, bottom, left, top, tile_width, tile_height, _, _, components, bits = struct.unpack_from(
+        ">8IHB", data, start + 8
+    )
+    if not tile_width or not tile_height or right <= left or bottom <= top:
+        return None
+    if -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
+        return None
+    return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1)
+
+
+def check_compressed(frame: bytes, syntax: UID, rows: int, columns: int, allocated: int) -> None:
+    """Refuse a stream that cannot be that of a gray picture of this size, of at most `allocated` bits."""
+    if syntax == RLE:
+        # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
+        if len(frame) > 2 * rows * columns * allocated // 8 + 1024:
+            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture")
+        return
+    size = codestream_size(frame)
+    if size is None:
+        raise unreadable("the compressed pixel data have no valid header")
+    if size[:3] != (rows, columns, 1) or not 2 <= size.bits <= allocated:
+        raise RadiographError(
+            "mismatch",
+            f"the compressed picture is {size.columns} x {size.rows} px with {size.components} components of "
+            f"{size.bits} bit",
+            f"{columns} x {rows} px with 1 of at most {allocated} bit, as the header says",
+        )
 
 
 def strip_lossless(data: bytes) -> bytes | None:
@@ -79,16 +111,6 @@ def strip_lossless(data: bytes) -> bytes | None:
     return None
 
 
-def _jpeg(data: bytes) -> Codestream | None:
-    for marker, start, _ in _segments(data):
-        if marker in _FRAMES:
-            if start + 10 > len(data):
-                return None
-            bits, rows, columns, components = struct.unpack(">BHHB", data[start + 4 : start + 10])
-            return Codestream(rows, columns, components, bits)
-    return None
-
-
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, first byte and end of each segment of a JPEG stream, up to where there is no marker any more."""
     position = 2
@@ -103,17 +125,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position += 2 + (0 if alone else max(length, 2))
 
 
-def _jpeg2000(data: bytes) -> Codestream | None:
-    if len(data) < 39:
-        return None
-    _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = struct.unpack(">HH8IH", data[:38])
-    if not tile_width or not tile_height or right <= left or bottom <= top:
-        return None
-    if -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
-        return None
-    return Codestream(bottom - top, right - left, components, (data[38] & 0x7F) + 1)
-
-
 def choose_decoder(syntax: UID, *, deep: bool) -> str:
     """The name by which pydicom calls the decoder; `deep` pixels have more than 8 bits.
 
@@ -125,10 +136,9 @@ def choose_decoder(syntax: UID, *, deep: bool) -> str:
     if syntax == _EXTENDED and deep:
         # Neither GDCM nor Pillow decodes these for pydicom.
         names, found = ("pylibjpeg",), f"{found} of more than 8 bit"
-    decoder = None
     with contextlib.suppress(NotImplementedError):
-        decoder = get_decoder(syntax)
-    for name in names:
-        if decoder is not None and name in decoder.available_plugins:
-            return name
+        available = get_decoder(syntax).available_plugins
+        for name in names:
+            if name in available:
+                return name
     raise RadiographError("codec", found, "a plugin of pydicom that reads it", cure)

@@ -1,10 +1,12 @@
-"""A DICOM radiograph: pixel values by pydicom and its plugins, checked before and after."""
+"""A DICOM radiograph: pixels by pydicom and its plugins, checked before and after; their size at the knee."""
 
 import contextlib
 import logging
+import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,24 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
 
-from kneeal.radiograph.codestream import choose_decoder, codestream_size, strip_lossless
+from kneeal.radiograph.codestream import RLE, check_compressed, choose_decoder, strip_lossless
 from kneeal.radiograph.gray import count_levels, gray_levels, look_up
-from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, damage_told, too_large, unreadable
-from kneeal.radiograph.spacing import pixel_size
+from kneeal.radiograph.image import (
+    LARGEST_MM,
+    SMALLEST_MM,
+    Radiograph,
+    RadiographError,
+    ReadOptions,
+    damage_told,
+    too_large,
+    unreadable,
+)
+from kneeal.tables import finite
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_RLE = "1.2.840.10008.1.2.5"
+#: Spacings that differ by less are the same but for rounding; a knee is magnified by more.
+_SAME = 0.01
+_DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _DIRECTION = re.compile("[AFHLPR]{1,3}")
 #: What shows no knee as a radiograph does, although a slice of it may look like one.
 _OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
@@ -36,12 +49,6 @@ _TAGS = [
     "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth",
     "VOILUTFunction", "PixelData",
 ]  # fmt: skip
-
-
-def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
-    """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
-    with damage_told("the DICOM file is damaged"), quiet_pydicom():
-        return _read(path, options)
 
 
 @contextlib.contextmanager
@@ -61,7 +68,10 @@ def quiet_pydicom() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _read(path: Path, options: ReadOptions) -> Radiograph:
+@damage_told("the DICOM file is damaged")
+@quiet_pydicom()
+def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
+    """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     header = read_header(path, _TAGS)
     if "PixelData" not in header:
         if _breaks_off(path):
@@ -178,7 +188,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     if syntax.is_encapsulated:
         decoder = choose_decoder(syntax, deep=allocated > 8)
         frame = get_frame(header.PixelData, 0, number_of_frames=1)
-        _check_compressed(frame, syntax, rows, columns, allocated)
+        check_compressed(frame, syntax, rows, columns, allocated)
         if decoder == "gdcm":
             stripped = strip_lossless(frame)
             if stripped is None:
@@ -204,7 +214,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     if codes.dtype.itemsize > 2:
         raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit")
     shift = int(header.get("HighBit", stored - 1)) + 1 - stored
-    if syntax.is_encapsulated and syntax != _RLE:
+    if syntax.is_encapsulated and syntax != RLE:
         shift = 0  # a codec gives the stored bits alone
     if shift:
         codes = codes >> shift
@@ -213,19 +223,76 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     return codes, 1 << stored
 
 
-def _check_compressed(frame: bytes, syntax: Any, rows: int, columns: int, allocated: int) -> None:
-    if syntax == _RLE:
-        # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
-        if len(frame) > 2 * rows * columns * allocated // 8 + 1024:
-            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture")
-        return
-    size = codestream_size(frame)
-    if size is None:
-        raise unreadable("the compressed pixel data have no valid header")
-    if size[:3] != (rows, columns, 1) or not 2 <= size.bits <= allocated:
+def pixel_size(
+    header: Any, *, mm_per_px: float | None = None, magnification: float | None = None
+) -> tuple[float, float]:
+    """Height and width of a pixel in mm.
+
+    PixelSpacing counts as it is where PixelSpacingCalibrationType says how it was calibrated, or where it differs from
+    ImagerPixelSpacing; one that merely repeats that holds in the plane of the detector (DICOM PS3.3, 10.7.1.3).
+    ImagerPixelSpacing and NominalScannedPixelSpacing do so too: they are divided by the magnification.
+
+    Args:
+        header: A pydicom data set.
+        mm_per_px: What to take where the header has no spacing, in mm.
+        magnification: Size on the detector over true size; otherwise the header's
+            EstimatedRadiographicMagnificationFactor, the ratio of its distances, or 1.
+
+    Raises:
+        RadiographError: No pixel size is known, or it is impossible.
+    """
+    plain = _pair(header.get("PixelSpacing"))
+    name, detector = next(((name, pair) for name in _DETECTOR if (pair := _pair(header.get(name)))), ("", None))
+    repeated = plain and detector and all(map(partial(math.isclose, rel_tol=_SAME), plain, detector))
+    if plain and (header.get("PixelSpacingCalibrationType") or not repeated):
+        return _checked(plain, "PixelSpacing")
+    if detector:
+        height, width = _checked(detector, name)
+        factor = magnification if magnification is not None else _magnification(header)
+        return height / factor, width / factor
+    if mm_per_px is not None:
+        return mm_per_px, mm_per_px
+    raise RadiographError(
+        "spacing",
+        "no pixel spacing in the header",
+        "PixelSpacing or ImagerPixelSpacing",
+        "give the pixel size with --mm-per-px, or correct the header",
+    )
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    """Two numbers, NaN where they cannot be read; None where there are none, or 0, as some systems leave it empty."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    try:
+        numbers = [float(v) for v in (value if several else [value] if value else [])]
+    except (TypeError, ValueError):
+        numbers = [math.nan]
+    if not any(numbers):
+        return None
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (math.nan, math.nan)
+
+
+def _checked(pair: tuple[float, float], name: str) -> tuple[float, float]:
+    if not all(SMALLEST_MM <= value <= LARGEST_MM for value in pair):
         raise RadiographError(
-            "mismatch",
-            f"the compressed picture is {size.columns} x {size.rows} px with {size.components} components of "
-            f"{size.bits} bit",
-            f"{columns} x {rows} px with 1 of at most {allocated} bit, as the header says",
+            "spacing",
+            f"{name} is {pair[0]:g} x {pair[1]:g} mm",
+            f"two numbers from {SMALLEST_MM} to {LARGEST_MM} mm",
+            "correct it in the header, or remove it there and give --mm-per-px",
         )
+    return pair
+
+
+def _magnification(header: Any) -> float:
+    factor, detector, patient = (_positive(header.get(name)) for name in (
+        "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
+    ))  # fmt: skip
+    if factor is None:
+        factor = detector / patient if detector and patient else 1.0
+    # A knee touches the detector or nearly so; another ratio is a default of the system and not a measurement.
+    return factor if 1.0 <= factor <= 1.5 else 1.0
+
+
+def _positive(value: Any) -> float | None:
+    number = finite(value)
+    return number if number is not None and number > 0 else None

@@ -16,7 +16,7 @@ from kneeal.exchange.pictures import POSE_COLUMNS, Pictures, to_png
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.oai import plan_oai
-from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.pipeline import prepare_archive
 from kneeal.prepare.work import PrepareOptions
 
 
@@ -67,7 +67,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, 
             lines.append(f"{patient.patient},{knee.side},{x - 9},{y - 9},{x + 9},{y + 9},{knee.angle_deg + 2}")
     (folder / "knees.csv").write_text("\n".join(lines) + "\n")
     marked = LandmarkSource(folder / "knees.csv")
-    prepare_archive(plan_oai(folder / "films"), folder / "data", ArchiveOptions(PrepareOptions(), 0), landmarks=marked)
+    prepare_archive(plan_oai(folder / "films"), folder / "data", PrepareOptions(), workers=0, landmarks=marked)
     return PreparedDataset.open(folder / "data"), folder / "films"
 
 

@@ -18,13 +18,13 @@ from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.attempts import Attempt, try_radiographs
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.oai import plan_oai
-from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive
+from kneeal.prepare.pipeline import prepare_archive
 from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import Correction, RadiographTask, Work
 from kneeal.prepare.work import PrepareOptions
 from tools.radiographs import RadiographOptions, draw_radiograph
 
-OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
+OPTIONS = PrepareOptions(select=SelectionRules("ignore"))
 SAID = {"R": Correction(True)}
 
 
@@ -127,9 +127,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return radiographs
 
 
-def prepare(radiographs: Path, out: Path, options: ArchiveOptions = OPTIONS, **more: Any) -> dict[str, str]:
+def prepare(radiographs: Path, out: Path, workers: int = 0, **more: Any) -> dict[str, str]:
     """Prepare; the radiograph of each knee."""
-    prepare_archive(plan_dicom(radiographs), out, options, **more)
+    prepare_archive(plan_dicom(radiographs), out, OPTIONS, workers=workers, **more)
     frame = PreparedDataset.open(out, verify=True).manifest.frame
     return dict(zip(frame["knee_id"], frame["path"], strict=True))
 
@@ -166,14 +166,13 @@ def test_the_next_radiograph_is_used_and_both_outcomes_are_told(folder: Path, tm
 
 def test_the_same_bytes_whatever_the_processes_and_after_a_kill(folder: Path, tmp_path: Path) -> None:
     prepare(folder, tmp_path / "one")
-    prepare(folder, tmp_path / "two", replace(OPTIONS, workers=2))
-    kept = replace(OPTIONS, work=tmp_path / "work")
+    prepare(folder, tmp_path / "two", workers=2)
     stop = iter(range(2))
     with pytest.raises(StopIteration):  # stands for a kill: q and r are settled, p is at its third radiograph
-        prepare(folder, tmp_path / "three", kept, progress=lambda n: next(stop) and None)
+        prepare(folder, tmp_path / "three", work=tmp_path / "work", progress=lambda n: next(stop) and None)
     assert len(list((tmp_path / "work").rglob("*.npz"))) == 5 and not (tmp_path / "three").exists()
     ticks = list[int]()
-    prepare(folder, tmp_path / "three", kept, progress=ticks.append)
+    prepare(folder, tmp_path / "three", work=tmp_path / "work", progress=ticks.append)
     assert sum(ticks) == 3  # patients
     whole = files(tmp_path / "one")
     for other in ("two", "three"):
@@ -207,7 +206,7 @@ def test_oai_tries_the_other_radiographs_of_a_visit(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:20_000])
     plan = plan_oai(tmp_path / "oai")
     assert [spare.name for spare in plan.tasks[0].alternatives] == [f"{later}/001"] and plan.rejected == []
-    prepare_archive(plan, tmp_path / "out", OPTIONS)
+    prepare_archive(plan, tmp_path / "out", OPTIONS, workers=0)
     frame = PreparedDataset.open(tmp_path / "out", verify=True).manifest.frame
     assert list(frame["path"])[:2] == [f"{later}/001"] * 2 and len(frame) == 4
     # A radiograph that is not there is none, and the next one is the first.

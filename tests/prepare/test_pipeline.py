@@ -15,12 +15,12 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.oai import plan_oai
-from kneeal.prepare.pipeline import ArchiveOptions, prepare_archive, pseudonym
+from kneeal.prepare.pipeline import prepare_archive, pseudonym
 from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.tasks import read_corrections
 from kneeal.prepare.work import PrepareOptions
 
-OPTIONS = ArchiveOptions(PrepareOptions(select=SelectionRules("ignore")), workers=0)
+OPTIONS = PrepareOptions(select=SelectionRules("ignore"))
 KEY = b"0123456789abcdef0123"
 
 
@@ -30,8 +30,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Made]]
     return folder, write_test_archive(folder, patients=8, seed=3, mm_per_px=0.4)
 
 
-def prepare(source: Path, out: Path, options: ArchiveOptions = OPTIONS, **more: Any) -> PreparedDataset:
-    prepare_archive(plan_oai(source), out, options, **more)
+def prepare(source: Path, out: Path, workers: int = 0, **more: Any) -> PreparedDataset:
+    prepare_archive(plan_oai(source), out, OPTIONS, workers=workers, **more)
     return PreparedDataset.open(out, verify=True)
 
 
@@ -56,7 +56,7 @@ def test_knees_grades_and_places_are_those_of_the_archive(archive: tuple[Path, l
 def test_the_same_bytes_by_one_process_and_by_two(archive: tuple[Path, list[Made]], tmp_path: Path) -> None:
     source, _ = archive
     for workers in (0, 2):
-        prepare(source, tmp_path / str(workers), ArchiveOptions(OPTIONS.radiograph, workers=workers))
+        prepare(source, tmp_path / str(workers), workers)
     assert files(tmp_path / "0") == files(tmp_path / "2")
 
 
@@ -64,14 +64,13 @@ def test_finished_radiographs_are_not_done_again(
     archive: tuple[Path, list[Made]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, _ = archive
-    kept = ArchiveOptions(OPTIONS.radiograph, workers=0, work=tmp_path / "work")
     stop = iter(range(3))
     with pytest.raises(StopIteration):  # stands for a kill after three radiographs
-        prepare(source, tmp_path / "a", kept, progress=lambda n: next(stop) and None)
+        prepare(source, tmp_path / "a", work=tmp_path / "work", progress=lambda n: next(stop) and None)
     assert not (tmp_path / "a").exists()
     finished = sorted((tmp_path / "work").rglob("*.npz"))
     times = {path: path.stat().st_mtime_ns for path in finished}
-    prepare(source, tmp_path / "a", kept)
+    prepare(source, tmp_path / "a", work=tmp_path / "work")
     assert times and all(path.stat().st_mtime_ns == time for path, time in times.items())
     prepare(source, tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
@@ -143,7 +142,7 @@ def make_fragile() -> Any:
 
 
 def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
-    with WorkerPool(make_fragile, (), workers=2, timeout_s=5) as pool:
+    with WorkerPool(make_fragile, workers=2, timeout_s=5) as pool:
         results = dict(pool.run([0, 1, 2, 3, 4]))
         assert dict(pool.run([5])) == {0: 5}
     assert results[0] == 0 and results[4] == 4
@@ -157,6 +156,6 @@ def make_numbered() -> Any:
 
 
 def test_further_radiographs_start_no_further_processes() -> None:
-    with WorkerPool(make_numbered, (), workers=2, timeout_s=60) as pool:
+    with WorkerPool(make_numbered, workers=2, timeout_s=60) as pool:
         numbers = {number for _ in range(4) for _, number in pool.run([0, 1, 2])}
     assert 1 <= len(numbers) <= 2 and os.getpid() not in numbers
