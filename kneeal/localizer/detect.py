@@ -219,14 +219,7 @@ class _Part(NamedTuple):
 def _shows_implant(
     radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], center_mm: tuple[float, float], angle_deg: float
 ) -> bool:
-    """Whether there is metal in a knee.
-
-    Args:
-        radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
-        mm_per_px: Height and width of its pixels.
-        center_mm: Center of the tibial plateau.
-        angle_deg: Angle of the plateau.
-    """
+    """Whether there is metal in the knee whose plateau has this center and angle."""
     size = round(_HEIGHT_MM / _STEP_MM)
     margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
     window = cut_window(radiograph, mm_per_px, center_mm, angle_deg, size, _STEP_MM)[:, margin:-margin]

@@ -104,32 +104,30 @@ def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
         read, key = _box, "path" if "path" in columns else "patient_id"
     else:
         raise UserError(
-            f"{path} with the columns {some(sorted(map(str, columns)), 12) or '(none)'}",
+            f"{path} with the columns {some(sorted(columns), 12) or '(none)'}",
             "subject_id, side, tibia, bbox (KNEEL), or path or patient_id, side, x1, y1, x2, y2",
             "rename the columns",
         )
     knees: dict[str, list[MarkedKnee]] = defaultdict(list)
     odd = []
     for place, row in table.records:
-        try:
-            knee = read(row)
-        except (ValueError, TypeError, AttributeError):
-            odd.append(place)
-            continue
-        if any(other.side == knee.side for other in knees[row[key].strip()]):
+        side, others = row["side"].upper(), knees[row[key]]
+        if any(other.side == side for other in others):
             odd.append(f"{place} (a second one)")
-        knees[row[key].strip()].append(knee)
+        try:
+            others.append(read(row, side))
+        except ValueError:
+            odd.append(place)
     if odd:
         raise UserError(f"{path}: {some(odd)} cannot be understood", "numbers, sides L and R", "correct these rows")
     return dict(knees)
 
 
-def _kneel(row: Mapping[str, str]) -> MarkedKnee:
-    side = _side(row["side"])
-    tibia = np.array(_numbers(row["tibia"].split(","), None)).reshape(-1, 2)
-    x1, y1, x2, _ = _numbers(row["bbox"].split(","), 4)
-    if len(tibia) < 2:
-        raise ValueError("too few points")
+def _kneel(row: Mapping[str, str], side: str) -> MarkedKnee:
+    tibia = np.array(_numbers(row["tibia"].split(","))).reshape(-1, 2)
+    x1, y1, x2, _ = _numbers(row["bbox"].split(","))
+    if len(tibia) < 2 or side not in ("L", "R"):
+        raise ValueError("too few points, or no side")
     ends = tibia[[0, -1]]
     if side == "L":
         ends[:, 0] = x2 - x1 - ends[:, 0]
@@ -137,23 +135,15 @@ def _kneel(row: Mapping[str, str]) -> MarkedKnee:
     return MarkedKnee(side, tuple((float(x), float(y)) for x, y in ends))
 
 
-def _box(row: Mapping[str, str]) -> MarkedKnee:
-    x1, y1, x2, y2 = _numbers([row[name] for name in ("x1", "y1", "x2", "y2")], 4)
-    angle = _numbers([row.get("angle_deg") or "0"], 1)[0]
-    if x2 <= x1 or y2 <= y1:
-        raise ValueError("an empty box")
-    return MarkedKnee(_side(row["side"]), (((x1 + x2) / 2 - 0.5, (y1 + y2) / 2 - 0.5),), unit="px", angle_deg=angle)
+def _box(row: Mapping[str, str], side: str) -> MarkedKnee:
+    x1, y1, x2, y2, angle = _numbers([*(row[name] for name in ("x1", "y1", "x2", "y2")), row.get("angle_deg") or "0"])
+    if x2 <= x1 or y2 <= y1 or side not in ("L", "R"):
+        raise ValueError("an empty box, or no side")
+    return MarkedKnee(side, (((x1 + x2) / 2 - 0.5, (y1 + y2) / 2 - 0.5),), unit="px", angle_deg=angle)
 
 
-def _side(text: str) -> str:
-    side = text.strip().upper()
-    if side not in ("L", "R"):
-        raise ValueError("no side")
-    return side
-
-
-def _numbers(texts: Iterable[str], n: int | None) -> list[float]:
+def _numbers(texts: Iterable[str]) -> list[float]:
     numbers = [float(text) for text in texts]
-    if (n is not None and len(numbers) != n) or not all(map(math.isfinite, numbers)):
+    if not all(map(math.isfinite, numbers)):
         raise ValueError("not the numbers expected")
     return numbers

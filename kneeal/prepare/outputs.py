@@ -111,11 +111,8 @@ def plain_text(path: str) -> str:
 def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> RadiographResult:
     """The result of a radiograph, with the knees that another one gave already among those that are not used."""
     done = tried.attempts[position]
-    lost = done.lost
-    result = store.get(done.key) if lost is None else None
-    if result is None:
-        lost = lost or Lost("failed", "its result is gone from the work folder")
-        result = nothing(lost.reason, lost.detail)
+    lost = done.lost or Lost("failed", "its result is gone from the work folder")
+    result = (None if done.lost else store.get(done.key)) or nothing(lost.reason, lost.detail)
     remark = _REPLACED if position not in tried.used and any(other.sides for other in tried.attempts) else ""
     kept = tried.new_sides(position) if position in tried.used else ()
     chosen = [k for k, pose in enumerate(result.poses) if pose.side in kept]

@@ -24,25 +24,17 @@ class NamedFiles:
 
     def find(self, name: str) -> tuple[str, str]:
         """The file's path below the folder, with `/`, and ""; or "" and why: "outside" or "missing"."""
-        parts = self._inside(name)
-        if parts is None:
+        for root in (self._root.absolute(), self._root.resolve()):
+            if Path(name).is_relative_to(root):
+                name = Path(name).relative_to(root).as_posix()
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if "\0" in name or not parts or ".." in parts or parts[0] == "/" or PureWindowsPath(name).drive:
             return "", "outside"
         path = "/".join(parts)
         if isfile(self._root / path):  # noqa: PTH113
             return path, ""
         alike = self._index[_key(path)]
         return (alike[0], "") if len(alike) == 1 else ("", "missing")
-
-    def _inside(self, name: str) -> tuple[str, ...] | None:
-        """The parts of a name below the folder; None where it leaves it."""
-        if "\0" in name:
-            return None
-        for root in (self._root.absolute(), self._root.resolve()):
-            if Path(name).is_relative_to(root):
-                name = Path(name).relative_to(root).as_posix()
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        leaves = not parts or ".." in parts or parts[0] == "/" or PureWindowsPath(name).drive
-        return None if leaves else parts
 
     @cached_property
     def _index(self) -> defaultdict[str, list[str]]:

@@ -101,9 +101,8 @@ def strip_lossless(data: bytes) -> bytes | None:
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             return b"".join([*kept, data[start:]]) if {_TABLES, _LOSSLESS} <= seen else None
-        if marker not in {_TABLES, _RESTART, _LOSSLESS, *_REMARKS} or end < start + 4:
-            return None
-        if marker == _LOSSLESS and marker in seen:
+        known = marker in {_TABLES, _RESTART, _LOSSLESS, *_REMARKS} and end >= start + 4
+        if not known or (marker == _LOSSLESS and marker in seen):
             return None
         if marker not in _REMARKS:
             kept.append(data[start:end])

@@ -207,9 +207,7 @@ def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedint
     pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=decoder)
     if pixels.shape != (rows, columns):
         raise RadiographError("mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says")
-    codes: Any = np.ascontiguousarray(pixels)
-    if codes.dtype.byteorder == ">":
-        codes = codes.astype(codes.dtype.newbyteorder("<"))
+    codes: Any = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
     if codes.dtype.itemsize > 2:
         raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit")

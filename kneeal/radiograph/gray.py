@@ -4,6 +4,7 @@ A radiograph has millions of pixels but at most 65,536 values, and all of this i
 it is worked out once for each value that can be stored, and looked up for each pixel.
 """
 
+import contextlib
 from typing import Any
 
 import cv2
@@ -53,7 +54,7 @@ def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], 
     return float(low + (high - low) * (position - below))
 
 
-def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64], bits: int = 8) -> NDArray[Any] | None:
+def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64], bits: int = 8) -> NDArray[Any]:
     """The gray of each code.
 
     Args:
@@ -62,16 +63,18 @@ def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64], bits: i
         bits: Of the gray, 8 or 16.
 
     Returns:
-        uint8 or uint16 [n]: clipped at the 5th and 99th percentile of the radiograph and scaled to the whole range;
-        None where these are equal or a value that occurs is not finite, so that there is no picture.
+        uint8 or uint16 [n]: clipped at the 5th and 99th percentile of the radiograph and scaled to the whole range.
+
+    Raises:
+        RadiographError: These are equal or a value that occurs is not finite, so that there is no picture.
     """
     there = counts > 0
-    if not np.isfinite(values[there]).all():
-        return None
-    low = weighted_percentile(values[there], counts[there], LOW_PERCENTILE)
-    high = weighted_percentile(values[there], counts[there], HIGH_PERCENTILE)
+    low = high = 0.0
+    if np.isfinite(values[there]).all():
+        low = weighted_percentile(values[there], counts[there], LOW_PERCENTILE)
+        high = weighted_percentile(values[there], counts[there], HIGH_PERCENTILE)
     if not high > low:
-        return None
+        raise RadiographError("flat", "all pixels have one gray", "a radiograph")
     clipped = np.clip(np.where(there, values, low), low, high)
     top = 2.0**bits - 1
     table: NDArray[Any] = np.rint((clipped - low) * (top / (high - low))).astype(np.uint8 if bits == 8 else np.uint16)
@@ -101,13 +104,8 @@ def gray_levels(
     counts = _without_padding(header, counts)
     intent = str(header.get("PresentationIntentType", "") or "").upper()
     if intent == "FOR PROCESSING" or header.get("SOPClassUID") == _DX_FOR_PROCESSING:
-        table = lookup_table(_raw(header, values), counts, bits)
-        notes: tuple[str, ...] = ()
-    else:
-        table, notes = _presented(header, values, counts, apply_voi, bits)
-    if table is None:
-        raise RadiographError("flat", "all pixels have one gray", "a radiograph")
-    return table, notes
+        return lookup_table(_raw(header, values), counts, bits), ()
+    return _presented(header, values, counts, apply_voi, bits)
 
 
 def _modality(header: Any, n_levels: int) -> NDArray[Any]:
@@ -146,12 +144,13 @@ def _raw(header: Any, values: NDArray[Any]) -> NDArray[np.float64]:
 
 def _presented(
     header: Any, values: NDArray[Any], counts: NDArray[np.int64], apply_voi: bool, bits: int
-) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+) -> tuple[NDArray[Any], tuple[str, ...]]:
     sign = -1.0 if str(header.PhotometricInterpretation) == "MONOCHROME1" else 1.0
     plain = sign * values.astype(np.float64)
     if not apply_voi or not (header.get("VOILUTSequence") or header.get("WindowWidth") is not None):
         return lookup_table(plain, counts, bits), ()
-    try:
+    # A window that shows nothing is flat, and pydicom raises anything on a width of 0, an empty LUT, text for a number.
+    with contextlib.suppress(Exception):
         luts = header.get("VOILUTSequence")
         if luts and "LUTData" not in luts[0] and header.get("WindowWidth") is None:
             raise ValueError("an empty LUT")
@@ -159,11 +158,8 @@ def _presented(
             # A LUT is indexed by whole numbers.
             values = np.rint(values).astype(np.int32)
         windowed = np.asarray(apply_voi_lut(values, header, prefer_lut=True), np.float64)
-        table = lookup_table(sign * windowed, counts, bits) if _shows(windowed, counts) else None
-    except Exception:  # pydicom raises anything on a window of width 0, an empty LUT, text for a number
-        table = None
-    if table is not None:
-        return table, ()
+        if _shows(windowed, counts):
+            return lookup_table(sign * windowed, counts, bits), ()
     return lookup_table(plain, counts, bits), ("the window or LUT of the header shows nothing and was not applied",)
 
 

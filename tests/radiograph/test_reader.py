@@ -65,7 +65,8 @@ def test_percentiles_of_levels_are_numpys(values: list[int], percent: float) -> 
 
 
 def test_a_flat_radiograph_has_no_table() -> None:
-    assert lookup_table(np.arange(4.0), np.array([0, 9, 0, 0])) is None
+    with pytest.raises(RadiographError, match="one gray"):
+        lookup_table(np.arange(4.0), np.array([0, 9, 0, 0]))
 
 
 def test_signed_pixels_rescale_and_bits_above_those_stored(tmp_path: Path) -> None:
