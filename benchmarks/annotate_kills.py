@@ -37,7 +37,7 @@ def fork_servers(orders: Connection, run: str, images: str, port: int) -> None:
     """A process that has imported everything, and forks a server whenever one is ordered."""
     from kneeal.annotate.options import ServeOptions
     from kneeal.annotate.serve import serve
-    from kneeal.jobs.signals import exit_on_signals
+    from kneeal.jobs.process import exit_on_signals
 
     options = ServeOptions(["Ann", "Ben"], reads=2, repeat=0.2, auto=True, images=Path(images), port=port)
     while orders.recv():

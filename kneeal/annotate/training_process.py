@@ -18,7 +18,7 @@ from queue import SimpleQueue
 
 from kneeal.annotate.schema import PRIVATE
 from kneeal.errors import UserError
-from kneeal.jobs.signals import exit_on_signals, run_and_exit
+from kneeal.jobs.process import exit_on_signals, run_and_exit
 
 #: In the run folder: how far the process is, what it says, and the round that it computes ahead of its time.
 PROGRESS, LOG, AHEAD = "annotate_progress.json", "annotate.log", ".ahead"

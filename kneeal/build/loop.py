@@ -17,8 +17,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import SILENT, FitProgress, LoopListener
-from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.query import FirstQuery, Schedule
+from kneeal.loop.query import FirstQuery, Schedule, SimulatedOracle
 from kneeal.loop.querying import check_uncertainty
 from kneeal.loop.runner import Runner
 from kneeal.loop.stopping import StopRule, stop_rule

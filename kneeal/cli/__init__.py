@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 # In the order of the help.
-from kneeal.cli import prepare, fit, listing, report, study, stopping, ask, annotate, predict, pretrain  # noqa: F401  # isort: skip
+from kneeal.cli import prepare, fit, listing, report, study, annotate, predict  # noqa: F401  # isort: skip
 from kneeal.cli.program import app
 from kneeal.errors import UserError
-from kneeal.jobs.signals import exit_on_signals, print_once, run_and_exit
+from kneeal.jobs.process import exit_on_signals, print_once, run_and_exit
 
 #: Typer's error for a wrong command line; it brings its own copy of Click, or, before 0.20, imports Click.
 UsageError: Any = typer.BadParameter.__mro__[1]

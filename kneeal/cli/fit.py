@@ -1,11 +1,11 @@
-"""`kneeal fit`: the main job."""
+"""`kneeal fit`, `kneeal ask`, `kneeal tell` and `kneeal pretrain`: the commands that train."""
 
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
-from kneeal.cli.program import Data, RunArguments, Settings, app, with_option_groups
+from kneeal.cli.program import Accelerator, Data, RunArguments, Seed, Settings, app, with_option_groups
 
 
 @app.command(epilog="Example: kneeal fit --config frozen --data knees --set active.budget=300")
@@ -33,3 +33,70 @@ def fit(
     from kneeal.jobs.fit import run_fit
 
     run_fit(resolved, out, resume=resume)
+
+
+@app.command(epilog="Example: kneeal ask RUN --data knees --strategy max_herding")
+@with_option_groups
+def ask(
+    run: Annotated[Path, Argument(help="Run folder; created if needed.", metavar="RUN")],
+    given: RunArguments,
+    data: Annotated[Path | None, Option(help="Prepared data set; needed to begin a run.")] = None,
+    config: Annotated[str | None, Option(help="A YAML file, or a name: frozen (the default), paper.")] = None,
+    images: Annotated[Path | None, Option(help="Folder that the data set was prepared from.")] = None,
+    xlsx: Annotated[bool, Option("--xlsx", help="Also write a spreadsheet.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Train on the answers so far and write the next query."""
+    from kneeal.jobs.ask import run_ask
+
+    run_ask(run, source=config, settings=settings or (), flags=given.flags(data), images=images, xlsx=xlsx)
+
+
+@app.command(epilog="Example: kneeal tell RUN RUN/ask/start/answers.csv")
+def tell(
+    run: Annotated[Path, Argument(help="Run folder.", metavar="RUN")],
+    answers: Annotated[
+        Path | None,
+        Argument(
+            help="CSV, XLSX or Label Studio JSON; by default the readings of `kneeal annotate`.", metavar="ANSWERS"
+        ),
+    ] = None,
+    data: Annotated[Path | None, Option(help="The data set, if it has moved.")] = None,
+    as_written: Annotated[bool, Option("--as-written", help="Also read grades such as II, KL 2, 2+ and 2,0.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Let answers correct earlier ones.")] = False,
+    close: Annotated[bool, Option("--close", help="Leave the rest open; the next query begins with it.")] = False,
+) -> None:
+    """Take a person's answers. All or some, in any order."""
+    if answers is None:
+        from kneeal.annotate.next_round import tell_readings
+
+        tell_readings(run, data=data, close=close)
+        return
+
+    from kneeal.jobs.ask import run_tell
+
+    run_tell(run, answers, data=data, as_written=as_written, replace=replace, close=close)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, Option(help="File for the weights, for `fit --init`.")],
+    data: Data = None,
+    method: Annotated[str, Option(help="simsiam or vicreg.")] = "simsiam",
+    epochs: Annotated[int, Option(min=1, help="How often each knee is seen.")] = 100,
+    batch_size: Annotated[int, Option(min=2, help="Knees per step.")] = 128,
+    learning_rate: Annotated[float, Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
+    config: Annotated[str | None, Option(help="A YAML file, or a name: paper.")] = None,
+    seed: Seed = None,
+    accelerator: Accelerator = None,
+    settings: Settings = None,
+) -> None:
+    """Train the network on knees without grades. This needs the extra `pretrain`."""
+    from kneeal import config as configuration
+
+    flags = {"data.dir": None if data is None else str(data), "seed": seed, "compute.accelerator": accelerator}
+    resolved = configuration.resolve(config, settings or (), flags)
+
+    from kneeal.jobs.pretrain import run_pretrain
+
+    run_pretrain(resolved, out, method=method, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)

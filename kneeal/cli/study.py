@@ -94,7 +94,7 @@ def cell(
     index: Annotated[int | None, Option(help="Or its number from 0, for a job array.")] = None,
 ) -> None:
     """Run one cell, for a job array or a W&B sweep."""
-    from kneeal.study.single import run_single
+    from kneeal.study.local import run_single
 
     run_single(given.over(context).read(), name=name, index=index)
 
@@ -108,7 +108,7 @@ def sweep(
 ) -> None:
     """Write a W&B sweep of the same grid. W&B's own agent runs it."""
     from kneeal.files import write_atomic
-    from kneeal.study.single import sweep_yaml
+    from kneeal.study.workspace import sweep_yaml
 
     given = given.over(context)
     read = given.read()

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import linear_regression
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from kneeal.loop.events import FitProgress, LoopListener, RoundReport
+from kneeal.stats.metrics import METRICS
 
 #: Seconds between two progress lines of a long fit or prediction, where there is no terminal.
 LOG_EVERY = 60.0
@@ -29,34 +31,34 @@ class Console(LoopListener, FitProgress):
         self._clock = clock
         self._terminal = self._stream.isatty()
         self._bar: tqdm[Any] | None = None
-        self._reports: list[RoundReport] = []
-        self._label = ""
+        self._label = self._what = ""
         self._started = self._logged_at = 0.0
-        self._n_schedule: tuple[int, float] = (0, 0.0)
+        self._same_steps = False  # whether every fit takes as many steps, however many labels it has
+        self._spent: defaultdict[str, float] = defaultdict(float)  # seconds of this round, by what they were spent on
+        self._fits: dict[int, float] = {}  # seconds of a round's fit, by its labels
+        self._per_knee = math.inf  # seconds of the fastest prediction
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Say from which round a resumed run goes on."""
-        self._reports = list(finished)
-        budget = config.get("active.budget", 0)
-        self._n_schedule = (int(config.get("active.n_query", 0)), math.inf if budget == "all" else float(budget))
+        self._same_steps = config.get("training.steps") is not None
         if finished:
             self._line(f"resuming: {len(finished)} of {finished[0].n_rounds} rounds are finished")
 
     def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
         """Remember the round for the bars."""
         self._label = f"round {round + 1}/{n_rounds}"
+        self._spent.clear()
 
     def round_finished(self, report: RoundReport) -> None:
         """One line: round, labels, balanced accuracy, seconds, time left."""
-        self._reports.append(report)
-        seconds = report.seconds
-        accuracy = 100 * report.metrics.get("test_balanced_accuracy", float("nan"))
-        left = self.seconds_left()
+        seconds, accuracy = report.seconds, METRICS["balanced_accuracy"]
+        value = accuracy.factor * report.metrics.get(f"test_{accuracy.name}", math.nan)
+        left = self._seconds_left(report)
         self._line(
             f"round {report.round + 1:>2}/{report.n_rounds}   labels {report.n_labeled:>4}   "
-            f"balanced accuracy {accuracy:4.1f} %   fit {_duration(seconds.get('fit', 0.0))}   "
+            f"{accuracy.title} {value:4.1f} {accuracy.unit}   fit {_duration(seconds.get('fit', 0.0))}   "
             f"predict {_duration(seconds.get('predict', 0.0) + seconds.get('test', 0.0))}"
             + (f"   about {_duration(left)} left" if left > 0 else "")
         )
@@ -65,24 +67,31 @@ class Console(LoopListener, FitProgress):
         """Leave the terminal clean for what follows."""
         self.end()
 
-    def seconds_left(self) -> float:
-        """Estimated time for the remaining rounds.
+    def _seconds_left(self, report: RoundReport) -> float:
+        """Estimated time for the rounds after `report`; 0 where this process has not seen a fit and a prediction.
 
-        A fit's time grows in a line with its labels, a prediction's with the pool; both rates come from the
-        finished rounds.
+        Encoding the knees, which is done once, does not count: a fit is timed from its first epoch, a knee by the
+        fastest prediction.
         """
-        if not self._reports:
-            return float("nan")
-        last = self._reports[-1]
-        n_query, budget = self._n_schedule
-        budget = min(budget, last.n_pool + last.n_labeled)
-        labels = [min(budget, last.n_labeled + n_query * step) for step in range(1, last.n_rounds - last.round)]
-        fit = _line_through([(r.n_labeled, r.seconds.get("fit", 0.0)) for r in self._reports])
-        scored = [r for r in self._reports if r.query] or self._reports
-        per_knee = sum(r.seconds.get("predict", 0.0) for r in scored) / max(1, sum(r.n_pool for r in scored))
-        test = sum(r.seconds.get("test", 0.0) for r in self._reports) / len(self._reports)
-        n_pool = last.n_pool + last.n_labeled
-        return sum(max(0.0, fit(n)) + test + (per_knee * (n_pool - n) if n < budget else 0.0) for n in labels)
+        for what, n in (("predict test", len(report.uncertainty)), ("predict pool", report.n_pool)):
+            if n and what in self._spent:
+                self._per_knee = min(self._per_knee, self._spent[what] / n)
+        if "fit" in self._spent:
+            self._fits[report.n_labeled] = self._spent["fit"]
+        if not self._fits or math.isinf(self._per_knee):
+            return 0.0
+        n_rounds = report.n_rounds - report.round - 1
+        labels = [report.n_labeled + len(report.query) * n for n in range(1, n_rounds + 1)]
+        if self._same_steps:
+            fitting = n_rounds * min(self._fits.values())
+        else:
+            fits = self._fits if len(self._fits) > 1 else {0: 0.0, **self._fits}
+            slope, intercept = linear_regression(list(fits), list(fits.values()))
+            fitting = sum(max(0.0, intercept + slope * n) for n in labels)
+        predicted = len(report.uncertainty) * n_rounds
+        if "predict pool" in self._spent:  # which the last round does not do
+            predicted += sum(report.n_labeled + report.n_pool - n for n in labels[:-1])
+        return fitting + self._per_knee * predicted + report.seconds["select"] * n_rounds
 
     # -- inside a round ----------------------------------------------------------------------------------------------
 
@@ -117,12 +126,14 @@ class Console(LoopListener, FitProgress):
 
     def end(self) -> None:
         """Close the bar."""
+        if self._what:
+            self._spent[self._what] += self._clock() - self._started
+            self._what = ""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def _line(self, text: str) -> None:
-        self.end()
         print(text, file=self._stream, flush=True)
 
 
@@ -135,14 +146,6 @@ def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], Non
             bar.update(n)
 
         yield step
-
-
-def _line_through(points: Sequence[tuple[float, float]]) -> Callable[[float], float]:
-    """Least-squares line; through the origin while there is only one x."""
-    if len({x for x, _ in points}) == 1:
-        points = [*points, (0.0, 0.0)]
-    slope, intercept = linear_regression([x for x, _ in points], [y for _, y in points])
-    return lambda x: intercept + slope * x
 
 
 def _duration(seconds: float) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 from kneeal.acquisition import Strategy
 from kneeal.errors import UserError
 from kneeal.loop.events import LoopListener, RoundReport
-from kneeal.loop.oracle import Oracle
-from kneeal.loop.query import FirstQuery, Query, Schedule, check_answers, random_first_query
+from kneeal.loop.query import FirstQuery, Oracle, Query, Schedule, check_answers, random_first_query
 from kneeal.loop.querying import EMPTY_POOL, Querying
 from kneeal.loop.runner import Runner
 from kneeal.loop.stopping import StopRule

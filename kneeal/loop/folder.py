@@ -80,10 +80,6 @@ class RunFolder:
         tree = read_yaml(self.path / CONFIG)
         if not isinstance(tree, dict):
             raise UserError(f"{self.path / CONFIG} holds no settings", "the file that kneeal wrote", "restore it")
-        # Saved by an earlier version, which had these keys with these values where they changed nothing.
-        tree.get("data", {}).pop("workers", None)
-        if tree.get("views", {}).get("where") == "device":
-            del tree["views"]["where"]
         return tree
 
     def dataset(self) -> str:

@@ -1,8 +1,9 @@
-"""Queries, their schedule, and which answers to them are accepted."""
+"""Queries, their schedule, and the answers to them: where they come from, and which are accepted."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kneeal.acquisition.strategy import seeded_order
 from kneeal.errors import UserError
@@ -71,6 +72,35 @@ class Schedule:
     def next_query(self, n_labeled: int) -> int:
         """How many knees to ask for now; 0 once the budget is spent."""
         return self.n_init if n_labeled == 0 else max(0, min(self.n_query, self.budget - n_labeled))
+
+
+class Oracle(Protocol):
+    """Grades knees: a table of known grades, a file, a person."""
+
+    def label(self, ids: Sequence[str]) -> dict[str, int]:
+        """The KL grade of each knee asked for."""
+
+
+class SimulatedOracle:
+    """Answers from grades that are known already and that nothing else can see, by knee id."""
+
+    def __init__(self, grades: Mapping[str, int]) -> None:
+        self._grades = dict(grades)
+
+    def label(self, ids: Sequence[str]) -> dict[str, int]:
+        """The grades of `ids`, in that order.
+
+        Raises:
+            UserError: The grade of a knee is not known.
+        """
+        unknown = [i for i in ids if i not in self._grades]
+        if unknown:
+            raise UserError(
+                f"no grade for {len(unknown)} queried knee{'s' * (len(unknown) != 1)} ({', '.join(unknown[:5])})",
+                "a KL grade in the manifest for every training knee, since the simulated oracle answers from it",
+                "fill the column kl, or leave those knees out of the manifest",
+            )
+        return {i: self._grades[i] for i in ids}
 
 
 def check_answers(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kneeal.data.grades import N_GRADES
-from kneeal.report.colors import COLORS, GRADES, GRAY
 from kneeal.report.drawing import (
+    COLORS,
+    GRADES,
+    GRAY,
     legend,
     matrix,
     panels,

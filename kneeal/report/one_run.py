@@ -12,8 +12,7 @@ import pandas as pd
 from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.runner import RoundPredictions
-from kneeal.report.colors import COLORS, GRAY
-from kneeal.report.drawing import legend, panels, save_figures, span_at_least, title
+from kneeal.report.drawing import COLORS, GRAY, legend, panels, save_figures, span_at_least, title
 from kneeal.report.figures import queried_grades, uncertainty
 from kneeal.report.reading import read_runs
 from kneeal.report.runs import Run

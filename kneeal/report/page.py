@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kneeal import __version__
 from kneeal.report.claims import Claim
-from kneeal.report.colors import DARK_GRADES, GRADES, setting_colors
+from kneeal.report.drawing import DARK_GRADES, GRADES, setting_colors
 from kneeal.report.queries import pool_shares
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, heading

@@ -19,7 +19,7 @@ from pathlib import Path
 from kneeal.config import RunConfig, resolve
 from kneeal.errors import UserError
 from kneeal.files import write_atomic
-from kneeal.jobs.signals import exit_on_signals, run_and_exit
+from kneeal.jobs.process import exit_on_signals, run_and_exit
 
 #: Numbers of threads that libraries read from the environment, most of them once, when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 
-from kneeal.errors import UserError
-from kneeal.files import try_lock, write_atomic
-from kneeal.jobs.signals import GRACE
-from kneeal.study.cell import PROGRAM, THREADS, ForkedCell, forkable, start_new
-from kneeal.study.folder import CellStatus, StudyFolder, outcome
+from kneeal.errors import UserError, unknown_name
+from kneeal.files import hold, try_lock, write_atomic
+from kneeal.jobs.process import GRACE
+from kneeal.study.cell import PROGRAM, THREADS, ForkedCell, forkable, run_cell, start_new
+from kneeal.study.folder import CellStatus, StudyFolder, check_data, outcome
 from kneeal.study.grid import Cell, Study
 
 
@@ -179,3 +179,34 @@ class LocalStudy:
             with suppress(OSError):
                 os.close(running.lock)
         self._running.clear()
+
+
+def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
+    """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is."""
+    cell = _find(study, name, index)
+    folder = StudyFolder(study.out)
+    check_data(study)
+    folder.write(study)
+    with hold(folder.lock(cell), what=cell.name):
+        if folder.status(cell).state == "finished":
+            print(f"{cell.name} is finished already")
+            return
+        folder.error(cell).unlink(missing_ok=True)
+        run_cell(folder.config(cell), folder.run(cell))
+
+
+def _find(study: Study, name: str | None, index: int | None) -> Cell:
+    if (name is None) == (index is None):
+        raise UserError(
+            "no cell" if name is None else "a name and an index", "one of --cell and --index", "give one of them"
+        )
+    if index is not None:
+        if not 0 <= index < len(study.cells):
+            raise UserError(
+                f"--index {index}", f"0 to {len(study.cells) - 1}", f"the study has {len(study.cells)} cells"
+            )
+        return study.cells[index]
+    cells = {cell.name: cell for cell in study.cells}
+    if name not in cells:
+        raise unknown_name("cell", str(name), cells, "see `kneeal study status`")
+    return cells[name]

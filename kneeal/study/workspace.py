@@ -1,6 +1,8 @@
-"""A saved W&B workspace that shows a study as its table does: one line per setting, with standard-error bands."""
+"""A study in W&B: a sweep over its cells, and a saved workspace with one line per setting and standard-error bands."""
 
 from typing import Any
+
+import yaml
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError, extra
@@ -20,6 +22,20 @@ _SECTIONS = {
         "al/fit_seconds": "Seconds of training per round",
     },
 }
+
+
+def sweep_yaml(study: Study, options: list[str]) -> str:
+    """A W&B sweep over the cells; `options` are those of `kneeal study cell` except the cell."""
+    command = ["${env}", "kneeal", "study", "cell", *options, "${args}"]
+    sweep = {
+        "name": study.name,
+        "project": study.name,
+        "method": "grid",
+        "metric": {"name": "test/balanced_accuracy", "goal": "maximize"},
+        "parameters": {"cell": {"values": [cell.name for cell in study.cells]}},
+        "command": command,
+    }
+    return yaml.safe_dump(sweep, sort_keys=False)
 
 
 def make_workspace(study: Study, entity: str) -> Any:

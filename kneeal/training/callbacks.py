@@ -58,7 +58,7 @@ class EpochReports(Callback):
     def __init__(self, progress: FitProgress) -> None:
         self.progress = progress
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the number of epochs."""
         self.progress.begin("fit", trainer.max_epochs or 0, "epochs")
 

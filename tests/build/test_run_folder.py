@@ -68,21 +68,6 @@ def test_a_run_without_a_new_setting_resumes_with_its_default(tmp_path: Path, co
     assert "--out" not in error.value.cure  # `kneeal ask RUN` has no such option
 
 
-def test_a_run_that_still_names_settings_that_are_gone_resumes(tmp_path: Path, cohort: Cohort) -> None:
-    config = validate({"data": {"dir": str(cohort.dataset.path)}})
-    begin_or_resume(tmp_path, config, cohort, resume=False)
-    (tmp_path / "start").mkdir()
-    tree = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    for where, accepted in (("device", True), ("worker", False)):
-        tree["data"]["workers"], tree["views"]["where"] = 4, where
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
-        if accepted:
-            begin_or_resume(tmp_path, config, cohort, resume=True)
-        else:  # its views are those of another run
-            with pytest.raises(UserError, match=r"unknown key views\.where"):
-                begin_or_resume(tmp_path, config, cohort, resume=True)
-
-
 def test_a_resume_with_another_number_of_devices_is_refused(tmp_path: Path, cohort: Cohort) -> None:
     config = validate({"data": {"dir": str(cohort.dataset.path)}})
     begin_or_resume(tmp_path, config, cohort, resume=False)

@@ -86,10 +86,10 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_does(
 
 STUBBORN = """
 import sys, time
-from kneeal.jobs import signals
+from kneeal.jobs import process
 
-signals.GRACE = 0.5
-with signals.exit_on_signals("start again"):
+process.GRACE = 0.5
+with process.exit_on_signals("start again"):
     print("ready", flush=True)
     while True:
         try:
@@ -132,7 +132,7 @@ def test_work_that_went_wrong_because_of_a_signal_is_no_failure_of_its_own() -> 
 def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, status: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     program = SLOW_TO_END.partition("from kneeal")[0] + (
-        "import atexit, pathlib, sys; from kneeal.jobs.signals import run_and_exit\n"
+        "import atexit, pathlib, sys; from kneeal.jobs.process import run_and_exit\n"
         f"def work():\n    atexit.register(pathlib.Path({str(mark)!r}).touch); {command}\n"
         "run_and_exit(work)"
     )
@@ -145,7 +145,7 @@ def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, sta
 
 
 def test_output_that_cannot_be_written_is_no_success() -> None:
-    program = "from kneeal.jobs.signals import run_and_exit; run_and_exit(lambda: print('lost'))"
+    program = "from kneeal.jobs.process import run_and_exit; run_and_exit(lambda: print('lost'))"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program], stdout=full, timeout=30, env={**os.environ, "PYTHONUNBUFFERED": ""}

@@ -23,7 +23,7 @@ REPORT = RoundReport(
     n_rounds=4,
     n_pool=950,
 )
-CONFIG = {"active.n_query": 50, "active.budget": 200}
+CONFIG = {"training.steps": None}
 
 
 class Clock:
@@ -39,28 +39,61 @@ class Terminal(io.StringIO):
 
 
 def test_a_round_is_one_line_with_labels_accuracy_seconds_and_time_left() -> None:
-    stream = io.StringIO()
-    console = Console(stream)
+    stream, clock = io.StringIO(), Clock()
+    console = Console(stream, clock)
     console.run_started(CONFIG, [])
     console.round_started(0, 50, 950, 4)
-    console.round_finished(REPORT)
+    for what in ("fit", "predict test"):
+        console.begin(what, 1, "steps")
+        clock.now += 10.0
+        console.end()
+    console.round_finished(replace(REPORT, uncertainty=[0.5]))
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("round  1/4   labels   50   balanced accuracy 41.2 %   fit 10 s   predict 21 s")
     assert line.endswith("left")
 
 
-def test_time_left_follows_labels_and_pool() -> None:
-    console = Console(io.StringIO())
-    console.run_started(CONFIG, [])
+def left(stream: io.StringIO) -> str:
+    return stream.getvalue().splitlines()[-1].partition("about ")[2]
+
+
+def work(console: Console, clock: Clock, report: RoundReport, fit: float, test: float, pool: float) -> None:
+    """A round with 5 s for the network before its fit, which the run does once, and 4 s at the first test."""
+    console.round_started(report.round, report.n_labeled, report.n_pool, report.n_rounds)
+    clock.now += 5 * (report.round == 0)
+    for what, seconds in (("fit", fit), ("predict test", test + 4 * (report.round == 0)), ("predict pool", pool)):
+        console.begin(what, 1, "steps")
+        clock.now += seconds
+        console.end()
+    console.round_finished(report)
+
+
+@pytest.mark.parametrize(("steps", "first", "second"), [(200, 600, 400), (None, 1800, 900)])
+def test_time_left_follows_labels_and_pool_and_not_what_is_done_once(
+    steps: int | None, first: float, second: float
+) -> None:
+    stream, clock = io.StringIO(), Clock()
+    console = Console(stream, clock)
+    console.run_started({"training.steps": steps}, [])
+    report = replace(REPORT, query=("q",) * 50, uncertainty=[0.5] * 100)
+    # 0.02 s for a knee: 100 test knees, and the pool, which the last round does not predict.
+    work(console, clock, report, 200.0, 2.0, 19.0)
+    assert left(stream) == f"{(first + 3 * 2 + 0.02 * (900 + 850)) / 60:.0f} min left"
+    # With a fixed number of steps a fit takes what it took, else a line goes through (50, 200) and (100, 300).
+    report = replace(report, round=1, n_labeled=100, n_pool=900)
+    work(console, clock, report, 200.0 if steps else 300.0, 2.0, 18.0)
+    assert left(stream) == f"{(second + 2 * 2 + 0.02 * 850) / 60:.0f} min left"
+    work(console, clock, replace(report, round=3, n_labeled=200, query=()), 200.0, 2.0, 0.0)
+    assert "left" not in stream.getvalue().splitlines()[-1]
+
+
+def test_a_round_whose_fit_an_earlier_process_did_promises_nothing() -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    console.run_started({}, [])
+    console.round_started(0, 50, 950, 4)
     console.round_finished(REPORT)
-    # One round: a fit costs 0.2 s a label, a test 2 s, a pool knee 0.02 s; the last round predicts no pool.
-    assert console.seconds_left() == pytest.approx((20 + 30 + 40) + 3 * 2 + 0.02 * (900 + 850))
-    # Two rounds: a line through (50, 10) and (100, 15).
-    console.round_finished(replace(REPORT, round=1, n_labeled=100, n_pool=900, seconds={**REPORT.seconds, "fit": 15.0}))
-    rate = 38 / 1850
-    assert console.seconds_left() == pytest.approx(20 + 25 + 2 * 2 + rate * 850)
-    console.round_finished(replace(REPORT, round=3, n_labeled=200, query=()))
-    assert console.seconds_left() == 0
+    assert stream.getvalue().endswith("predict 21 s\n")
 
 
 def test_a_log_gets_whole_lines_and_few_of_them() -> None:

@@ -14,8 +14,7 @@ from kneeal import acquisition
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import RoundReport
-from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.query import Schedule
+from kneeal.loop.query import Schedule, SimulatedOracle
 from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 

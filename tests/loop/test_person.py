@@ -11,7 +11,7 @@ from helpers.fake_runner import GRADES, POOL, FakeRunner
 from helpers.small_loop import loop, queries
 
 from kneeal.errors import UserError
-from kneeal.loop.oracle import SimulatedOracle
+from kneeal.loop.query import SimulatedOracle
 from kneeal.pool import PoolState
 
 

@@ -12,7 +12,7 @@ import pytest
 from helpers.fake_runner import GRADES, FakeRunner
 from helpers.small_loop import loop, queries, without_times
 
-from kneeal.loop.oracle import SimulatedOracle
+from kneeal.loop.query import SimulatedOracle
 from kneeal.loop.stopping import Rows, agreement
 
 

@@ -15,7 +15,7 @@ import pytest
 from helpers.fake_runs import knee_ids, write_study
 
 from kneeal.data.prepared import write_prepared
-from kneeal.report.colors import DARK, GRAY, color
+from kneeal.report.drawing import DARK, GRAY, color
 from kneeal.report.write import write_report
 
 SETTINGS = {

@@ -15,8 +15,8 @@ from helpers.wandb_file import read_finished
 from kneeal.data.prepared import write_prepared
 from kneeal.errors import UserError
 from kneeal.study.grid import read_study
-from kneeal.study.single import run_single, sweep_yaml
-from kneeal.study.workspace import make_workspace, save_workspace
+from kneeal.study.local import run_single
+from kneeal.study.workspace import make_workspace, save_workspace, sweep_yaml
 
 pytest.importorskip("wandb_workspaces", reason="the extra kneeal[workspace] is not installed")
 

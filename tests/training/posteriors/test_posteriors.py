@@ -11,8 +11,7 @@ from helpers.fake_runner import POOL, FakeRunner
 from kneeal import acquisition
 from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.loop.active import ActiveLearningLoop
-from kneeal.loop.oracle import SimulatedOracle
-from kneeal.loop.query import Schedule
+from kneeal.loop.query import Schedule, SimulatedOracle
 from kneeal.loop.runner import Runner
 from kneeal.loop.writer import RunWriter
 from kneeal.nn.heads import HEADS
