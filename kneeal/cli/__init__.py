@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 # In the order of the help.
-from kneeal.cli import prepare, fit, listing, report, study, annotate, predict  # noqa: F401  # isort: skip
+from kneeal.cli import prepare, fit, report, study, annotate, predict  # noqa: F401  # isort: skip
 from kneeal.cli.program import app
 from kneeal.errors import UserError
 from kneeal.jobs.process import exit_on_signals, print_once, run_and_exit

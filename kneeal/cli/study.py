@@ -14,7 +14,6 @@ from kneeal.cli.program import Data, app, with_option_groups
 from kneeal.errors import UserError
 
 if TYPE_CHECKING:
-    from kneeal.study.folder import CellStatus
     from kneeal.study.grid import Study
 
 _app = typer.Typer(
@@ -65,7 +64,7 @@ def study(
     context.obj = given
     if context.invoked_subcommand is not None:
         return
-    from kneeal.study.folder import check_data
+    from kneeal.study.folder import check_data, show_grid
     from kneeal.study.local import LocalStudy, find_resources
     from kneeal.tables import count
 
@@ -73,16 +72,19 @@ def study(
     if ray is not None:
         from kneeal.study.ray_cluster import run_on_ray
 
-        _conclude(read, run_on_ray(read, ray, log=_log, gpus=cell_gpus, cpus=cell_cpus))
-        return
-    check_data(read)
-    resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
-    where = count(len(resources.gpus), "GPU") if resources.gpus else "no GPU"
-    _log(
-        f"{read.name}: {count(len(read.cells), 'cell')}, {resources.workers} at once with "
-        f"{count(resources.threads, 'thread')} each, {where}; study folder {read.out}"
-    )
-    _conclude(read, LocalStudy(read, resources, log=_log).run())
+        statuses = run_on_ray(read, ray, log=_log, gpus=cell_gpus, cpus=cell_cpus)
+    else:
+        check_data(read)
+        resources = find_resources(read, workers=workers, gpu_fraction=gpu_fraction)
+        where = count(len(resources.gpus), "GPU") if resources.gpus else "no GPU"
+        _log(
+            f"{read.name}: {count(len(read.cells), 'cell')}, {resources.workers} at once with "
+            f"{count(resources.threads, 'thread')} each, {where}; study folder {read.out}"
+        )
+        statuses = LocalStudy(read, resources, log=_log).run()
+    print(show_grid(read))
+    if any(status.state != "finished" for status in statuses.values()):
+        sys.exit(1)
 
 
 @_app.command()
@@ -138,14 +140,6 @@ def status(context: typer.Context, given: StudyArguments) -> None:
     from kneeal.study.folder import show_grid
 
     print(show_grid(given.over(context).read()))
-
-
-def _conclude(read: Study, statuses: dict[str, CellStatus]) -> None:
-    from kneeal.study.folder import show_grid
-
-    print(show_grid(read))
-    if any(status.state != "finished" for status in statuses.values()):
-        sys.exit(1)
 
 
 def _log(line: str) -> None:

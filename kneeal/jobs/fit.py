@@ -53,10 +53,8 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
             kind = "cr" if config.loss.consistency else "naive"
             tracking = config.tracking.model_dump()
             tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
-            tracker = WandbTracker(
-                folder.path, run_id=run_id(config, cohort), thumbnail=cohort.dataset.thumbnail, **tracking
-            )
-            listeners.append(tracker)
+            tracking |= {"run_id": run_id(config, cohort), "thumbnail": cohort.dataset.thumbnail}
+            listeners.append(WandbTracker(folder.path, **tracking))
         loop = plan.loop(folder, listeners)
         if writer:
             print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)
@@ -64,11 +62,8 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
             listener.run_started(flatten(config), loop.finished_rounds())
         loop.run(oracle)
         if writer and loop.stopped_early:
-            print(
-                f"stopped with {len(loop.state.labeled)} of {loop.schedule.budget} labels: "
-                f"active.stop_when = {config.active.stop_when} is met",
-                file=sys.stderr,
-            )
+            spent = f"{len(loop.state.labeled)} of {loop.schedule.budget} labels"
+            print(f"stopped with {spent}: active.stop_when = {config.active.stop_when} is met", file=sys.stderr)
         if writer:
             finish(folder.path, cohort)
     return folder.path

@@ -55,6 +55,7 @@ class Console(LoopListener, FitProgress):
         """One line: round, labels, balanced accuracy, seconds, time left."""
         seconds, accuracy = report.seconds, METRICS["balanced_accuracy"]
         value = accuracy.factor * report.metrics.get(f"test_{accuracy.name}", math.nan)
+        self._charge()
         left = self._seconds_left(report)
         self._line(
             f"round {report.round + 1:>2}/{report.n_rounds}   labels {report.n_labeled:>4}   "
@@ -70,8 +71,8 @@ class Console(LoopListener, FitProgress):
     def _seconds_left(self, report: RoundReport) -> float:
         """Estimated time for the rounds after `report`; 0 where this process has not seen a fit and a prediction.
 
-        Encoding the knees, which is done once, does not count: a fit is timed from its first epoch, a knee by the
-        fastest prediction.
+        Encoding the knees, which is done once, does not count: a fit is timed from its first step until the test
+        begins, with the setup between them in place of its own, and a knee by the fastest prediction.
         """
         for what, n in (("predict test", len(report.uncertainty)), ("predict pool", report.n_pool)):
             if n and what in self._spent:
@@ -91,15 +92,16 @@ class Console(LoopListener, FitProgress):
         predicted = len(report.uncertainty) * n_rounds
         if "predict pool" in self._spent:  # which the last round does not do
             predicted += sum(report.n_labeled + report.n_pool - n for n in labels[:-1])
-        return fitting + self._per_knee * predicted + report.seconds["select"] * n_rounds
+        return fitting + self._per_knee * predicted
 
     # -- inside a round ----------------------------------------------------------------------------------------------
 
     def begin(self, what: str, total: int, unit: str) -> None:
         """Open a bar."""
+        self._charge()
         self.end()
         self._what, self._unit, self._done, self._total = what, unit, 0, total
-        self._started = self._logged_at = self._clock()
+        self._logged_at = self._started
         if self._terminal:
             self._bar = tqdm(
                 total=total,
@@ -126,12 +128,15 @@ class Console(LoopListener, FitProgress):
 
     def end(self) -> None:
         """Close the bar."""
-        if self._what:
-            self._spent[self._what] += self._clock() - self._started
-            self._what = ""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _charge(self) -> None:
+        """Charge what was begun last with the time until now."""
+        now = self._clock()
+        self._spent[self._what] += now - self._started
+        self._started = now
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

@@ -190,13 +190,10 @@ def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
             "train a run that starts from it with --init, which takes its backbone, and export that",
         )
     try:
-        networks: list[SiameseKneeNet] = []
-        for member in range(card.members):
-            prefix = _prefix(member)
-            network = SiameseKneeNet(**card.network).eval()
-            own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+        networks = [SiameseKneeNet(**card.network).eval() for _ in range(card.members)]
+        for member, network in enumerate(networks):
+            own = {n.removeprefix(_prefix(member)): w for n, w in weights.items() if n.startswith(_prefix(member))}
             network.load_whole_state({n: w for n, w in own.items() if not n.startswith("member.")})
-            networks.append(network)
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"the weights in {path} do not fit its card ({str(error).splitlines()[0]})",
@@ -221,6 +218,5 @@ def predict_dataset(
     check_writable(out)
     source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
     grading = grade(networks, source, ids, n_samples=card.n_samples)
-    table = csv_text([HEADER, *grading.rows(card.threshold.uncertainty)])
-    write_atomic(out / "predictions.csv", table)
+    write_atomic(out / "predictions.csv", csv_text([HEADER, *grading.rows(card.threshold.uncertainty)]))
     return grading, card, dataset

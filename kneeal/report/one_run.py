@@ -85,7 +85,7 @@ def _learning_curve(run: Run) -> Figure:
     span_at_least(ax, shown, chance)
     n_test = count(len(run.predictions(-1).kl), "test knee")
     title(ax, f"{run.strategy}, seed {run.seed}, {n_test}", width=80)
-    ax.set(xlabel="labeled knees", ylabel="balanced accuracy (%)")
+    ax.set(xlabel="labeled knees", ylabel=METRICS["balanced_accuracy"].heading)
     legend(figure, [ax])
     return figure
 

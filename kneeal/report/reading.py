@@ -1,7 +1,7 @@
 """Read run folders, group them into settings, and refuse to mix what cannot be compared."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +109,11 @@ def _read_run(path: Path) -> Run | None:
 
 def _refuse_mixed(runs: Sequence[Run]) -> None:
     cure = "report them apart: give the run folders of one data set"
-    keys: dict[str, Callable[[Run], Any]] = {
-        "data sets": lambda run: run.dataset,
-        "test sets": lambda run: run.predictions(0).ids,
-    }
-    for what, key in keys.items():
+    for what in ("data sets", "test sets"):
         groups: dict[Any, list[Path]] = {}
         for run in runs:
-            groups.setdefault(key(run), []).append(run.path)
+            key = run.dataset if what == "data sets" else run.predictions(0).ids
+            groups.setdefault(key, []).append(run.path)
         if len(groups) > 1:
             some = "; ".join(f"{len(paths)} like {paths[0]}" for paths in list(groups.values())[:3])
             raise UserError(f"runs of {len(groups)} different {what}: {some}", f"runs on one of the {what}", cure)
@@ -140,7 +137,10 @@ def _group(runs: Sequence[Run]) -> tuple[Setting, ...]:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """A name for each setting: the study's, else strategy and consistency; where two agree, what they differ in."""
-    names = [run.given_name or _paper_name(run) for run in runs]
+    names = []
+    for run in runs:
+        name = "Full training set" if run.is_baseline else PAPER_NAMES.get(run.strategy, run.strategy)
+        names.append(run.given_name or name + " + CR" * run.consistency)
     labels = []
     for run, name in zip(runs, names, strict=True):
         alike = [other for other, n in zip(runs, names, strict=True) if n == name and other is not run]
@@ -148,8 +148,3 @@ def _labels(runs: Sequence[Run]) -> list[str]:
         differing = [k for k in run.config if k not in hidden and any(o.config.get(k) != run.config[k] for o in alike)]
         labels.append(", ".join([name, *(f"{key}={run.config[key]}" for key in differing)]))
     return labels
-
-
-def _paper_name(run: Run) -> str:
-    name = "Full training set" if run.is_baseline else PAPER_NAMES.get(run.strategy, run.strategy)
-    return name + (" + CR" if run.consistency else "")

@@ -11,6 +11,8 @@ from kneeal.report.text import TextTable, fixed, heading, show
 from kneeal.stats.metrics import describe
 from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summarize, summarize_at
 
+#: The paper's Table 2: strategy, consistency, n_labeled, mean and error in %.
+PAPER = pd.read_csv(Path(__file__).with_name("paper_table2.csv"))
 #: The paper's full training set, balanced accuracy in %, mean and standard error.
 PAPER_FULL = (64.13, 0.88)
 
@@ -20,7 +22,6 @@ def metric_table(runs: Runs, metric: str, counts: Sequence[int]) -> TextTable:
     free = runs.any_free_grades
     n = len(runs.seeds)
     everything = ["all"] if runs.baselines else []
-
     rows = []
     for setting in runs.settings:
         row = [setting.label, *[f"+ {setting.free_grades}"] * free]
@@ -165,22 +166,17 @@ def cost_table(runs: Runs) -> TextTable:
     return TextTable("cost", ["setting", "runs", "device-hours per run", "device-hours", "labels per run"], rows)
 
 
-def paper_numbers() -> pd.DataFrame:
-    """The paper's Table 2: strategy, consistency, n_labeled, mean and error in %."""
-    return pd.read_csv(Path(__file__).with_name("paper_table2.csv"))
-
-
 def paper_table(runs: Runs) -> TextTable | None:
     """Balanced accuracy here next to the paper's, where both have it; None where they share no label count."""
-    paper, metric, n = paper_numbers(), "test_balanced_accuracy", len(runs.seeds)
-    counts = [c for c in sorted(set(paper["n_labeled"])) if c in runs.label_counts]
+    metric, n = "test_balanced_accuracy", len(runs.seeds)
+    counts = [c for c in sorted(set(PAPER["n_labeled"])) if c in runs.label_counts]
     if metric not in runs.metrics or not counts:
         return None
     full = [s for s in runs.baselines if not s.first.consistency]
     rows = []
     for setting in runs.curves:
         first = setting.first
-        rows_paper = paper[(paper["strategy"] == first.strategy) & (paper["consistency"] == first.consistency)]
+        rows_paper = PAPER[(PAPER["strategy"] == first.strategy) & (PAPER["consistency"] == first.consistency)]
         if rows_paper.empty:
             continue
         curves, row = setting.curves(metric), [setting.label]

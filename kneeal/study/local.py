@@ -183,7 +183,15 @@ class LocalStudy:
 
 def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
     """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is."""
-    cell = _find(study, name, index)
+    if (name is None) == (index is None):
+        found = "no cell" if name is None else "a name and an index"
+        raise UserError(found, "one of --cell and --index", "give one of them")
+    cells = {cell.name: cell for cell in study.cells}
+    if index is not None and not 0 <= index < len(cells):
+        raise UserError(f"--index {index}", f"0 to {len(cells) - 1}", f"the study has {len(cells)} cells")
+    if name is not None and name not in cells:
+        raise unknown_name("cell", name, cells, "see `kneeal study status`")
+    cell = cells[name] if name is not None else study.cells[index or 0]
     folder = StudyFolder(study.out)
     check_data(study)
     folder.write(study)
@@ -193,20 +201,3 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
             return
         folder.error(cell).unlink(missing_ok=True)
         run_cell(folder.config(cell), folder.run(cell))
-
-
-def _find(study: Study, name: str | None, index: int | None) -> Cell:
-    if (name is None) == (index is None):
-        raise UserError(
-            "no cell" if name is None else "a name and an index", "one of --cell and --index", "give one of them"
-        )
-    if index is not None:
-        if not 0 <= index < len(study.cells):
-            raise UserError(
-                f"--index {index}", f"0 to {len(study.cells) - 1}", f"the study has {len(study.cells)} cells"
-            )
-        return study.cells[index]
-    cells = {cell.name: cell for cell in study.cells}
-    if name not in cells:
-        raise unknown_name("cell", str(name), cells, "see `kneeal study status`")
-    return cells[name]

@@ -58,9 +58,12 @@ class EpochReports(Callback):
     def __init__(self, progress: FitProgress) -> None:
         self.progress = progress
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the number of epochs."""
-        self.progress.begin("fit", trainer.max_epochs or 0, "epochs")
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the number of epochs after the first step, which loads what a process needs once."""
+        if batch_idx == trainer.current_epoch == 0:
+            self.progress.begin("fit", trainer.max_epochs or 0, "epochs")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report loss and validation metrics."""

@@ -19,7 +19,7 @@ from kneeal.report.figures import learning_curves
 from kneeal.report.queries import overlap, overlap_table, queried
 from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
-from kneeal.report.tables import device_hours, metric_table, paper_numbers, paper_table, saved_table
+from kneeal.report.tables import PAPER, device_hours, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable, show
 from kneeal.report.write import make_test_set, write_report
 from kneeal.stats.crossed import Accuracies, TestSet
@@ -295,7 +295,7 @@ def test_all_labels_stand_in_their_own_column(tmp_path: Path) -> None:
 
 
 def test_the_papers_numbers_are_whole() -> None:
-    paper = paper_numbers()
+    paper = PAPER
     assert len(paper) == 9 * 4
     best = paper.sort_values("mean").iloc[-1]
     assert (best["strategy"], bool(best["consistency"]), best["n_labeled"], best["mean"]) == (
