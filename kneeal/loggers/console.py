@@ -49,6 +49,7 @@ class Console(LoopListener, FitProgress):
     def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
         """Remember the round for the bars."""
         self._label = f"round {round + 1}/{n_rounds}"
+        self._what = ""
         self._spent.clear()
 
     def round_finished(self, report: RoundReport) -> None:
