@@ -40,11 +40,9 @@ def resolve(
     `source` is a YAML file, the name of a configuration that ships with the package, or the content of one.
     """
     tree = {} if source is None else read_config(source)
-    for key, value in parse_settings(settings):
+    given = [(key, value) for key, value in (flags or {}).items() if value is not None]
+    for key, value in (*parse_settings(settings), *given):
         put(tree, key, value)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            put(tree, key, value)
     return validate(tree)
 
 
@@ -79,12 +77,10 @@ def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: S
         lower = read_config(base, folder, above)
     except UserError as error:
         raise error.within(f"{name}: base") from error
-    return {**lower, **{key: _over(lower.get(key), value) for key, value in tree.items()}}
-
-
-def _over(lower: Any, upper: Any) -> Any:
-    """A section over that of the base, key by key; any other value as it is."""
-    return {**lower, **upper} if isinstance(lower, dict) and isinstance(upper, dict) else upper
+    for key, value in tree.items():
+        section = lower.get(key)
+        lower[key] = {**section, **value} if isinstance(section, dict) and isinstance(value, dict) else value
+    return lower
 
 
 def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -106,20 +102,18 @@ def validate(tree: Mapping[str, Any]) -> RunConfig:
 
 def find_config(source: str) -> Path:
     """The file for a path or for the name of a configuration that ships with the package."""
-    path = Path(source)
-    if path.is_file():
-        return path
+    path, packaged = Path(source), packaged_config(source)
+    if path.is_file() or packaged.is_file():
+        return path if path.is_file() else packaged
+    names, studies = config_names(), ", ".join(config_names(studies=True))
     if path.suffix in {".yaml", ".yml"}:
         raise UserError(
             f"no configuration file {source}",
             "a YAML file",
-            f"check the path, or give a name: {', '.join(config_names())}; of a study: {', '.join(study_names())}",
+            f"check the path, or give a name: {', '.join(names)}; of a study: {studies}",
         )
-    packaged = packaged_config(source)
-    if not packaged.is_file():
-        cure = f"check the name; studies start with `kneeal study --config`: {', '.join(study_names())}"
-        raise unknown_name("configuration", source, config_names(), cure)
-    return packaged
+    cure = f"check the name; studies start with `kneeal study --config`: {studies}"
+    raise unknown_name("configuration", source, names, cure)
 
 
 def packaged_config(name: str) -> Path:
@@ -127,18 +121,10 @@ def packaged_config(name: str) -> Path:
     return Path(str(resources.files("kneeal") / "configs" / f"{name}.yaml"))
 
 
-def config_names() -> list[str]:
-    """Configurations of one run that ship with the package."""
-    return [name for name in _packaged() if name not in study_names()]
-
-
-def study_names() -> list[str]:
-    """Studies that ship with the package."""
-    return [name for name in _packaged() if read_yaml(packaged_config(name)).keys() & STUDY_KEYS]
-
-
-def _packaged() -> list[str]:
-    return sorted(path.stem for path in packaged_config("*").parent.glob("*.yaml"))
+def config_names(*, studies: bool = False) -> list[str]:
+    """Configurations of one run that ship with the package, or studies."""
+    files = packaged_config("*").parent.glob("*.yaml")
+    return sorted(file.stem for file in files if bool(read_yaml(file).keys() & STUDY_KEYS) == studies)
 
 
 def flatten(config: RunConfig | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,11 +138,8 @@ def flatten(config: RunConfig | Mapping[str, Any], prefix: str = "") -> dict[str
 
 def identity(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The keys that decide what comes out of a run, with their values."""
-    return {
-        key: value
-        for key, value in flatten(config).items()
-        if not any(key == other or key.startswith(other + ".") for other in EXECUTION_KEYS)
-    }
+    execution = tuple(f"{key}." for key in EXECUTION_KEYS)
+    return {key: value for key, value in flatten(config).items() if not f"{key}.".startswith(execution)}
 
 
 def keywords(target: Callable[..., Any], *sections: BaseModel) -> dict[str, Any]:

@@ -160,11 +160,10 @@ def try_lock(path: Path) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(handle)
-            return None
-        except OSError:
-            os.close(handle)
+            if isinstance(error, BlockingIOError):
+                return None
             raise
     return handle
 

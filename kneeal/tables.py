@@ -16,7 +16,11 @@ from kneeal.errors import UserError, extra
 SEPARATORS = ",;\t|"
 #: Rows that may stand above the header: a title, a date, an empty line.
 _TITLE_ROWS = 10
-_SAVE = "open it in the program that wrote it and save it as CSV or XLSX"
+#: How files begin that are no tables that we read.
+_OTHER_KINDS = {
+    b"PK": "a zip archive", b"\xd0\xcf\x11\xe0": "a spreadsheet of Excel before 2007",
+    b"%PDF": "a PDF", b"{\\rtf": "a word document",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,20 +147,18 @@ def load_openpyxl() -> Any:
     return openpyxl
 
 
-def _kind(data: bytes) -> str:
-    """What kind of file it is, if it is not a table that we read."""
-    if data.startswith(b"PK"):
-        return "an OpenDocument spreadsheet" if b"opendocument.spreadsheet" in data[:200] else "a zip archive"
-    known = {b"\xd0\xcf\x11\xe0": "a spreadsheet of Excel before 2007", b"%PDF": "a PDF", b"{\\rtf": "a word document"}
-    return next((kind for magic, kind in known.items() if data.startswith(magic)), "not text")
-
-
 def _text_rows(
     path: Path, data: bytes, needed: Sequence[str], separators: str, *, whole: bool
 ) -> list[tuple[int, list[str]]]:
-    text = None if data.startswith((b"PK", b"\xd0\xcf\x11\xe0", b"%PDF", b"{\\rtf")) else decode(data)
+    kind = next((kind for magic, kind in _OTHER_KINDS.items() if data.startswith(magic)), None)
+    text = None if kind else decode(data)
     if text is None:
-        raise UserError(f"{path} cannot be read as a table: it is {_kind(data)}", "CSV or XLSX", _SAVE)
+        kind = "an OpenDocument spreadsheet" if b"opendocument.spreadsheet" in data[:200] else kind or "not text"
+        raise UserError(
+            f"{path} cannot be read as a table: it is {kind}",
+            "CSV or XLSX",
+            "open it in the program that wrote it and save it as CSV or XLSX",
+        )
     if whole and text and not text.endswith(("\n", "\r")):
         raise UserError(
             f"{path} ends in the middle of line {text.count(chr(10)) + 1}",

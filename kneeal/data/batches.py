@@ -110,10 +110,10 @@ class ViewBatches:
         epoch = list(self.batches)
         draws = torch.tensor([draw for batch in epoch for draw in batch], device=self.device)
         sizes = [len(batch) for batch in epoch]
-        positions, seeds = torch.split(draws[:, 0], sizes), torch.split(draws[:, 1], sizes)
-        rows = torch.split(self._rows[draws[:, 0].to(self._rows.device)], sizes)
+        rows = self._rows[draws[:, 0].to(self._rows.device)]
         view = torch.arange(self.n_views, device=self.device)
-        for position, seed, row in zip(positions, seeds, rows, strict=True):
+        for draw, row in zip(draws.split(sizes), rows.split(sizes), strict=True):
+            position, seed = draw.unbind(1)
             repeated = row.repeat_interleave(self.n_views, dim=0)
             views = self.source.views(repeated, (seed[:, None] + view).flatten(), self.device)
             batch = {"views": views.view(len(row), self.n_views, *views.shape[1:])}

@@ -205,22 +205,18 @@ def _read(path: Path) -> tuple[Manifest, dict[str, Any], NDArray[np.uint8], list
             else "check the path, or make one; `kneeal prepare -h` and `kneeal demo-data -h` say how",
         )
     manifest = read_manifest(path / MANIFEST)
-    info = _read_info(path / INFO)
-    patches = _open_patches(path / PATCHES, len(manifest))
-    before, now = info["checksums"], _column_checksums(manifest.frame)
-    changed = [name for name in now if before.get(name) != now[name]]
-    return manifest, info, patches, changed + [name for name in before if name not in now and name != PATCHES]
-
-
-def _read_info(path: Path) -> dict[str, Any]:
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(info.get("checksums"), dict) or PATCHES not in info["checksums"]:
+        info = dict(json.loads((path / INFO).read_text(encoding="utf-8")))
+        before = info.get("checksums")
+        if not isinstance(before, dict) or PATCHES not in before:
             raise ValueError("no checksums")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error})",
+            f"{path / INFO} cannot be read ({error})",
             "dataset.json as written by kneeal",
             "restore it, or prepare the data set again",
         ) from error
-    return dict(info)
+    patches = _open_patches(path / PATCHES, len(manifest))
+    now = _column_checksums(manifest.frame)
+    changed = [name for name in now if before.get(name) != now[name]]
+    return manifest, info, patches, changed + [name for name in before if name not in now and name != PATCHES]

@@ -83,7 +83,13 @@ def make_splits(
     split, site_of = manifest.column("split"), manifest.column("site")
     sites = sorted(set(site_of.values()) - {""})
     if test_site is not None:
-        _refuse_contradiction(manifest, test_site)
+        wrong = [i for i, site in site_of.items() if split[i] in (("train", "val") if site == test_site else ("test",))]
+        if wrong:
+            raise UserError(
+                f"the test site is {test_site}, but the manifest's column split contradicts it for {some(wrong)}",
+                "the test set by site or by split",
+                "empty the column split for these knees, or leave the test site empty",
+            )
         split.update({knee: "test" for knee, site in site_of.items() if site == test_site})
     if "test" not in split.values() or (test_site is not None and test_site not in sites):
         raise UserError(
@@ -109,21 +115,6 @@ def make_splits(
     return splits
 
 
-def _refuse_contradiction(manifest: Manifest, test_site: str) -> None:
-    given = manifest.column("split")
-    contradicting = [
-        knee
-        for knee, site in manifest.column("site").items()
-        if given[knee] in (("train", "val") if site == test_site else ("test",))
-    ]
-    if contradicting:
-        raise UserError(
-            f"the test site is {test_site}, but the manifest's column split contradicts it for {some(contradicting)}",
-            "the test set by site or by split",
-            "empty the column split for these knees, or leave the test site empty",
-        )
-
-
 def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fraction: float, seed: int) -> list[str]:
     """A share of the patients of each stratum; a stratum is the grades of a patient's knees."""
     strata = defaultdict(list)
@@ -141,19 +132,12 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
         n = min(len(patients), max(0, round(wanted)))
         carry = wanted - n
         drawn += patients[:n]
-    return drawn + _rare_grades(strata, drawn)
-
-
-def _rare_grades(strata: Mapping[tuple[int, ...], Sequence[str]], drawn: Sequence[str]) -> list[str]:
-    """One more patient for each grade that no drawn patient has although at least two patients have it."""
-    taken = set(drawn)
-    more: list[str] = []
+    # One more patient for each grade that no drawn patient has although at least two patients have it.
     for grade in sorted({grade for stratum in strata for grade in stratum}):
         candidates = [patient for stratum in sorted(strata) if grade in stratum for patient in strata[stratum]]
-        if len(candidates) > 1 and taken.isdisjoint(candidates):
-            more.append(candidates[0])
-            taken.add(candidates[0])
-    return more
+        if len(candidates) > 1 and set(drawn).isdisjoint(candidates):
+            drawn.append(candidates[0])
+    return drawn
 
 
 def _check(splits: Splits, kl: Mapping[str, int], *, validates: bool) -> None:

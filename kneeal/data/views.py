@@ -67,17 +67,16 @@ class Views:
         draw = _Draws(seeds)
         image = pairs.float().mul_(1 / 255)
         if self.noise_p > 0:
-            std = torch.where(draw(_HAS_NOISE) < self.noise_p, draw.between(_NOISE_STD, *self.noise_std), 0.0)
-            image = image.addcmul_(draw.normal_pairs(self.size)[:, : image.shape[1]], _per_pair(std)).clamp_(0.0, 1.0)
+            std = draw.change(_HAS_NOISE, self.noise_p, _NOISE_STD, self.noise_std, without=0.0)
+            image = image.addcmul_(draw.normal_pairs(self.size)[:, : image.shape[1]], std).clamp_(0.0, 1.0)
         if self.rotation > 0 or any(self._shift):
             outside = "zeros" if self.border == "black" else "reflection"
             image = F.grid_sample(image, self._grid(draw), mode="bilinear", padding_mode=outside, align_corners=True)
         if self.gamma_p > 0:
-            exponent = torch.where(draw(_HAS_GAMMA) < self.gamma_p, draw.between(_GAMMA, *self.gamma), 1.0)
-            image = image.clamp_min_(0.0).pow_(_per_pair(exponent))
+            image = image.clamp_min_(0.0).pow_(draw.change(_HAS_GAMMA, self.gamma_p, _GAMMA, self.gamma))
         if self.contrast_p > 0:
-            factor = torch.where(draw(_HAS_CONTRAST) < self.contrast_p, draw.between(_CONTRAST, *self.contrast), 1.0)
-            image = image.mul_(_per_pair(factor)).clamp_(0.0, 1.0)
+            factor = draw.change(_HAS_CONTRAST, self.contrast_p, _CONTRAST, self.contrast)
+            image = image.mul_(factor).clamp_(0.0, 1.0)
         return image.mul_(2.0).sub_(1.0).view(shape)
 
     @property
@@ -124,6 +123,12 @@ class _Draws:
         """Uniform in [low, high): [N]."""
         return self(counter) * (high - low) + low
 
+    def change(
+        self, has: int, probability: float, counter: int, limits: tuple[float, float], *, without: float = 1.0
+    ) -> Tensor:
+        """How strong a change of each pair is, `without` where it stays as it is: [N, 1, 1, 1]."""
+        return torch.where(self(has) < probability, self.between(counter, *limits), without)[:, None, None, None]
+
     def normal_pairs(self, size: int) -> Tensor:
         """Standard normal [N, 2, size, size], by Box and Muller (1958): each hash gives one number per patch."""
         pixels = torch.arange(size * size, device=self.device, dtype=torch.int32) * _GOLDEN
@@ -141,7 +146,3 @@ def _mix_(x: Tensor) -> Tensor:
     x *= 0x846CA68B - 2**32
     x ^= (x >> 16) & 0xFFFF
     return x
-
-
-def _per_pair(x: Tensor) -> Tensor:
-    return x[:, None, None, None]

@@ -97,10 +97,11 @@ def add_reasons(run: Path, reasons: Mapping[str, str]) -> None:
 def _label_studio(path: Path) -> list[tuple[str, str, str, str]]:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+            raise ValueError("it holds no list of tasks")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a whole JSON file", "export it again") from error
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise UserError(f"{path} holds no list of tasks", "an export of Label Studio as JSON", "export it again")
+        found = f"{path} cannot be read ({error})"
+        raise UserError(found, "a whole export of Label Studio as JSON", "export it again") from error
     cells, ours = [], False
     for number, task in enumerate(tasks, 1):
         place = f"task {number}"

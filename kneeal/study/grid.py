@@ -13,12 +13,12 @@ from kneeal.build.run_folder import run_name
 from kneeal.build.selection import make_strategies
 from kneeal.config import (
     RunConfig,
+    config_names,
     flatten,
     packaged_config,
     parse_settings,
     put,
     read_config,
-    study_names,
     validate,
 )
 from kneeal.errors import UserError
@@ -113,7 +113,7 @@ def _parse(path: Path) -> StudyFile:
     if not path.is_file():
         packaged = packaged_config(path.stem)
         if path not in (Path(path.stem), Path("configs", packaged.name)) or not packaged.is_file():
-            names = ", ".join(study_names())
+            names = ", ".join(config_names(studies=True))
             raise UserError(f"no study file {path}", f"a YAML file, or one of: {names}", "check the path")
         path = packaged
     tree = read_yaml(path)

@@ -138,18 +138,14 @@ def draw_anatomy(severity: float, numbers: Correlated) -> KneeAnatomy:
     """Draw a knee of this severity."""
     modes = np.clip(numbers.normal(_SHAPE_SHARE, N_MODES), -2.5, 2.5)
     space, medial_is_worse = _joint_space(severity, numbers)
-    worse, better = (1, 0) if medial_is_worse else (0, 1)
 
     size = np.interp(severity, range(N_GRADES), _OSTEOPHYTE_MM)
     scatter = np.exp(0.45 * numbers.normal(_SIGN_SHARE, 4) - 0.1)
-    compartment = np.array([1.25 if k % 2 == worse else 0.8 for k in range(4)])
+    compartment = np.array([1.25 if k % 2 == medial_is_worse else 0.8 for k in range(4)])
     spurs = np.clip(size * scatter * compartment * (1.0, 1.0, 0.85, 0.85), 0.0, 8.0)
 
     dense = float(np.interp(severity, range(N_GRADES), _SCLEROSIS)) * float(np.exp(0.35 * numbers.one(_SIGN_SHARE)))
-    lost = max(severity - 3.2, 0.0) * 1.3 * float(np.exp(0.4 * numbers.one(_SIGN_SHARE)))
-    sclerosis, attrition = [0.0, 0.0], [0.0, 0.0]
-    sclerosis[worse], sclerosis[better] = dense, 0.35 * dense
-    attrition[worse] = min(lost, 4.0)
+    lost = min(max(severity - 3.2, 0.0) * 1.3 * float(np.exp(0.4 * numbers.one(_SIGN_SHARE))), 4.0)
 
     mean, sd = shape_statistics().angle_deg
     flare, angle, across, along = numbers.normal(0.3, 4)
@@ -158,8 +154,8 @@ def draw_anatomy(severity: float, numbers: Correlated) -> KneeAnatomy:
         modes=modes,
         joint_space_mm=space,
         osteophytes_mm=(float(spurs[0]), float(spurs[1]), float(spurs[2]), float(spurs[3])),
-        sclerosis=(sclerosis[0], sclerosis[1]),
-        attrition_mm=(attrition[0], attrition[1]),
+        sclerosis=(0.35 * dense, dense) if medial_is_worse else (dense, 0.35 * dense),
+        attrition_mm=(0.0, lost) if medial_is_worse else (lost, 0.0),
         flare_mm=float(np.clip(2.0 + 3.5 * flare, -5.0, 9.0)),
         variety=np.clip(numbers.normal(0.7, N_VARIETY), -2.5, 2.5),
         angle_deg=float(np.clip(mean + sd * angle, -8.0, 8.0)),

@@ -14,15 +14,15 @@ _COMPARTMENT = ((-0.86, -0.34), (0.34, 0.86))
 # The margins of the joint stand for grade 0 half a plateau of 38.2 mm; what has no landmark scales with it.
 _REFERENCE_HALF_WIDTH_MM = 38.2
 
-# Offsets in mm from the margin landmarks, down the tibia and up the femur.
-_TIBIA_MEDIAL = ((0.7, 4.0), (-0.3, 11), (-4.5, 21), (-10.5, 33), (-15, 46), (-18, 60), (-19, 80), (-19, 120))
-_TIBIA_LATERAL = ((-0.9, 4.5), (0.3, 12), (4.5, 22), (10.5, 34), (15, 47), (17.5, 60), (18.5, 80), (18.5, 120))
-_FEMUR_MEDIAL = (
-    (0.8, -4.5), (1.4, -11), (2.6, -18), (4.6, -26), (5.4, -33), (3.6, -42), (-0.5, -52), (-5, -64), (-11, -120),
-)  # fmt: skip
-_FEMUR_LATERAL = (
-    (-0.8, -4.5), (0.2, -11), (-1.2, -17), (-3.2, -25), (-4.0, -32), (-2.5, -42), (1.5, -52), (5.5, -64), (11, -120),
-)  # fmt: skip
+# Offsets in mm from the margin landmarks, medial and lateral, down the tibia and up the femur.
+_TIBIA = np.array([
+    [(0.7, 4.0), (-0.3, 11), (-4.5, 21), (-10.5, 33), (-15, 46), (-18, 60), (-19, 80), (-19, 120)],
+    [(-0.9, 4.5), (0.3, 12), (4.5, 22), (10.5, 34), (15, 47), (17.5, 60), (18.5, 80), (18.5, 120)],
+])  # fmt: skip
+_FEMUR = np.array([
+    [(0.8, -4.5), (1.4, -11), (2.6, -18), (4.6, -26), (5.4, -33), (3.6, -42), (-0.5, -52), (-5, -64), (-11, -120)],
+    [(-0.8, -4.5), (0.2, -11), (-1.2, -17), (-3.2, -25), (-4.0, -32), (-2.5, -42), (1.5, -52), (5.5, -64), (11, -120)],
+])  # fmt: skip
 _FIBULA = ((-36, 13.5), (-30, 16), (-27.5, 23), (-29, 32), (-32, 43), (-33, 60), (-33, 120),
            (-43.5, 120), (-43.5, 60), (-44, 44), (-47.5, 33), (-48.5, 24), (-44, 16.5))  # fmt: skip
 _PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (-16, -31), (-23, -45))
@@ -103,8 +103,8 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     plateau_points = _plateau_points(tibia_marks, tibia_spurs)
     condyle_points = _condyle_points(femur_marks, femur_spurs)
     flare = anatomy.flare_mm
-    tibia_wall = _walls(tibia_marks[8], tibia_marks[0], _TIBIA_MEDIAL, _TIBIA_LATERAL, scale, 0.6 * flare)
-    femur_wall = _walls(femur_marks[6], femur_marks[0], _FEMUR_MEDIAL, _FEMUR_LATERAL, scale, flare)
+    tibia_wall = _walls(tibia_marks, _TIBIA * scale, 0.6 * flare)
+    femur_wall = _walls(femur_marks, _FEMUR * scale, flare)
     femur_wall[3:6, 0] += np.array([0.6, 1.0, 0.7]) * 1.3 * variety[6]
     femur_wall[-6:-3, 0] += np.array([0.7, 1.0, 0.6]) * 1.3 * variety[5]
     femur_wall[[1, -2], 0] += (0.8, -0.8) * variety[7:8]
@@ -162,18 +162,10 @@ def _condyle_points(marks: Array, spurs: Array) -> Array:
     return points
 
 
-def _walls(
-    medial: Array,
-    lateral: Array,
-    medial_offsets: tuple[tuple[float, float], ...],
-    lateral_offsets: tuple[tuple[float, float], ...],
-    scale: float,
-    flare: float,
-) -> Array:
-    """Points from the medial margin along the shaft and back to the lateral margin."""
-    down = np.array(medial_offsets) * scale
-    back = np.array(lateral_offsets) * scale
+def _walls(marks: Array, offsets: Array, flare: float) -> Array:
+    """Points from the medial margin along the shaft and back to the lateral margin; offsets `[2, n, 2]` in mm."""
     # A wider shaft, not a wider joint: the flare grows with the distance from it.
-    down[:, 0] += flare * np.clip(np.abs(down[:, 1]) / 50, 0, 1)
-    back[:, 0] -= flare * np.clip(np.abs(back[:, 1]) / 50, 0, 1)
-    return np.vstack([medial + down, (lateral + back)[::-1]])
+    wider = np.zeros_like(offsets)
+    wider[..., 0] = flare * np.clip(np.abs(offsets[..., 1]) / 50, 0, 1) * [[1], [-1]]
+    medial, lateral = marks[[-1, 0], None] + (offsets + wider)
+    return np.vstack([medial, lateral[::-1]])

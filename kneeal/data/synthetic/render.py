@@ -14,6 +14,7 @@ Image = NDArray[np.float32]
 
 RADIOGRAPH_MM = 140.0
 RADIOGRAPH_PX = round(RADIOGRAPH_MM / MM_PER_PX)
+_SHAPE = (RADIOGRAPH_PX, RADIOGRAPH_PX)
 _SHIFT = 4  # fractional bits of the coordinates that cv2 is given
 CENTER_PX = (RADIOGRAPH_PX - 1) / 2
 # Attenuation of the soft tissue in the center of the leg; bone adds about a third of it.
@@ -91,17 +92,18 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     roof = outlines.condyles[len(outlines.condyles) // 2]
     foot = outlines.plateau[len(outlines.plateau) // 2]
     wiggle = rng.normal(0, 0.03, (2, 8)) * width
-    lateral_wall = np.array([(-0.36, 0.14), (-0.37, -0.06), (-0.30, -0.26), (-0.33, -0.42)]) * width + roof
-    medial_wall = np.array([(0.36, 0.16), (0.41, -0.04), (0.37, -0.24), (0.40, -0.42)]) * width + roof
-    scar = np.array([(-0.98, -0.38), (-0.6, -0.33), (-0.15, -0.38), (0.3, -0.33), (0.7, -0.40), (1.0, -0.46)])
-    tibial_scar = np.array([(-0.2, 0.63), (0.15, 0.66), (0.5, 0.60), (0.78, 0.53)])
-    lateral_wall[:, 0] += wiggle[0, :4]
-    medial_wall[:, 0] += wiggle[0, 4:]
+    lateral_wall = ((-0.36, 0.14), (-0.37, -0.06), (-0.30, -0.26), (-0.33, -0.42))
+    medial_wall = ((0.36, 0.16), (0.41, -0.04), (0.37, -0.24), (0.40, -0.42))
+    scar = ((-0.98, -0.38), (-0.6, -0.33), (-0.15, -0.38), (0.3, -0.33), (0.7, -0.40), (1.0, -0.46))
+    tibial_scar = ((-0.2, 0.63), (0.15, 0.66), (0.5, 0.60), (0.78, 0.53))
     faint = rng.uniform(0.2, 1.0, 5)
-    stroke(fine, spline(lateral_wall, closed=False), int(55 * faint[0]), 3)
-    stroke(fine, spline(medial_wall, closed=False), int(80 * faint[1]), 3)
-    stroke(fine, spline(scar * width + roof + (0, 1) * wiggle[1, :6, None], closed=False), int(48 * faint[2]), 3)
-    stroke(fine, spline(tibial_scar * width + foot + (0, 1) * wiggle[1, 4:, None], closed=False), int(48 * faint[3]), 3)
+    for line, start, wiggled, gray in (
+        (lateral_wall, roof, (1, 0) * wiggle[0, :4, None], 55 * faint[0]),
+        (medial_wall, roof, (1, 0) * wiggle[0, 4:, None], 80 * faint[1]),
+        (scar, roof, (0, 1) * wiggle[1, :6, None], 48 * faint[2]),
+        (tibial_scar, foot, (0, 1) * wiggle[1, 4:, None], 48 * faint[3]),
+    ):
+        stroke(fine, spline(np.array(line) * width + start + wiggled, closed=False), int(gray), 3)
     stroke(fine, outlines.patella, int(10 + 30 * faint[4]), 2, closed=True)
 
     t = (outlines.plateau[:, 0] - outlines.plateau[:, 0].mean()) / width
@@ -142,7 +144,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
         Radiograph `[382, 382]` of 140 mm at `MM_PER_PX`, 0 (dark) to 255.
     """
     outlines = build_outlines(anatomy)
-    bone = np.zeros((RADIOGRAPH_PX, RADIOGRAPH_PX), np.float32)
+    bone = np.zeros(_SHAPE, np.float32)
     _add_bone(bone, outlines.femur, 0.44, 0.34, 0.11)
     _add_bone(bone, outlines.tibia, 0.40, 0.38, 0.13, fade_mm=16)
     _add_bone(bone, outlines.fibula, 0.08, 0.4, 0.5)
@@ -164,7 +166,7 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     if exposure.sharpen > 0:
         # Unsharp masking with a kernel of 3 mm, whose blur is made at a quarter of the size.
         small = np.asarray(cv2.resize(attenuation, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), np.float32)
-        base = cv2.resize(blur(small, 0.75), (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR)
+        base = cv2.resize(blur(small, 0.75), _SHAPE, interpolation=cv2.INTER_LINEAR)
         attenuation += np.float32(exposure.sharpen) * (attenuation - base)
     radiograph = 1 / (1 + np.exp(np.float32(exposure.contrast) * (np.float32(exposure.level) - attenuation)))
     radiograph *= np.float32(exposure.white - exposure.black)
@@ -183,7 +185,7 @@ def pixels(points: Array) -> NDArray[np.int32]:
 
 def blank() -> NDArray[np.uint8]:
     """An empty canvas, `[382, 382]`."""
-    return np.zeros((RADIOGRAPH_PX, RADIOGRAPH_PX), np.uint8)
+    return np.zeros(_SHAPE, np.uint8)
 
 
 def fill(canvas: NDArray[np.uint8], outline: Array, gray: int = 255) -> None:
@@ -210,14 +212,12 @@ def blur_gray(canvas: NDArray[np.uint8], across_mm: float, along_mm: float) -> I
 def field(rng: np.random.Generator, cells: int) -> Image:
     """Smooth random field of unit scale."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
-    return np.asarray(
-        cv2.resize(coarse, (RADIOGRAPH_PX, RADIOGRAPH_PX), interpolation=cv2.INTER_LINEAR), dtype=np.float32
-    )
+    return np.asarray(cv2.resize(coarse, _SHAPE, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def noise(rng: np.random.Generator, across_mm: float, along_mm: float) -> Image:
     """Blurred noise of mean 0 and unit variance; near normal, since each pixel sums many uniform ones."""
-    raw = np.frombuffer(rng.bytes(RADIOGRAPH_PX * RADIOGRAPH_PX), np.uint8).reshape(RADIOGRAPH_PX, RADIOGRAPH_PX)
+    raw = np.frombuffer(rng.bytes(RADIOGRAPH_PX**2), np.uint8).reshape(_SHAPE)
     grains = blur_gray(raw, across_mm, along_mm)
     mean, sd = cv2.meanStdDev(grains)
     return np.asarray((grains - np.float32(mean[0, 0])) * np.float32(1 / sd[0, 0]), dtype=np.float32)
