@@ -112,7 +112,7 @@ class ViewBatches:
         sizes = [len(batch) for batch in epoch]
         rows = self._rows[draws[:, 0].to(self._rows.device)]
         view = torch.arange(self.n_views, device=self.device)
-        for draw, row in zip(draws.split(sizes), rows.split(sizes), strict=True):
+        for draw, row in zip(torch.split(draws, sizes), torch.split(rows, sizes), strict=True):
             position, seed = draw.unbind(1)
             repeated = row.repeat_interleave(self.n_views, dim=0)
             views = self.source.views(repeated, (seed[:, None] + view).flatten(), self.device)
