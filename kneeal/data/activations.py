@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -202,7 +202,6 @@ class Activations:
     log: Callable[[str], None] = lambda message: print(message, file=sys.stderr)  #: Called with a message for the user.
 
     def __post_init__(self) -> None:
-        self.rows = self.source.rows
         self._ids = sorted(self.row, key=self.row.__getitem__)
         self._folder = self.folder / digest(self.made_of)[:16]
         shape = tuple(self.encode(self.source.plain(torch.tensor([0]), self.device)).shape[1:])
@@ -215,9 +214,9 @@ class Activations:
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
 
-    def row_device(self, device: torch.device) -> torch.device:
-        """Device of the rows that are looked up: always the CPU."""
-        return torch.device("cpu")
+    def rows(self, ids: Sequence[str], device: torch.device | None = None) -> Tensor:
+        """Rows of knees, int64 [N], always on the CPU."""
+        return self.source.rows(ids)
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """Activations [B, 2, ...] of rows [B] without a random view, float32."""

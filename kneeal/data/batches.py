@@ -98,7 +98,7 @@ class ViewBatches:
 
     def __post_init__(self) -> None:
         kl = self.kl
-        self._rows = self.source.rows(self.ids).to(self.source.row_device(self.device))
+        self._rows = self.source.rows(self.ids, self.device)
         self._kl = None if kl is None else torch.tensor([kl[i] for i in self.ids], device=self.device)
 
     def __len__(self) -> int:
@@ -136,11 +136,11 @@ class EvaluationBatches:
     world_size: int = 1  #: Number of devices.
 
     def __post_init__(self) -> None:
-        kl, source = self.kl, self.source
-        self.batch_size = max(self.batch_size, source.batch_size)
+        kl, ids = self.kl, self.ids[self.rank :: self.world_size]
+        self.batch_size = max(self.batch_size, self.source.batch_size)
         self._positions = torch.arange(len(self.ids))[self.rank :: self.world_size]
-        self._rows = source.rows(self.ids)[self._positions].to(source.row_device(self.device))
-        self._kl = None if kl is None else torch.tensor([kl[i] for i in self.ids])[self._positions].to(self.device)
+        self._rows = self.source.rows(ids, self.device)
+        self._kl = None if kl is None else torch.tensor([kl[i] for i in ids], device=self.device)
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self.batch_size)

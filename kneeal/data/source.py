@@ -21,11 +21,8 @@ class Source(Protocol):
     #: Fewest knees of an evaluation batch.
     batch_size: int
 
-    def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees, int64 [N] or [N, 2]."""
-
-    def row_device(self, device: torch.device) -> torch.device:
-        """Device of the rows that the other methods take, for results on `device`."""
+    def rows(self, ids: Sequence[str], device: torch.device | None = None) -> Tensor:
+        """Rows of knees, int64 [N] or [N, 2], where the other methods take them fastest for results on `device`."""
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """What the network takes for the knees of rows [B], float32 [B, 2, ...]."""
@@ -63,22 +60,21 @@ class PatchSource:
             resampled[row] = resize(pair, self._size)
         return resampled
 
-    def rows(self, ids: Sequence[str]) -> Tensor:
-        """Rows of knees, int64 [N]."""
-        return torch.tensor([self.row[i] for i in ids], dtype=torch.long)
-
-    def row_device(self, device: torch.device) -> torch.device:
-        """`device` where the patches are resident, which they become on a GPU if they fit; else the CPU."""
-        if device.type != "cpu" and device not in self._resident:
+    def rows(self, ids: Sequence[str], device: torch.device | None = None) -> Tensor:
+        """Rows of knees, int64 [N]; on `device` if the patches are resident there, as on a GPU that they fit on."""
+        rows = torch.tensor([self.row[i] for i in ids], dtype=torch.long)
+        if device is None or device.type == "cpu":
+            return rows
+        if device not in self._resident:
             patches = self._patches
             if patches.shape[-1] != self._size or patches.nbytes > free_memory(device) // 2:
-                return torch.device("cpu")
+                return rows
             # A block at a time: a memory-mapped array is never in memory as a whole.
             blocks = [
                 torch.from_numpy(np.array(patches[k : k + 1024])).to(device) for k in range(0, len(patches), 1024)
             ]
             self._resident[device] = torch.cat(blocks)
-        return device
+        return rows.to(device)
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """Patches float32 [B, 2, H, H] in [-1, 1]."""
@@ -103,13 +99,13 @@ class OneView:
 
     def __init__(self, source: Source, seed: Callable[[str], int]) -> None:
         self.batch_size = source.batch_size
-        self.row_device = source.row_device
         self._source = source
         self._seed = seed
 
-    def rows(self, ids: Sequence[str]) -> Tensor:
+    def rows(self, ids: Sequence[str], device: torch.device | None = None) -> Tensor:
         """Rows and seeds of knees, int64 [N, 2]."""
-        return torch.stack([self._source.rows(ids), torch.tensor([self._seed(i) for i in ids])], dim=1)
+        rows = self._source.rows(ids, device)
+        return torch.stack([rows, torch.tensor([self._seed(i) for i in ids], device=rows.device)], dim=1)
 
     def plain(self, rows: Tensor, device: torch.device) -> Tensor:
         """The views of rows [B, 2]."""

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +77,18 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
                 answers.reasons.setdefault(knee, answer)
         except UserError as error:
             problems.append(error)
-    if problems:
-        raise _all_problems(path, problems)
+    if len(problems) == 1:
+        raise problems[0].within(str(path))
+    if problems:  # one message for all; nothing of the file is taken
+        named = [problem.found for problem in problems[:_MAX_NAMED]]
+        if len(problems) > _MAX_NAMED:
+            named.append(f"and {len(problems) - _MAX_NAMED} more")
+        expected, cures = (list(dict.fromkeys(getattr(p, part) for p in problems)) for part in ("expected", "cure"))
+        raise UserError(
+            f"{path}: {len(problems)} answers cannot be taken, and so none is\n    " + "\n    ".join(named),
+            "; ".join(expected[:4]),
+            "; ".join(cures[:4]),
+        )
     return answers
 
 
@@ -180,21 +190,6 @@ def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: b
     return kl
 
 
-def _all_problems(path: Path, problems: Sequence[UserError]) -> UserError:
-    """One message for all answers that cannot be taken; nothing of the file is taken."""
-    if len(problems) == 1:
-        return problems[0].within(str(path))
-    named = [problem.found for problem in problems[:_MAX_NAMED]]
-    if len(problems) > _MAX_NAMED:
-        named.append(f"and {len(problems) - _MAX_NAMED} more")
-    expected, cures = (list(dict.fromkeys(getattr(p, part) for p in problems)) for part in ("expected", "cure"))
-    return UserError(
-        f"{path}: {len(problems)} answers cannot be taken, and so none is\n    " + "\n    ".join(named),
-        "; ".join(expected[:4]),
-        "; ".join(cures[:4]),
-    )
-
-
 def write_query(
     folder: Path,
     query: Query,
@@ -251,14 +246,13 @@ def _sheet_for(folder: Path, query: Query) -> Path:
 def _interface() -> str:
     choices = "".join(f'    <Choice value="{grade}" hotkey="{grade}"/>\n' for grade in range(N_GRADES))
     choices += "".join(f'    <Choice value="unreadable: {reason}"/>\n' for reason in REASONS)
-    return (
-        "<View>\n"
-        '  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true" '
-        'contrastControl="true"/>\n'
-        '  <Header value="Kellgren-Lawrence grade"/>\n'
-        f'  <Choices name="{GRADE}" toName="image" choice="single" required="true">\n{choices}  </Choices>\n'
-        "</View>\n"
-    )
+    return f"""<View>
+  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true" contrastControl="true"/>
+  <Header value="Kellgren-Lawrence grade"/>
+  <Choices name="{GRADE}" toName="image" choice="single" required="true">
+{choices}  </Choices>
+</View>
+"""
 
 
 def _xlsx(rows: list[list[str]]) -> bytes:

@@ -91,7 +91,7 @@ def pretrain(
     parameters = [*network.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    rows = source.rows(ids).to(source.row_device(target))
+    rows = source.rows(ids, target)
     losses = []
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(derive_seed(seed, "pretrain", epoch))

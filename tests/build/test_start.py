@@ -43,11 +43,8 @@ class NotKept:
         self.source, self.row, self.encode, self.n_views = source, row, encode, options["n_views"]
         self.ids = sorted(row, key=row.__getitem__)
 
-    def rows(self, ids: Sequence[str]) -> torch.Tensor:
+    def rows(self, ids: Sequence[str], device: torch.device | None = None) -> torch.Tensor:
         return torch.tensor([self.row[i] for i in ids])
-
-    def row_device(self, device: torch.device) -> torch.device:
-        return device
 
     def plain(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
         return self.encode(self.source.plain(self.found(rows), device)).half().float()

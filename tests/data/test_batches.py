@@ -148,8 +148,8 @@ def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pyt
     # The device "meta" stands for a GPU: it has shapes and no values.
     meta = torch.device("meta")
     patches = source()
-    assert patches.row_device(meta) == meta
+    assert patches.rows(IDS, meta).device == meta
     assert patches._resident[meta].shape == (11, 2, 32, 32)
-    assert patches.row_device(CPU) == CPU
+    assert patches.rows(IDS, CPU).device == CPU
     monkeypatch.setattr(source_module, "free_memory", lambda device=None: 5000)
-    assert source().row_device(meta) == CPU
+    assert source().rows(IDS, meta).device == CPU

@@ -9,8 +9,8 @@ import numpy as np
 
 from kneeal.data.synthetic.anatomy import LATERAL, MEDIAL, Array, KneeAnatomy, landmarks
 
-# The two compartments, as the distance from the center of the plateau over its half width.
-_COMPARTMENT = ((-0.86, -0.34), (0.34, 0.86))
+# Where the lateral and the medial compartment begin and end, from the center of the plateau, over its half width.
+_COMPARTMENT = ((-0.86, 0.34), (-0.34, 0.86))
 # The margins of the joint stand for grade 0 half a plateau of 38.2 mm; what has no landmark scales with it.
 _REFERENCE_HALF_WIDTH_MM = 38.2
 
@@ -77,12 +77,10 @@ def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
 
 def joint_space(plateau: Array, condyles: Array, half_width_mm: float) -> tuple[float, float]:
     """Narrowest vertical distance in mm between the two curves in the lateral and the medial compartment."""
-    widths = []
-    for low, high in _COMPARTMENT:
-        x = np.linspace(low, high, 25) * half_width_mm
-        gap = np.interp(x, plateau[:, 0], plateau[:, 1]) - np.interp(x, condyles[:, 0], condyles[:, 1])
-        widths.append(float(gap.min()))
-    return widths[LATERAL], widths[MEDIAL]
+    x = np.linspace(*_COMPARTMENT, 25) * half_width_mm
+    gap = np.interp(x, plateau[:, 0], plateau[:, 1]) - np.interp(x, condyles[:, 0], condyles[:, 1])
+    lateral, medial = gap.min(axis=0).tolist()
+    return lateral, medial
 
 
 def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
