@@ -90,10 +90,8 @@ def draw(weights: Tensor, generator: Generator) -> int:
     if total <= 0.0:
         return int(torch.randint(len(weights), (1,), generator=generator))
     point = torch.rand(1, generator=generator, dtype=torch.float64) * total
-    position = int(torch.searchsorted(cumulative, point, right=True))
-    if position < len(weights):
-        return position
-    return int(torch.nonzero(weights > 0)[-1])  # rounding carried the point past the end
+    last = int(torch.nonzero(weights > 0)[-1])  # rounding may carry the point past the end
+    return min(int(torch.searchsorted(cumulative, point, right=True)), last)
 
 
 def gumbel(n: int, generator: Generator) -> Tensor:

@@ -5,10 +5,11 @@ Symbols:
     w_c = C (1 / (n_c + 1)) / sum_j 1 / (n_j + 1), the inverse frequency of grade c, with mean 1 over the grades.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.batch import BatchStrategy, gumbel
@@ -16,11 +17,7 @@ from kneeal.acquisition.predictions import Posterior, Predictions
 from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import Strategy, check_choice, check_float
 
-_MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "entropy": measures.entropy,
-    "least_confidence": measures.least_confidence,
-    "margin": measures.margin,
-}
+_MEASURES = {f.__name__: f for f in (measures.entropy, measures.least_confidence, measures.margin)}
 
 
 @register("class_balanced")
@@ -58,10 +55,8 @@ class ClassBalanced(BatchStrategy):
         grade = measures.mean_log_probs(pool.require_log_probs()).argmax(dim=1).cpu()[ranked]
         counts = pool.require_label_counts()
         # The k-th knee of a grade is its (n_c + k)-th label; ties between grades are broken at random.
-        level = torch.empty(len(ranked), dtype=torch.float64)
-        for c in range(len(counts)):
-            inside = torch.nonzero(grade == c)[:, 0]
-            level[inside] = counts[c] + torch.arange(len(inside), dtype=torch.float64)
+        before = F.one_hot(grade, len(counts)).cumsum(dim=0).gather(1, grade[:, None])[:, 0] - 1
+        level = counts[grade] + before
         tie = torch.rand(len(counts), generator=generator, dtype=torch.float64)
         return ranked[torch.argsort(level + tie[grade], stable=True)[:n]].tolist()
 

@@ -111,8 +111,7 @@ class KMeans(CoverageStrategy):
 
     def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """The largest cluster first."""
-        x = vectors(pool, None, normalize=self.normalize)[0]
-        return central_rows(x, n, generator)
+        return central_rows(vectors(pool, None, normalize=self.normalize)[0], n, generator)
 
 
 @register("drop_query")

@@ -40,8 +40,8 @@ class Constraint:
         return lambda knee, chosen: True
 
     def limit(self, ids: Sequence[str]) -> int:
-        """Number of knees of the pool that can ever be queried; all by default."""
-        return len(ids)
+        """Number of knees of the pool that can ever be queried; by default those that `restrict` leaves of them."""
+        return len(self.restrict(ids, len(ids), seed=0))
 
 
 #: Constraints by their name in configuration files.
@@ -158,10 +158,6 @@ class Exclude(Constraint):
     def restrict(self, ids: Sequence[str], n: int, *, seed: int) -> Sequence[str]:
         """The knees of other groups."""
         return [i for i in ids if self.groups.get(i) not in self.values]
-
-    def limit(self, ids: Sequence[str]) -> int:
-        """The knees of other groups."""
-        return len(self.restrict(ids, 0, seed=0))
 
 
 @CONSTRAINTS.register("subsample")

@@ -29,14 +29,9 @@ class CoreSet(CoverageStrategy):
     def choose(self, pool: Predictions, n: int, labeled: Predictions | None, generator: Generator) -> Sequence[int]:
         """Greedily; without labeled knees, the first is random."""
         features, known = vectors(pool, labeled, normalize=False)
-        if labeled is None:
-            chosen = [0]
-            distance = squared_distances(features, features[:1])[:, 0]
-        else:
-            chosen = []
-            distance = nearest(features, known)[0]
-        distance[chosen] = -1.0
-        while len(chosen) < n:
+        distance = nearest(features, known)[0]
+        chosen: list[int] = []
+        for _ in range(n):
             chosen.append(int(distance.argmax()))
             distance = torch.minimum(distance, squared_distances(features, features[chosen[-1:]])[:, 0])
             distance[chosen] = -1.0
@@ -83,9 +78,7 @@ class ProbCover(CoverageStrategy):
         x = x[: max(n, self.max_knees)]
         delta = self.delta if self.delta is not None else pure_radius(x, self.n_clusters, self.purity, generator)
         square = delta * delta
-        open_ = torch.ones(len(x), dtype=torch.bool)
-        if len(known):
-            open_ = nearest(x, known)[0] > square
+        open_ = nearest(x, known)[0] > square
         gain = _count(x, x[open_], square)
         free = torch.ones(len(x), dtype=torch.bool)
         chosen: list[int] = []
@@ -117,8 +110,7 @@ def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator,
     radius = x.new_full((len(x),), torch.inf)
     for cluster in range(int(labels.max()) + 1):
         inside = labels == cluster
-        if inside.any() and not inside.all():
-            radius[inside] = nearest(x[inside], x[~inside])[0].sqrt()
+        radius[inside] = nearest(x[inside], x[~inside])[0].sqrt()
     if not bool(torch.isfinite(radius).all()):  # a single cluster: every ball is pure
         return float(squared_distances(x, x.mean(dim=0, keepdim=True)).max().sqrt()) + 1e-6
     ordered = radius.sort().values
@@ -130,11 +122,8 @@ def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator,
 
 def _count(x: Tensor, points: Tensor, square: float) -> Tensor:
     """Number of the points [M, F] in the ball around each row of x [N, F], int64 [N]."""
-    count = torch.zeros(len(x), dtype=torch.long)
-    if len(points):
-        for rows in blocks(len(x), len(points)):
-            count[rows] = (squared_distances(x[rows], points) <= square).sum(dim=1)
-    return count
+    parts = [(squared_distances(x[rows], points) <= square).sum(dim=1) for rows in blocks(len(x), len(points))]
+    return torch.cat(parts)
 
 
 #: Knees whose gain is computed together in the lazy greedy choice.
@@ -211,7 +200,7 @@ def greedy_cover(x: Tensor, known: Tensor, weights: Tensor, length_scale: float,
     def similarity(a: Tensor, b: Tensor) -> Tensor:
         return squared_distances(a, b).div_(-(length_scale**2)).exp_()
 
-    covered = nearest(x, known)[0].div_(-(length_scale**2)).exp_() if len(known) else x.new_zeros(len(x))
+    covered = nearest(x, known)[0].div_(-(length_scale**2)).exp_()
 
     def gains(candidates: Tensor) -> Tensor:
         return (similarity(candidates, x) - covered).clamp_(min=0.0) @ weights
@@ -231,7 +220,6 @@ def smallest_distance(x: Tensor, *, default: float) -> float:
     smallest = default**2
     for rows in blocks(len(x), max(1, len(x))):
         distance = squared_distances(x[rows], x)
-        positive = distance[distance > 1e-6]  # rounding leaves about 1e-7 between equal vectors of length 1
-        if len(positive):
-            smallest = min(smallest, float(positive.min()))
+        distance[distance <= 1e-6] = torch.inf  # rounding leaves about 1e-7 between equal vectors of length 1
+        smallest = min(smallest, float(distance.min()))
     return float(smallest**0.5)

@@ -51,9 +51,9 @@ def blocks(n: int, columns: int) -> Iterator[slice]:
 
 
 def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance [N] from each x to the nearest y, and the index of that y, int64 [N]."""
-    distance, index = x.new_empty(len(x)), torch.empty(len(x), dtype=torch.long)
-    for rows in blocks(len(x), len(y)):
+    """Squared distance [N] from each x to the nearest y, and the index of that y, int64 [N]; infinite without any y."""
+    distance, index = x.new_full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
+    for rows in blocks(len(x), len(y)) if len(y) else ():
         distance[rows], index[rows] = squared_distances(x[rows], y).min(dim=1)
     return distance, index
 

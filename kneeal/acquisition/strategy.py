@@ -151,14 +151,7 @@ def seeded_order(ids: Sequence[str], seed: int) -> list[int]:
 
     The order of two ids depends on nothing else, neither on their positions nor on the other ids.
     """
-    start = hashlib.blake2b(f"{seed}\x1f".encode(), digest_size=16)
-
-    def digest(knee: str) -> bytes:
-        state = start.copy()
-        state.update(knee.encode())
-        return state.digest()
-
-    digests = [digest(knee) for knee in ids]
+    digests = [hashlib.blake2b(f"{seed}\x1f{knee}".encode(), digest_size=16).digest() for knee in ids]
     return sorted(range(len(ids)), key=digests.__getitem__)
 
 

@@ -46,7 +46,10 @@ def modal_query_strategy(
 
     def query(learner: Any, pool: Any, n_instances: int = 1) -> NDArray[np.int64]:
         needs, known = strategy.needs, learner.X_training
-        labels = np.searchsorted(_classes(learner), learner.y_training) if needs.label_counts else None
+        labels = None
+        if needs.label_counts:  # a committee has classes of its own
+            classes = (learner if hasattr(learner, "classes_") else learner.estimator).classes_
+            labels = np.searchsorted(classes, learner.y_training)
 
         def given(samples: Any, of: str = "pool") -> Predictions:
             probs = None if needs.posterior is Posterior.NONE else predict(learner, samples)
@@ -61,9 +64,3 @@ def modal_query_strategy(
         return np.array([int(i) for i in chosen], dtype=np.int64)
 
     return query
-
-
-def _classes(learner: Any) -> Any:
-    """The sorted classes of a learner or of a committee."""
-    committee = getattr(learner, "classes_", None)
-    return learner.estimator.classes_ if committee is None else committee

@@ -240,13 +240,10 @@ def spread_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) ->
     ends = [math.sqrt(variances * (k + sign * math.sqrt(k * k - 1))) for sign in (-1, 1)]
     gaps = np.abs(x - np.median(x)) - np.abs(y - np.median(y))
     effect = float(gaps.mean() / gaps.std(ddof=1)) if gaps.std() else 0.0
-    return SpreadRatio(math.sqrt(variances), ends[0], ends[1], _sign_test(gaps), len(x), effect)
-
-
-def _sign_test(gaps: Array) -> float:
-    """The share of all choices of signs for which the sum of [S] numbers is at least as far from 0."""
+    # A sign test: the share of all choices of signs for which the sum of the gaps is at least as far from 0.
     sums = np.abs(_signs(len(gaps)) @ gaps)
-    return float((sums >= sums[0] * (1 - 1e-12)).mean())
+    p_value = float((sums >= sums[0] * (1 - 1e-12)).mean())
+    return SpreadRatio(math.sqrt(variances), ends[0], ends[1], p_value, len(x), effect)
 
 
 @functools.cache
