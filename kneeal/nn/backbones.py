@@ -96,7 +96,11 @@ def _torchvision(name: str) -> _Parts:
         raise unknown_name("backbone of torchvision", name, [OWN, KNEE_ENCODER, *known], "correct model.backbone")
     model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
     layers = dict(model.named_modules())
-    found = [place for place, layer in layers.items() if _n_classes(layer) == _CLASSES]
+    found = [
+        place
+        for place, layer in layers.items()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == _CLASSES
+    ]
     if len(found) != 1:
         raise UserError(
             f"model.backbone = {name!r}, which has {len(found)} classifiers",
@@ -217,9 +221,3 @@ def _refusal(backbone: Backbone, side: int) -> str | None:
     except Exception as error:  # each network raises its own
         return (str(error) or type(error).__name__).splitlines()[0]
     return None
-
-
-def _n_classes(layer: nn.Module) -> int | None:
-    if isinstance(layer, nn.Linear):
-        return layer.out_features
-    return layer.out_channels if isinstance(layer, nn.Conv2d) else None

@@ -61,15 +61,10 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
             return x
         # By the stride: torch.vmap cannot say whether a map is contiguous in that format.
         if not torch.is_grad_enabled() and x.dtype is torch.float32 and c > 1 and x.stride(1) == 1:
-            return _normed_channels_last(x, self.eps)
+            y = x - x.mean((2, 3), keepdim=True)
+            return y.mul_((y * y).mean((2, 3), keepdim=True).add_(self.eps).rsqrt_())
         normed: Tensor = torch.native_group_norm(x.contiguous(), None, None, n, c, height * width, c, self.eps)[0]
         return normed
-
-
-def _normed_channels_last(x: Tensor, eps: float) -> Tensor:
-    """Instance normalization of channels-last maps."""
-    y = x - x.mean((2, 3), keepdim=True)
-    return y.mul_((y * y).mean((2, 3), keepdim=True).add_(eps).rsqrt_())
 
 
 def conv_block(n_in: int, n_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:

@@ -4,6 +4,7 @@ Such dropout is refused, since it would silently be left out or sampled wrongly.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,20 +67,16 @@ class DropoutMasks:
     def observe(self, sample: int = 0) -> Iterator[None]:
         """Apply the masks of one sample, and remember which masks there were."""
         self._places, self.largest_input = [], 0
-        calls = [0] * len(self._dropouts)
 
-        def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
-            def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
-                calls[index] += 1
-                shape = _mask_shape(module, output)
-                place = _Place(index, calls[index], shape, output.device, _channels_inside(output, shape))
-                self._places.append(place)
-                self.largest_input = max(self.largest_input, output.nbytes)
-                return _drop(module, output, self._stacked(place, sample, 1)[0])
+        def mask(index: int, call: int, x: Tensor) -> Tensor:
+            shape = _mask_shape(self._dropouts[index], x)
+            channels_inside = x.ndim == 4 and x.shape[1] > 1 and x.stride(1) == 1 and shape.numel() > shape[1]
+            place = _Place(index, call, shape, x.device, channels_inside)
+            self._places.append(place)
+            self.largest_input = max(self.largest_input, x.nbytes)
+            return self._stacked(place, sample, 1)[0]
 
-            return apply
-
-        with self._hooked(hook):
+        with self._masked(mask):
             yield
 
     @property
@@ -98,29 +95,30 @@ class DropoutMasks:
             UnforeseenDropout: The dropout modules were not called as in the observed pass.
         """
         left = dict(zip(((place.module, place.call) for place in self._places), masks, strict=True))
-        calls = [0] * len(self._dropouts)
 
-        def hook(index: int) -> Callable[[Any, Any, Tensor], Tensor]:
-            def apply(module: Any, inputs: Any, output: Tensor) -> Tensor:
-                calls[index] += 1
-                mask = left.pop((index, calls[index]), None)
-                if mask is None or mask.shape != _mask_shape(module, output):
-                    raise UnforeseenDropout
-                return _drop(module, output, mask)
+        def mask(index: int, call: int, x: Tensor) -> Tensor:
+            found = left.pop((index, call), None)
+            if found is None or found.shape != _mask_shape(self._dropouts[index], x):
+                raise UnforeseenDropout
+            return found
 
-            return apply
-
-        with self._hooked(hook):
+        with self._masked(mask):
             result = forward()
         if left:
             raise UnforeseenDropout
         return result
 
-    def _hooked(self, hook: Callable[[int], Callable[[Any, Any, Tensor], Tensor]]) -> ExitStack:
-        # The modules themselves are off, so a forward hook sees what they were given.
+    def _masked(self, mask: Callable[[int, int, Tensor], Tensor]) -> ExitStack:
+        """Drop by the masks for each module, index of its call, and what it is given."""
         hooks = ExitStack()
         for index, module in enumerate(self._dropouts):
-            hooks.enter_context(module.register_forward_hook(hook(index)))
+            calls = itertools.count(1)
+
+            # The modules themselves are off, so their output is what they were given.
+            def apply(module: Any, inputs: Any, x: Tensor, index: int = index, calls: Iterator[int] = calls) -> Tensor:
+                return _drop(module, x, mask(index, next(calls), x))
+
+            hooks.enter_context(module.register_forward_hook(apply))
         return hooks
 
     def _stacked(self, place: _Place, first: int, n: int) -> Tensor:
@@ -152,10 +150,6 @@ def _mask_shape(module: Any, x: Tensor) -> torch.Size:
     if isinstance(module, _CHANNELWISE):
         shape[2:] = [1] * len(shape[2:])
     return torch.Size(shape)
-
-
-def _channels_inside(x: Tensor, mask: torch.Size) -> bool:
-    return x.ndim == 4 and x.shape[1] > 1 and x.stride(1) == 1 and mask.numel() > mask[1]
 
 
 def _drop(module: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:

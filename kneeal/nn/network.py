@@ -73,10 +73,9 @@ class SiameseKneeNet(nn.Module):
         self._own = backbone == OWN
         if backbone == OWN:
             self.branch, n_features = _vgg_like(width, dropout, pooling), width * 2**3
-            self._step = PATCH_STEP
         else:
             self.branch = Backbone(backbone)
-            n_features, self._step = self.branch.n_features, 1
+            n_features = self.branch.n_features
         self.classifier_dropout = QuickDropout(classifier_dropout)
         self.head = HEADS[head](n_grades)
         self.classifier = nn.Linear(2 * n_features, self.head.n_outputs, bias=self.head.bias)
@@ -162,10 +161,9 @@ class SiameseKneeNet(nn.Module):
         if self.encoder is not None:
             activations = self.encoder(patches) if patches.ndim == 4 else patches
             return self._grade(self.branch(activations.flatten(0, 1)))
-        if patches.ndim != 4 or patches.shape[1] != 2 or any(side % self._step for side in patches.shape[2:]):
-            raise ValueError(
-                f"patches must be [N, 2, H, H] with H divisible by {self._step} but got {tuple(patches.shape)}."
-            )
+        step = PATCH_STEP if self._own else 1
+        if patches.ndim != 4 or patches.shape[1] != 2 or any(side % step for side in patches.shape[2:]):
+            raise ValueError(f"patches must be [N, 2, H, H] with H divisible by {step} but got {tuple(patches.shape)}.")
         # Both patches go through the branch as one batch, knee by knee, so that the twins share a Monte-Carlo
         # dropout mask as they share weights.
         # Without gradients a CPU convolves channels-last strides faster, and every layer of the branch keeps them; with

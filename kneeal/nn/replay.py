@@ -25,29 +25,29 @@ class PrefixCache:
     """
 
     def __init__(self, network: nn.Module, dropouts: Collection[nn.Module]) -> None:
-        self._stop = False
         self._records: list[tuple[nn.Module, Tensor, int]] = []
-        stochastic = set(dropouts)
-        self._dropouts = stochastic
-        self._certain = [m for m in network.modules() if m is not network and not stochastic.intersection(m.modules())]
+        self._dropouts = set(dropouts)
+        self._certain = [m for m in network.modules() if m is not network and self._dropouts.isdisjoint(m.modules())]
 
     def record(self, forward: Callable[[], Tensor]) -> Tensor:
         """Run the first pass and record its prefix."""
         starts: list[int] = []
-        self._stop, self._records = False, []
+        stopped = False
+        self._records = []
 
         def begin(module: nn.Module, inputs: Any) -> None:
             starts.append(len(self._records))
 
         def end(module: nn.Module, inputs: Any, output: Any) -> None:
             start = starts.pop()
-            if not self._stop and isinstance(output, Tensor) and not output.is_inference():
+            if not stopped and isinstance(output, Tensor) and not output.is_inference():
                 # This module replaces the smaller ones inside it.
                 del self._records[start:]
                 self._records.append((module, output, output._version))
 
         def stop(module: nn.Module, inputs: Any) -> None:
-            self._stop = True
+            nonlocal stopped
+            stopped = True
 
         with ExitStack() as hooks:
             # Before the hooks of the network, which change the output again when it is replayed.
@@ -111,19 +111,15 @@ class LinearTail:
     @contextmanager
     def observe(self) -> Iterator[None]:
         """Watch one pass, in which `DropoutMasks.observe` applies masks."""
-        self._dropped, self._found, given = [], [], list[Tensor]()
+        self._dropped, self._found = [], []
 
-        def before_dropout(module: Any, inputs: tuple[Any, ...]) -> None:
-            given.append(inputs[0])
-
-        def after_dropout(module: Any, inputs: Any, output: Tensor) -> None:
-            self._dropped.append((given[-1], output))
+        def after_dropout(module: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+            self._dropped.append((inputs[0], output))
 
         def before_layer(module: nn.Linear, inputs: tuple[Any, ...]) -> None:
             self._found += [(module, x, _version(x)) for x, masked in self._dropped if masked is inputs[0]]
 
         with ExitStack() as hooks:
-            hooks.enter_context(self._dropout.register_forward_pre_hook(before_dropout))
             hooks.enter_context(self._dropout.register_forward_hook(after_dropout))
             for layer in self._layers:
                 hooks.enter_context(layer.register_forward_pre_hook(before_layer))
