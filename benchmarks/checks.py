@@ -36,7 +36,7 @@ from kneeal.nn.ssl import Step, get
 from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm, spread_ratio
 from kneeal.stats.metrics import calibration_curve
 from kneeal.stats.summary import Curve, area, restricted_labels, summarize
-from kneeal.training.metrics import evaluate
+from kneeal.training.lightning_runner import evaluate
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))

@@ -73,7 +73,7 @@ def accuracies(hospital: Path, work: Path, init: Path | None) -> dict[int, list[
     from kneeal.config import resolve
     from kneeal.loop.query import random_first_query
     from kneeal.pool import PoolState
-    from kneeal.training.metrics import evaluate_test
+    from kneeal.training.lightning_runner import evaluate_test
 
     flags = {"data.dir": str(hospital), "training.init": init and str(init), "compute.accelerator": "cpu"}
     cohort = open_cohort(resolve("frozen", flags=flags))

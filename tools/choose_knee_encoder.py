@@ -27,7 +27,7 @@ from kneeal.jobs.process import keep_freed_memory
 from kneeal.nn.freezing import Standardize
 from kneeal.nn.heads import Cumulative
 from kneeal.nn.knee_encoder import N_FEATURES
-from kneeal.training.metrics import evaluate
+from kneeal.training.lightning_runner import evaluate
 from tools.make_knee_encoder import SHRINKAGE, convert, means_of_views, projection, read_published
 
 #: The means of block 10, those of block 12, and both.

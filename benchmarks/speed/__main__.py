@@ -37,7 +37,7 @@ from parts import Setting
 from timing import Row, machine
 
 from kneeal.jobs.process import set_up_process
-from kneeal.nn.compiled import Mode
+from kneeal.training.learner import Mode
 
 #: Parts of the time that `--within` gives, about what each section takes on a GPU; none may take more.
 PARTS = {

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from kneeal.data.source import PatchSource
 from kneeal.data.splits import Validation
 from kneeal.data.views import Views
-from kneeal.nn.compiled import Mode
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.nn.ssl.consistency import Consistency
-from kneeal.training.learner import Learner
+from kneeal.training.learner import Learner, Mode
 from kneeal.training.lightning_runner import LightningRunner
 
 

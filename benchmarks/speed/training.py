@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from kneeal.data.batches import ShuffledBatches, ViewBatches, training_batches
-from kneeal.nn.compiled import Mode
 from kneeal.pool import PoolState
+from kneeal.training.learner import Mode
 
 _BATCH = 32
 _OUR_NETWORK = ", our network"

@@ -96,8 +96,7 @@ _BLOCK = 2**22
 class BatchBALD(MutualInformationMCD, BatchStrategy):
     """The knees whose grades have the highest joint mutual information with the weights.
 
-    Gains never increase as S grows, so old gains are upper bounds, and only knees whose bound exceeds the best gain
-    found so far are evaluated again. With exact sums the choice is the same.
+    Gains never increase as S grows, so old gains are upper bounds for the lazy greedy choice (Minoux, 1978).
 
     Args:
         n_configurations: Largest number of configurations, at least 2: enumerated up to it, that many samples beyond.
@@ -161,6 +160,7 @@ class Configurations:
     def extend(self, knee: Tensor) -> None:
         """Add a knee, log probabilities [K, C], to S."""
         self._chosen.append(knee)
+        new = [knee]
         n_samples, n_classes = knee.shape
         if self.origin is None and len(self) * n_classes <= self.max_configurations:
             self.log_p = (self.log_p[:, None, :] + knee.T).reshape(-1, n_samples)
@@ -173,8 +173,6 @@ class Configurations:
             self.origin = torch.cat([torch.arange(n_samples).repeat(n_each), extra])
             self.log_p = torch.zeros(self.max_configurations, n_samples, dtype=torch.float64)
             new = self._chosen
-        else:
-            new = [knee]
         for log_probs in new:
             drawn = torch.multinomial(log_probs.exp()[self.origin], 1, generator=self.generator)[:, 0]
             self.log_p = self.log_p + log_probs.T[drawn]

@@ -1,5 +1,6 @@
 """Knees of different clusters: typical ones for the first labels, uncertain ones once a network grades."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -182,12 +183,9 @@ class ClusterMargin(Margin, BatchStrategy):
         members = [torch.nonzero(labels == cluster)[:, 0] for cluster in range(k)]
         queues = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in members]
         queues.sort(key=len)
-        chosen: list[int] = []
-        while len(chosen) < n:
-            for queue in queues:
-                if queue and len(chosen) < n:
-                    chosen.append(queue.pop())
-        return candidates[chosen].tolist()
+        turns = itertools.zip_longest(*map(reversed, queues))
+        chosen = [row for turn in turns for row in turn if row is not None]
+        return candidates[chosen[:n]].tolist()
 
 
 def average_linkage(x: Tensor, k: int) -> Tensor:

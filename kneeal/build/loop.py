@@ -7,7 +7,6 @@ from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
-from kneeal.build.devices import find_device
 from kneeal.build.network import make_network, say_new_head
 from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
@@ -62,7 +61,6 @@ class Plan:
 
 def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT) -> Plan:
     """Check the settings of a run and build what they name."""
-    find_device(config.compute)
     active, train = config.active, cohort.splits.train
     strategy, pseudo = make_strategies(config)
     if config.loss.consistency:

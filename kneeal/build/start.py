@@ -43,8 +43,8 @@ class Start:
 
 def make_start(config: RunConfig, cohort: Cohort) -> Start:
     """The start of every fit, by the settings of the run."""
-    template = make_network(config) if config.model.freeze != NONE else None
     device = torch.device(find_device(config.compute))
+    template = make_network(config) if config.model.freeze != NONE else None
     knees = make_source(template, cohort.dataset, config.data.patch_size, config.views, device=device)
     if template is None:
         return Start(lambda: make_network(config), knees)

@@ -215,9 +215,17 @@ class HiddenDropout:
         inside = [m for m in network.modules() if isinstance(m, _KERNELS) and m.dropout > 0]
         if inside:
             _refuse(f"dropout inside {type(inside[0]).__name__}", "set its dropout to 0")
-        # In training mode, since a function that drops in training alone is never called in evaluation mode.
-        with _Calls() as calls, masks.observe(), _training(network):
-            network(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
+        devices = {p.device for p in network.parameters() if p.is_cuda}
+        changed = [m for m in network.modules() if not isinstance(m, _KEPT)]
+        try:
+            # In training mode, since a function that drops in training alone is never called in evaluation mode.
+            for module in changed:
+                module.training = True
+            with _Calls() as calls, masks.observe(), torch.random.fork_rng(devices):  # stochastic depth draws
+                network(*(i[:1] if isinstance(i, Tensor) and i.ndim and len(i) == n else i for i in inputs))
+        finally:
+            for module in changed:
+                module.training = False
         if calls.found:
             _refuse("dropout applied as a function", "write it as a module, torch.nn.Dropout for example")
         self._shapes = masks.shapes
@@ -232,21 +240,6 @@ class HiddenDropout:
         if len(known) == len(found) and known != found:
             cure = "give its module inputs [N, ...] (batch_first)"
             _refuse("dropout where the first dimension is not the batch", cure)
-
-
-@contextmanager
-def _training(network: nn.Module) -> Iterator[None]:
-    """Put what can be in training mode without a trace."""
-    devices = {p.device for p in network.parameters() if p.is_cuda}
-    changed = [m for m in network.modules() if not isinstance(m, _KEPT)]
-    with torch.random.fork_rng(devices):  # stochastic depth draws
-        try:
-            for module in changed:
-                module.training = True
-            yield
-        finally:
-            for module in changed:
-                module.training = False
 
 
 def _refuse(found: str, cure: str) -> None:

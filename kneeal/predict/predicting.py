@@ -31,8 +31,7 @@ from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.settings import ViewsConfig
 from kneeal.tables import csv_text
-from kneeal.training.lightning_runner import load_network
-from kneeal.training.metrics import evaluate
+from kneeal.training.lightning_runner import evaluate, load_network
 from kneeal.training.posteriors.ensemble import EnsembleRunner
 
 BATCH = 64

@@ -93,13 +93,7 @@ class PredictionTable(Callback):
         self.progress.begin(f"predict {self.what}", self.n_knees, "knees")
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Copy the rows of this batch to their place, and report them."""
         start, end = self._filled, self._filled + len(outputs["position"])

@@ -1,7 +1,7 @@
 """The Lightning modules: a network in training with its loss and optimizer, and one that predicts."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
-from kneeal.nn.compiled import Mode, compiled
+from kneeal.errors import UserError
 from kneeal.nn.heads import Head, Softmax
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
@@ -19,9 +19,10 @@ from kneeal.stats.metrics import balanced_accuracy
 
 #: The names under which the metrics that choose the best epoch are logged.
 ACCURACY, LOSS = "val/balanced_accuracy", "val/loss"
-
 #: Factor by which the prior on biases is stronger.
 _BIAS_PRIOR = 10
+#: As `torch.compile` calls its modes: "reduce-overhead" replays a step as one captured graph on a GPU.
+Mode = Literal["default", "reduce-overhead"]
 
 
 class Learner(pl.LightningModule):
@@ -46,7 +47,7 @@ class Learner(pl.LightningModule):
         schedule: "milestones", or "cosine": the learning rate falls to 0 in every step, and `milestones` are ignored.
         steps: Steps of the fit, if they are known in advance.
         n_grades: Number of classes.
-        compile_mode: Compiles the training pass (`kneeal.nn.compiled`); None leaves it uncompiled.
+        compile_mode: Compiles the training pass (see `compiled`); None leaves it uncompiled.
     """
 
     class_weights: Tensor | None
@@ -166,6 +167,41 @@ class Learner(pl.LightningModule):
         """Mean loss of the epoch; NaN before its first batch."""
         n = sum(n for _, n in self.losses)
         return float(sum(loss * n for loss, n in self.losses)) / n if n else float("nan")
+
+
+def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
+    """The forward pass of a network, compiled when it is first called.
+
+    Dropout draws the same numbers as uncompiled, so both give the same up to rounding, which training amplifies.
+    Another network with the same layers is not compiled again.
+
+    Args:
+        network: Any network that `torch.compile` can follow.
+        mode: The mode of `torch.compile`.
+
+    Returns:
+        A function with the arguments and results of the network. It raises a `UserError` if the network cannot be
+        compiled, for example without a C++ compiler.
+    """
+
+    def forward(*inputs: Any) -> Any:
+        return network(*inputs)
+
+    fast = torch.compile(forward, options={"fallback_random": True, "triton.cudagraphs": mode == "reduce-overhead"})
+
+    def call(*inputs: Any) -> Any:
+        try:
+            return fast(*inputs)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise UserError(
+                f"the network cannot be compiled here ({next(filter(None, str(error).splitlines()), '')})",
+                "a machine with a C++ compiler and a network that torch.compile can follow",
+                "install a compiler (g++ or clang), or set compute.compile=none",
+            ) from error
+
+    return call
 
 
 class Predictor(pl.LightningModule):

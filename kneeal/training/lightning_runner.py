@@ -1,8 +1,8 @@
-"""The loop's runner on PyTorch Lightning: a fresh module and a fresh Trainer for every fit."""
+"""The loop's runner on PyTorch Lightning, fresh for every fit, and the evaluation of a network on graded knees."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from kneeal.acquisition import Needs, Posterior, Predictions
+from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.data.batches import EvaluationBatches, training_batches
 from kneeal.data.source import Source
 from kneeal.data.splits import Validation
@@ -25,9 +25,9 @@ from kneeal.nn.mc_dropout import dropout_modules
 from kneeal.nn.torch_file import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
+from kneeal.stats.metrics import METRICS, GradedKnees
 from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
 from kneeal.training.learner import Learner, Predictor
-from kneeal.training.metrics import evaluate_test
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +72,6 @@ class LightningRunner:
         best = BestEpoch(folder / "best.ckpt")
         trainer = self._trainer(
             callbacks=[best, DeviceSeed(seed), EpochReports(self.progress)],
-            enable_checkpointing=False,
             max_epochs=self.epochs,
             check_val_every_n_epoch=min(self.validate_every, self.epochs),
             limit_val_batches=1.0 if val else 0,
@@ -122,7 +121,7 @@ class LightningRunner:
             features=needs.features,
         )
         collected = PredictionTable(len(ids), self.progress, what)
-        trainer = self._trainer(callbacks=[collected], enable_checkpointing=False)
+        trainer = self._trainer(callbacks=[collected])
         batches = EvaluationBatches(self.knees, ids, batch_size=self.eval_batch_size, **_share(trainer))
         trainer.predict(predictor, batches, return_predictions=False)
         table = _gather(collected.columns, trainer)
@@ -145,6 +144,7 @@ class LightningRunner:
             strategy="auto" if self.devices == 1 else "ddp",
             precision=self.precision,  # type: ignore[arg-type]
             logger=False,
+            enable_checkpointing=False,
             callbacks=list(callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -153,6 +153,32 @@ class LightningRunner:
             deterministic="warn",
             **options,
         )
+
+
+def evaluate(log_probs: Tensor, kl: Tensor) -> tuple[dict[str, float], list[list[int]]]:
+    """Every metric of a set of graded knees.
+
+    Args:
+        log_probs: [N, C] predictive log-probabilities in nats.
+        kl: [N] true KL grades.
+
+    Returns:
+        `kneeal.stats.metrics.METRICS` by name, and the confusion matrix [C, C] (row = true grade).
+    """
+    knees = GradedKnees(log_probs.detach().double().cpu().numpy(), kl.detach().long().cpu().numpy())
+    return {name: metric.compute(knees) for name, metric in METRICS.items()}, knees.confusion.tolist()
+
+
+def evaluate_test(
+    predict: Callable[[tuple[str, ...], Needs], Predictions], test: Mapping[str, int], needs: Needs
+) -> Evaluation:
+    """Metrics of the point estimate; uncertainty of the samples if the strategy uses samples."""
+    ids, kl = tuple(test), tuple(test.values())
+    point = samples = predict(ids, Needs(Posterior.POINT)).require_log_probs()
+    if needs.posterior is Posterior.SAMPLES:
+        samples = predict(ids, replace(needs, features=False)).require_log_probs()
+    metrics, confusion = evaluate(point[:, 0], torch.tensor(kl))
+    return Evaluation(metrics, confusion, ids, kl, point[:, 0].exp(), measures.entropy(samples))
 
 
 def is_first_process() -> bool:

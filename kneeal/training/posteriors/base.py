@@ -13,7 +13,7 @@ from kneeal.loop.runner import Evaluation, Runner
 from kneeal.nn.heads import Head
 from kneeal.pool import PoolState
 from kneeal.registry import Registry
-from kneeal.training.metrics import evaluate_test
+from kneeal.training.lightning_runner import evaluate_test
 
 
 class Sampler(Runner, Protocol):

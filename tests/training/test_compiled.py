@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kneeal.errors import UserError
-from kneeal.nn.compiled import compiled
 from kneeal.nn.layers import QuickDropout, SizeSafeInstanceNorm2d
+from kneeal.training.learner import compiled
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
 
