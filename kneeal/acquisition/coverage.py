@@ -80,12 +80,11 @@ class ProbCover(CoverageStrategy):
         square = delta * delta
         open_ = nearest(x, known)[0] > square
         gain = _count(x, x[open_], square)
-        free = torch.ones(len(x), dtype=torch.bool)
         chosen: list[int] = []
         for _ in range(n):
-            best = int(torch.where(free, gain, -1).argmax())
+            gain[chosen] = -1
+            best = int(gain.argmax())
             chosen.append(best)
-            free[best] = False
             covered = open_ & (squared_distances(x, x[best : best + 1])[:, 0] <= square)
             covered[best] = open_[best]
             gain -= _count(x, x[covered], square)

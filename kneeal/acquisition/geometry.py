@@ -98,13 +98,11 @@ def central_rows(x: Tensor, n: int, generator: Generator) -> list[int]:
     """
     centers, labels = k_means(x, n, generator)
     sizes = torch.bincount(labels, minlength=n)
-    free = torch.ones(len(x), dtype=torch.bool)
-    chosen = []
+    chosen: list[int] = []
     for cluster in torch.argsort(sizes, descending=True, stable=True).tolist():
         distance = squared_distances(x, centers[cluster : cluster + 1])[:, 0]
-        distance[~free] = torch.inf
+        distance[chosen] = torch.inf
         chosen.append(int(distance.argmin()))
-        free[chosen[-1]] = False
     return chosen
 
 

@@ -113,7 +113,8 @@ class BAIT(BatchStrategy):
             chosen.append(best)
             free[best] = False
             trace.update(z[best], 1.0)
-        trace.narrow(chosen)  # from here on only the chosen knees matter
+        # From here on only the chosen knees matter.
+        trace.z, trace.a, trace.b = trace.z[chosen], trace.a[chosen], trace.b[chosen]
         kept = list(range(len(chosen)))
         while len(kept) > n:
             increase = trace.change(-1.0).tolist()
@@ -148,11 +149,6 @@ class _Trace:
         zu_all, zv_all = (self.z @ torch.stack([u, v], dim=1).to(self.z.dtype)).double().unbind(dim=1)
         self.a = self.a - c * zu_all.square()
         self.b = self.b - 2.0 * c * zu_all * zv_all + c * c * zv * zu_all.square()
-
-    def narrow(self, rows: Sequence[int]) -> None:
-        """Keep only some knees."""
-        index = torch.tensor(rows)
-        self.z, self.a, self.b = self.z[index], self.a[index], self.b[index]
 
 
 def _roots(predictions: Predictions) -> Tensor:

@@ -15,8 +15,7 @@ from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
 from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
-from kneeal.nn.network import SiameseKneeNet
-from kneeal.nn.torch_file import read_torch
+from kneeal.nn.network import SiameseKneeNet, read_torch
 
 _UNREADABLE = (AttributeError, KeyError, TypeError, RuntimeError, ValueError)
 #: Value of `model.weights` for those that the backbone's library publishes.

@@ -1,4 +1,4 @@
-"""What all fits of a run start from: the network and its frozen part, and the knees as patches or activations."""
+"""What all fits of a run start from: device, network and its frozen part, and the knees as patches or activations."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ import torch
 
 from kneeal import __version__
 from kneeal.build.dataset import Cohort
-from kneeal.build.devices import find_device
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig, keywords
 from kneeal.data.activations import FOLDER, Activations
@@ -20,7 +19,7 @@ from kneeal.errors import UserError
 from kneeal.nn.freezing import NONE, Standardize
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.seeds import derive_seed
-from kneeal.settings import ViewsConfig
+from kneeal.settings import ComputeConfig, ViewsConfig
 
 #: Knees of the training pool that the features are standardized by, at most.
 _MEASURED = 5000
@@ -39,6 +38,33 @@ class Start:
     def fixed_features(self) -> bool:
         """Whether training changes no feature, only the head."""
         return self.template is not None and next(self.template.branch.parameters(), None) is None
+
+
+def count_devices() -> dict[str, int]:
+    """The number of GPUs and MPS devices that torch sees."""
+    return {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+
+
+def find_device(compute: ComputeConfig) -> str:
+    """The kind of device that a run uses, as torch names it: "cuda", "mps" or "cpu"."""
+    count = count_devices()
+    kind = compute.accelerator
+    if kind == "auto":
+        kind = next((name for name in ("gpu", "mps") if count[name]), "cpu")
+    if kind != "cpu" and count[kind] < compute.devices:
+        found = f"{count[kind]} of {compute.devices}" if count[kind] else "no"
+        raise UserError(
+            f"compute.accelerator = {compute.accelerator}, but there is {found} {kind} on this machine",
+            "devices that torch sees here",
+            "choose --accelerator cpu" if not count[kind] else f"give at most --devices {count[kind]}",
+        )
+    if kind == "cpu" and compute.precision == "16-mixed":
+        raise UserError(
+            "compute.precision = 16-mixed on a CPU, which would compute in bfloat16",
+            "a precision that a CPU has",
+            "choose --set compute.precision=bf16-mixed or 32-true",
+        )
+    return "cuda" if kind == "gpu" else kind
 
 
 def make_start(config: RunConfig, cohort: Cohort) -> Start:

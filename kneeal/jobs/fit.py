@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import nn
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.devices import find_device
 from kneeal.build.loop import Plan, build_oracle, make_plan
 from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id
+from kneeal.build.start import find_device
 from kneeal.config import RunConfig, flatten
 from kneeal.data.grades import N_GRADES
 from kneeal.files import disk_errors, hold

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from kneeal.build.dataset import open_cohort
-from kneeal.build.devices import find_device
-from kneeal.build.start import make_start
+from kneeal.build.start import find_device, make_start
 from kneeal.config import RunConfig
 from kneeal.errors import UserError
 from kneeal.files import check_new_file

@@ -132,8 +132,13 @@ def _cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module] | Non
     patches = torch.linspace(-1, 1, 2 * side * side).view(2, 1, side, side)
     try:
         encoder = FrozenEncoder(branch, stage)
-        activations, finished = _until_end(encoder, patches)
-        for name in finished:
+        names = {module: name for name, module in branch.named_modules() if name}
+        finished: list[str] = []
+        with ExitStack() as hooks:
+            for module in names:
+                hooks.enter_context(module.register_forward_hook(lambda m, inputs, output: finished.append(names[m])))
+            activations = encoder.until_end(patches)
+        for name in (n for n in finished if not any(n.startswith(f"{other}.") for other in finished)):
             parent, _, last = name.rpartition(".")
             setattr(rest.get_submodule(parent), last, nn.Identity())
         tail = nn.Sequential(OrderedDict(rest.named_children())).eval()
@@ -144,21 +149,6 @@ def _cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module] | Non
     # A tail that changes its input in place would spoil it for the next Monte-Carlo pass.
     same = activations._version == version and torch.allclose(features, branch(patches), rtol=1e-3, atol=1e-5)
     return (encoder, tail.train()) if same else None
-
-
-def _until_end(encoder: FrozenEncoder, patches: Tensor) -> tuple[Tensor, list[str]]:
-    """The activations, and the names of the modules that finished on the way, outermost ones only."""
-    names = {module: name for name, module in encoder.branch.named_modules() if name}
-    finished: list[str] = []
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        finished.append(names[module])
-
-    with ExitStack() as hooks:
-        for module in names:
-            hooks.enter_context(module.register_forward_hook(note))
-        activations = encoder.until_end(patches)
-    return activations, [n for n in finished if not any(n.startswith(f"{other}.") for other in finished)]
 
 
 def _module(branch: nn.Module, stage: str) -> nn.Module:

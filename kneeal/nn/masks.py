@@ -195,8 +195,7 @@ class _Calls(TorchFunctionMode):
 class HiddenDropout:
     """Finds dropout that cannot be sampled, in a pass over a single input and the first pass over a batch."""
 
-    def __init__(self) -> None:
-        self._shapes: list[torch.Size] | None = None
+    _shapes: list[torch.Size] | None = None
 
     def check_one(self, network: nn.Module, masks: DropoutMasks, inputs: tuple[Any, ...]) -> None:
         """Check a pass over the first input of the first batch.

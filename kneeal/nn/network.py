@@ -4,7 +4,9 @@ Architecture after Nguyen et al., "Semixup: In- and Out-of-Manifold Regularizati
 Osteoarthritis Severity Grading from Plain Radiographs", IEEE Transactions on Medical Imaging 39 (12), 2020.
 """
 
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -159,22 +161,38 @@ class SiameseKneeNet(nn.Module):
             ValueError: The patches have another shape.
         """
         if self.encoder is not None:
-            activations = self.encoder(patches) if patches.ndim == 4 else patches
-            return self._grade(self.branch(activations.flatten(0, 1)))
+            singles = (self.encoder(patches) if patches.ndim == 4 else patches).flatten(0, 1)
+        else:
+            singles = self._singles(patches)
+        features = self.standardize(self.branch(singles).reshape(-1, self.classifier.in_features))
+        return Output(self.head.logits(self.classifier(self.classifier_dropout(features))), features)
+
+    def _singles(self, patches: Tensor) -> Tensor:
+        """Both patches of each knee as one batch, knee by knee, so that the twins share a Monte-Carlo dropout mask."""
         step = PATCH_STEP if self._own else 1
         if patches.ndim != 4 or patches.shape[1] != 2 or any(side % step for side in patches.shape[2:]):
             raise ValueError(f"patches must be [N, 2, H, H] with H divisible by {step} but got {tuple(patches.shape)}.")
-        # Both patches go through the branch as one batch, knee by knee, so that the twins share a Monte-Carlo
-        # dropout mask as they share weights.
         # Without gradients a CPU convolves channels-last strides faster, and every layer of the branch keeps them; with
         # gradients the normalization loses more than that gains.
         channels_last = patches.device.type == "cpu" and self._own and not torch.is_grad_enabled()
-        return self._grade(self.branch(one_by_one(patches, channels_last=channels_last)))
+        return one_by_one(patches, channels_last=channels_last)
 
-    def _grade(self, vectors: Tensor) -> Output:
-        """From the feature vectors [2 N, F] of both patches of each knee, knee by knee."""
-        features = self.standardize(vectors.reshape(-1, self.classifier.in_features))
-        return Output(self.head.logits(self.classifier(self.classifier_dropout(features))), features)
+
+def read_torch(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU, read without running code from it.
+
+    Raises:
+        ValueError: The file is missing or damaged, or torch did not write it.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.read(2).startswith((b"PK", b"\x80")):  # a zip file, or a pickle
+                raise ValueError("torch did not write this file")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose message advises to run code from the file
+        raise ValueError("torch did not write it, or it is damaged") from error
+    except Exception as error:  # struct, struct, zip, decoding: each kind of damage raises its own
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _bytes(checksum: str) -> Tensor:

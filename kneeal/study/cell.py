@@ -63,7 +63,7 @@ def run_cell(config: Path, out: Path) -> None:
 
 def forkable(config: RunConfig) -> bool:
     """Whether a cell may be forked: not if it uses a GPU, if Lightning starts it again, or if W&B ends it late."""
-    from kneeal.build.devices import count_devices
+    from kneeal.build.start import count_devices
 
     compute = config.compute
     on_cpu = compute.accelerator == "cpu" or (compute.accelerator == "auto" and not any(count_devices().values()))

@@ -221,11 +221,9 @@ class Predictor(pl.LightningModule):
         super().__init__()
         self.network = network
         self.features = features
-        self.sampler = (
-            MonteCarloDropout(network, n_samples=n_samples, seed=seed, output=lambda output: output.logits)
-            if posterior is Posterior.SAMPLES
-            else None
-        )
+        self.sampler: MonteCarloDropout | None = None
+        if posterior is Posterior.SAMPLES:
+            self.sampler = MonteCarloDropout(network, n_samples, seed=seed, output=lambda output: output.logits)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Positions [B], log probabilities [B, K, C] and, on request, features [B, F], on the CPU.

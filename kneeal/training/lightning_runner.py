@@ -22,7 +22,7 @@ from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import SILENT, FitProgress
 from kneeal.loop.runner import Evaluation
 from kneeal.nn.mc_dropout import dropout_modules
-from kneeal.nn.torch_file import read_torch
+from kneeal.nn.network import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.stats.metrics import METRICS, GradedKnees

@@ -116,7 +116,7 @@ def test_a_wrong_setting(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], messages: list[str]
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr("kneeal.build.devices.count_devices", lambda: {"gpu": 0, "mps": 0})
+    monkeypatch.setattr("kneeal.build.start.count_devices", lambda: {"gpu": 0, "mps": 0})
     refused(kneeal("fit", "--data", data, "--out", run, *TINY, *arguments), *messages)
     assert not list(run.rglob("best.ckpt"))
 

@@ -89,6 +89,4 @@ def ramp_up(epoch: int, length: int) -> float:
         epoch: The current epoch, from 0.
         length: Epochs until the factor is 1; 0 means that it is 1 from the start.
     """
-    if epoch >= length:
-        return 1.0
-    return math.exp(-5.0 * (1.0 - epoch / length) ** 2)
+    return 1.0 if epoch >= length else math.exp(-5.0 * (1.0 - epoch / length) ** 2)
