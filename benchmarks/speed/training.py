@@ -113,7 +113,7 @@ def _batches(s: Setting) -> dict[str, ViewBatches]:
 def _lightning(s: Setting, compile_mode: Mode | None = None) -> Candidate:
     def fit() -> Turn:
         epochs = _Epochs()
-        trainer = s.runner()._trainer(callbacks=[epochs], max_epochs=2, enable_checkpointing=False, limit_val_batches=0)
+        trainer = s.runner()._trainer(callbacks=[epochs], max_epochs=2, limit_val_batches=0)
         trainer.fit(s.learner(s.network(), compile_mode), _batches(s))
         return epochs.turns[-1]
 
