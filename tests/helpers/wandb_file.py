@@ -28,7 +28,7 @@ def read_finished(path: Path, timeout: float = 60.0) -> list[wandb_internal_pb2.
 
 def _read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
     data = path.read_bytes()
-    assert data[:4] == b":W&B", "the file's own mark"
+    assert data[:4] in (b"", b":W&B"), "the file's own mark"  # empty until its first block is written
     position, record = 7, b""
     while position + HEADER <= len(data):
         room = BLOCK - position % BLOCK
