@@ -31,7 +31,7 @@ class NamedFiles:
         if "\0" in name or not parts or ".." in parts or parts[0] == "/" or PureWindowsPath(name).drive:
             return "", "outside"
         path = "/".join(parts)
-        if isfile(self._root / path):  # noqa: PTH113
+        if isfile(self._root / path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             return path, ""
         alike = self._index[_key(path)]
         return (alike[0], "") if len(alike) == 1 else ("", "missing")
