@@ -26,15 +26,14 @@ from kneeal import acquisition
 from kneeal.acquisition import Predictions, measures
 from kneeal.acquisition.clusters import average_linkage
 from kneeal.acquisition.geometry import k_means
-from kneeal.annotate.agreement import weighted_kappa
 from kneeal.exchange.model_file import Card, Threshold, read_model, write_model
-from kneeal.loop.stopping import agreement
+from kneeal.loop.stopping import cohen_kappa
 from kneeal.nn.heads import Corn, Cumulative, Softmax
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output, SiameseKneeNet
 from kneeal.nn.ssl import Step, get
 from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm, spread_ratio
-from kneeal.stats.metrics import calibration_curve
+from kneeal.stats.metrics import calibration_curve, weighted_kappa
 from kneeal.stats.summary import Curve, area, restricted_labels, summarize
 from kneeal.training.lightning_runner import evaluate
 
@@ -319,7 +318,7 @@ def _() -> float:
     return max(
         off(weighted_kappa(table, 1), cohen_kappa_score(KL, second, weights="linear")),
         off(weighted_kappa(table, 2), cohen_kappa_score(KL, second, weights="quadratic")),
-        off(agreement(KL.tolist(), second.tolist()), cohen_kappa_score(KL, second)),
+        off(cohen_kappa(KL.tolist(), second.tolist()), cohen_kappa_score(KL, second)),
     )
 
 

@@ -25,7 +25,7 @@ def first_grades(
 ) -> Iterator[list[int]]:
     """The grades of the first query of each seed, exactly the query that `kneeal fit` would make."""
     from kneeal.build.dataset import split
-    from kneeal.build.loop import make_plan
+    from kneeal.build.loop import make_parts
     from kneeal.config import resolve
     from kneeal.data.prepared import PreparedDataset
     from kneeal.jobs.process import set_up_process
@@ -45,7 +45,7 @@ def first_grades(
         }
         config = resolve(None, settings, flags)
         cohort = split(config, dataset)
-        query = make_plan(config, cohort).first_query(cohort.splits.train, knees, derive_seed(seed, "first query"))
+        query = make_parts(config, cohort).first_query(cohort.splits.train, knees, derive_seed(seed, "first query"))
         yield [cohort.grades[i] for i in query]
 
 

@@ -117,7 +117,7 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-def describe(path: Path) -> str:
+def describe_path(path: Path) -> str:
     """What lies at a path that should be something else, for a message."""
     kinds = {"run.json": "a run", "study.json": "a study", "dataset.json": "a prepared data set"}
     if not path.is_dir():
@@ -128,7 +128,7 @@ def describe(path: Path) -> str:
 def check_folder(path: Path, expected: str, cure: str = "check the path") -> None:
     """Refuse what is no folder."""
     if not path.is_dir():
-        raise UserError(f"no folder {path}: {describe(path)}", expected, cure)
+        raise UserError(f"no folder {path}: {describe_path(path)}", expected, cure)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -179,7 +179,7 @@ def is_locked(path: Path) -> bool:
 
 
 @contextmanager
-def hold(path: Path, *, what: object = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def hold_lock(path: Path, *, what: object = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock file while the block runs; `what` names the work in the message, else the file's folder.
 
     With `on_wait`, which is called once before, it waits for another process.

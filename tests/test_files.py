@@ -10,13 +10,13 @@ import pytest
 
 import kneeal
 from kneeal.errors import UserError
-from kneeal.files import atomic_file, disk_errors, hold, write_atomic
+from kneeal.files import atomic_file, disk_errors, hold_lock, write_atomic
 
 HOLDER = """
 import sys
 from pathlib import Path
-from kneeal.files import hold
-with hold(Path(sys.argv[1])):
+from kneeal.files import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -28,11 +28,11 @@ def test_a_second_process_is_refused_or_waits_until_the_first_is_killed(tmp_path
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process works on"), hold(path):
+        with pytest.raises(UserError, match="another process works on"), hold_lock(path):
             pass
-        with hold(path, on_wait=holder.kill):  # waits, and gets it once the holder is gone
+        with hold_lock(path, on_wait=holder.kill):  # waits, and gets it once the holder is gone
             assert holder.wait(5) != 0
-    with hold(path):
+    with hold_lock(path):
         pass
 
 

@@ -86,7 +86,7 @@ def make_app(
         ready = not session.reads or (not store.counts()["open"] and store.informed(session.id))
         return supervisor.status(decides=session.adjudicates and ready)
 
-    def describe(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
+    def page_state(session: Session, task: Task | None, progress: Progress) -> dict[str, Any]:
         if task is None:
             return {**vars(progress), "task": None, "status": status_for(session)}
         # The page does not learn whether this is a repeat.
@@ -139,13 +139,13 @@ def make_app(
 
     @app.get("/api/next")
     def next_task(session: signed) -> dict[str, Any]:
-        return describe(session, store.next(session.id), store.progress(session.id))
+        return page_state(session, store.next(session.id), store.progress(session.id))
 
     @app.post("/api/answer")
     async def answer(session: signed, body: Answer) -> dict[str, Any]:
         following = await store.write_soon(store.answering(session.id, body))
         pictures.forget(store.task(session.id, body.task).knee_id)
-        return describe(session, *following)
+        return page_state(session, *following)
 
     @app.post("/api/undo")
     def undo(session: signed, body: UndoRequest) -> dict[str, Any]:
@@ -153,11 +153,11 @@ def make_app(
             raise RefusedError(
                 409, "all readings are in and final", "an answer to an open knee", "wait for the next knees"
             )
-        return describe(session, store.undo(session.id, nonce=body.nonce), store.progress(session.id))
+        return page_state(session, store.undo(session.id, nonce=body.nonce), store.progress(session.id))
 
     @app.post("/api/task/{number}/later")
     def later(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
-        return describe(session, store.put_off(session.id, number), store.progress(session.id))
+        return page_state(session, store.put_off(session.id, number), store.progress(session.id))
 
     @app.get("/api/task/{number}/picture")
     async def picture(session: signed, number: int) -> Response:

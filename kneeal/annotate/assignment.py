@@ -138,7 +138,7 @@ def claim(db: sqlite3.Connection, reader: int, now: float) -> int | None:
             return _begin(db, reader, knee, "first", now)
     task = first(mine + "ORDER BY knee.taken >= :reads, task.later LIMIT 1")
     if task is not None:
-        hold(db, task, now)
+        resume(db, task, now)
         return task
     if reads:
         knee = first(
@@ -172,13 +172,13 @@ def _begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float
     return number
 
 
-def let_go(db: sqlite3.Connection, number: int, now: float) -> None:
+def postpone(db: sqlite3.Connection, number: int, now: float) -> None:
     """Put an open task off: others can be given its knee, which the reader holds no longer."""
     _count_taken(db, number, -1, "AND current IS NULL AND later IS NULL")
     db.execute("UPDATE task SET later = ? WHERE id = ? AND current IS NULL", (now, number))
 
 
-def hold(db: sqlite3.Connection, number: int, now: float) -> None:
+def resume(db: sqlite3.Connection, number: int, now: float) -> None:
     """Put a task before its reader again if it was put off."""
     _count_taken(db, number, 1, "AND later IS NOT NULL")
     db.execute("UPDATE task SET later = NULL, begun = ? WHERE id = ? AND later IS NOT NULL", (now, number))

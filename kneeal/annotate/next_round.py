@@ -13,9 +13,9 @@ from pathlib import Path
 
 from kneeal.annotate.store import open_store
 from kneeal.annotate.training_process import AHEAD, COMPUTE, PROGRESS
-from kneeal.build.loop import make_plan
+from kneeal.build.loop import make_parts
 from kneeal.exchange.answers import add_reasons
-from kneeal.files import hold, move_whole, sync, write_atomic
+from kneeal.files import hold_lock, move_whole, sync, write_atomic
 from kneeal.jobs.ask import tell_and_report
 from kneeal.jobs.open_run import OpenRun, open_run
 from kneeal.jobs.process import set_up_process
@@ -40,9 +40,9 @@ def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes
     """
     set_up_process()
     opened = open_run(run, data=data)
-    opened = replace(opened, plan=make_plan(opened.config, opened.cohort, ProgressFile(run / PROGRESS)))
+    opened = replace(opened, parts=make_parts(opened.config, opened.cohort, ProgressFile(run / PROGRESS)))
     ordered = order()
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         take_over = None
         if ordered == COMPUTE:
             take_over = compute_ahead(opened)
@@ -65,7 +65,7 @@ def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     """
     set_up_process()
     opened = open_run(run, data=data)
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         loop = opened.loop()
         tell_and_report(opened, loop, _decide(run, loop.missing), replace=False, close=close)
 

@@ -23,7 +23,7 @@ from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.supervisor import RoundSupervisor
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import atomic_file, cannot_write, check_new_file, disk_errors, hold, write_atomic
+from kneeal.files import atomic_file, cannot_write, check_new_file, disk_errors, hold_lock, write_atomic
 from kneeal.jobs.open_run import open_run
 from kneeal.tables import count
 
@@ -49,7 +49,7 @@ def serve(run: Path, options: ServeOptions) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
     logging.getLogger("kneeal.annotate").setLevel(logging.INFO)
     command = [sys.executable, "-m", "kneeal.annotate.training_process", str(run), *([str(data)] if data else [])]
-    with hold(run / ".annotate.lock"):
+    with hold_lock(run / ".annotate.lock"):
         with disk_errors(run):
             run.chmod(0o700)  # the states and answers of its rounds hold the readings too
         with closing(Store(run / STORE)) as store, _listen(options) as listening:

@@ -6,9 +6,9 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kneeal.annotate.answers import Readings
 from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
 from kneeal.annotate.database import transaction
+from kneeal.annotate.readings import Readings
 from kneeal.annotate.schema import STORE
 from kneeal.errors import UserError
 

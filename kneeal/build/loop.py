@@ -26,7 +26,7 @@ from kneeal.nn.network import SiameseKneeNet
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunParts:
     """All parts of a run except its folder."""
 
     config: RunConfig
@@ -59,7 +59,7 @@ class Plan:
         )
 
 
-def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT) -> Plan:
+def make_parts(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT) -> RunParts:
     """Check the settings of a run and build what they name."""
     active, train = config.active, cohort.splits.train
     strategy, pseudo = make_strategies(config)
@@ -96,7 +96,7 @@ def make_plan(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT)
     for needs in (s.needs for s in (strategy, pseudo) if s is not None):
         if needs.posterior is Posterior.SAMPLES:
             runner.check_samples(needs.n_samples, network)
-    return Plan(
+    return RunParts(
         config,
         cohort,
         network,

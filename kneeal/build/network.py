@@ -19,7 +19,7 @@ from kneeal.nn.network import SiameseKneeNet, read_torch
 
 _UNREADABLE = (AttributeError, KeyError, TypeError, RuntimeError, ValueError)
 #: Value of `model.weights` for those that the backbone's library publishes.
-DEFAULT = "default"
+PUBLISHED = "default"
 #: The weights of the encoder that ships.
 SHIPPED = Path(str(files("kneeal.nn") / "knee_encoder.safetensors"))
 
@@ -41,10 +41,10 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
     model, head = config.model, dict[str, Tensor]()
     if config.training.init is not None:
         head = load_init(network, Path(config.training.init), config)
-    elif model.backbone == KNEE_ENCODER and model.weights in (None, DEFAULT):
+    elif model.backbone == KNEE_ENCODER and model.weights in (None, PUBLISHED):
         load_backbone(network, SHIPPED)
-    elif model.weights == DEFAULT:
-        _backbone(network, DEFAULT).load(fetch_weights(model.backbone))
+    elif model.weights == PUBLISHED:
+        _backbone(network, PUBLISHED).load(fetch_weights(model.backbone))
     elif model.weights is not None:
         load_backbone(network, Path(model.weights))
     network.freeze(model.freeze)
@@ -124,7 +124,7 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
     if not path.is_file():
         raise UserError(
             f"model.weights = {path}, where there is no file",
-            f"weights of {backbone.name}, or {DEFAULT} for its library to download them",
+            f"weights of {backbone.name}, or {PUBLISHED} for its library to download them",
             f"fetch {published} and put it there, or leave model.weights empty for "
             + ("the weights that ship" if backbone.name == KNEE_ENCODER else "a random start"),
         )

@@ -8,7 +8,7 @@ from kneeal.build.dataset import Cohort
 from kneeal.config import RunConfig, identity, to_yaml, validate
 from kneeal.data.prepared import digest
 from kneeal.errors import UserError
-from kneeal.files import describe
+from kneeal.files import describe_path
 from kneeal.loop.folder import CONFIG, RUN, RunFolder
 from kneeal.loop.writer import RunWriter
 
@@ -42,13 +42,13 @@ def _differing(config: RunConfig) -> dict[str, Any]:
 
 
 def find_run_folder(out: Path, *, resume: bool, writer: bool = True) -> RunWriter:
-    """A folder that a run can begin in, or with `resume` go on in; nothing is written yet.
+    """A folder that a run can begin in, or with `resume` continue in; nothing is written yet.
 
     A folder that holds only a configuration counts as new: its run was refused before it began. Only a `writer` writes.
     """
     folder = RunWriter(out, active=writer)
     if out.is_file() or (folder.begun and not folder.exists):
-        raise UserError(f"{out} holds no run: {describe(out)}", "a new or empty folder, or a run", "give another one")
+        raise UserError(f"{out} holds no run: {describe_path(out)}", "a new or empty folder, or a run", "give another")
     if folder.begun and writer and not resume:
         raise UserError(
             f"{out} already holds a run", "a new folder", "add --resume to continue it, or give another --out"

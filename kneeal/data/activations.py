@@ -19,7 +19,7 @@ from torch import Tensor
 from kneeal.data.prepared import digest
 from kneeal.data.source import PatchSource, free_memory
 from kneeal.errors import UserError
-from kneeal.files import hold, write_atomic
+from kneeal.files import hold_lock, write_atomic
 from kneeal.seeds import derive_seed
 
 #: Name of the folder in a data set's own.
@@ -280,5 +280,5 @@ class Activations:
         waiting = "another process encodes the same knees: waiting for it"
         with ExitStack() as stack:
             with suppress(OSError, UserError):
-                stack.enter_context(hold(self._folder / _LOCK, on_wait=lambda: self.log(waiting)))
+                stack.enter_context(hold_lock(self._folder / _LOCK, on_wait=lambda: self.log(waiting)))
             yield

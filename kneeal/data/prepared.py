@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
 from kneeal.errors import UserError
-from kneeal.files import atomic_folder, cannot_write, describe, disk_errors, write_atomic
+from kneeal.files import atomic_folder, cannot_write, describe_path, disk_errors, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 #: Reports that a preparation without a single usable knee leaves behind.
@@ -198,7 +198,7 @@ def _read(path: Path) -> tuple[Manifest, dict[str, Any], NDArray[np.uint8], list
     if not (path / MANIFEST).is_file():
         pictures = path.is_dir() and next(path.glob("*/[0-4]/*.*"), None)
         raise UserError(
-            f"no prepared data set in {path}: " + ("it is a folder of pictures" if pictures else describe(path)),
+            f"no prepared data set in {path}: " + ("it is a folder of pictures" if pictures else describe_path(path)),
             f"a folder with {MANIFEST}, as written by `kneeal prepare` or `kneeal demo-data`",
             f"prepare it with `kneeal prepare folder {path} --out knees` and give --data knees"
             if pictures

@@ -7,7 +7,7 @@ from typing import Any
 from kneeal.errors import UserError
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons, write_query
 from kneeal.exchange.pictures import Pictures
-from kneeal.files import hold
+from kneeal.files import hold_lock
 from kneeal.jobs.fit import finish
 from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
@@ -34,7 +34,7 @@ def run_ask(
     console = Console()
     opened = begin_run(run, source, settings, flags, console)
     pictures = Pictures(opened.cohort.dataset, images)
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         loop = opened.loop([console])
         query = loop.ask()
         if query is None:
@@ -69,7 +69,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, r
             "a grade from 0 to 4 in the column kl, or a reason in the column unreadable, in at least one row",
             "fill it in and save it; --close goes on without the knees that are open",
         )
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)
         add_reasons(opened.path, given.reasons)
 

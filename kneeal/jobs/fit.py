@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.loop import Plan, build_oracle, make_plan
+from kneeal.build.loop import RunParts, build_oracle, make_parts
 from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id
 from kneeal.build.start import find_device
 from kneeal.config import RunConfig, flatten
 from kneeal.data.grades import N_GRADES
-from kneeal.files import disk_errors, hold
+from kneeal.files import disk_errors, hold_lock
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.events import SILENT, LoopListener
@@ -43,10 +43,10 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
     refuse_other_run(folder, config, cohort)
     oracle = build_oracle(cohort)
     console = Console() if writer else None
-    plan = make_plan(config, cohort, console or SILENT)
+    parts = make_parts(config, cohort, console or SILENT)
     identify(folder, config, cohort)
     listeners: list[LoopListener] = [] if console is None else [console]
-    with hold(folder.path / LOCK, on_wait=(lambda: None) if wait else None) if writer else nullcontext():
+    with hold_lock(folder.path / LOCK, on_wait=(lambda: None) if wait else None) if writer else nullcontext():
         if writer and config.tracking.mode != "none":
             from kneeal.loggers.wandb import WandbTracker
 
@@ -55,9 +55,9 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
             tracking["group"] = tracking["group"] or f"{Path(config.active.strategy).name}-{kind}"
             tracking |= {"run_id": run_id(config, cohort), "thumbnail": cohort.dataset.thumbnail}
             listeners.append(WandbTracker(folder.path, **tracking))
-        loop = plan.loop(folder, listeners)
+        loop = parts.loop(folder, listeners)
         if writer:
-            print(run_header(plan, folder, loop.state.labeled), file=sys.stderr)
+            print(run_header(parts, folder, loop.state.labeled), file=sys.stderr)
         for listener in listeners:
             listener.run_started(flatten(config), loop.finished_rounds())
         loop.run(oracle)
@@ -79,23 +79,23 @@ def finish(out: Path, cohort: Cohort) -> None:
         print(f"figure: {path}")
 
 
-def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str:
+def run_header(parts: RunParts, folder: RunFolder, labeled: Mapping[str, int]) -> str:
     """Strategy, network, device, knees by grade, and what is logged where, in a block of lines."""
-    config, splits = plan.config, plan.cohort.splits
-    schedule = plan.schedule
+    config, splits = parts.config, parts.cohort.splits
+    schedule = parts.schedule
     compute, first = config.compute, config.active.first_query
     if config.loss.consistency:
-        consistency = f"{config.loss.method}, pseudo pool by {plan.pseudo or plan.strategy}"
-    elif plan.strategy.scores_uncertainty:
+        consistency = f"{config.loss.method}, pseudo pool by {parts.pseudo or parts.strategy}"
+    elif parts.strategy.scores_uncertainty:
         consistency = "off"
     else:
-        consistency = f"off: {plan.strategy} has no score to choose a pseudo pool by"
+        consistency = f"off: {parts.strategy} has no score to choose a pseudo pool by"
     facts = {
         "run folder": str(folder.path),
-        "strategy": f"{plan.strategy}{'' if first == 'random' else f', first query by {first}'}; "
+        "strategy": f"{parts.strategy}{'' if first == 'random' else f', first query by {first}'}; "
         f"{schedule.n_init} to {schedule.budget} labels in {count(schedule.n_rounds, 'round')}; seed {config.seed}",
         "consistency": consistency,
-        "network": _network(config.model.backbone, plan.network),
+        "network": _network(config.model.backbone, parts.network),
         "device": f"{find_device(compute)}{f' x {n}' if (n := compute.devices) > 1 else ''}, {compute.precision}",
         "epoch kept": {
             "free": f"the best on {len(splits.val)} validation knees, whose grades do not count as labels",
@@ -109,13 +109,13 @@ def run_header(plan: Plan, folder: RunFolder, labeled: Mapping[str, int]) -> str
         textwrap.fill(text, _WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, break_long_words=False)
         for name, text in facts.items()
     ]
-    grades = plan.cohort.grades
+    grades = parts.cohort.grades
     pool = [grades[i] for i in splits.train if i not in labeled]
-    parts = {"labeled": list(labeled.values()), "pool": pool, "validation": list(splits.val.values())}
-    parts = {name: knees for name, knees in parts.items() if knees} | {"test": list(splits.test.values())}
-    rows = [[*(knees.count(kl) for kl in range(N_GRADES)), len(knees)] for knees in parts.values()]
+    groups = {"labeled": list(labeled.values()), "pool": pool, "validation": list(splits.val.values())}
+    groups = {name: knees for name, knees in groups.items() if knees} | {"test": list(splits.test.values())}
+    rows = [[*(knees.count(kl) for kl in range(N_GRADES)), len(knees)] for knees in groups.values()]
     lines.append(f"{'knees':<13}" + "".join(f"{f'KL {kl}':>7}" for kl in range(N_GRADES)) + f"{'all':>7}")
-    lines += [f"  {name:<11}" + "".join(f"{n:>7}" for n in row) for name, row in zip(parts, rows, strict=True)]
+    lines += [f"  {name:<11}" + "".join(f"{n:>7}" for n in row) for name, row in zip(groups, rows, strict=True)]
     if warning := warn_of_few_knees(rows[-1][:-1]):
         lines.append(textwrap.fill(warning, _WIDTH))
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.loop import Plan, make_plan
+from kneeal.build.loop import RunParts, make_parts
 from kneeal.build.run_folder import find_run_folder, identify, refuse_other_run
 from kneeal.config import RunConfig, resolve, validate
 from kneeal.loop.active import ActiveLearningLoop
@@ -14,7 +14,7 @@ from kneeal.loop.events import SILENT, FitProgress, LoopListener
 from kneeal.loop.writer import RunWriter
 
 #: The configuration of a run with a person that is given none.
-DEFAULT = "frozen"
+DEFAULT_CONFIG = "frozen"
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class OpenRun:
     config: RunConfig
     cohort: Cohort
     folder: RunWriter
-    plan: Plan | None = None
+    parts: RunParts | None = None
 
     def loop(self, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
         """The loop, at the point that the folder has reached."""
-        return (self.plan or make_plan(self.config, self.cohort)).loop(self.folder, listeners)
+        return (self.parts or make_parts(self.config, self.cohort)).loop(self.folder, listeners)
 
     def query_folder(self, loop: ActiveLearningLoop) -> Path:
         """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
@@ -66,13 +66,13 @@ def begin_run(
     """
     folder = find_run_folder(run, resume=True)
     # Without a source, the rest is as the run has it.
-    config = resolve(source or (folder.config() if folder.exists else DEFAULT), settings, flags)
+    config = resolve(source or (folder.config() if folder.exists else DEFAULT_CONFIG), settings, flags)
     if config.data.dir is not None:
         # A run waits for weeks, and may be taken up from another folder.
         data = config.data.model_copy(update={"dir": str(Path(config.data.dir).resolve())})
         config = config.model_copy(update={"data": data})
     cohort = open_cohort(config)
     refuse_other_run(folder, config, cohort)
-    plan = make_plan(config, cohort, progress)  # refuses wrong settings before anything is written
+    parts = make_parts(config, cohort, progress)  # refuses wrong settings before anything is written
     identify(folder, config, cohort)
-    return OpenRun(run, config, cohort, folder, plan)
+    return OpenRun(run, config, cohort, folder, parts)

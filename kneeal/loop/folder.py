@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
-from kneeal.files import describe, read_yaml
+from kneeal.files import describe_path, read_yaml
 from kneeal.loop.events import RoundReport
 from kneeal.loop.query import Query, QueryRecord
 from kneeal.loop.runner import RoundPredictions
@@ -17,10 +17,10 @@ from kneeal.pool import PoolState
 
 #: Files that identify a run: its settings, and its data set.
 CONFIG, RUN = "config.yaml", "run.json"
-#: Held by the one process that works on a run; see `kneeal.files.hold`.
+#: Held by the one process that works on a run; see `kneeal.files.hold_lock`.
 LOCK = ".lock"
 ROUNDS, ROUNDS_FOLDER, START = "rounds.csv", "rounds", "start"
-STATE, METRICS, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
+STATE, EVALUATION, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query_predictions.csv", "best.ckpt"
 
 
@@ -64,7 +64,7 @@ class RunFolder:
         """Refuse a folder that holds no run."""
         if not self.exists:
             raise UserError(
-                f"no run in {self.path}: {describe(self.path)}",
+                f"no run in {self.path}: {describe_path(self.path)}",
                 "the folder of a run",
                 "give the folder that `kneeal fit` or `kneeal ask` wrote; of a study, one of the folders in it",
             )
@@ -110,11 +110,11 @@ class RunFolder:
 
     def evaluated(self) -> list[int]:
         """The rounds whose network is trained and tested, oldest first; the last one may still have no query."""
-        return self._rounds_with(METRICS)
+        return self._rounds_with(EVALUATION)
 
     def metrics(self, number: int) -> dict[str, Any]:
         """What the fit and the test of a round gave: `row` of rounds.csv, `confusion` and `test_seconds`."""
-        found: dict[str, Any] = self.read_json(self.round(number) / METRICS)
+        found: dict[str, Any] = self.read_json(self.round(number) / EVALUATION)
         return found
 
     def row(self, number: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kneeal.acquisition.wrappers import Checked
 from kneeal.errors import UserError
 from kneeal.loop.query import Query
 from kneeal.loop.runner import Runner
-from kneeal.loop.stopping import agreement
+from kneeal.loop.stopping import cohen_kappa
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 
@@ -118,7 +118,7 @@ def _summarize(predictions: Predictions, earlier: Mapping[str, int]) -> tuple[di
     mean = measures.mean_log_probs(predictions.require_log_probs())
     grades = dict(zip(predictions.ids, mean.argmax(dim=-1).tolist(), strict=True))
     both = [i for i in predictions.ids if i in earlier]
-    kappa = agreement([grades[i] for i in both], [earlier[i] for i in both]) if both else math.nan
+    kappa = cohen_kappa([grades[i] for i in both], [earlier[i] for i in both]) if both else math.nan
     return grades, {"pool_uncertainty": float(measures.entropy(mean.unsqueeze(1)).mean()), "pool_agreement": kappa}
 
 

@@ -40,7 +40,7 @@ class StoppingPoint:
     cost: float | None = None
 
 
-def agreement(first: Sequence[int], second: Sequence[int]) -> float:
+def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float:
     """Cohen's kappa of two lists of grades, at most 1; 1 where both give one and the same grade throughout."""
     n = len(first)
     observed = sum(a == b for a, b in zip(first, second, strict=True)) / n

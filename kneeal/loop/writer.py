@@ -10,7 +10,7 @@ from typing import Any
 from kneeal.files import write_atomic
 from kneeal.loop.folder import (
     ANSWERS,
-    METRICS,
+    EVALUATION,
     QUERY,
     QUERY_PREDICTIONS,
     ROUNDS,
@@ -67,7 +67,7 @@ class RunWriter(RunFolder):
         )
         self.write_csv(self.round(number) / TEST_PREDICTIONS, header, rows)
         metrics = {"row": row, "confusion": evaluation.confusion, "test_seconds": test_seconds}
-        self.write_json(self.round(number) / METRICS, metrics)
+        self.write_json(self.round(number) / EVALUATION, metrics)
 
     def write_chosen(self, state: PoolState, chosen: Chosen) -> None:
         """Write a query with what it was chosen by, the query last.

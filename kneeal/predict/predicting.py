@@ -57,7 +57,7 @@ class Grading:
         ]
 
 
-HEADER = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total", "epistemic", "flag"]
+PREDICTION_COLUMNS = ["knee_id", "kl", *(f"p{grade}" for grade in range(N_GRADES)), "total", "epistemic", "flag"]
 
 
 @torch.inference_mode()
@@ -217,5 +217,5 @@ def predict_dataset(
     check_writable(out)
     source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
     grading = grade(networks, source, ids, n_samples=card.n_samples)
-    write_atomic(out / "predictions.csv", csv_text([HEADER, *grading.rows(card.threshold.uncertainty)]))
+    write_atomic(out / "predictions.csv", csv_text([PREDICTION_COLUMNS, *grading.rows(card.threshold.uncertainty)]))
     return grading, card, dataset

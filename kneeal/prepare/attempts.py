@@ -7,8 +7,8 @@ both are needed, the next one is tried. The choice depends on the results alone,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.workers import Lost
 
 
 @dataclass(frozen=True)

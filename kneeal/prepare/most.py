@@ -5,7 +5,7 @@ from pathlib import Path
 from kneeal.errors import UserError
 from kneeal.files import check_folder
 from kneeal.prepare.paths import walk_files
-from kneeal.prepare.tables import find_table, grade, identifier, read_rows
+from kneeal.prepare.tables import coded_grade, find_table, identifier, read_rows
 from kneeal.prepare.tasks import Plan, radiograph_tasks
 
 #: Visits with knee radiographs: baseline, 15, 30, 60 and 84 months.
@@ -31,7 +31,7 @@ def plan_most(
     enrol = read_rows(find_table(tables, (f"mostv{visit}enroll", "mostv0enroll"), "the enrolment table"), ("MOSTID",))
     sites = {identifier(row["mostid"]): row.get("site", "") for row in enrol}
     grades = {
-        identifier(row["mostid"]): {side: grade(row[column.lower()]) for side, column in columns.items()}
+        identifier(row["mostid"]): {side: coded_grade(row[column.lower()]) for side, column in columns.items()}
         for row in readings
     }
     patients = set(sites) & set(grades)

@@ -6,7 +6,7 @@ from pathlib import Path
 from kneeal.errors import UserError
 from kneeal.files import check_folder
 from kneeal.prepare.paths import NamedFiles
-from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
+from kneeal.prepare.tables import coded_grade, coded_number, find_table, identifier, read_rows
 from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.tables import count, some
 
@@ -67,14 +67,15 @@ def _read_grades(
     barcodes: dict[str, set[float]] = defaultdict(set)
     odd = 0
     for row in readings:
-        side, project, patient = _SIDES.get(number(row["side"])), number(row["readprj"]), identifier(row["id"])
+        side, patient = _SIDES.get(coded_number(row["side"])), identifier(row["id"])
         if side is None:
             odd += 1
             continue
+        project = coded_number(row["readprj"])
         known = project in PROJECTS
         rank = (PROJECTS.index(project) if known else len(PROJECTS), 1e9 if project is None else project)
-        rows[patient, side].append((rank, grade(row[f"v{visit}xrkl"])))
-        barcode = number(row.get(f"v{visit}barcdbu", ""))
+        rows[patient, side].append((rank, coded_grade(row[f"v{visit}xrkl"])))
+        barcode = coded_number(row.get(f"v{visit}barcdbu", ""))
         if barcode is not None:
             barcodes[patient].add(barcode)
     grades: dict[str, dict[str, int | None]] = defaultdict(dict)
@@ -102,7 +103,7 @@ def _radiographs(contents: list[dict[str, str]], visit: str, read: dict[str, set
         folder, patient = row["folder"].strip("/"), identifier(row["participantid"])
         release = folder.split(".", 1)[0]
         if row["seriesdescription"].lower() == SERIES and release.isdigit() and int(release) == int(visit):
-            unread = patient in read and number(row.get("barcode", "")) not in read[patient]
+            unread = patient in read and coded_number(row.get("barcode", "")) not in read[patient]
             found[patient].add((unread, row.get("studydate", ""), f"{folder}/{_FILE}"))
     if not found:
         raise UserError(

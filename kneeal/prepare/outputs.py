@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from kneeal.data.prepared import LEFTOVERS
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
-from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, ResultStore, nothing, patches_jpeg
+from kneeal.prepare.workers import Lost
 from kneeal.tables import count, csv_text, some
 
 REJECTED, SHEET = LEFTOVERS

@@ -25,7 +25,7 @@ _SPLITS = ("train", "val", "test")
 _FIRST = ("test", "val", "train", "")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
 #: The layout of most public copies of OAI's knees.
-DEFAULT = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
+DEFAULT_PATTERN = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
 #: A pattern is suggested that takes at least this share of the pictures, and of those the one that says most of them.
 _FITS = 0.5
 _WORTH = {"patient": 3, "grade": 3, "split": 1, "side": 1}
@@ -104,7 +104,7 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
         notes = [f"left out by --pattern: {count(len(others), 'picture')}: {some(others)}"] if others else []
     else:
         names, notes = _of_splits(source, names)
-        rows, others = rows_by_pattern(names, compile_pattern(DEFAULT), str(source))
+        rows, others = rows_by_pattern(names, compile_pattern(DEFAULT_PATTERN), str(source))
     if others and (options.pattern is None or not rows):
         fits, taken = suggest(names)
         raise UserError(

@@ -20,10 +20,10 @@ from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, settled, try_radiographs
 from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_contact_sheet, write_rejected
-from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.summary import ArchiveSummary, nothing_usable
 from kneeal.prepare.tasks import Correction, Plan, Rejection, Work
 from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore, make_worker
+from kneeal.prepare.workers import Lost, WorkerPool
 from kneeal.tables import some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.

@@ -14,7 +14,7 @@ from kneeal.tables import count, some
 
 #: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.
-PAPER: Mapping[str, int] = {"B": 1882, "E": 903, "A, C, D": 8050 - 1882, "A to D": 8050, "all": 8953}
+PAPER_KNEES: Mapping[str, int] = {"B": 1882, "E": 903, "A, C, D": 8050 - 1882, "A to D": 8050, "all": 8953}
 _PAPER_NOTE = (
     "paper: knees in its Table 1, as far as this package knows it: the sites B and E, A to D together, and all. Not\n"
     "compared: the sites A, C and D one by one, and each grade. Of the paper's own disagreements, B is the sum of its\n"
@@ -50,7 +50,7 @@ class ArchiveSummary:
             lines[0] += f"{'paper':>8}{'diff.':>8}"
             for row, (name, members) in enumerate(groups.items(), 1):
                 total = sum(n for (site, _), n in self.counts.items() if site in members)
-                known = PAPER.get(name)
+                known = PAPER_KNEES.get(name)
                 lines[row] += f"{'-':>8}{'-':>8}" if known is None else f"{known:>8}{total - known:>+8}"
         lines.append(f"{count(sum(self.counts.values()), 'knee')} from {count(self.n_radiographs, 'radiograph')}")
         if self.rejected:

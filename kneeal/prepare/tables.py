@@ -30,7 +30,7 @@ FIELDS = ("path", "patient", "side", "grade", "split", "site")
 _WIDE = re.compile(r"(.*?)[\s_.-]*(r|l|right|left|re|li)")
 
 
-def read_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
+def read_archive_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
     """Read a `.sas7bdat`, or what `kneeal.tables.read_table` reads.
 
     Raises:
@@ -54,7 +54,7 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
 
 def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table, by column name in small letters."""
-    return [row for _, row in read_table(path, needed).records]
+    return [row for _, row in read_archive_table(path, needed).records]
 
 
 def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -72,15 +72,15 @@ def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
     return min(found, key=lambda p: (wanted.index(p.stem.lower()), SUFFIXES.index(p.suffix.lower()), len(p.parts), p))
 
 
-def number(text: str) -> float | None:
+def coded_number(text: str) -> float | None:
     """The number of a value such as `2`, `2.0`, `1: Right`; None for `.: Missing Form` and the like."""
     match = _NUMBER.fullmatch(text)
     return float(match.group(1)) if match else None
 
 
-def grade(text: str) -> int | None:
+def coded_grade(text: str) -> int | None:
     """A KL grade from 0 to 4, None for anything else (missing, 1.9, 8 for a replacement)."""
-    value = number(text)
+    value = coded_number(text)
     return int(value) if value is not None and value in (0, 1, 2, 3, 4) else None
 
 
@@ -119,7 +119,7 @@ def read_knee_table(
         UserError: A column is missing, or cells say something else; they are named with their rows.
     """
     given = {field: name for field, name in (columns or {}).items() if name is not None}
-    table = read_table(path, list(given.values()))
+    table = read_archive_table(path, list(given.values()))
     records = table.records
     names = {field: given.get(field, field).casefold() for field in FIELDS}
     header = [name.casefold() for name in table.header]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kneeal.errors import UserError
 from kneeal.localizer.landmarks import MarkedKnee
-from kneeal.prepare.tables import read_table
+from kneeal.prepare.tables import read_archive_table
 from kneeal.tables import finite, some
 
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
@@ -127,7 +127,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """
     corrections: dict[str, Correction] = {}
     odd = []
-    for where, row in read_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject")).records:
+    for where, row in read_archive_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject")).records:
         knee, reject = row["knee_id"], row["reject"].lower()
         texts = [row[name] for name in ("x_mm", "y_mm", "angle_deg")]
         x, y, angle = numbers = [finite(text) for text in texts]

@@ -13,11 +13,11 @@ import numpy as np
 from kneeal.report.comparisons import (
     HEADER,
     LEVEL,
-    RULE,
+    WIN_RULE,
     accuracies,
     cannot_tell,
     cells,
-    compare,
+    compare_settings,
     count_losses,
     decide,
     difference,
@@ -67,7 +67,7 @@ def _beats_random(runs: Runs, test_set: TestSet, after: int = 300) -> Claim | No
     return _claim(
         f"uncertainty beats random after {after} labels",
         f"balanced accuracy minus that of random (which has consistency too, where there are such runs), mean over the "
-        f"label counts above {after}: {RULE}",
+        f"label counts above {after}: {WIN_RULE}",
         {c.a: c.verdict for c in compared},
         TextTable("", ["setting vs random", *HEADER], [[f"{c.a} vs {c.b}", *cells(c)] for c in compared]),
     )
@@ -116,7 +116,7 @@ def decide_spread(ratios: Mapping[str, SpreadRatio]) -> dict[str, str]:
 def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
     own = {s.label for s in runs.curves if s.first.strategy == "entropy_mcd"}
     last = max(runs.label_counts, default=0)
-    compared = compare(runs, last, test_set)
+    compared = compare_settings(runs, last, test_set)
     if not own or len(own) == len(runs.curves) or not compared:
         return None
     span = common_range(runs, METRIC)
@@ -151,7 +151,7 @@ def _leads(runs: Runs, test_set: TestSet) -> Claim | None:
     return Claim(
         "ENT-MCD leads",
         f"at {last} labels one ENT-MCD setting wins against every setting of another strategy (yes), or another wins "
-        f"against every ENT-MCD setting (no), by the paired comparisons: {RULE}",
+        f"against every ENT-MCD setting (no), by the paired comparisons: {WIN_RULE}",
         verdict,
         TextTable("", ["setting", f"at {last} labels", "area", "wins", "losses"], rows),
     )
@@ -171,7 +171,7 @@ def _to_zero(runs: Runs, test_set: TestSet) -> Claim | None:
     return _claim(
         "uncertainty mass moves to zero with consistency",
         f"share of test knees with a predictive entropy below {CERTAIN:.2f} nats (10 % of the largest) after the last "
-        f"round, with consistency minus without, in points: {RULE}",
+        f"round, with consistency minus without, in points: {WIN_RULE}",
         {c.a: c.verdict for c in compared},
         TextTable("", header, [[c.a, *shares[c.a], *cells(c)] for c in compared]),
     )

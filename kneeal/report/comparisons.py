@@ -71,7 +71,7 @@ def decide(differences: Mapping[tuple[str, str], Accuracies]) -> list[Comparison
     ]
 
 
-def compare(runs: Runs, n_labeled: int, test_set: TestSet) -> list[Comparison]:
+def compare_settings(runs: Runs, n_labeled: int, test_set: TestSet) -> list[Comparison]:
     """Every pair of settings that have rounds at exactly this label count; the baseline of all labels stays out."""
     measured = {s.label: by_seed for s in runs.curves if (by_seed := accuracies(s, [n_labeled], test_set))}
     pairs = itertools.combinations(measured, 2)
@@ -109,7 +109,7 @@ def cells(c: Comparison) -> list[str]:
 
 #: Headings of `cells`.
 HEADER = ("difference", "95 % interval", "seeds above", "p, corrected", "verdict")
-RULE = (
+WIN_RULE = (
     f"a win or loss takes a p-value below {LEVEL:.2f} after Holm's correction for all rows; the test counts training "
     "seeds and test patients as random, and an interval is of its row alone"
 )
@@ -121,7 +121,7 @@ def comparison_table(comparisons: Sequence[Comparison], n_labeled: int) -> TextT
         f"paired differences in balanced accuracy (percentage points) at {n_labeled} labels",
         ["A vs B", *HEADER],
         [[f"{c.a} vs {c.b}", *cells(c)] for c in comparisons],
-        ["", RULE[0].upper() + RULE[1:] + ".", *([note] if (note := power_note(comparisons)) else [])],
+        ["", WIN_RULE[0].upper() + WIN_RULE[1:] + ".", *([note] if (note := power_note(comparisons)) else [])],
     )
 
 

@@ -25,7 +25,7 @@ from kneeal.report.queries import grade_shares, overlap_by_chance, overlap_matri
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
 from kneeal.report.text import heading
-from kneeal.stats.metrics import describe
+from kneeal.stats.metrics import find_metric
 from kneeal.tables import count
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def draw_figures(runs: Runs, metric: str, out: Path, kl: Mapping[str, int]) -> l
         "learning_curves": learning_curves(runs, metric),
         "uncertainty": uncertainty(runs),
         "queried_grades": queried_grades(runs, kl),
-        "overlap": overlap(runs),
+        "overlap": overlap_heatmap(runs),
         "calibration": calibration(runs),
         "confusion": confusion(runs),
     }
@@ -64,7 +64,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     if not families:
         return None
     figure, axes = panels(len(families), width=3.4, height=2.9)
-    shown = describe(metric)
+    shown = find_metric(metric)
     for ax, (family, settings) in zip(axes, families.items(), strict=False):
         for setting in [*settings, *([random] if random else [])]:
             color, name = (GRAY, setting.label) if setting is random else _kind(setting)
@@ -150,7 +150,7 @@ def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
     return figure
 
 
-def overlap(runs: Runs) -> Figure | None:
+def overlap_heatmap(runs: Runs) -> Figure | None:
     """How much of what two settings queried is the same, and how much would be by chance."""
     names, values = overlap_matrix(runs)
     if len(names) < 2 or np.isnan(values).all():

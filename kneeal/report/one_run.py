@@ -18,7 +18,7 @@ from kneeal.report.reading import read_runs
 from kneeal.report.runs import Run
 from kneeal.report.text import TextTable, fixed
 from kneeal.stats.crossed import Estimate, TestSet
-from kneeal.stats.metrics import METRICS, describe
+from kneeal.stats.metrics import METRICS, find_metric
 from kneeal.tables import count
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def rounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             str(row["round"] + 1),
             *(_cell(row.get(name), 0) for name in _COUNTS),
-            *(_cell(row.get(c), 1 if describe(c).percent else 3, describe(c).factor) for c in columns),
+            *(_cell(row.get(c), 1 if find_metric(c).percent else 3, find_metric(c).factor) for c in columns),
             *(_cell(row.get(name), 1) for name in _SECONDS),
         ]
         for row in rows

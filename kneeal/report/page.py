@@ -17,7 +17,7 @@ from kneeal.report.drawing import DARK_GRADES, GRADES, setting_colors
 from kneeal.report.queries import pool_shares
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, heading
-from kneeal.stats.metrics import describe
+from kneeal.stats.metrics import find_metric
 from kneeal.stats.summary import summarize_at
 from kneeal.tables import count
 
@@ -82,7 +82,7 @@ def make_page(
 
 
 def _metric(name: str) -> dict[str, Any]:
-    metric = describe(name)
+    metric = find_metric(name)
     return {
         "name": heading(name), "factor": metric.factor, "digits": metric.digits, "lower": metric.lower_is_better,
         "chance": metric.chance(len(GRADES)) if metric.chance else None,
@@ -146,7 +146,7 @@ def _encode(picture: NDArray[np.uint8]) -> str:
 
 def _shown_first(runs: Runs, metric: str) -> list[int]:
     """The settings whose curves are on at first: random, the baselines, and the best by the last mean."""
-    sign = 1 if describe(metric).lower_is_better else -1
+    sign = 1 if find_metric(metric).lower_is_better else -1
     last = max(runs.label_counts, default=0)
     place = {s.label: k for k, s in enumerate(runs.settings)}
     means = {s.label: found.mean for s in runs.curves if (found := summarize_at(s.curves(metric), last))}

@@ -8,11 +8,11 @@ import pandas as pd
 
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, fixed, heading, show
-from kneeal.stats.metrics import describe
+from kneeal.stats.metrics import find_metric
 from kneeal.stats.summary import Curve, Summary, area, restricted_labels, summarize, summarize_at
 
 #: The paper's Table 2: strategy, consistency, n_labeled, mean and error in %.
-PAPER = pd.read_csv(Path(__file__).with_name("paper_table2.csv"))
+TABLE_2 = pd.read_csv(Path(__file__).with_name("paper_table2.csv"))
 #: The paper's full training set, balanced accuracy in %, mean and standard error.
 PAPER_FULL = (64.13, 0.88)
 
@@ -109,7 +109,7 @@ def saved_table(runs: Runs, metric: str, targets: Sequence[float] = ()) -> TextT
     label count that all runs have counts with that count: means are restricted means. Without a target, it is what
     random reaches on average at its end.
     """
-    random, shown = find_random(runs), describe(metric)
+    random, shown = find_random(runs), find_metric(metric)
     sign = -1 if shown.lower_is_better else 1
     curves = {
         s.label: {seed: Curve(c.n_labeled, sign * c.values) for seed, c in s.curves(metric).items() if len(c.values)}
@@ -169,14 +169,14 @@ def cost_table(runs: Runs) -> TextTable:
 def paper_table(runs: Runs) -> TextTable | None:
     """Balanced accuracy here next to the paper's, where both have it; None where they share no label count."""
     metric, n = "test_balanced_accuracy", len(runs.seeds)
-    counts = [c for c in sorted(set(PAPER["n_labeled"])) if c in runs.label_counts]
+    counts = [c for c in sorted(set(TABLE_2["n_labeled"])) if c in runs.label_counts]
     if metric not in runs.metrics or not counts:
         return None
     full = [s for s in runs.baselines if not s.first.consistency]
     rows = []
     for setting in runs.curves:
         first = setting.first
-        rows_paper = PAPER[(PAPER["strategy"] == first.strategy) & (PAPER["consistency"] == first.consistency)]
+        rows_paper = TABLE_2[(TABLE_2["strategy"] == first.strategy) & (TABLE_2["consistency"] == first.consistency)]
         if rows_paper.empty:
             continue
         curves, row = setting.curves(metric), [setting.label]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kneeal.stats.metrics import describe
+from kneeal.stats.metrics import find_metric
 from kneeal.stats.summary import Summary
 from kneeal.tables import csv_text
 
@@ -49,7 +49,7 @@ class TextTable:
 
 def heading(column: str) -> str:
     """A metric's column in words, with its unit: `test_mae` is "mean absolute error (grades)"."""
-    return ("validation " if column.startswith("val") else "") + describe(column).heading
+    return ("validation " if column.startswith("val") else "") + find_metric(column).heading
 
 
 def fixed(value: float, digits: int, *, sign: bool = False) -> str:
@@ -64,7 +64,7 @@ def show(summary: Summary | None, column: str, *, n_seeds: int = 0) -> str:
     """
     if summary is None:
         return "-"
-    metric = describe(column)
+    metric = find_metric(column)
     text = fixed(metric.factor * summary.mean, metric.digits)
     if summary.error is not None:
         text += f"±{fixed(metric.factor * summary.error, metric.digits)}"

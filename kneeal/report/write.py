@@ -8,7 +8,7 @@ from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
 from kneeal.files import disk_errors, write_atomic
 from kneeal.report.claims import check_claims
-from kneeal.report.comparisons import compare, comparison_table, power_note, win_matrix
+from kneeal.report.comparisons import compare_settings, comparison_table, power_note, win_matrix
 from kneeal.report.figures import draw_figures
 from kneeal.report.page import TEMPLATES, make_page
 from kneeal.report.queries import mix_table, overlap_table
@@ -48,7 +48,7 @@ def write_report(
     main = metric_table(runs, column, counts)
     last = max(counts) if counts else 0
     test_set = make_test_set(runs, patients)
-    comparisons = compare(runs, last, test_set)
+    comparisons = compare_settings(runs, last, test_set)
     claims = check_claims(runs, test_set)
     found = {
         "table2_beside_paper": paper_table(runs),

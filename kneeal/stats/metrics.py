@@ -176,7 +176,7 @@ METRICS = {
 }  # fmt: skip
 
 
-def describe(column: str) -> Metric:
+def find_metric(column: str) -> Metric:
     """The metric of a column such as `test_mae` or `val/mae`; an unknown one is described by its name alone."""
     name = column.removeprefix("test").removeprefix("val").lstrip("_/")
     return METRICS.get(name) or Metric(name, name, lambda knees: float("nan"))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 
 from kneeal.errors import UserError, unknown_name
-from kneeal.files import hold, try_lock, write_atomic
+from kneeal.files import hold_lock, try_lock, write_atomic
 from kneeal.jobs.process import GRACE
 from kneeal.study.cell import PROGRAM, THREADS, ForkedCell, forkable, run_cell, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, check_data, outcome
@@ -195,7 +195,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
     folder = StudyFolder(study.out)
     check_data(study)
     folder.write(study)
-    with hold(folder.lock(cell), what=cell.name):
+    with hold_lock(folder.lock(cell), what=cell.name):
         if folder.status(cell).state == "finished":
             print(f"{cell.name} is finished already")
             return

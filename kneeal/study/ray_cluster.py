@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kneeal.errors import UserError, extra
-from kneeal.files import hold, write_atomic
+from kneeal.files import hold_lock, write_atomic
 from kneeal.study.cell import PROGRAM, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, outcome
 from kneeal.study.grid import Cell, Study
@@ -88,7 +88,7 @@ def _cell_task(folder: StudyFolder, cell: Cell) -> str:
     node = socket.gethostname()
     if not folder.config(cell).is_file():
         raise RuntimeError(f"{node} does not see {folder.config(cell)}: the study folder must be on shared storage")
-    with hold(folder.lock(cell), on_wait=lambda: None):  # of a worker that is dying
+    with hold_lock(folder.lock(cell), on_wait=lambda: None):  # of a worker that is dying
         status = start_new(PROGRAM, folder.arguments(cell), os.environ, folder.log(cell)).wait()
     if status < 0 or status == 128 + signal.SIGTERM:
         # The process was killed and did not fail: the worker goes with it, so that Ray starts the task again.

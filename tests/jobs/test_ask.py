@@ -12,7 +12,7 @@ from helpers.commands import QUICK, done, kneeal, refused
 from helpers.knees import pairs, table
 
 from kneeal.data.prepared import write_prepared
-from kneeal.files import hold
+from kneeal.files import hold_lock
 from kneeal.loop.folder import LOCK
 
 
@@ -128,7 +128,7 @@ def test_a_round_that_is_closed(run: Path, data: Path, tmp_path: Path) -> None:
 
 def test_two_processes_do_not_work_on_one_run(run: Path, tmp_path: Path) -> None:
     whole = fill(run / "ask/start/answers.csv", {0: "3"}, tmp_path / "a.csv")
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         refused(kneeal("tell", run, whole), "another process works on")
     done("tell", run, whole)
 
@@ -144,7 +144,7 @@ def test_fit_does_not_work_on_a_run_that_another_process_has(tmp_path: Path) -> 
     # A run with a person has another default.
     fit = ("fit", "--resume", "--config", "frozen", "--out", run, "--data", tmp_path / "data")
     fit = (*fit, "--strategy", "mi_mcd", *QUICK)
-    with hold(run / LOCK):
+    with hold_lock(run / LOCK):
         refused(kneeal(*fit), "another process works on")
     assert "run folder" in done(*fit)
 

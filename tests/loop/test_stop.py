@@ -13,7 +13,7 @@ from helpers.fake_runner import GRADES, FakeRunner
 from helpers.small_loop import loop, queries, without_times
 
 from kneeal.loop.query import SimulatedOracle
-from kneeal.loop.stopping import Rows, agreement
+from kneeal.loop.stopping import Rows, cohen_kappa
 
 
 class After:
@@ -94,5 +94,5 @@ def test_the_rule_is_shown_the_pool_and_never_the_test_set(tmp_path: Path, strat
     for number in range(2):
         with (tmp_path / f"a/rounds/{number:03d}/scores.csv").open() as file:
             grades.append({row["knee_id"]: int(row["predicted"]) for row in csv.DictReader(file)})
-    expected = agreement(list(grades[1].values()), [grades[0][i] for i in grades[1]])
+    expected = cohen_kappa(list(grades[1].values()), [grades[0][i] for i in grades[1]])
     assert math.isnan(seen[0][0]["pool_agreement"]) and seen[0][1]["pool_agreement"] == pytest.approx(expected)

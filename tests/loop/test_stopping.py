@@ -8,15 +8,15 @@ from helpers.commands import done
 
 from kneeal.config import validate
 from kneeal.errors import UserError
-from kneeal.loop.stopping import Rows, agreement, certain, gain, stabilizing, stop_rule, stopping_points
+from kneeal.loop.stopping import Rows, certain, cohen_kappa, gain, stabilizing, stop_rule, stopping_points
 
 
 def test_agreement_is_cohens_kappa() -> None:
     # 2 x 2 table 20, 5, 10, 15: observed 0.7, by chance 0.5.
     first, second = [0] * 25 + [1] * 25, [0] * 20 + [1] * 5 + [0] * 10 + [1] * 15
-    assert agreement(first, second) == pytest.approx(0.4)
-    assert agreement([2, 2], [2, 2]) == 1.0
-    assert agreement([0, 1], [1, 0]) == pytest.approx(-1.0)
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
+    assert cohen_kappa([2, 2], [2, 2]) == 1.0
+    assert cohen_kappa([0, 1], [1, 0]) == pytest.approx(-1.0)
 
 
 def rows(name: str, values: list[float]) -> Rows:

@@ -19,9 +19,9 @@ from kneeal.prepare.attempts import Attempt, try_radiographs
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import prepare_archive
-from kneeal.prepare.pool import Lost
 from kneeal.prepare.tasks import Correction, RadiographTask, Work
 from kneeal.prepare.work import PrepareOptions
+from kneeal.prepare.workers import Lost
 from tools.radiographs import RadiographOptions, draw_radiograph
 
 OPTIONS = PrepareOptions(select=SelectionRules("ignore"))

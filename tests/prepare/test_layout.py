@@ -9,7 +9,7 @@ import pytest
 
 from kneeal.errors import UserError
 from kneeal.prepare.notation import grade_names
-from kneeal.prepare.pictures import DEFAULT, compile_pattern, rows_by_pattern, suggest
+from kneeal.prepare.pictures import DEFAULT_PATTERN, compile_pattern, rows_by_pattern, suggest
 
 NAMES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 
@@ -107,6 +107,6 @@ def test_a_pattern_that_says_nothing_is_refused(pattern: str) -> None:
 
 def test_the_layout_of_the_public_set_is_the_default() -> None:
     for name in ("train/0/9001695L.png", "4/1_R.tif", "val/2/é 7L.jpg"):
-        assert re.search(DEFAULT, name)
+        assert re.search(DEFAULT_PATTERN, name)
     for name in ("train/5/1L.png", "train/0/1.png", "train/0/deep/1L.png", "more/train/0/1L.png"):
-        assert not re.search(DEFAULT, name)
+        assert not re.search(DEFAULT_PATTERN, name)

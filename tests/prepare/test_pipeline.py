@@ -16,9 +16,9 @@ from kneeal.errors import UserError
 from kneeal.localizer.quality import SelectionRules
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import prepare_archive, pseudonym
-from kneeal.prepare.pool import Lost, WorkerPool
 from kneeal.prepare.tasks import read_corrections
 from kneeal.prepare.work import PrepareOptions
+from kneeal.prepare.workers import Lost, WorkerPool
 
 OPTIONS = PrepareOptions(select=SelectionRules("ignore"))
 KEY = b"0123456789abcdef0123"

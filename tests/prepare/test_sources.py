@@ -12,7 +12,7 @@ from kneeal.errors import UserError
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.most import plan_most
 from kneeal.prepare.pipeline import pseudonym, read_key
-from kneeal.prepare.tables import find_table, grade, identifier, number, read_rows
+from kneeal.prepare.tables import coded_grade, coded_number, find_table, identifier, read_rows
 from kneeal.prepare.tasks import Correction, read_corrections
 
 GRAY = np.random.default_rng(0).random((8, 9), dtype=np.float32)
@@ -119,8 +119,8 @@ def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) ->
         with pytest.raises(UserError, match=said):
             read_rows(tmp_path / name)
     assert find_table(tmp_path, ("none", "T1"), "x").name == "t1.txt"
-    assert [grade(text) for text in ("4", "2.0", "1.9", "8", ".: Missing", "")] == [4, 2, None, None, None, None]
-    assert (number("1: Right"), number("x"), identifier(" 9000099.0 ")) == (1.0, None, "9000099")
+    assert [coded_grade(text) for text in ("4", "2.0", "1.9", "8", ".: Missing", "")] == [4, 2, None, None, None, None]
+    assert (coded_number("1: Right"), coded_number("x"), identifier(" 9000099.0 ")) == (1.0, None, "9000099")
 
 
 def test_corrections_are_read_or_their_rows_named(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from helpers.fake_runs import put, write_run, write_study
 from kneeal.errors import UserError
 from kneeal.pool import PoolState
 from kneeal.report.claims import check_claims
-from kneeal.report.comparisons import cells, compare, comparison_table, decide
+from kneeal.report.comparisons import cells, compare_settings, comparison_table, decide
 from kneeal.report.figures import learning_curves
 from kneeal.report.queries import overlap, overlap_table, queried
 from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
-from kneeal.report.tables import PAPER, device_hours, metric_table, paper_table, saved_table
+from kneeal.report.tables import TABLE_2, device_hours, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable, show
 from kneeal.report.write import make_test_set, write_report
 from kneeal.stats.crossed import Accuracies, TestSet
@@ -196,7 +196,7 @@ def test_notations() -> None:
 def test_a_better_strategy_wins_and_an_equal_one_does_not(tmp_path: Path) -> None:
     settings = {"A": ("entropy", False, 0.8), "B": ("random", False, 0.35), "C": ("mi_mcd", False, 0.35)}
     runs = read_runs([write_study(tmp_path, seeds=6, settings=settings, n_test=300)])
-    found = {(c.a, c.b): c for c in compare(runs, 200, knees_of(runs))}
+    found = {(c.a, c.b): c for c in compare_settings(runs, 200, knees_of(runs))}
     assert found["A", "B"].winner == "A" and found["A", "C"].verdict == "win"
     assert found["B", "C"].winner == "" and found["B", "C"].verdict.startswith("cannot tell (needs ")
     for (a, b), c in found.items():
@@ -211,7 +211,7 @@ def test_a_better_strategy_wins_and_an_equal_one_does_not(tmp_path: Path) -> Non
 def test_one_seed_wins_nothing(tmp_path: Path) -> None:
     settings = {"A": ("entropy", False, 0.9), "B": ("random", False, 0.2)}
     runs = read_runs([write_study(tmp_path, seeds=1, settings=settings)])
-    (comparison,) = compare(runs, 200, knees_of(runs))
+    (comparison,) = compare_settings(runs, 200, knees_of(runs))
     assert comparison.verdict == "cannot tell (one seed)" and "-" in cells(comparison)
     assert check_claims(runs, knees_of(runs)) == []
 
@@ -295,7 +295,7 @@ def test_all_labels_stand_in_their_own_column(tmp_path: Path) -> None:
 
 
 def test_the_papers_numbers_are_whole() -> None:
-    paper = PAPER
+    paper = TABLE_2
     assert len(paper) == 9 * 4
     best = paper.sort_values("mean").iloc[-1]
     assert (best["strategy"], bool(best["consistency"]), best["n_labeled"], best["mean"]) == (

@@ -14,8 +14,8 @@ from kneeal.stats.metrics import (
     GradedKnees,
     balanced_accuracy,
     calibration_curve,
-    describe,
     expected_half_width,
+    find_metric,
     warn_of_few_knees,
 )
 
@@ -77,10 +77,10 @@ def test_they_agree_with_torchmetrics() -> None:
 
 
 def test_a_column_is_described_wherever_it_comes_from() -> None:
-    assert describe("test_mae") is describe("val/mae") is describe("mae") is METRICS["mae"]
+    assert find_metric("test_mae") is find_metric("val/mae") is find_metric("mae") is METRICS["mae"]
     assert (METRICS["mae"].heading, METRICS["mae"].lower_is_better) == ("mean absolute error (grades)", True)
     assert METRICS["balanced_accuracy"].chance is not None and METRICS["balanced_accuracy"].chance(5) == 0.2
-    assert describe("test_of_a_plugin").heading == "of_a_plugin"
+    assert find_metric("test_of_a_plugin").heading == "of_a_plugin"
 
 
 def test_a_report_needs_no_torch_for_them() -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to a plan: everything is checked, built once, and nothing is written."""
+"""From a configuration to the parts of a run: everything is checked, built once, and nothing is written."""
 
 from __future__ import annotations
 

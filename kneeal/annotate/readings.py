@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kneeal.annotate.assignment import claim, hold, let_go, read_plan, read_progress, schedule_repeat, settle
+from kneeal.annotate.assignment import claim, postpone, read_plan, read_progress, resume, schedule_repeat, settle
 from kneeal.annotate.database import Change, Database, transaction
 from kneeal.annotate.request_models import Answer
 from kneeal.annotate.tasks import Progress, RefusedError, Task
@@ -98,7 +98,7 @@ class Readings(Database):
         Raises:
             RefusedError: It is not hers.
         """
-        let_go(db, _read_task(db, reader, number).id, self.clock())
+        postpone(db, _read_task(db, reader, number).id, self.clock())
         return self._next(db, reader)
 
     @transaction
@@ -151,7 +151,7 @@ class Readings(Database):
                 json.dumps([m.model_dump() for m in answer.measurements]), json.dumps(answer.findings), answer.comment,
             ),
         )  # fmt: skip
-        hold(db, task.id, now)
+        resume(db, task.id, now)
         db.execute("UPDATE task SET current = ? WHERE id = ?", (cursor.lastrowid, task.id))
         if task.kind == "first":
             schedule_repeat(db, reader, task.knee)
