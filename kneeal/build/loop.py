@@ -16,7 +16,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import SILENT, FitProgress, LoopListener
-from kneeal.loop.query import FirstQuery, Schedule, SimulatedOracle
+from kneeal.loop.query import FirstQuery, Schedule
 from kneeal.loop.querying import check_uncertainty
 from kneeal.loop.runner import Runner
 from kneeal.loop.stopping import StopRule, stop_rule
@@ -107,10 +107,3 @@ def make_parts(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT
         first_query(config, cohort, features, schedule.budget),
         stop_rule(active.stop_when, active.stop_options),
     )
-
-
-def build_oracle(cohort: Cohort) -> SimulatedOracle:
-    """The oracle that answers from the manifest, once it has a grade for every training knee."""
-    oracle = SimulatedOracle(cohort.grades)
-    oracle.label(cohort.splits.train)
-    return oracle

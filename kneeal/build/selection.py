@@ -86,7 +86,7 @@ def _constraint(name: str, options: dict[str, Any], manifest: Manifest) -> Const
             raise UserError(
                 f"active.constraints: {name} by {column!r}, which the manifest does not have",
                 f"a column of it: {', '.join(map(str, manifest.frame.columns))}",
-                "correct `by`, or add the column and run `kneeal prepare seal`",
+                "correct `by`, or add the column and run `kneeal prepare checksum`",
             )
         options["groups"] = manifest.column(column)
     try:

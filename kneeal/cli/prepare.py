@@ -197,12 +197,12 @@ def demo_data(
     print(f"wrote {knees} synthetic knees to {out}")
 
 
-@prepare.command("seal")
-def seal(data: Annotated[Path, Argument(help="A prepared data set.", metavar="DATA")]) -> None:
+@prepare.command("checksum")
+def checksum(data: Annotated[Path, Argument(help="A prepared data set.", metavar="DATA")]) -> None:
     """Renew the checksums of a manifest edited on purpose."""
-    from kneeal.data.prepared import reseal
+    from kneeal.data.prepared import renew_checksums
 
-    changed = reseal(data)
+    changed = renew_checksums(data)
     print(
         f"{data}: {'columns changed: ' + ', '.join(changed) if changed else 'nothing had changed'}; checksums renewed"
     )

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from kneeal.data.grades import N_GRADES
+from kneeal.data.grades import GRADE_TEXTS, N_GRADES
 from kneeal.errors import UserError
 from kneeal.tables import read_table, some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
-_GRADES = {"": None, **{form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Manifest:
     def kl(self) -> dict[str, int]:
         """Knee id to KL grade, for the knees whose grade is known."""
         grades = zip(self.ids, self.frame["kl"], strict=True)
-        return {i: grade for i, text in grades if (grade := _GRADES[text]) is not None}
+        return {i: grade for i, text in grades if (grade := GRADE_TEXTS.get(text)) is not None}
 
     @cached_property
     def patients(self) -> dict[str, str]:
@@ -94,7 +93,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     refuse("knee_id", unsafe, 'a knee_id without , " / \\')
     refuse("knee_id", frame["knee_id"].duplicated(keep=False), "each knee id once")
     refuse("side", ~frame["side"].isin(["L", "R"]), "a side of L or R")
-    refuse("kl", ~frame["kl"].isin(_GRADES), grades)
+    refuse("kl", ~frame["kl"].isin(["", *GRADE_TEXTS]), grades)
     refuse("split", ~frame["split"].isin(SPLITS), "a split of train, val or test, or nothing")
     refuse_two_names(frame["patient_id"].unique(), where)
     manifest = Manifest(frame)

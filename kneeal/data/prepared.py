@@ -55,7 +55,7 @@ class PreparedDataset:
             raise UserError(
                 f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
                 "the manifest whose checksums dataset.json holds",
-                f"if the change is meant, seal it with `kneeal prepare seal {path}`; else restore the file",
+                f"if the change is meant, run `kneeal prepare checksum {path}`; otherwise restore the file",
             )
         if verify and file_checksum(path / PATCHES) != info["checksums"].get(PATCHES):
             raise UserError(
@@ -90,14 +90,14 @@ def write_prepared(
             "kneeal": __version__, "source": source, "options": dict(options),
             "n_knees": len(manifest), "patch_px": patch_px,
         }  # fmt: skip
-        _seal(work, manifest.frame, info, file_checksum(work / PATCHES))
+        _write_info(work, manifest.frame, info, file_checksum(work / PATCHES))
         if more is not None:
             more(work)
         for name in LEFTOVERS:
             (out / name).unlink(missing_ok=True)
 
 
-def reseal(path: Path) -> list[str]:
+def renew_checksums(path: Path) -> list[str]:
     """Renew the checksums of a manifest that was edited on purpose, and return the columns that had changed.
 
     Knee ids, their order and sides tie the manifest to patches.npy, so they must be unchanged. The checksum of the
@@ -111,7 +111,7 @@ def reseal(path: Path) -> list[str]:
             "the same knees in the same order, since row n describes patch pair n",
             "restore these columns and the order of the rows, or prepare the data set again",
         )
-    _seal(path, manifest.frame, info, info["checksums"][PATCHES])
+    _write_info(path, manifest.frame, info, info["checksums"][PATCHES])
     return changed
 
 
@@ -147,7 +147,7 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _seal(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any], patches_checksum: str) -> None:
+def _write_info(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any], patches_checksum: str) -> None:
     checksums = {**_column_checksums(frame), PATCHES: patches_checksum}
     text = json.dumps({**info, "checksums": checksums}, indent=1, sort_keys=True)
     write_atomic(folder / INFO, text + "\n")

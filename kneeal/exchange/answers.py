@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kneeal.data.grades import N_GRADES
+from kneeal.data.grades import GRADE_TEXTS, N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures, to_png
 from kneeal.files import write_atomic
@@ -24,7 +24,6 @@ KNEE, GRADE, UNREADABLE, PICTURE = "knee_id", "kl", "unreadable", "picture"
 REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
 #: File of a run with the reasons that were given, by knee.
 REASONS_FILE = "unreadable.csv"
-_GRADES = {form: grade for grade in range(N_GRADES) for form in (str(grade), f"{grade}.0")}
 _NO = {"", "0", "no", "false", "n"}
 #: Problems that one message names.
 _MAX_NAMED = 20
@@ -179,7 +178,7 @@ def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: b
     written = None
     with suppress(UnreadableError):
         written = read_grade(grade.removesuffix("+"))
-    kl = _GRADES.get(grade, written if as_written else None)
+    kl = GRADE_TEXTS.get(grade, written if as_written else None)
     if kl is None:
         raise UserError(
             f"grade {grade!r} for knee {knee} in {place}",

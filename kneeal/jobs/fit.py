@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from kneeal.build.dataset import Cohort, open_cohort
-from kneeal.build.loop import RunParts, build_oracle, make_parts
+from kneeal.build.loop import RunParts, make_parts
 from kneeal.build.run_folder import default_out, find_run_folder, identify, refuse_other_run, run_id
 from kneeal.build.start import find_device
 from kneeal.config import RunConfig, flatten
@@ -19,6 +19,7 @@ from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.events import SILENT, LoopListener
 from kneeal.loop.folder import LOCK, RunFolder
+from kneeal.loop.query import SimulatedOracle
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.report.one_run import draw_run_figures, rounds_table
 from kneeal.stats.metrics import warn_of_few_knees
@@ -41,7 +42,8 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
     folder = find_run_folder(out or default_out(config), resume=resume, writer=writer)
     cohort = open_cohort(config)
     refuse_other_run(folder, config, cohort)
-    oracle = build_oracle(cohort)
+    oracle = SimulatedOracle(cohort.grades)
+    oracle.label(cohort.splits.train)  # refuses a training knee without a grade
     console = Console() if writer else None
     parts = make_parts(config, cohort, console or SILENT)
     identify(folder, config, cohort)

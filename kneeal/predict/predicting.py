@@ -30,6 +30,7 @@ from kneeal.jobs.open_run import open_run
 from kneeal.nn.mc_dropout import MonteCarloDropout, has_dropout
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.settings import ViewsConfig
+from kneeal.stats.metrics import GradedKnees, balanced_accuracy
 from kneeal.tables import csv_text
 from kneeal.training.lightning_runner import evaluate, load_network
 from kneeal.training.posteriors.ensemble import EnsembleRunner
@@ -161,15 +162,16 @@ def choose_threshold(probs: Tensor, uncertainty: Tensor, kl: Tensor, *, flag_sha
         raise UserError(f"--flag-share {flag_share} of {n} validation knees", "at least one knee left", "lower it")
     threshold = float(uncertainty.sort().values[n_left - 1])
     left = uncertainty <= threshold  # ties stay unflagged, as they will in use
-    right = torch.where(kl >= 0, (probs.argmax(dim=1) == kl).float(), torch.nan)
-    recalls = [float(right[left & (kl == grade)].mean()) for grade in set(kl[left].tolist())]
+    known = kl >= 0
+    right = torch.where(known, (probs.argmax(dim=1) == kl).float(), torch.nan)
+    graded = GradedKnees(probs[left & known].double().log().numpy(), kl[left & known].numpy())
     return Threshold(
         uncertainty=threshold,
         share=float((~left).float().mean()),
         accuracy_all=float(right.mean()),
         accuracy_left=float(right[left].mean()),
-        balanced_left=float(torch.tensor(recalls).mean()),
-        n_val=int((kl >= 0).sum()),
+        balanced_left=balanced_accuracy(graded.confusion),
+        n_val=int(known.sum()),
     )
 
 

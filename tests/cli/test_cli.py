@@ -16,7 +16,7 @@ import pytest
 from helpers.commands import done, kneeal, refused
 from helpers.knees import pairs, table
 
-from kneeal.data.prepared import reseal, write_prepared
+from kneeal.data.prepared import renew_checksums, write_prepared
 
 TINY = [
     *("--set", "data.patch_size=8", "--set", "model.width=1", "--set", "training.epochs=1", "--accelerator", "cpu"),
@@ -228,7 +228,7 @@ def put(column: str, value: str, row: int = 0) -> Callable[[pd.DataFrame], pd.Da
 
 def unknown_grade(data: Path) -> None:
     edit(lambda f: f.assign(kl=["" if site == "A" else kl for site, kl in zip(f["site"], f["kl"], strict=True)]))(data)
-    reseal(data)
+    renew_checksums(data)
 
 
 def truncated(data: Path) -> None:
@@ -280,7 +280,7 @@ def test_no_data_at_all(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_data_set_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused(kneeal("prepare", "seal", tmp_path / "file"), "no prepared data set", "kneeal prepare")
+    refused(kneeal("prepare", "checksum", tmp_path / "file"), "no prepared data set", "kneeal prepare")
 
 
 def test_predict_refuses_radiographs_that_it_would_not_use(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneeal.data.prepared import PreparedDataset, file_checksum, refuse_occupied, reseal, write_prepared
+from kneeal.data.prepared import PreparedDataset, file_checksum, refuse_occupied, renew_checksums, write_prepared
 from kneeal.errors import UserError
 
 N, PX = 6, 16
@@ -170,45 +170,45 @@ def test_changed_pixels_are_noticed_where_asked_for(data: Path) -> None:
         PreparedDataset.open(data, verify=True)
 
 
-def test_an_edit_on_purpose_is_sealed(data: Path) -> None:
+def test_an_edit_on_purpose_gets_new_checksums(data: Path) -> None:
     edit(data / "manifest.csv", "003_L,003,L,,3,,", "003_L,003,L,,2,,test")
-    with pytest.raises(UserError, match="seal"):
+    with pytest.raises(UserError, match="kneeal prepare checksum"):
         PreparedDataset.open(data)
-    assert set(reseal(data)) == {"kl", "split"}
+    assert set(renew_checksums(data)) == {"kl", "split"}
     dataset = PreparedDataset.open(data, verify=True)
     assert dataset.manifest.kl["003_L"] == 2
     assert dataset.info["options"] == {"a": 1}
-    assert reseal(data) == []
+    assert renew_checksums(data) == []
 
 
-def test_reordered_rows_are_not_sealed_since_the_patches_would_belong_to_other_knees(data: Path) -> None:
+def test_reordered_rows_get_no_checksums_since_the_patches_would_belong_to_other_knees(data: Path) -> None:
     path = data / "manifest.csv"
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([header, *reversed(lines)]) + "\n")
     before = (data / "dataset.json").read_bytes()
     with pytest.raises(UserError, match="reordered"):
-        reseal(data)
+        renew_checksums(data)
     assert (data / "dataset.json").read_bytes() == before
 
 
-def test_another_side_is_not_sealed_since_it_decided_the_orientation(data: Path) -> None:
+def test_another_side_gets_no_checksum_since_it_decided_the_orientation(data: Path) -> None:
     edit(data / "manifest.csv", "003_L,003,L", "003_L,003,R")
     with pytest.raises(UserError, match="side"):
-        reseal(data)
+        renew_checksums(data)
 
 
 def test_sealing_does_not_vouch_for_other_pixels(data: Path) -> None:
     save(PATCHES[::-1])(data)
     edit(data / "manifest.csv", "003_L,003,L,,3", "003_L,003,L,,2")
-    reseal(data)
+    renew_checksums(data)
     with pytest.raises(UserError, match="not the file that was prepared"):
         PreparedDataset.open(data, verify=True)
 
 
-def test_a_malformed_edit_is_not_sealed(data: Path) -> None:
+def test_a_malformed_edit_gets_no_checksums(data: Path) -> None:
     edit(data / "manifest.csv", "003_L,003,L,,3", "003_L,003,L,,7")
     with pytest.raises(UserError, match="kl '7'"):
-        reseal(data)
+        renew_checksums(data)
 
 
 def left(folder: Path) -> list[str]:
@@ -243,7 +243,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", ["kneeal.data.prepared._write_patches", "kneeal.data.prepared._seal", "kneeal.files.sync"]
+    "function", ["kneeal.data.prepared._write_patches", "kneeal.data.prepared._write_info", "kneeal.files.sync"]
 )
 def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
@@ -273,5 +273,5 @@ def test_a_seal_that_cannot_be_written_leaves_the_old_one(data: Path, monkeypatc
 
     monkeypatch.setattr("kneeal.files.sync", full)
     with pytest.raises(UserError, match="No space left"):
-        reseal(data)
+        renew_checksums(data)
     assert json.loads((data / "dataset.json").read_text()) == before
