@@ -87,7 +87,7 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
         if localizer is None:
             raise ValueError("a radiograph without poses needs the localizer.")
         evidence = SideEvidence(
-            stated=(task.side, radiograph.laterality),
+            stated=(task.side, *radiograph.sides),
             flipped=radiograph.flipped,
             lateral=radiograph.lateral,
             width_mm=radiograph.gray.shape[1] * radiograph.mm_per_px[1],

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import RLE, check_compressed, choose_decoder, strip_lossless
-from kneeal.radiograph.gray import count_levels, gray_levels, look_up
+from kneeal.radiograph.gray import count_levels, gray_levels, look_up, word
 from kneeal.radiograph.image import (
     LARGEST_MM,
     SMALLEST_MM,
@@ -35,13 +35,15 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _SAME = 0.01
 _DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _DIRECTION = re.compile("[AFHLPR]{1,3}")
+#: Lateral views as they are written; not "bilateral".
+_LATERAL = re.compile(r"(?<!I)LAT|^(LL|RL|LM|ML)")
 #: What shows no knee as a radiograph does, although a slice of it may look like one.
 _OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
 #: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
 _TAGS = [
     "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
-    "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
-    "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
+    "ViewCodeSequence", "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector",
+    "DistanceSourceToPatient", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PlanarConfiguration", "PixelPaddingValue", "PixelPaddingRangeLimit",
     "PresentationIntentType", "PixelIntensityRelationship", "PixelIntensityRelationshipSign",
@@ -79,21 +81,23 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
                 "truncated", "the file ends within its pixel data", "a whole file", "fetch the file again"
             )
         raise RadiographError("no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)")
-    if _word(header, "Modality").upper() in _OTHER_MODALITIES:
+    if word(header, "Modality").upper() in _OTHER_MODALITIES:
         raise RadiographError("modality", "the header names another modality", "a plain radiograph")
     rows, columns = _shape(header, options.max_pixels)
     spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
     codes, n_levels = _codes(header, rows, columns)
     across, down = _directions(header)
+    codings = header.get("ViewCodeSequence") or []
+    views = [word(header, "ViewPosition").upper(), *(word(coding, "CodeMeaning").upper() for coding in codings)]
     table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=options.apply_voi, bits=options.bits)
     return Radiograph(
         gray=look_up(table, codes),
         mm_per_px=spacing,
-        patient_id=_word(header, "PatientID"),
-        burned_in=_word(header, "BurnedInAnnotation").upper() == "YES",
-        laterality=(_word(header, "ImageLaterality") or _word(header, "Laterality")).upper()[:1],
+        patient_id=word(header, "PatientID"),
+        burned_in=word(header, "BurnedInAnnotation").upper() == "YES",
+        sides={word(header, name)[:1].upper() for name in ("ImageLaterality", "Laterality")} & {"R", "L", "B"},
         flipped=across == "R" or down == "H",
-        lateral=across in ("A", "P") or _word(header, "ViewPosition").upper().startswith(("LAT", "LL", "RL")),
+        lateral=across in ("A", "P") or any(map(_LATERAL.search, views)),
         notes=notes,
     )
 
@@ -128,7 +132,7 @@ def read_patient_id(path: Path) -> str:
         with quiet_pydicom():
             if not path.is_file():
                 return ""
-            return _word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID")
+            return word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID")
     except RadiographError:
         raise
     except Exception:  # pydicom raises anything on what is not DICOM
@@ -148,10 +152,6 @@ def _directions(header: Any) -> tuple[str, str]:
     ways = [value] if isinstance(value, str) else list(value)
     across, down, *_ = [*(way[0] if _DIRECTION.fullmatch(way) else "" for way in map(str, ways)), "", ""]
     return across, down
-
-
-def _word(header: Any, name: str) -> str:
-    return str(header.get(name, "") or "").strip()
 
 
 def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
@@ -232,53 +232,38 @@ def pixel_size(
 
     Args:
         header: A pydicom data set.
-        mm_per_px: What to take where the header has no spacing, in mm.
+        mm_per_px: What to take where the header has no spacing, or an impossible one, in mm.
         magnification: Size on the detector over true size; otherwise the header's
             EstimatedRadiographicMagnificationFactor, the ratio of its distances, or 1.
 
     Raises:
-        RadiographError: No pixel size is known, or it is impossible.
+        RadiographError: No possible pixel size is known.
     """
     plain = _pair(header.get("PixelSpacing"))
-    name, detector = next(((name, pair) for name in _DETECTOR if (pair := _pair(header.get(name)))), ("", None))
+    detector = next(filter(None, (_pair(header.get(name)) for name in _DETECTOR)), None)
     repeated = plain and detector and all(map(partial(math.isclose, rel_tol=_SAME), plain, detector))
     if plain and (header.get("PixelSpacingCalibrationType") or not repeated):
-        return _checked(plain, "PixelSpacing")
+        return plain
     if detector:
-        height, width = _checked(detector, name)
         factor = magnification if magnification is not None else _magnification(header)
-        return height / factor, width / factor
+        return detector[0] / factor, detector[1] / factor
     if mm_per_px is not None:
         return mm_per_px, mm_per_px
     raise RadiographError(
         "spacing",
-        "no pixel spacing in the header",
-        "PixelSpacing or ImagerPixelSpacing",
+        "no usable pixel spacing in the header",
+        f"PixelSpacing or ImagerPixelSpacing, two numbers from {SMALLEST_MM} to {LARGEST_MM} mm",
         "give the pixel size with --mm-per-px, or correct the header",
     )
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
-    """Two numbers, NaN where they cannot be read; None where there are none, or 0, as some systems leave it empty."""
+    """Height and width in mm; None where there are no such two numbers, as some systems write 0."""
     several = isinstance(value, Sequence) and not isinstance(value, str)
-    try:
-        numbers = [float(v) for v in (value if several else [value] if value else [])]
-    except (TypeError, ValueError):
-        numbers = [math.nan]
-    if not any(numbers):
+    numbers = [finite(number) for number in (value if several else [])]
+    if len(numbers) != 2 or not all(number and SMALLEST_MM <= number <= LARGEST_MM for number in numbers):
         return None
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (math.nan, math.nan)
-
-
-def _checked(pair: tuple[float, float], name: str) -> tuple[float, float]:
-    if not all(SMALLEST_MM <= value <= LARGEST_MM for value in pair):
-        raise RadiographError(
-            "spacing",
-            f"{name} is {pair[0]:g} x {pair[1]:g} mm",
-            f"two numbers from {SMALLEST_MM} to {LARGEST_MM} mm",
-            "correct it in the header, or remove it there and give --mm-per-px",
-        )
-    return pair
+    return float(value[0]), float(value[1])
 
 
 def _magnification(header: Any) -> float:

@@ -20,6 +20,9 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 5.0, 99.0
 _BLOCK = 1 << 17
 #: A window that leaves less than this share of the pixels between its ends is no window for this radiograph.
 _MIN_INSIDE = 0.02
+_FAR = 1e12
+#: Most pixels of raw data that may be below 0.
+_MAX_BELOW = 0.01
 _DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 
 
@@ -81,6 +84,11 @@ def lookup_table(values: NDArray[np.float64], counts: NDArray[np.int64], bits: i
     return table
 
 
+def word(header: Any, name: str) -> str:
+    """The text of a tag of a pydicom data set, empty where it is missing."""
+    return str(header.get(name, "") or "").strip()
+
+
 def gray_levels(
     header: Any, counts: NDArray[np.int64], *, apply_voi: bool, bits: int = 8
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -100,46 +108,62 @@ def gray_levels(
         RadiographError: All pixels have one value, or they are raw data of which the header does not say what they
             mean.
     """
-    values = _modality(header, len(counts))
-    counts = _without_padding(header, counts)
-    intent = str(header.get("PresentationIntentType", "") or "").upper()
-    if intent == "FOR PROCESSING" or header.get("SOPClassUID") == _DX_FOR_PROCESSING:
-        return lookup_table(_raw(header, values), counts, bits), ()
-    return _presented(header, values, counts, apply_voi, bits)
+    codes = np.arange(len(counts))
+    if int(header.get("PixelRepresentation") or 0) == 1:
+        codes = np.where(codes >= len(counts) // 2, codes - len(counts), codes)
+    counts = _without_padding(header, codes, counts)
+    values, notes = _modality(header, codes.astype(np.int32))
+    if _is_raw(header):
+        return lookup_table(_attenuation(header, values, counts), counts, bits), notes
+    table, more = _presented(header, values, counts, apply_voi, bits)
+    return table, notes + more
 
 
-def _modality(header: Any, n_levels: int) -> NDArray[Any]:
-    """The stored values, signed where the header says so, rescaled."""
-    codes = np.arange(n_levels)
-    signed = int(header.get("PixelRepresentation") or 0) == 1
-    stored: NDArray[Any] = np.where(codes >= n_levels // 2, codes - n_levels, codes) if signed else codes
-    return np.asarray(apply_modality_lut(stored.astype(np.int32), header))
+def _modality(header: Any, stored: NDArray[np.int32]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The stored numbers, rescaled."""
+    # pydicom raises anything on an empty LUT, or on text for a number.
+    with contextlib.suppress(Exception):
+        values = np.asarray(apply_modality_lut(stored, header))
+        if values.min() < values.max():
+            return values, ()
+    return stored, ("the rescale or modality LUT of the header is malformed and was not applied",)
 
 
-def _without_padding(header: Any, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _without_padding(header: Any, stored: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The counts without those of the padding, which is no part of the radiograph; all where nothing else is there."""
-    value = header.get("PixelPaddingValue")
-    if value is None:
-        return counts
-    ends = sorted(int(end) % len(counts) for end in (value, header.get("PixelPaddingRangeLimit", value)))
-    rest = counts.copy()
-    rest[ends[0] : ends[1] + 1] = 0
-    return rest if np.count_nonzero(rest) > 1 else counts
+    ends = [header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")]
+    with contextlib.suppress(TypeError, ValueError):  # no number
+        low, high = sorted(stored[int(end) % len(counts)] for end in (ends[0], ends[0] if ends[1] is None else ends[1]))
+        rest = np.where((stored >= low) & (stored <= high), 0, counts)
+        return rest if np.count_nonzero(rest) > 1 else counts
+    return counts
 
 
-def _raw(header: Any, values: NDArray[Any]) -> NDArray[np.float64]:
+def _is_raw(header: Any) -> bool:
+    """Whether the pixels are the detector's: the header says so, or gives their relation to the beam and no purpose."""
+    intent = word(header, "PresentationIntentType").upper()
+    beam = word(header, "PixelIntensityRelationship").upper() == "LIN" and header.get("PixelIntensityRelationshipSign")
+    return intent == "FOR PROCESSING" or header.get("SOPClassUID") == _DX_FOR_PROCESSING or bool(beam and not intent)
+
+
+def _attenuation(header: Any, values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Raw detector data as bone bright attenuation: the logarithm of an intensity, or what is one already."""
-    relationship = str(header.get("PixelIntensityRelationship", "") or "").upper()
+    relationship = word(header, "PixelIntensityRelationship").upper()
     sign = int(header.get("PixelIntensityRelationshipSign") or 0)
-    if relationship not in ("LIN", "LOG") or sign not in (1, -1):
+    intensity = values.astype(np.float64) if sign == 1 else values.max() - values.astype(np.float64)
+    if relationship == "LOG" and sign in (1, -1):
+        return -intensity
+    # Where many are below 0, as a detector's noise is not, nothing says what 0 is.
+    below = counts[intensity < 0].sum()
+    if relationship != "LIN" or sign not in (1, -1) or below > _MAX_BELOW * counts.sum():
         raise RadiographError(
             "processing",
-            "raw data (FOR PROCESSING) without PixelIntensityRelationship LIN or LOG and its sign",
-            "data for presentation, or raw data whose meaning the header gives",
+            "raw data (FOR PROCESSING) whose meaning the header does not give",
+            "PixelIntensityRelationship LIN or LOG with its sign, and no intensities below 0; or data for presentation",
             "export the processed image",
         )
-    intensity = values.astype(np.float64) if sign == 1 else values.max() - values.astype(np.float64)
-    return -np.log(np.maximum(intensity, 1.0)) if relationship == "LIN" else -intensity
+    intensity = np.maximum(intensity, intensity[(counts > 0) & (intensity > 0)].min(initial=np.inf))
+    return np.asarray(-np.log(intensity), np.float64)
 
 
 def _presented(
@@ -147,24 +171,26 @@ def _presented(
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     sign = -1.0 if str(header.PhotometricInterpretation) == "MONOCHROME1" else 1.0
     plain = sign * values.astype(np.float64)
-    if not apply_voi or not (header.get("VOILUTSequence") or header.get("WindowWidth") is not None):
+    luts = header.get("VOILUTSequence")
+    if not apply_voi or not (luts or header.get("WindowWidth") is not None):
         return lookup_table(plain, counts, bits), ()
     # A window that shows nothing is flat, and pydicom raises anything on a width of 0, an empty LUT, text for a number.
     with contextlib.suppress(Exception):
-        luts = header.get("VOILUTSequence")
-        if luts and "LUTData" not in luts[0] and header.get("WindowWidth") is None:
+        by_lut = bool(luts) and "LUTData" in luts[0]
+        if luts and not by_lut and header.get("WindowWidth") is None:
             raise ValueError("an empty LUT")
-        if luts and values.dtype.kind == "f":
-            # A LUT is indexed by whole numbers.
-            values = np.rint(values).astype(np.int32)
+        # A LUT is indexed by whole numbers; what a window makes of numbers far away are its ends.
+        values = np.rint(values).astype(np.int32) if by_lut else np.append(values, (-_FAR, _FAR))
         windowed = np.asarray(apply_voi_lut(values, header, prefer_lut=True), np.float64)
         if _shows(windowed, counts):
-            return lookup_table(sign * windowed, counts, bits), ()
+            return lookup_table(sign * windowed[: len(counts)], counts, bits), ()
     return lookup_table(plain, counts, bits), ("the window or LUT of the header shows nothing and was not applied",)
 
 
 def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:
-    """Whether enough of the radiograph lies between the ends of a window."""
-    seen = windowed[counts > 0]
-    inside = counts[counts > 0][(seen > seen.min()) & (seen < seen.max())]
+    """Whether enough of the radiograph lies between the ends of a window, which may follow the values."""
+    low, high = windowed.min(), windowed.max()
+    margin = (high - low) / 256
+    seen = windowed[: len(counts)]
+    inside = counts[(seen > low + margin) & (seen < high - margin)]
     return bool(inside.sum() >= _MIN_INSIDE * counts.sum())

@@ -1,7 +1,7 @@
 """A radiograph as the rest of the package needs it, how one is read, and why one cannot be used."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +51,7 @@ class Radiograph:
     mm_per_px: tuple[float, float]  #: Height and width of a pixel in the plane of the knee.
     patient_id: str = ""  #: The header's, empty for pictures. To look up the patient, never to be written out.
     burned_in: bool = False  #: Whether the header says that text is burned into the pixels.
-    laterality: str = ""  #: "R", "L" or "B" (both) as the header says it, else empty.
+    sides: Set[str] = frozenset()  #: "R", "L" or "B" (both) as the header says it; several where it contradicts itself.
     #: Whether the header says that the patient's right is on the right of the picture, or the feet on top.
     flipped: bool = False
     lateral: bool = False  #: Whether the header says that it is a lateral view.
