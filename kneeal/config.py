@@ -15,7 +15,7 @@ from kneeal.errors import UserError, unknown_name
 from kneeal.files import parse_yaml, read_yaml
 from kneeal.settings import RunConfig as RunConfig
 
-#: What pydantic says in Python's words.
+#: Plain words for types that pydantic calls by Python's names.
 _EXPECTED = {"tuple_type": "a list", "model_type": "a section with keys", "dict_type": "keys with values"}
 #: Keys by which a study file is told from the configuration of one run.
 STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
@@ -35,7 +35,7 @@ def resolve(
     settings: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The configuration of a run: defaults < YAML < `--set` < flags, of which None stands for one that was not given.
+    """The configuration of a run: defaults < YAML < `--set` < flags; a flag of None was not given.
 
     `source` is a YAML file, the name of a configuration that ships with the package, or the content of one.
     """
@@ -56,11 +56,11 @@ def read_config(source: str | Mapping[str, Any], folder: Path = Path(), above: S
         path = (folder / source if (folder / source).is_file() else find_config(source)).resolve()
         if path in above:
             circle = " -> ".join(file.name for file in (*above[above.index(path) :], path))
-            raise UserError(f"bases in a circle: {circle}", "a last one without a base", "remove one `base`")
+            raise UserError(f"circular bases: {circle}", "a chain of bases that ends", "remove one `base`")
         tree, folder, above = read_yaml(path), path.parent, (*above, path)
     name = source if isinstance(source, str) else "base"
     if not isinstance(tree, dict):
-        raise UserError(f"{name} holds no settings", "sections with keys", "see docs/configuration.md")
+        raise UserError(f"{name} has no settings", "sections with keys", "see docs/configuration.md")
     if tree.keys() & STUDY_KEYS:
         raise UserError(
             f"{name} is a study of several runs",
@@ -154,12 +154,12 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a dotted key in a tree of sections, which are made where they are missing."""
+    """Set a dotted key in a tree of sections; missing sections are created."""
     *sections, key = dotted.split(".")
     for section in sections:
         child = tree.setdefault(section, {})
         if not isinstance(child, dict):
-            raise UserError(f"the key {dotted}, where {section} is no section", "section.key", "check the key")
+            raise UserError(f"the key {dotted}, where {section} is not a section", "section.key", "check the key")
         tree = child
     tree[key] = value
 
@@ -183,7 +183,7 @@ def _explain(error: ValidationError) -> UserError:
 
 
 def _cure(key: str, *, section: bool, top: bool) -> str:
-    """What to do about an unknown key, which holds a section or not, and stands at the top of the file or not."""
+    """The cure for an unknown key: whether its value is a `section`, and whether it is at the `top` of the file."""
     known = list(flatten(RunConfig()))
     if top and key in known:
         return "write it as `{1}` in the section `{0}`".format(*key.split("."))

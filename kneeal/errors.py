@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""The one exception for mistakes that a user can correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, found: str, expected: str, cure: str) -> None:
-        # `args` stay what the class was called with: pickle makes the error of a worker process anew from them.
+        # `args` stay as the class was called: pickle recreates the error of a worker process from them.
         self.found = found
         self.expected = expected
         self.cure = cure
@@ -42,12 +42,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserE
 
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
-    """Import packages that an extra of this one installs; one that is missing is said with its cure."""
+    """Import packages that an extra of this one installs; a missing one is reported with its cure."""
     try:
         yield
     except ImportError as error:
         raise UserError(
-            f"no {error.name or error} for {purpose}",
+            f"{error.name or error} is not installed, which is needed for {purpose}",
             f"the packages of the extra {name}",
             f"install them, in the checkout: pip install '.[{name}]'",
         ) from error

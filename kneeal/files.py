@@ -1,4 +1,4 @@
-"""Files written whole or not at all, locks, and YAML with `1e-3` as a number and no key given twice."""
+"""Files written whole or not at all, locks, and YAML with `1e-3` as a number and no repeated keys."""
 
 import errno
 import fcntl
@@ -98,13 +98,13 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def check_new_file(path: Path) -> None:
-    """Refuse a file that a user names, before the work for it is done: where it is there, or its folder is not."""
+    """Refuse an output file that exists, or whose folder does not, before the work for it is done."""
     if path.exists():
         raise UserError(f"{path} already exists", "a new file", "give another name, or remove it first")
     if not path.parent.exists():
         raise UserError(
             f"no folder {path.parent} for {path.name}",
-            "a file in a folder that is there",
+            "a file in an existing folder",
             f"make it with `mkdir -p {path.parent}`, or correct the path",
         )
     check_writable(path.parent)
@@ -126,13 +126,13 @@ def describe_path(path: Path) -> str:
 
 
 def check_folder(path: Path, expected: str, cure: str = "check the path") -> None:
-    """Refuse what is no folder."""
+    """Refuse a path that is not a folder."""
     if not path.is_dir():
         raise UserError(f"no folder {path}: {describe_path(path)}", expected, cure)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The message for a full disk, an unwritable folder or a path that cannot be."""
+    """The error for a full disk, an unwritable folder or an impossible path."""
     found = f"cannot write {path}: {error.strerror or error}"
     file = next((place for place in (path, *path.parents) if place.is_file()), None)
     if file and error.errno in (errno.EEXIST, errno.ENOTDIR):
@@ -142,7 +142,7 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(
         found,
         "a writable folder with free space",
-        "free some space or correct the permissions, then start again (a run with --resume); what is finished is kept",
+        "free some space or correct the permissions, then start again (a run with --resume); finished work is kept",
     )
 
 
@@ -190,7 +190,7 @@ def hold_lock(path: Path, *, what: object = None, on_wait: Callable[[], None] | 
     handle = try_lock(path)
     if handle is None:
         if on_wait is None:
-            found = f"another process works on {what or path.parent}"
+            found = f"another process is working on {what or path.parent}"
             raise UserError(found, "one process at a time", "wait for it, or stop it")
         on_wait()
     while handle is None:
@@ -220,7 +220,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with exponents without a dot and refusing a key that is given twice."""
+    """PyYAML's safe loader, with exponents without a dot and refusing repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key) for key, _ in node.value]

@@ -250,4 +250,4 @@ def _scores_uncertainty(strategy: str, options: Any) -> bool:
     try:
         return acquisition.get(strategy, **options).scores_uncertainty
     except (UserError, TypeError):
-        return True  # said where the strategy is made
+        return True  # reported where the strategy is made

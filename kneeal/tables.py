@@ -16,7 +16,7 @@ from kneeal.errors import UserError, extra
 SEPARATORS = ",;\t|"
 #: Rows that may stand above the header: a title, a date, an empty line.
 _TITLE_ROWS = 10
-#: How files begin that are no tables that we read.
+#: How files of other kinds begin.
 _OTHER_KINDS = {
     b"PK": "a zip archive", b"\xd0\xcf\x11\xe0": "a spreadsheet of Excel before 2007",
     b"%PDF": "a PDF", b"{\\rtf": "a word document",
@@ -55,7 +55,7 @@ def read_table(
         strip: Remove blanks around the cells of text.
 
     Raises:
-        UserError: It is missing or no table, a column is missing or there twice, or rows have another number of cells.
+        UserError: It is missing or not a table, a column is missing or repeated, or a row has another number of cells.
     """
     try:
         data = path.read_bytes()
@@ -91,7 +91,7 @@ def read_table(
 
 
 def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) -> None:
-    """Refuse a header in which a column is missing or there twice; neither case nor blanks tell two names apart."""
+    """Refuse a header in which a column is missing or occurs twice; case and blanks do not distinguish names."""
     folded = [name.strip().casefold() for name in header]
     twice = sorted({name for name in folded if folded.count(name) > 1})
     if twice:
@@ -196,7 +196,7 @@ def _unsqueeze(rows: list[tuple[int, list[str]]], separators: str) -> list[tuple
 
 
 def finite(cell: object) -> float | None:
-    """The number that a cell holds, None where it is not finite or none."""
+    """The finite number that a cell holds, or None."""
     try:
         value = float(str(cell))
     except ValueError:

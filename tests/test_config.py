@@ -59,7 +59,7 @@ def test_what_is_saved_reads_back(tmp_path: Path) -> None:
         (["training.epochs=0"], "greater than 0", "correct"),
         (["views.gamma=[1.5, 0.5]"], "views.gamma", "correct"),
         (["model.width"], "--set 'model.width'", "--set model.width=16"),
-        (["seed.x=3", "seed=4", "seed.y=1"], "seed is no section", "check the key"),
+        (["seed.x=3", "seed=4", "seed.y=1"], "seed is not a section", "check the key"),
         (["model={width: 8"], "is not YAML", "correct the line"),
         (["model={width: 8, width: 9}"], "'width' is given twice", "correct the line"),
     ],
@@ -81,7 +81,7 @@ def test_a_missing_file_and_an_unknown_name() -> None:
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n- 2\n")
-    with pytest.raises(UserError, match="holds no settings"):
+    with pytest.raises(UserError, match="has no settings"):
         resolve(str(file))
 
 
@@ -123,8 +123,8 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
         ("base: nowhere.yaml", "mine.yaml: base: no configuration file nowhere.yaml"),
         ("base: table2", "mine.yaml: base: table2 is a study of several runs"),
         ("base: [frozen]", "mine.yaml: base = .*base: frozen"),
-        ("base: mine.yaml", "bases in a circle: mine.yaml -> mine.yaml"),
-        ("base: other.yaml", "bases in a circle: mine.yaml -> other.yaml -> mine.yaml"),
+        ("base: mine.yaml", "circular bases: mine.yaml -> mine.yaml"),
+        ("base: other.yaml", "circular bases: mine.yaml -> other.yaml -> mine.yaml"),
     ],
 )
 def test_a_base_that_cannot_be_built_on(content: str, message: str, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Accounts:
         """
         name = name.strip()
         if not 0 < len(name) <= 60 or not name.isprintable():
-            raise UserError(f"a reader called {name!r}", "a name of 1 to 60 letters", "give another name")
+            raise UserError(f"a reader called {name!r}", "1 to 60 printable characters", "give another name")
 
         def change(db: sqlite3.Connection) -> int:
             row = db.execute(
@@ -144,7 +144,7 @@ class Accounts:
         return key, self._store.write(change)
 
     def session(self, key: str | None) -> Session | None:
-        """Who a cookie belongs to, None for nobody; read anew each time, since another process may end a session."""
+        """Who a cookie belongs to, None for nobody; read each time, since another process may end a session."""
         rows = self._store.read(
             "SELECT reader.id, name, reads, adjudicates, csrf FROM session JOIN reader ON reader.id = session.reader "
             "WHERE digest = ? AND expires > ?",
@@ -195,8 +195,8 @@ def _steps(accounts: Accounts, changes: ReaderChanges, n_reads: int) -> list[tup
     reading, deciding = sum(account.reads for account in left), sum(account.adjudicates for account in left)
     if reading < n_reads or not deciding:
         raise UserError(
-            f"{reading} who read and {deciding} who adjudicate, with {n_reads} readings per knee",
-            "as many readers as each knee needs, and somebody who decides where they differ",
+            f"readers: {reading}, adjudicators: {deciding}, with {n_reads} readings per knee",
+            "as many readers as each knee needs, and at least one adjudicator",
             "name more with --reader or --adjudicator",
         )
     steps: list[tuple[str, Callable[[], object]]] = [

@@ -79,7 +79,7 @@ def within_and_between(store: Store) -> tuple[list[Agreement], list[Agreement]]:
 
 
 def paces(store: Store) -> list[dict[str, Any]]:
-    """How long each reader takes for a knee, in seconds, over her answers that hold; adjudications are left out."""
+    """How long each reader takes for a knee, in seconds, over her current answers; adjudications are left out."""
     result = []
     for reader, name in store.read("SELECT id, name FROM reader ORDER BY id"):
         undone = "SELECT count(*) FROM answer JOIN task ON task.id = answer.task WHERE task.reader = ? AND undone"

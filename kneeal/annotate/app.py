@@ -61,7 +61,7 @@ def make_app(
         given = request.headers.get(CSRF_HEADER, "")
         if not free and not hmac.compare_digest(given.encode(), session.csrf.encode()):
             raise RefusedError(
-                401, "another reader has signed in in this browser", "the page of who is signed in", "load it again"
+                401, "another reader has signed in in this browser", "the page of who is signed in", "reload it"
             )
         return session
 
@@ -74,7 +74,7 @@ def make_app(
         if session.reads:
             if store.counts()["open"]:
                 raise RefusedError(
-                    409, "the readings of others are hidden until all are in", "a query that is read", "look again then"
+                    409, "the readings of others are hidden until all are in", "a finished query", "look again then"
                 )
             store.inform(session.id)
         return session
@@ -134,7 +134,7 @@ def make_app(
     @app.get("/api/atlas/{number}")
     def example(session: signed, number: int) -> Response:
         if not 0 <= number < len(atlas):
-            raise RefusedError(404, "no such picture", "one of the atlas", "load the page again")
+            raise RefusedError(404, "no such picture", "one of the atlas", "reload the page")
         return Response(atlas[number].png, media_type="image/png")
 
     @app.get("/api/next")
@@ -169,7 +169,7 @@ def make_app(
         task = store.task(session.id, number)
         knee_id = pictures.other_knee(task.knee_id)
         if knee_id is None:
-            raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "go on without it")
+            raise RefusedError(404, "no other knee of this patient", "both knees in the data set", "grade it without")
         return _png(await pictures.get(knee_id), task=task.id)
 
     @app.post("/api/task/{number}/prediction")
@@ -226,7 +226,7 @@ def _add_error_handlers(app: FastAPI) -> None:
             ": ".join([*map(str, item["loc"][1:]), item["msg"].removeprefix("Value error, ")])
             for item in error.errors()
         ]
-        return JSONResponse({"error": "a request of another form: " + "; ".join(problems)[:500]}, 422)
+        return JSONResponse({"error": "malformed request: " + "; ".join(problems)[:500]}, 422)
 
     @app.exception_handler(sqlite3.OperationalError)
     async def unwritable(request: Request, error: sqlite3.OperationalError) -> Response:

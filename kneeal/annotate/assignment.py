@@ -173,7 +173,7 @@ def _begin(db: sqlite3.Connection, reader: int, knee: int, kind: str, now: float
 
 
 def postpone(db: sqlite3.Connection, number: int, now: float) -> None:
-    """Put an open task off: others can be given its knee, which the reader holds no longer."""
+    """Put an open task off: its knee can then go to other readers."""
     _count_taken(db, number, -1, "AND current IS NULL AND later IS NULL")
     db.execute("UPDATE task SET later = ? WHERE id = ? AND current IS NULL", (now, number))
 
@@ -239,7 +239,7 @@ def _spacing(n: int) -> int:
 
 
 def _plan_repeats(db: sqlite3.Connection, reader: int, plan: ReadingPlan) -> None:
-    """Choose which knees of a new query the reader gets twice: none of its last, which would come as one block."""
+    """Choose which knees of a new query the reader gets twice: none of its last, which would repeat as one block."""
     due = "SELECT 1 FROM reader WHERE id = ? AND planned < (SELECT max(query) FROM knee)"
     if not db.execute(due, (reader,)).fetchone():
         return

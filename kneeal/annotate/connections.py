@@ -1,4 +1,4 @@
-"""The HTTP protocol of the server with bounds: nobody holds a connection without asking for something."""
+"""The server's HTTP protocol with limits: no client keeps a connection open without making a request."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """Ends connections on which no whole request arrives in time, and bounds how many there are.
 
     Uvicorn itself ends only connections that idle after a response. Where too many are open, the one that has
-    waited longest for a request goes, so that one that means it always gets in.
+    waited longest for a request is closed, so that a real request always gets in.
     """
 
     #: Seconds for the head and body of a request, from when the connection is open or the last one was answered.
@@ -21,7 +21,7 @@ class BoundedProtocol(HttpToolsProtocol):
     MAX_CONNECTIONS: ClassVar[int] = 200
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, and end one that waits if there are too many."""
+        """Accept a connection, and close one that waits if there are too many."""
         super().connection_made(transport)
         self._seen: tuple[object, bool] = (None, True)
         self._since = self.loop.time()
@@ -36,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def _idle_seconds(self) -> float:
-        """Since when it has waited for this request, or for this response, as far as anybody has looked."""
+        """Seconds that it has waited for this request, or this response, as of the last look."""
         seen = self.cycle, self._waits()
         if self._seen != seen:
             self._seen, self._since = seen, self.loop.time()

@@ -42,7 +42,7 @@ class Database:
         return self._submit(change).result()
 
     async def write_soon(self, change: Change[T]) -> T:
-        """`write` for an event loop, which goes on meanwhile; the change is made even if nobody waits for it."""
+        """`write` for an event loop, which runs on meanwhile; the change is made even if nobody waits for it."""
         return await asyncio.wrap_future(self._submit(change))
 
     def try_out(self, change: Change[T]) -> T:
@@ -69,7 +69,7 @@ class Database:
 
     def _submit(self, change: Change[T]) -> Future[T]:
         future: Future[T] = Future()
-        future.set_running_or_notify_cancel()  # from now on nobody can call it off
+        future.set_running_or_notify_cancel()  # it cannot be cancelled from here on
         self._waiting.append((change, future))
         self._thread.submit(self._commit_waiting)
         return future

@@ -36,7 +36,7 @@ def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes
         order: Waits for an order: PUBLISH, or COMPUTE and later PUBLISH.
 
     Raises:
-        UserError: Another process works on the run, or there is nothing to go on with.
+        UserError: Another process works on the run, or there is nothing to continue with.
     """
     set_up_process()
     opened = open_run(run, data=data)
@@ -58,7 +58,7 @@ def next_round(run: Path, data: Path | None = None, *, order: Callable[[], bytes
 def tell_readings(run: Path, *, data: Path | None, close: bool) -> None:
     """Take the settled readings of the store as answers, without training: `kneeal tell RUN`.
 
-    With `close`, the run goes on without the knees that are not settled.
+    With `close`, the run continues without the knees that are not settled.
 
     Raises:
         UserError: Nobody has annotated the run, or another process works on it.
@@ -82,7 +82,7 @@ def compute_ahead(opened: OpenRun) -> Callable[[], bool] | None:
     try:
         for part in (opened.path / name for name in (START, ROUNDS_FOLDER)):
             if part.is_dir():
-                # A file is written anew and moved into its place, so nothing is ever written through a link.
+                # A file is written under another name and moved into place, so nothing is ever written through a link.
                 shutil.copytree(part.absolute(), path / part.name, copy_function=os.symlink)
     except OSError:  # a file system without links
         return None
@@ -99,7 +99,7 @@ def compute_ahead(opened: OpenRun) -> Callable[[], bool] | None:
     def take_over() -> bool:
         # After a query of unreadable knees alone there is nothing to train on, and no folder of its own.
         taken = _decide(opened.path, tuple(answers)) == answers and bool(after.labeled)
-        if taken:  # the answers first, then the round as a whole: wherever this is cut short, the run goes on from them
+        if taken:  # the answers first, then the round as a whole: wherever this is cut short, the run resumes from them
             move_whole(ahead.query_folder(before) / ANSWERS, run.query_folder(before) / ANSWERS)
             place = run.query_folder(after)
             place.parent.mkdir(exist_ok=True)

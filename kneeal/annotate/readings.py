@@ -14,7 +14,7 @@ from kneeal.annotate.database import Change, Database, transaction
 from kneeal.annotate.request_models import Answer
 from kneeal.annotate.tasks import Progress, RefusedError, Task
 
-_BEGUN = (409, "the training has begun, and this knee is closed", "an answer to an open knee", "go on with the next")
+_BEGUN = (409, "training has begun, and this knee is closed", "an answer to an open knee", "grade the next knee")
 
 
 class Readings(Database):
@@ -75,7 +75,7 @@ class Readings(Database):
         if task.kind != "adjudication":
             informed = "SELECT 1 FROM reader WHERE id = ? AND informed = (SELECT max(query) FROM knee)"
             if db.execute(informed, (reader,)).fetchone():
-                raise RefusedError(409, "a reading after you saw those of others", "an adjudication of yours", "go on")
+                raise RefusedError(409, "an undo after you saw those of others", "an adjudication of yours", "continue")
         db.execute(
             "INSERT INTO answer (task, undone, seconds, at, replaces, nonce) VALUES (?, 1, 0, ?, ?, ?)",
             (task.id, now, task.current, nonce),
@@ -111,9 +111,9 @@ class Readings(Database):
         """
         task = _read_task(db, reader, number)
         if read_plan(db).repeat:
-            raise RefusedError(409, "predictions are not shown in this run", "a run without silent repeats", "go on")
+            raise RefusedError(409, "predictions are not shown in this run", "a run without silent repeats", "continue")
         if task.current is None:
-            raise RefusedError(409, "the prediction before the answer", "your answer to that knee first", "grade it")
+            raise RefusedError(409, "a prediction before your answer", "your answer to that knee first", "grade it")
         db.execute("UPDATE task SET looked = coalesce(looked, ?) WHERE id = ?", (self.clock(), task.id))
 
     def _next(self, db: sqlite3.Connection, reader: int) -> Task | None:
@@ -124,7 +124,7 @@ class Readings(Database):
         earlier = db.execute("SELECT task, kl, reason FROM answer WHERE nonce = ?", (answer.nonce,)).fetchone()
         if earlier is not None:
             if tuple(earlier) != (answer.task, answer.kl, answer.reason):
-                raise RefusedError(409, "one request with two answers", "a new nonce for each", "load the page again")
+                raise RefusedError(409, "one request with two answers", "a new nonce for each", "reload the page")
             return self._next(db, reader), read_progress(db, reader)
         task = _read_task(db, reader, answer.task)
         if answer.picture != task.picture:
@@ -139,7 +139,7 @@ class Readings(Database):
                 409,
                 "this knee was answered in another window",
                 "a page that shows what is stored",
-                "nothing was changed; go on with the next knee, or undo the other answer",
+                "nothing was changed; grade the next knee, or undo the other answer",
             )
         _refuse_if_final(task)
         now = self.clock()
@@ -166,7 +166,7 @@ def _read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
         (number, reader),
     ).fetchone()
     if row is None:
-        raise RefusedError(404, "this knee is not yours to grade now", "one of your knees", "load the page again")
+        raise RefusedError(404, "this knee is not yours to grade now", "one of your knees", "reload the page")
     grades: tuple[int | None, ...] = ()
     if row["kind"] == "adjudication":
         answers = db.execute(
@@ -174,7 +174,7 @@ def _read_task(db: sqlite3.Connection, reader: int, number: int) -> Task:
             "WHERE task.knee = ? AND task.kind != 'adjudication'",
             (row["knee"],),
         )
-        # Sorted, so that the order does not tell who gave which.
+        # Sorted, so that the order does not reveal who gave which.
         grades = tuple(sorted((a["kl"] for a in answers), key=lambda kl: -1 if kl is None else kl))
     return Task(**dict(row), grades=grades)
 
@@ -185,5 +185,5 @@ def _refuse_if_final(task: Task) -> None:
         raise RefusedError(*_BEGUN)
     if task.looked is not None:
         raise RefusedError(
-            409, "a change after the model's prediction was shown", "the answer that was given before", "go on"
+            409, "a change after the model's prediction was shown", "the answer that was given before", "continue"
         )

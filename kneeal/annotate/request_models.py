@@ -19,7 +19,7 @@ class _Request(BaseModel):
 
 
 class EmptyRequest(_Request):
-    """A request that its address says all of."""
+    """A request without content."""
 
 
 class SignInRequest(_Request):

@@ -83,7 +83,7 @@ CREATE TABLE IF NOT EXISTS answer (            -- append only: nothing here is e
   seconds REAL NOT NULL,         -- the knee was on a visible page for so long
   at REAL NOT NULL,
   replaces INTEGER UNIQUE REFERENCES answer,
-  nonce TEXT NOT NULL UNIQUE,    -- of the page's request: sent twice, taken once
+  nonce TEXT NOT NULL UNIQUE,    -- of the page's request: counts once, however often it is sent
   measurements TEXT NOT NULL DEFAULT '[]',
   findings TEXT NOT NULL DEFAULT '[]',
   comment TEXT NOT NULL DEFAULT '',
@@ -108,7 +108,7 @@ def connect(path: Path, *, create: bool, timeout: float = 5.0) -> sqlite3.Connec
     if not create and not path.is_file():
         raise UserError(f"no store {path}", "a run that was annotated", "start `kneeal annotate RUN` first")
     try:
-        # For its owner alone; SQLite gives the write-ahead log the same permissions. A file that is there is not
+        # For its owner alone; SQLite gives the write-ahead log the same permissions. An existing file is not
         # opened: closing it again would drop the locks that SQLite holds on it in this process.
         if create and not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))

@@ -36,7 +36,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Under which addresses the page is reached."""
+    """The addresses at which the page is reached."""
 
     origins: frozenset[str]  #: Values of `Origin` that may make changes, for example "http://127.0.0.1:8010".
     hosts: frozenset[str]  #: Values of `Host` that are answered, so that no other name can be pointed at this machine.

@@ -94,7 +94,7 @@ def new_link(run: Path, name: str, options: ServeOptions) -> str:
 
 
 def back_up(run: Path, target: Path) -> int:
-    """A whole copy of the store, also while the server runs; never over a file that is there.
+    """A whole copy of the store, also while the server runs; an existing file is never overwritten.
 
     Returns:
         Answers in the copy.

@@ -1,4 +1,4 @@
-"""The run behind the page: its pending query, and the training of the next round in a process of its own."""
+"""The run behind the page: its pending query, and the training of the next round in its own process."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ from kneeal.annotate.training_process import COMPUTE, LOG, PROGRESS, PUBLISH, Tr
 from kneeal.errors import UserError
 from kneeal.loop.folder import RunFolder
 
-#: A training process is made ready when so many knees of a query are left.
+#: Number of knees left in a query at which a training process is made ready.
 READY_AT = 5
 #: Seconds between two attempts to train, doubled with each that fails.
 RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
@@ -189,7 +189,7 @@ class RoundSupervisor:
         return self.store.clock() - self.store.last_answer()[1] >= self.grace
 
     def _go_on(self) -> None:
-        """Let a training process do what can be done by now."""
+        """Let a training process do what the answers so far allow."""
         last = self.store.last_answer()[0]
         if self._computed_at not in (None, last):
             self._end_process()  # an answer has come or was taken back: nothing remains of what was computed without it

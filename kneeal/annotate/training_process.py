@@ -51,7 +51,7 @@ class TrainingProcess(subprocess.Popen[bytes]):
                 self.stdin.write(what)
 
     def end(self) -> None:
-        """End it with its children and what it has not published; the run goes on where it was."""
+        """End it with its children and what it has not published; the run stays where it was."""
         if self.stdin is not None:
             self.stdin.close()
         if sys.platform != "win32":
@@ -99,7 +99,7 @@ def main() -> None:
     from kneeal.annotate.next_round import next_round
 
     try:
-        with exit_on_signals("it begins again with the server"):
+        with exit_on_signals("training starts again with the server"):
             next_round(run, *data, order=orders.get)
     except UserError as error:
         print(f"kneeal: {error.found} ({error.cure})", file=sys.stderr)

@@ -56,7 +56,7 @@ def make_network(config: RunConfig) -> SiameseKneeNet:
 def bare_network(config: RunConfig) -> SiameseKneeNet:
     """The network for a checkpoint to be loaded into, which brings all weights but those of a frozen encoder.
 
-    Files that the configuration names are read only for a frozen encoder; they may be gone by now.
+    Files that the configuration names are read only for a frozen encoder; they may no longer exist.
     """
     return SiameseKneeNet(**arguments(config)) if config.model.freeze == NONE else make_network(config)
 
@@ -68,7 +68,7 @@ def has_weights(config: RunConfig) -> bool:
 
 
 def say_new_head(config: RunConfig, network: SiameseKneeNet) -> None:
-    """Say where the model that a run starts from gives its backbone, but not its head."""
+    """Say so if the model that a run starts from gives its backbone but not its head."""
     init = config.training.init
     if init is not None and Path(init).suffix == MODEL_SUFFIX and not network.head_loaded:
         print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)

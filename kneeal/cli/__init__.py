@@ -19,14 +19,14 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """What the process of a command does."""
+    """Run the command line as all that a process does."""
     run_and_exit(run)
 
 
 def run() -> None:
     """Run a command; a user's mistake is one message and exit status 2, a signal n means status 128 + n."""
     try:
-        with exit_on_signals(_how_to_go_on(sys.argv[1:])):
+        with exit_on_signals(_how_to_continue(sys.argv[1:])):
             try:
                 sys.exit(app(prog_name="kneeal", standalone_mode=False))
             except UsageError as error:
@@ -37,7 +37,7 @@ def run() -> None:
 
 
 def _explained(error: Any) -> UserError:
-    """What Typer refuses, with the command's usage and its example."""
+    """The error for what Typer refuses, with the command's usage and example."""
     if type(error).show is not UsageError.show:  # a family of commands alone, whose message is its help
         error.show()
         sys.exit(error.exit_code)
@@ -50,11 +50,11 @@ def _explained(error: Any) -> UserError:
     return UserError(found, usage, cure)
 
 
-def _how_to_go_on(arguments: list[str]) -> str:
-    """What to do once a command was stopped."""
+def _how_to_continue(arguments: list[str]) -> str:
+    """How to continue a command that was stopped."""
     command = next((a for a in arguments if not a.startswith("-")), "")
     if command == "fit" and "--resume" not in arguments:
-        return "give the same command with --resume to go on from the last finished round"
+        return "repeat the command with --resume to continue from the last finished round"
     if command in ("fit", "study", "ask", "annotate", "prepare"):
-        return "give the same command again to go on; what is finished is kept"
-    return "nothing is left half-written; give the same command again"
+        return "repeat the command to continue; finished work is kept"
+    return "nothing is left half-written; repeat the command"

@@ -58,11 +58,11 @@ def predict(
     if images is not None and not dicom:
         raise UserError(
             f"--images {images} without --dicom",
-            "--images with --dicom alone: it tells where the DICOM objects find the radiographs they refer to",
+            "both options, or neither: --images has the radiographs that the DICOM objects refer to",
             "add --dicom, or leave --images out",
         )
     if dicom:
-        refuse_occupied(out / "dicom")  # objects of another prediction would stand beside these
+        refuse_occupied(out / "dicom")  # or objects of an earlier prediction would be mixed with these
     grading, card, dataset = predict_dataset(model, data, out, only=knee, allow_preparation=allow_preparation)
     print(f"wrote {out / 'predictions.csv'}: {count(len(grading.ids), 'knee')}")
     if dicom:

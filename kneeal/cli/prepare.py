@@ -36,7 +36,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class KneeArguments:
-    """What is known of knees, by a table or for all of them."""
+    """What is known about the knees, from a table or for all of them."""
 
     table: Annotated[Path | None, Option(help="Table with one row per knee: CSV, XLSX or SAS.")] = None
     patient_column: Annotated[str | None, Option(help="Column of patient ids; by default patient.")] = None

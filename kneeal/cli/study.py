@@ -36,7 +36,7 @@ class StudyArguments:
     ] = None
 
     def over(self, context: typer.Context) -> StudyArguments:
-        """These, and where one is not given, what stands before the name of the subcommand."""
+        """These options; where one is missing, that given before the name of the subcommand."""
         return StudyArguments(**{name: value or getattr(context.obj, name) for name, value in vars(self).items()})
 
     def read(self) -> Study:
@@ -60,7 +60,7 @@ def study(
     cell_gpus: Annotated[float | None, Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
     cell_cpus: Annotated[float, Option(help="With --ray: CPUs of a cell.")] = 1.0,
 ) -> None:
-    """Run every cell of a study file that is not finished; a killed study goes on where it was."""
+    """Run every cell of a study file that is not finished; a killed study resumes."""
     context.obj = given
     if context.invoked_subcommand is not None:
         return

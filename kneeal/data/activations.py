@@ -46,7 +46,7 @@ def view_seed(knee_id: str) -> int:
 
 
 @dataclass(eq=False)
-class Shelf:
+class RowFile:
     """N rows of float16 in a file of fixed size, with a checksum of each row in a file beside it.
 
     A row is stored once its checksum is, and is compared with it before its first use in a process. A process that is
@@ -74,14 +74,14 @@ class Shelf:
             for file, size in ((self.path, n * self._row_bytes), (checksums, 4 * n)):
                 with file.open("ab") as handle:
                     if handle.tell() not in (0, size):
-                        self.log(f"{file} has a size that it was not written with: its content is computed again")
+                        self.log(f"{file} has an unexpected size: its content is computed again")
                         handle.truncate(0)
                     handle.truncate(size)
             # Through file handles: a mapping would end the process on a full disk, and where the file is shortened.
             self._files = (self.path.open("r+b", buffering=0), checksums.open("r+b", buffering=0))
             self._writable = True
         except OSError as error:
-            self._go_on_in_memory(error)
+            self._continue_in_memory(error)
 
     def missing(self, rows: _Rows) -> _Rows:
         """Those of the rows that are not stored, ascending."""
@@ -110,7 +110,7 @@ class Shelf:
             try:
                 self._write(*self._files, rows, values)
             except OSError as error:
-                self._go_on_in_memory(error)
+                self._continue_in_memory(error)
         if not self._writable and values.nbytes > free_memory() // 2:
             raise UserError(
                 f"neither {self.path.parent} nor the memory has room for activations",
@@ -155,7 +155,7 @@ class Shelf:
                 if file.write(content) != len(content):
                     raise OSError(errno.ENOSPC, "No space left on device")
 
-    def _go_on_in_memory(self, error: OSError) -> None:
+    def _continue_in_memory(self, error: OSError) -> None:
         self._writable = False
         self.log(
             f"cannot keep activations in {self.path.parent} ({error.strerror or error}): they are kept in memory for "
@@ -207,10 +207,10 @@ class Activations:
         shape = tuple(self.encode(self.source.plain(torch.tensor([0]), self.device)).shape[1:])
         self._open({**self.made_of, "shape": list(shape)})
         n = len(self._ids)
-        self._plain = Shelf(self._folder / "plain.f16", (n, *shape), self.log)
+        self._plain = RowFile(self._folder / "plain.f16", (n, *shape), self.log)
         if self.n_views:
             name = f"views-{digest({**self.view_settings, 'n_views': self.n_views, 'seeds': 'by knee'})[:16]}.f16"
-            self._views = Shelf(self._folder / name, (n, self.n_views, *shape), self.log)
+            self._views = RowFile(self._folder / name, (n, self.n_views, *shape), self.log)
         #: Knees of an evaluation batch.
         self.batch_size = max(1, _EVALUATION_BYTES // (4 * math.prod(shape)))
 
@@ -231,15 +231,15 @@ class Activations:
         values = torch.from_numpy(self._views.read(rows.numpy(), (seeds.cpu() % self.n_views).numpy()))
         return values.to(device).float()
 
-    def _fill(self, shelf: Shelf, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
-        if not len(shelf.missing(rows.numpy())):
+    def _fill(self, file: RowFile, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+        if not len(file.missing(rows.numpy())):
             return
-        with self._held():
-            shelf.damaged = 0
-            missing = shelf.missing(rows.numpy())  # another process may have computed some
+        with self._lock_held():
+            file.damaged = 0
+            missing = file.missing(rows.numpy())  # another process may have computed some
             n = len(missing)
-            if shelf.damaged:
-                self.log(f"{shelf.path}: {shelf.damaged} damaged activations are computed again")
+            if file.damaged:
+                self.log(f"{file.path}: {file.damaged} damaged activations are computed again")
             for start in range(0, n, _BATCH):
                 if start % _REPORT == 0 and n >= _REPORT // 4:
                     self.log(f"encoding knees once for all runs: {start} of {n}")
@@ -251,7 +251,7 @@ class Activations:
                         "an encoder whose activations are below 65,504",
                         "choose another model.freeze or model.backbone",
                     )
-                shelf.write(part, values.cpu().numpy())
+                file.write(part, values.cpu().numpy())
             if n >= _REPORT // 4:
                 self.log(f"encoding knees once for all runs: {n} of {n}")
 
@@ -264,8 +264,8 @@ class Activations:
     def _open(self, about: Mapping[str, Any]) -> None:
         """Make the folder, and empty it where it holds something else."""
         path, text = self._folder / _ABOUT, json.dumps(about, indent=1, sort_keys=True) + "\n"
-        # The files in it meet the same error, report it, and go on in memory.
-        with suppress(OSError, UserError), self._held():
+        # The files in it meet the same error, report it, and continue in memory.
+        with suppress(OSError, UserError), self._lock_held():
             if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
                 return
             if files := list(self._folder.glob("*.f16*")):
@@ -275,9 +275,9 @@ class Activations:
             write_atomic(path, text)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _lock_held(self) -> Iterator[None]:
         """Hold the folder, waiting for another process; without a lock where the folder cannot be written."""
-        waiting = "another process encodes the same knees: waiting for it"
+        waiting = "another process is encoding the same knees: waiting for it"
         with ExitStack() as stack:
             with suppress(OSError, UserError):
                 stack.enter_context(hold_lock(self._folder / _LOCK, on_wait=lambda: self.log(waiting)))

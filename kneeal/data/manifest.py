@@ -87,7 +87,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
         bad |= frame[column].str.startswith(("=", "@"))  # which a spreadsheet would take for a formula
-        refuse(column, bad, f"a {column} of printable characters, without = or @ or blanks around")
+        refuse(column, bad, f"a {column} of printable characters, no blanks around it, no = or @ at its start")
     unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
     grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
     refuse("knee_id", unsafe, 'a knee_id without , " / \\')

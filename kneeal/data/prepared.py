@@ -55,7 +55,7 @@ class PreparedDataset:
             raise UserError(
                 f"{path / MANIFEST} was changed since it was prepared, in: {', '.join(changed)}",
                 "the manifest whose checksums dataset.json holds",
-                f"if the change is meant, run `kneeal prepare checksum {path}`; otherwise restore the file",
+                f"if the change is intended, run `kneeal prepare checksum {path}`; otherwise restore the file",
             )
         if verify and file_checksum(path / PATCHES) != info["checksums"].get(PATCHES):
             raise UserError(

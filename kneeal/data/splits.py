@@ -146,7 +146,7 @@ def _check(splits: Splits, kl: Mapping[str, int], *, validates: bool) -> None:
     for name, graded in (("validation", splits.val), ("test", splits.test)):
         if not graded and (validates or name == "test"):
             raise UserError(
-                f"no {name} knee with a known grade", "some, to measure with", f"give grades to patients for {name}"
+                f"no {name} knee with a known grade", "at least one, to measure with", f"add grades of {name} knees"
             )
     absent = sorted({kl[i] for i in splits.train if i in kl} - set(splits.val.values()))
     if absent and validates:

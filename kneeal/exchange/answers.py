@@ -69,7 +69,7 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
                 raise UserError(
                     f"two answers for knee {knee}, {one} in {places[knee]} and {other} in {place}",
                     "one answer per knee",
-                    "decide which holds and remove the other",
+                    "keep the one that counts and remove the other",
                 )
             places.setdefault(knee, place)
             if isinstance(answer, str):
@@ -84,7 +84,7 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
             named.append(f"and {len(problems) - _MAX_NAMED} more")
         expected, cures = (list(dict.fromkeys(getattr(p, part) for p in problems)) for part in ("expected", "cure"))
         raise UserError(
-            f"{path}: {len(problems)} answers cannot be taken, and so none is\n    " + "\n    ".join(named),
+            f"{path}: {len(problems)} answers cannot be taken, so none was\n    " + "\n    ".join(named),
             "; ".join(expected[:4]),
             "; ".join(cures[:4]),
         )
@@ -107,7 +107,7 @@ def _label_studio(path: Path) -> list[tuple[str, str, str, str]]:
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-            raise ValueError("it holds no list of tasks")
+            raise ValueError("it is not a list of tasks")
     except (OSError, ValueError) as error:
         found = f"{path} cannot be read ({error})"
         raise UserError(found, "a whole export of Label Studio as JSON", "export it again") from error
@@ -153,7 +153,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: bool) -> int | str | None:
-    """The grade of a knee, or why it cannot be graded; None where neither is said."""
+    """The grade of a knee, or why it cannot be graded; None where neither is given."""
     if not knee:
         raise UserError(f"{place} names no knee", f"a {KNEE} in each row", "restore it from the sheet of the query")
     if unreadable.lower() not in _NO:
@@ -200,7 +200,7 @@ def write_query(
 ) -> list[Path]:
     """Write the sheet, the pictures and Label Studio's files, with what is answered already.
 
-    A sheet that is there is never written over: somebody may be filling it in.
+    An existing sheet is never overwritten: somebody may be filling it in.
 
     Returns:
         The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.

@@ -80,8 +80,8 @@ class Pictures:
         try:
             root = self.images.resolve()
             path = (root / self._paths[knee_id]).resolve()
-        except RuntimeError as error:  # what Python before 3.13 says of links that lead in a circle
-            raise OSError("links in a circle") from error
+        except RuntimeError as error:  # raised by Python before 3.13 for circular links
+            raise OSError("circular links") from error
         if not any(root.iterdir()):
             raise OSError("the folder of pictures is empty")
         try:
@@ -99,7 +99,7 @@ class Pictures:
         path = self.source(knee_id)
         if path is not None:
             with path.open("rb"):
-                pass  # what the system refuses is not damaged
+                pass  # what the system does not open is not a damaged picture
             try:
                 return self._from_source(knee_id, path)
             except UserError:
@@ -176,7 +176,7 @@ def read_source(path: Path, bits: int = 8) -> NDArray[Any]:
 
     Args:
         path: The file.
-        bits: At most so many, 8 or 16.
+        bits: Most bits per pixel, 8 or 16.
 
     Returns:
         uint8 or uint16 [H, W].

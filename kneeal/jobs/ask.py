@@ -26,7 +26,7 @@ def run_ask(
     images: Path | None,
     xlsx: bool,
 ) -> None:
-    """Train and choose where that is to be done, and write the query's files.
+    """Train and choose the query, unless that is done already, and write its files.
 
     The settings are those of `begin_run`.
     """
@@ -54,7 +54,7 @@ def run_ask(
 def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, replace: bool, close: bool) -> None:
     """Check the answers in a file (see `read_answers`) and take them.
 
-    With `replace`, they may correct earlier ones of the same round. With `close`, the run goes on without the knees
+    With `replace`, they may correct earlier ones of the same round. With `close`, the run continues without the knees
     that are not answered, and the next query begins with them.
 
     Raises:
@@ -67,7 +67,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, r
         raise UserError(
             f"{answers} without an answer",
             "a grade from 0 to 4 in the column kl, or a reason in the column unreadable, in at least one row",
-            "fill it in and save it; --close goes on without the knees that are open",
+            "fill it in and save it; --close continues without the open knees",
         )
     with hold_lock(run / LOCK):
         tell_and_report(opened, opened.loop(), given.grades, replace=replace, close=close)
@@ -77,7 +77,7 @@ def run_tell(run: Path, answers: Path, *, data: Path | None, as_written: bool, r
 def tell_and_report(
     opened: OpenRun, loop: ActiveLearningLoop, given: Mapping[str, int | None], *, replace: bool, close: bool
 ) -> None:
-    """Tell the loop and print what came of it."""
+    """Give the answers to the loop, and print what changed."""
     state, known = loop.state, loop.answers
     loop.tell(given, replace=replace)
     new = [i for i in given if known.get(i, "none") != given[i]]

@@ -32,12 +32,12 @@ _WIDTH = 88
 def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = False) -> Path:
     """One active-learning run with the manifest's grades as the oracle; returns its folder.
 
-    Without `out`, the folder is a function of the configuration. `resume` continues the run that is there, and `wait`
+    Without `out`, the folder is a function of the configuration. `resume` continues the run in it, and `wait`
     waits for a process that works on it.
     """
     set_up_process()
     # Lightning starts this command again for every further device. Those copies compute the same, and only
-    # the first writes and talks.
+    # the first writes and prints.
     writer = is_first_process()
     folder = find_run_folder(out or default_out(config), resume=resume, writer=writer)
     cohort = open_cohort(config)
@@ -105,7 +105,7 @@ def run_header(parts: RunParts, folder: RunFolder, labeled: Mapping[str, int]) -
             "none": "the last; no grades are spent on choosing one",
         }[config.data.validation],
     }
-    if config.tracking.mode == "none":  # any other is said once it is known where W&B logs
+    if config.tracking.mode == "none":  # any other mode is reported once it is known where W&B logs
         facts["W&B"] = "off (tracking.mode = none)"
     lines = [
         textwrap.fill(text, _WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, break_long_words=False)

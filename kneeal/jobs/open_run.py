@@ -1,4 +1,4 @@
-"""A run and its data, opened: for every command that works on a run that is there."""
+"""A run opened with its data, for every command that works on an existing run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import SILENT, FitProgress, LoopListener
 from kneeal.loop.writer import RunWriter
 
-#: The configuration of a run with a person that is given none.
+#: The configuration of a run by `kneeal ask` that is given none.
 DEFAULT_CONFIG = "frozen"
 
 
@@ -37,7 +37,7 @@ class OpenRun:
 
 
 def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) -> OpenRun:
-    """Open a run that is there; `data` is its data set, where that has moved.
+    """Open an existing run; `data` is its data set, if that has moved.
 
     With `read_only`, nothing is written in the folder, not even where the data set is.
     """
@@ -60,15 +60,15 @@ def begin_run(
     flags: Mapping[str, Any],
     progress: FitProgress = SILENT,
 ) -> OpenRun:
-    """Begin a run, or open the one that is there if it has the settings that are given.
+    """Begin a run, or open the one in the folder if it has the given settings.
 
     `source`, `settings` and `flags` are those of `kneeal.config.resolve`; without a source, a new run is `frozen`.
     """
     folder = find_run_folder(run, resume=True)
-    # Without a source, the rest is as the run has it.
+    # Without a source, all other settings are those of the run.
     config = resolve(source or (folder.config() if folder.exists else DEFAULT_CONFIG), settings, flags)
     if config.data.dir is not None:
-        # A run waits for weeks, and may be taken up from another folder.
+        # A run may wait for weeks and be continued from another working directory.
         data = config.data.model_copy(update={"dir": str(Path(config.data.dir).resolve())})
         config = config.model_copy(update={"data": data})
     cohort = open_cohort(config)

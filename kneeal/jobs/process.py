@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep the memory of freed tensors for the next ones, which a CPU's training wants.
 
     glibc takes every block of more than 32 MB from the system and gives it back when it is freed, so that each pass
-    of a full-width network touches all its pages anew. Memory that is kept counts as the process's own to its end.
+    of a full-width network touches all its pages again. Kept memory counts as the process's until it ends.
 
     Returns:
         Whether it is set: only where the C library is glibc.
@@ -66,7 +66,7 @@ class Stopped(BaseException):
 def run_and_exit(command: Callable[[], object]) -> None:
     """Run a command as all that a process does, and end the process with its exit status.
 
-    The interpreter is not taken apart. With torch loaded, that takes 1.8 s of processor time, in which no signal is
+    The interpreter is not torn down. With torch loaded, that takes 1.8 s of processor time, in which no signal is
     handled, to free what the system frees anyway. Functions registered with `atexit` from now on are called.
     """
     status = 1  # of an exception that is not caught
@@ -95,7 +95,7 @@ def exit_on_signals(advice: str) -> Iterator[None]:
 
     The main thread gets an exception, and so cleans up. Where that is swallowed or takes too long, for example in a
     library's own handler or in a long call into C, the process is ended all the same; every file of a run is written
-    whole, so nothing is lost but the work at hand. `advice`, how to go on, is printed to stderr.
+    whole, so only the work in progress is lost. `advice`, how to continue, is printed to stderr.
     """
     if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield

@@ -41,7 +41,7 @@ class Console(LoopListener, FitProgress):
     # -- rounds ------------------------------------------------------------------------------------------------------
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
-        """Say from which round a resumed run goes on."""
+        """Say from which round a run resumes."""
         self._same_steps = config.get("training.steps") is not None
         if finished:
             self._line(f"resuming: {len(finished)} of {finished[0].n_rounds} rounds are finished")

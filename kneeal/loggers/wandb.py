@@ -35,7 +35,7 @@ class WandbTracker(LoopListener):
 
     run_folder: Path  #: The run; W&B's own files go into its folder `wandb`.
     _: KW_ONLY
-    #: "auto" is what WANDB_MODE says, else online where a key for W&B is at hand and its server answers, else offline;
+    #: "auto" is what WANDB_MODE says, else online where there is a key for W&B and its server answers, else offline;
     #: `wandb sync` uploads later.
     mode: Literal["auto", "online", "offline"]
     project: str  #: W&B project.
@@ -43,7 +43,7 @@ class WandbTracker(LoopListener):
     group: str  #: Runs to be compared as one line, for example the strategy.
     job_type: str = "fit"  #: W&B job type.
     tags: Sequence[str] = ()  #: W&B tags.
-    #: Identifies the run, so that it goes on in the same dashboard after a resume. In a W&B sweep the agent's own id
+    #: Identifies the run, so that it stays in the same dashboard after a resume. In a W&B sweep the agent's own id
     #: counts.
     run_id: str
     thumbnail: Callable[[str], NDArray[np.uint8]]  #: Knee id to a picture, uint8 [H, W].
@@ -56,7 +56,7 @@ class WandbTracker(LoopListener):
             self._run = self._open(config if self.knees else _without_private(config))
             for pattern in ("al/*", "val/*", "test/*"):
                 self._run.define_metric(pattern, step_metric=STEP)
-            # A run that goes on online knows what it has. An offline segment begins anew, so that the last one holds
+            # A run that resumes online knows what it has. An offline segment starts over, so that the last one holds
             # every round; so does each run of a sweep's agent.
             last = self._run.summary.get("al/round", -1)
             if not self._run.disabled:
@@ -86,7 +86,7 @@ class WandbTracker(LoopListener):
         except Exception as error:  # a run of days must not end because of its dashboard
             self._run = None
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            print(f"W&B stopped ({reason}); the run goes on, and its folder holds every round", file=sys.stderr)
+            print(f"W&B stopped ({reason}); the run continues, and its folder holds every round", file=sys.stderr)
 
     def _open(self, config: Mapping[str, Any]) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -150,11 +150,11 @@ class ActiveLearningLoop:
             raise UserError(
                 f"answers to a round that is closed: {len(closed)} knees, among them {some}",
                 "answers to the pending query; a network was trained on the others",
-                "remove those rows, or begin a new run where they must change",
+                "remove those rows, or begin a new run if they must change",
             )
         if self.finished:
             raise UserError(
-                f"answers to a finished run: all {len(self.state.labeled)} labels of its budget are in",
+                f"answers to a finished run, which has {len(self.state.labeled)} labels",
                 "answers to a query",
                 f"report it with `kneeal report {self.folder.path} --out DIR`, or begin a run with a larger budget",
             )

@@ -28,7 +28,7 @@ class LoopListener:
     """Notified of the rounds of a run; a subclass overrides what it wants to know."""
 
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
-        """A run begins, or goes on after the rounds `finished`."""
+        """A run begins, or resumes after the rounds `finished`."""
 
     def round_started(self, round: int, n_labeled: int, n_pool: int, n_rounds: int) -> None:
         """A round begins."""

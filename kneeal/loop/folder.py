@@ -55,13 +55,13 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether the folder holds more than what identifies a run; a run that was refused leaves no more.
 
-        Nor does one that was killed while it wrote those files, but for a half-written one.
+        A run that was killed while it wrote those files leaves temporary files besides.
         """
         inside = self.path.iterdir() if self.path.is_dir() else ()
         return any(path.name not in (CONFIG, RUN, LOCK) and not path.match(".*.tmp") for path in inside)
 
     def check(self) -> None:
-        """Refuse a folder that holds no run."""
+        """Refuse a folder without a run."""
         if not self.exists:
             raise UserError(
                 f"no run in {self.path}: {describe_path(self.path)}",
@@ -79,7 +79,7 @@ class RunFolder:
         """The settings of the run as they were saved."""
         tree = read_yaml(self.path / CONFIG)
         if not isinstance(tree, dict):
-            raise UserError(f"{self.path / CONFIG} holds no settings", "the file that kneeal wrote", "restore it")
+            raise UserError(f"{self.path / CONFIG} has no settings", "the file that kneeal wrote", "restore it")
         return tree
 
     def dataset(self) -> str:
@@ -102,7 +102,7 @@ class RunFolder:
         path = self.path / ROUNDS
         if not path.is_file():
             return []
-        with _readable(path, "start the run again with --resume, which writes it anew"):
+        with _readable(path, "start the run again with --resume, which rewrites it"):
             rows = [{str(name): _number(text) for name, text in row.items()} for row in _read_csv(path)]
             if any(not isinstance(row[name], int) for row in rows for name in ("round", "n_labeled")):
                 raise ValueError("a round or a number of labels is missing")

@@ -17,7 +17,7 @@ from kneeal.loop.stopping import cohen_kappa
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 
-#: What rounds.csv says of a pool without predictions.
+#: What rounds.csv says about a pool without predictions.
 EMPTY_POOL: Mapping[str, float] = {"pool_uncertainty": math.nan, "pool_agreement": math.nan}
 
 
@@ -112,7 +112,7 @@ class Querying:
 
 
 def _summarize(predictions: Predictions, earlier: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:
-    """The predicted grades, and what rounds.csv says of the pool."""
+    """The predicted grades, and what rounds.csv says about the pool."""
     if predictions.log_probs is None or not len(predictions):
         return {}, dict(EMPTY_POOL)
     mean = measures.mean_log_probs(predictions.require_log_probs())
@@ -126,7 +126,7 @@ def check_uncertainty(strategy: Strategy) -> None:
     """Refuse a strategy that cannot choose the pseudo pool."""
     if not strategy.scores_uncertainty:
         raise UserError(
-            f"consistency with the strategy {strategy}, which has no uncertainty",
+            f"consistency with the strategy {strategy}, which scores no uncertainty",
             "a measure of uncertainty to choose the pseudo pool U by",
             "turn consistency off (--no-ssl), choose another --strategy, or name one whose score chooses U "
             "(--set active.pseudo_by=entropy_mcd)",

@@ -100,7 +100,7 @@ def stopping_points(
     rows = folder.rounds()
     if not rows:
         folder.check()
-        raise UserError(f"no finished round in {run}", "a run with at least one", "go on with the run first")
+        raise UserError(f"no finished round in {run}", "a run with at least one", "continue the run first")
     if window < 1:
         raise UserError(f"a window of {window} rounds", "at least 1", "correct --window")
     found = {

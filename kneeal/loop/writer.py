@@ -40,7 +40,7 @@ class RunWriter(RunFolder):
         self.active = active
 
     def clean(self, state: PoolState) -> None:
-        """Remove what a killed process left: half-written files, and the working folders of the round in work."""
+        """Remove what a killed process left: half-written files, and the working folders of the current round."""
         if not self.active:
             return
         for leftover in self.path.rglob(".*.tmp"):
@@ -98,7 +98,7 @@ class RunWriter(RunFolder):
         self.write_json(self.query_folder(state) / ANSWERS, answers)
 
     def rebuild_rounds_csv(self) -> None:
-        """Write rounds.csv anew from the finished rounds, so that it can never disagree with them."""
+        """Rewrite rounds.csv from the finished rounds, so that it can never disagree with them."""
         made = self._rounds_with(QUERY) if self.active else []
         rows = [self.row(n) for n in made]
         if rows:

@@ -174,9 +174,9 @@ def fetch_weights(name: str) -> Mapping[str, Tensor]:
     except Exception as error:  # each library's own network errors
         raise UserError(
             f"no published weights for {name} ({(str(error) or type(error).__name__).splitlines()[0]})",
-            "weights in the library's cache, or a network to download them from",
-            f"bring the file: fetch {address or 'the weights'} on a machine with a network, then set "
-            "model.weights to its path here",
+            "weights in the library's cache, or internet access to download them",
+            f"download {address or 'the weights'} on a machine with internet access, copy the file here, and set "
+            "model.weights to its path",
         ) from error
     return dict(weights)
 

@@ -117,7 +117,7 @@ def cut(branch: nn.Module, stage: str) -> tuple[FrozenEncoder, nn.Module]:
     parts = _cut(branch, stage)
     if parts is None:
         raise UserError(
-            f"model.freeze = {stage!r}, which is no module after which the backbone can be cut",
+            f"model.freeze = {stage!r}, after which the backbone cannot be cut",
             f"{NONE}, {ALL}, or a module whose output is all that the rest needs",
             f"use one of: {', '.join([ALL, *(other for other in _stages(branch) if _cut(branch, other))])}",
         )

@@ -168,7 +168,7 @@ class SiameseKneeNet(nn.Module):
         return Output(self.head.logits(self.classifier(self.classifier_dropout(features))), features)
 
     def _singles(self, patches: Tensor) -> Tensor:
-        """Both patches of each knee as one batch, knee by knee, so that the twins share a Monte-Carlo dropout mask."""
+        """Both patches of each knee as one batch, knee by knee, so that both share a Monte-Carlo dropout mask."""
         step = PATCH_STEP if self._own else 1
         if patches.ndim != 4 or patches.shape[1] != 2 or any(side % step for side in patches.shape[2:]):
             raise ValueError(f"patches must be [N, 2, H, H] with H divisible by {step} but got {tuple(patches.shape)}.")
@@ -191,7 +191,7 @@ def read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # whose message advises to run code from the file
         raise ValueError("torch did not write it, or it is damaged") from error
-    except Exception as error:  # struct, struct, zip, decoding: each kind of damage raises its own
+    except Exception as error:  # of struct, zip, decoding: each kind of damage raises its own
         raise ValueError(str(error) or type(error).__name__) from error
 
 

@@ -130,7 +130,7 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
         How many of them are structured reports; the others are secondary captures.
     """
     with extra("dicom", "--dicom"):
-        import highdicom  # noqa: F401 - missing, it is said before anything is written
+        import highdicom  # noqa: F401 - if it is missing, nothing is written
     pictures, n_reports = Pictures(dataset, images), 0
     with atomic_folder(folder) as work:
         for row, i in enumerate(grading.ids):

@@ -93,7 +93,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     folder = opened.folder
     done = [number for number in folder.evaluated() if folder.checkpoint(number).is_file()]
     if not done:
-        raise UserError(f"no finished fit in {run}", "a run with at least one", "go on with the run first")
+        raise UserError(f"no finished fit in {run}", "a run with at least one", "continue the run first")
     labeled, row = folder.state(done[-1]).labeled, folder.metrics(done[-1])["row"]
     config, dataset, splits = opened.config, opened.cohort.dataset, opened.cohort.splits
     networks: list[SiameseKneeNet] = []

@@ -79,7 +79,7 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
         raise UserError(f"no folder or list {source}", expected, "check the path")
     text, root = decode(source.read_bytes()), source.parent
     if not text or not text.strip():
-        raise UserError(f"{source} is no list of radiographs", expected, f"give the folder of the radiographs, {root}")
+        raise UserError(f"{source} is not a list of files", expected, f"give the folder of the radiographs, {root}")
     files = NamedFiles(root)
     found = {name: files.find(name) for name in map(str.strip, text.splitlines()) if name}
     rejected = [

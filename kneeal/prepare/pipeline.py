@@ -28,7 +28,7 @@ from kneeal.tables import some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
-_LEAST_KEY_BYTES = 16
+_MIN_KEY_BYTES = 16
 _ID = re.compile(r'(?![=@ ])[^,"/\\]+(?<! )')
 _BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
 
@@ -54,7 +54,7 @@ def prepare_archive(
         workers: Processes; 0: in this one.
         work: Where finished radiographs are kept; by default beside the data set, and removed at the end.
         landmarks: Where the knees are, in place of the localizer.
-        corrections: What a person says of knees, by their ids in the data set.
+        corrections: What a person says about knees, by their ids in the data set.
         key: Turns patient ids into pseudonyms.
         progress: Called with 1 after each radiograph.
     """
@@ -131,8 +131,8 @@ def read_key(path: Path) -> bytes:
         key = path.read_bytes().strip()
     except OSError as error:
         raise UserError(f"--pseudonymize {path}: {error.strerror}", "a file with a key", cure) from error
-    if len(key) < _LEAST_KEY_BYTES:
-        raise UserError(f"--pseudonymize {path}: {len(key)} bytes", f"{_LEAST_KEY_BYTES} bytes or more", cure)
+    if len(key) < _MIN_KEY_BYTES:
+        raise UserError(f"--pseudonymize {path}: {len(key)} bytes", f"{_MIN_KEY_BYTES} bytes or more", cure)
     return key
 
 

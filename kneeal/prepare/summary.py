@@ -99,13 +99,13 @@ def nothing_usable(
         ("no_patient", True, "a --table with columns path and patient names the patients of files without a header"),
         ("missing", True, "paths are below SRC, or below the folder of the list"),
         ("outside", True, "paths are below SRC, or below the folder of the list"),
-        ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say of which knee a grade is"),
-        ("codec", True, "see which decoder or conversion is named"),
+        ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say which knee a grade belongs to"),
+        ("codec", True, "install the decoder, or convert the files, as the message says"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
         ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
         ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
         ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
-        ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts knees that are less sure"),
+        ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts less certain knees"),
         ("replacement", not rules.keep_other, "--keep-other keeps the good knee beside one that cannot be used"),
     ]
     cures = [cure for reason, helps, cure in known if helps and reason in reasons]

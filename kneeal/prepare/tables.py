@@ -173,7 +173,7 @@ def make_rows(
             "grade": "a grade from 0 to 4, or x, n/a, TKR or empty where it is missing; name others with --grades",
             "side": "R or L, right or left, 1 or 2",
             "split": "train, val or test",
-            "site": "a name that is no formula",
+            "site": "a name that does not begin with = or @",
         }
         raise UserError(
             f"{source}: " + "; ".join(f"{field} {some(cells)}" for field, cells in bad.items()),

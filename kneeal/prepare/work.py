@@ -26,7 +26,7 @@ _GREEN, _RED = (80, 220, 80), (60, 60, 240)
 _WORDS = REASONS | {
     "by_hand": "rejected by hand",
     "not_marked": "the landmark file does not mark this knee",
-    "side_unknown": "two knees were found, and the table does not say of which its grade is",
+    "side_unknown": "two knees were found, and the table does not say which of them its grade belongs to",
     "other_side": "the radiograph is of the other knee",
 }
 

@@ -33,7 +33,7 @@ class Comparison:
     @property
     def needed(self) -> int | None:
         """Seeds that would probably detect a true difference of this size; None beyond `MAX_SEEDS`."""
-        needed = self.estimate.seeds_needed(self.level, most=MAX_SEEDS)
+        needed = self.estimate.seeds_needed(self.level, max_seeds=MAX_SEEDS)
         return needed and max(needed, self.estimate.n_seeds + 1)
 
     @property
@@ -140,7 +140,7 @@ def power_note(comparisons: Sequence[Comparison]) -> str:
     spread = float(np.median([e.seeds * e.n_seeds for e in known]))
     patients = float(np.median([e.patients for e in known]))
     typical = Estimate(MEANINGFUL, spread / known[0].n_seeds, patients, known[0].n_seeds)
-    needed = typical.seeds_needed(LEVEL / len(comparisons), most=MAX_SEEDS)
+    needed = typical.seeds_needed(LEVEL / len(comparisons), max_seeds=MAX_SEEDS)
     return (
         f"Between the seeds, differences vary with a standard deviation of {100 * spread**0.5:.1f} points (median): to "
         f"find a true difference of {100 * MEANINGFUL:.0f} points in 4 of 5 studies takes "

@@ -34,7 +34,7 @@ GRADES = ("#fdd9a0", "#fdae61", "#f0764a", "#cf3a26", "#7f0000")
 #: Grades whose color takes white text.
 DARK_GRADES = (3, 4)
 #: An axis of percentages spans at least this many points, so that a difference of one does not fill it.
-LEAST_SPAN = 20.0
+MIN_SPAN = 20.0
 
 
 def color(k: int) -> str:
@@ -91,7 +91,7 @@ def save_figures(figures: Mapping[str, Figure | None], out: Path, for_papers: Se
     for path, figure in drawn.items():
         figure.savefig(path, dpi=150, metadata={"Software": None})
         if path.stem in for_papers:
-            figure.set_layout_engine("none")  # it is laid out by now
+            figure.set_layout_engine("none")  # it is laid out already
             figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     return list(drawn)
 
@@ -124,5 +124,5 @@ def span_at_least(ax: Axes, values: Iterable[float], chance: float | None) -> No
     if not known:
         return
     low, high = min(known), max(known)
-    high = max(high, low + LEAST_SPAN)
+    high = max(high, low + MIN_SPAN)
     ax.set_ylim(max(0.0, low - 2), min(102.0, high + 2))

@@ -37,7 +37,7 @@ def queried(run: Run) -> list[str]:
 def pool_shares(runs: Runs, kl: Mapping[str, int]) -> list[float] | None:
     """Share of each grade in the pool that the queries were made from, mean over the seeds.
 
-    Without the data set's grades `kl`, runs that labeled the whole pool tell them.
+    Without the data set's grades `kl`, they are taken from runs that labeled the whole pool.
     """
     found = []
     if kl and runs.curves:

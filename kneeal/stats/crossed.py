@@ -30,7 +30,7 @@ _ALL_SIGNS = 12
 
 @dataclass(frozen=True)
 class Accuracies:
-    """A quantity on one test set, measured with each seed; differences and means of such are such again."""
+    """A quantity on one test set, measured with each seed; so are their differences and means."""
 
     values: Array  #: [S].
     #: [S, P] what each patient adds to the value's deviation from its expectation (the influence function of Hampel,
@@ -92,7 +92,7 @@ class TestSet:
         # A mean of recalls is a mean of ratios. With m patients of a grade, m / (m - 1) makes its variance unbiased.
         with_grade = (self.support > 0).sum(axis=0)
         scale = np.sqrt(with_grade / np.maximum(1, with_grade - 1)) / (knees * n_grades)
-        # A single patient with a grade tells only that the recall is 0 or 1.
+        # A single patient with a grade shows only that the recall is 0 or 1.
         center = np.where(with_grade > 1, recall, 0.5)
         influence = (hits - self.support * center[:, None, :]) @ scale
         return Accuracies(recall.mean(axis=1), influence)
@@ -147,16 +147,16 @@ class Estimate:
         """
         return 1.0 if self.n_seeds == 1 else _p_value(self.mean, self.seeds, self.patients, self.n_seeds - 1)
 
-    def seeds_needed(self, level: float, *, power: float = 0.8, most: int = 100) -> int | None:
+    def seeds_needed(self, level: float, *, power: float = 0.8, max_seeds: int = 100) -> int | None:
         """The number of seeds that would find a true difference as large as this mean.
 
         Args:
             level: Of the test, corrected for the family.
             power: Chance of finding it.
-            most: Upper limit of the number.
+            max_seeds: Upper limit of the number.
 
         Returns:
-            None for a single seed, or if `most` seeds are not enough.
+            None for a single seed, or if `max_seeds` seeds are not enough.
         """
         if self.n_seeds == 1:
             return None
@@ -166,8 +166,8 @@ class Estimate:
             reached = abs(self.mean) - float(ndtri(power)) * math.sqrt(seeds + self.patients)
             return reached > 0 and _p_value(reached, seeds, self.patients, n_seeds - 1) <= level
 
-        n_seeds = bisect.bisect_left(range(2, most + 1), True, key=found) + 2
-        return n_seeds if n_seeds <= most else None
+        n_seeds = bisect.bisect_left(range(2, max_seeds + 1), True, key=found) + 2
+        return n_seeds if n_seeds <= max_seeds else None
 
 
 def _p_value(mean: float, seeds: float, patients: float, degrees: int) -> float:
@@ -206,13 +206,13 @@ class SpreadRatio:
     n_seeds: int  #: S.
     effect: float  #: Mean over standard deviation of what `p_value` rests on.
 
-    def seeds_needed(self, level: float, *, power: float = 0.8, most: int = 100) -> int | None:
-        """The number of seeds that would find a true ratio as large as this one; None if `most` are not enough."""
+    def seeds_needed(self, level: float, *, power: float = 0.8, max_seeds: int = 100) -> int | None:
+        """The number of seeds that would find a true ratio as large as this one; None if `max_seeds` are not enough."""
         if self.effect == 0:
             return None
         by_power = 2 + (float(ndtri(1 - level / 2) + ndtri(power)) / self.effect) ** 2
         needed = math.ceil(max(by_power, 1 - math.log2(level)))  # the smallest p-value of S seeds is 2^(1 - S)
-        return needed if needed <= most else None
+        return needed if needed <= max_seeds else None
 
 
 def spread_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> SpreadRatio | None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-#: The widest interval, in points to either side, that a test set gets without a word.
-WIDEST = 5.0
+#: Half the width, in points, of the widest interval that gets no warning.
+MAX_HALF_WIDTH = 5.0
 #: Knees of a grade below which its recall is not near a normal distribution (n p >= 5 with p = 1/2).
-FEWEST = 10
+MIN_KNEES = 10
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def expected_half_width(counts: Sequence[int]) -> float:
 
 
 def warn_of_few_knees(counts: Sequence[int]) -> str | None:
-    """A warning if a test set is too small for its balanced accuracy to tell much, None if it is not.
+    """A warning if a test set is too small for its balanced accuracy to mean much, else None.
 
     It is too small where the expected 95 % interval is wider than 5 points to either side, or a grade has fewer than
     10 knees.
@@ -208,8 +208,8 @@ def warn_of_few_knees(counts: Sequence[int]) -> str | None:
         counts: [C] test knees of each grade.
     """
     width = expected_half_width(counts)
-    few = [f"{n} with KL {grade}" for grade, n in enumerate(counts) if n < FEWEST]
-    if width <= WIDEST and not few:
+    few = [f"{n} with KL {grade}" for grade, n in enumerate(counts) if n < MIN_KNEES]
+    if width <= MAX_HALF_WIDTH and not few:
         return None
     found = f"; only {', '.join(few)}" if few else ""
     return f"small test set: the 95 % interval of balanced accuracy may reach ±{width:.0f} points{found}"

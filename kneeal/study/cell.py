@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
             pr_set_pdeathsig = 1
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     try:
-        with exit_on_signals("start the study again to go on"):
+        with exit_on_signals("start the study again to continue"):
             run_cell(config, out)
     except Exception as error:
         mistake = isinstance(error, UserError)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def run_cell(config: Path, out: Path) -> None:
-    """Run the cell of a configuration in its run folder, or go on with it."""
+    """Run the cell of a configuration in its run folder, or resume it."""
     import torch
 
     from kneeal.jobs.fit import run_fit

@@ -18,7 +18,7 @@ STUDY = "study.json"
 class CellStatus:
     """What a cell is doing."""
 
-    state: str  #: "finished", "running", "failed", "interrupted" (goes on at the next start) or "waiting".
+    state: str  #: "finished", "running", "failed", "interrupted" (resumes at the next start) or "waiting".
     rounds: int = 0  #: Finished rounds.
     n_labeled: int = 0  #: Labels of the last finished round.
     balanced_accuracy: float | None = None  #: On the test set, of the last finished round.

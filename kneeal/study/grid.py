@@ -24,7 +24,7 @@ from kneeal.config import (
 from kneeal.errors import UserError
 from kneeal.files import read_yaml
 
-#: Keys of an entry of `cells` and `exclude` that are no keys of a run.
+#: Keys of an entry of `cells` and `exclude` that are not keys of a run.
 SETTING, SEED = "setting", "seed"
 _BY_SEED = "{seed}"
 
@@ -73,7 +73,7 @@ class Study:
 def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = None, out: Path | None = None) -> Study:
     """The cells of a study file, with `settings`, `data` and `out` in place of what it says.
 
-    Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments. `{seed}` in a text stands for the
+    Precedence: base < `set` < a setting's keys < `grid` < seed < the arguments. `{seed}` in a text becomes the
     cell's seed, for example in the name of a file of weights.
     """
     study = _parse(path)
@@ -86,7 +86,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
     cells: dict[str, Cell] = {}
     for setting, keys in points:
         tree = copy.deepcopy(base)
-        # A setting that trains on all labels stays that baseline whatever --set says of the others.
+        # A setting that trains on all labels stays that baseline whatever --set says.
         whole = {key: "all" for key in ("active.n_init", "active.budget") if keys.get(key) == "all"}
         given = {**study.set, **keys, **changes, **whole}
         for key, value in given.items():
@@ -105,7 +105,7 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
             )
         cells[name] = Cell(name, label, config, {key: value for key, value in given.items() if _names_seed(value)})
     if not cells:
-        raise UserError(f"{path} has no cell", "at least one that `exclude` leaves", "remove an entry of exclude")
+        raise UserError(f"{path} has no cells", "at least one that `exclude` leaves", "remove an entry of exclude")
     return Study(study.name, out or Path(study.out or Path("runs") / study.name), tuple(cells.values()))
 
 

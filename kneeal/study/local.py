@@ -39,7 +39,7 @@ def find_resources(
         UserError: A number is out of range.
     """
     if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}", "at least 1", "give how many cells should run at once")
+        raise UserError(f"--workers {workers}", "at least 1", "give the number of cells to run at once")
     if not 0.0 < gpu_fraction <= 1.0:
         raise UserError(f"--gpu-fraction {gpu_fraction}", "more than 0 and at most 1", "give a share of one GPU")
     devices = max(cell.config.compute.devices for cell in study.cells)
@@ -124,7 +124,7 @@ class LocalStudy:
                         waiting.remove(cell)
                     elif cell.name not in elsewhere:
                         elsewhere.add(cell.name)
-                        self.log(f"{cell.name}: another process works on it; waiting")
+                        self.log(f"{cell.name}: another process is working on it; waiting")
                 time.sleep(self.poll)
                 self._collect()
         finally:
@@ -182,7 +182,7 @@ class LocalStudy:
 
 
 def run_single(study: Study, *, name: str | None = None, index: int | None = None) -> None:
-    """Run the cell of a name, or of an index from 0, or go on with it; a finished one is left as it is."""
+    """Run or resume the cell with a name, or with an index from 0; a finished one is left as it is."""
     if (name is None) == (index is None):
         found = "no cell" if name is None else "a name and an index"
         raise UserError(found, "one of --cell and --index", "give one of them")

@@ -26,7 +26,7 @@ def run_on_ray(
     """Run the unfinished cells of a study on a cluster, and return the status of each cell by name.
 
     Each cell is one Ray task that starts `python -m kneeal.study.cell`. A task whose worker or node is lost is started
-    again elsewhere and goes on from the last finished round in the run folder, so the study folder must lie on storage
+    again elsewhere and resumes from the last finished round in the run folder, so the study folder must lie on storage
     that every node sees under the same path, as must the data set. Without `gpus`, a cell takes its number of devices
     where the cluster has GPUs.
     """

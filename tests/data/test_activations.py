@@ -199,7 +199,7 @@ def test_a_second_process_waits_and_finds_what_the_first_encoded(tmp_path: Path)
         second = Kept(tmp_path)
         second.plain()
         assert second.encode.knees == 0
-        assert second.said == ["another process encodes the same knees: waiting for it"]
+        assert second.said == ["another process is encoding the same knees: waiting for it"]
 
 
 def test_on_a_full_disk_the_run_goes_on_in_memory_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_on_a_full_disk_the_run_goes_on_in_memory_and_says_so(tmp_path: Path, mo
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(activations_module.Shelf, "_write", full)
+    monkeypatch.setattr(activations_module.RowFile, "_write", full)
     expected = Encoder()(source().plain(source().rows(IDS), CPU)).half().float()
     assert torch.equal(kept.plain(), expected) and torch.equal(kept.plain(*IDS[:8]), first)
     assert kept.encode.knees == 40

@@ -129,7 +129,7 @@ def test_a_round_that_is_closed(run: Path, data: Path, tmp_path: Path) -> None:
 def test_two_processes_do_not_work_on_one_run(run: Path, tmp_path: Path) -> None:
     whole = fill(run / "ask/start/answers.csv", {0: "3"}, tmp_path / "a.csv")
     with hold_lock(run / LOCK):
-        refused(kneeal("tell", run, whole), "another process works on")
+        refused(kneeal("tell", run, whole), "another process is working on")
     done("tell", run, whole)
 
 
@@ -145,7 +145,7 @@ def test_fit_does_not_work_on_a_run_that_another_process_has(tmp_path: Path) -> 
     fit = ("fit", "--resume", "--config", "frozen", "--out", run, "--data", tmp_path / "data")
     fit = (*fit, "--strategy", "mi_mcd", *QUICK)
     with hold_lock(run / LOCK):
-        refused(kneeal(*fit), "another process works on")
+        refused(kneeal(*fit), "another process is working on")
     assert "run folder" in done(*fit)
 
 

@@ -116,7 +116,7 @@ def test_a_path_that_is_no_list_is_refused_and_a_list_may_be_in_any_encoding(tmp
     (tmp_path / "in/empty").touch()
     for name in ("é", "x.png", "empty"):
         result = kneeal("prepare", "dicom", tmp_path / "in" / name, "--out", tmp_path / "out")
-        refused(result, f"{name} is no list of radiographs", f"give the folder of the radiographs, {tmp_path / 'in'}")
+        refused(result, f"{name} is not a list of files", f"give the folder of the radiographs, {tmp_path / 'in'}")
     for k, encoding in enumerate(("utf-8-sig", "utf-16", "cp1252")):
         (tmp_path / "in/list").write_text("é\n", encoding)
         done("prepare", "dicom", tmp_path / "in/list", "--out", tmp_path / str(k), "--workers", "0")

@@ -9,7 +9,7 @@ from helpers.fake_runs import write_run, write_study
 from matplotlib.figure import Figure
 
 from kneeal.loop.folder import RunFolder
-from kneeal.report.drawing import LEAST_SPAN
+from kneeal.report.drawing import MIN_SPAN
 from kneeal.report.one_run import draw_run_figures, rounds_table
 
 
@@ -78,7 +78,7 @@ def test_the_curve_of_a_run_says_whose_it_is_and_what_chance_is(
         == 100 * RunFolder(study / "random-naive-seed1").rounds()[-1]["test_balanced_accuracy"]
     )
     low, high = ax.get_ylim()
-    assert high - low >= LEAST_SPAN, "curves that end within a point of chance"
+    assert high - low >= MIN_SPAN, "curves that end within a point of chance"
     assert len(figures["uncertainty"].axes) == 4
 
 

@@ -144,7 +144,7 @@ def test_a_cell_that_another_process_works_on_is_waited_for(tmp_path: Path) -> N
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     assert folder.status(study.cells[0]).state == "running"
     states, said = run(study)
-    assert "another process works on it" in said[0]
+    assert "another process is working on it" in said[0]
     assert list(states.values()) == ["finished"]
     holder.wait()
     assert not is_locked(lock)

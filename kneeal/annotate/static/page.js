@@ -372,7 +372,7 @@ const arrows = {ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRi
 
 function guarded(work) {
   return work().catch((error) => {
-    if (error.message !== "signed out") notice("The server does not answer. Nothing that was saved is lost; load the page again.");
+    if (error.message !== "signed out") notice("The server does not answer. Nothing that was saved is lost; reload the page.");
   });
 }
 

@@ -27,7 +27,7 @@ class Sampler(Runner, Protocol):
             network: A network as it trains.
 
         Raises:
-            UserError: It cannot draw so many, or none from such a network.
+            UserError: It cannot draw that many, or any from such a network.
         """
 
 
