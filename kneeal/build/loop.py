@@ -1,5 +1,6 @@
 """From a configuration to a run: everything is checked and built once, before anything is written."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,14 @@ from torch import Tensor
 
 from kneeal.acquisition import Needs, Posterior, Strategy
 from kneeal.build.dataset import Cohort
-from kneeal.build.network import make_network, say_new_head
+from kneeal.build.network import make_network
 from kneeal.build.runner import make_runner, plain_runner
 from kneeal.build.selection import constrain, first_query, make_schedule, make_strategies
 from kneeal.build.start import make_start
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.exchange.model_file import MODEL_SUFFIX
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import SILENT, FitProgress, LoopListener
 from kneeal.loop.query import FirstQuery, Schedule
@@ -92,7 +94,9 @@ def make_parts(config: RunConfig, cohort: Cohort, progress: FitProgress = SILENT
 
     strategy = constrain(strategy, active.constraints, cohort.dataset.manifest, train, schedule.budget)
     network = start.template or make_network(config)
-    say_new_head(config, network)
+    init = config.training.init
+    if init is not None and init.endswith(MODEL_SUFFIX) and not network.head_loaded:
+        print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)
     for needs in (s.needs for s in (strategy, pseudo) if s is not None):
         if needs.posterior is Posterior.SAMPLES:
             runner.check_samples(needs.n_samples, network)

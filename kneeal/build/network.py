@@ -1,6 +1,5 @@
 """From the settings of a network to the network, with random weights or with those of a file."""
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -59,19 +58,6 @@ def bare_network(config: RunConfig) -> SiameseKneeNet:
     Files that the configuration names are read only for a frozen encoder; they may no longer exist.
     """
     return SiameseKneeNet(**arguments(config)) if config.model.freeze == NONE else make_network(config)
-
-
-def has_weights(config: RunConfig) -> bool:
-    """Whether a fit starts from weights that are not random."""
-    given = config.training.init is not None or config.model.weights is not None
-    return given or config.model.backbone == KNEE_ENCODER
-
-
-def say_new_head(config: RunConfig, network: SiameseKneeNet) -> None:
-    """Say so if the model that a run starts from gives its backbone but not its head."""
-    init = config.training.init
-    if init is not None and Path(init).suffix == MODEL_SUFFIX and not network.head_loaded:
-        print(f"{init} gives the backbone alone: the grades, model.head or model.freeze differ", file=sys.stderr)
 
 
 def load_init(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from kneeal.acquisition import Posterior, Predictions, Strategy
 from kneeal.acquisition.constraints import CONSTRAINTS, Constrained, Constraint
 from kneeal.acquisition.wrappers import Checked, Mixed, rehearse
 from kneeal.build.dataset import Cohort
-from kneeal.build.network import has_weights
 from kneeal.config import RunConfig
 from kneeal.data.grades import N_GRADES
 from kneeal.data.manifest import Manifest
@@ -20,6 +19,7 @@ from kneeal.data.patches import resize
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError, unknown_name
 from kneeal.loop.query import FirstQuery, Schedule, random_first_query
+from kneeal.nn.knee_encoder import KNEE_ENCODER
 
 #: Side in px to which patches are reduced where they are their own features: 2 x 16 x 16 values.
 PIXELS = 16
@@ -116,7 +116,8 @@ def first_query(
             "choose one of those",
         )
     pixels = active.first_features == "pixels"
-    if strategy.needs.features and not pixels and not has_weights(config):
+    model, init = config.model, config.training.init
+    if strategy.needs.features and not (pixels or init or model.weights or model.backbone == KNEE_ENCODER):
         raise UserError(
             f"active.first_query = {active.first_query!r} without weights to compute features with",
             "training.init (--init FILE), model.weights, or active.first_features=pixels",

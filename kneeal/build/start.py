@@ -1,6 +1,7 @@
 """What all fits of a run start from: device, network and its frozen part, and the knees as patches or activations."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +13,7 @@ from kneeal.build.dataset import Cohort
 from kneeal.build.network import make_network
 from kneeal.config import RunConfig, keywords
 from kneeal.data.activations import FOLDER, Activations
-from kneeal.data.prepared import PATCHES, PreparedDataset
+from kneeal.data.prepared import PATCHES, PreparedDataset, noted_checksum
 from kneeal.data.source import OneView, PatchSource, Source
 from kneeal.data.views import Views
 from kneeal.errors import UserError
@@ -93,6 +94,9 @@ def make_source(
     patches = PatchSource(dataset.patches, dataset.row, Views(size, **options))
     if network is None or network.encoder is None:
         return patches
+    checksum = noted_checksum(dataset.path / PATCHES, dataset.path / FOLDER / f"{PATCHES}.json")
+    if checksum != dataset.info["checksums"][PATCHES]:
+        print(f"{dataset.path / PATCHES} is not the file that was prepared: knees are encoded anew", file=sys.stderr)
     return Activations(
         patches,
         dataset.row,
@@ -102,7 +106,7 @@ def make_source(
         made_of={
             "kneeal": __version__,
             "encoder": network.encoder.checksum(),
-            PATCHES: dataset.info["checksums"][PATCHES],
+            PATCHES: checksum,
             "patch_size": size,
         },
         view_settings=options,

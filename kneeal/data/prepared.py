@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +146,20 @@ def file_checksum(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def noted_checksum(path: Path, note: Path) -> str:
+    """SHA-256 of a file as it is: read whole, unless the note says that its size and times are those of last time."""
+    about = path.stat()
+    seen = [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+    with suppress(OSError, ValueError, TypeError):
+        noted, checksum = json.loads(note.read_text(encoding="utf-8"))
+        if noted == seen:
+            return str(checksum)
+    checksum = file_checksum(path)
+    with suppress(UserError):  # a data set that cannot be written is read again each time
+        write_atomic(note, json.dumps([seen, checksum]))
+    return checksum
 
 
 def _write_info(folder: Path, frame: pd.DataFrame, info: Mapping[str, Any], patches_checksum: str) -> None:

@@ -90,7 +90,8 @@ def read_study(path: Path, *, settings: Sequence[str] = (), data: str | None = N
         whole = {key: "all" for key in ("active.n_init", "active.budget") if keys.get(key) == "all"}
         given = {**study.set, **keys, **changes, **whole}
         for key, value in given.items():
-            put(tree, key, _for_seed(value, given[SEED]))
+            by_seed = str(value).replace(_BY_SEED, str(given[SEED])) if _names_seed(value) else copy.deepcopy(value)
+            put(tree, key, by_seed)
         config = _tracked(validate(tree), study, setting)
         make_strategies(config)  # an unknown one would fail cell by cell
         name = run_name(config, config.data.dir if "data.dir" in varied else None)
@@ -164,10 +165,6 @@ def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
             )
         own = {key: value for key, value in entry.items() if key != SETTING}
         yield setting, {**study.settings.get(setting, {}), SEED: 0, **own}
-
-
-def _for_seed(value: Any, seed: int) -> Any:
-    return str(value).replace(_BY_SEED, str(seed)) if _names_seed(value) else copy.deepcopy(value)
 
 
 def _names_seed(value: Any) -> bool:

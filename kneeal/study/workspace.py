@@ -43,6 +43,10 @@ def make_workspace(study: Study, entity: str) -> Any:
     with extra("workspace", "a W&B workspace"):
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports.v2.interface import LinePlot
+    projects = {cell.config.tracking.project for cell in study.cells if cell.config.tracking.mode != "none"}
+    if len(projects) != 1:
+        found = f"{len(projects)} W&B projects" if projects else "tracking.mode: none in every cell"
+        raise UserError(found, "one W&B project for all cells", "set tracking.project or tracking.mode in its file")
     over_seeds: dict[str, Any] = {"groupby": "Group", "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
     sections = [
         workspaces.Section(
@@ -57,7 +61,7 @@ def make_workspace(study: Study, entity: str) -> Any:
     ]
     grouped = workspaces.RunsetSettings(groupby=[workspaces.Metric("Group")])
     return workspaces.Workspace(
-        entity=entity, project=_project(study), name=study.name, sections=sections, runset_settings=grouped
+        entity=entity, project=projects.pop(), name=study.name, sections=sections, runset_settings=grouped
     )
 
 
@@ -75,11 +79,3 @@ def save_workspace(study: Study, entity: str) -> str:
             "log at least one cell of the study first, and check --entity",
         ) from error
     return str(workspace.url)
-
-
-def _project(study: Study) -> str:
-    projects = {cell.config.tracking.project for cell in study.cells if cell.config.tracking.mode != "none"}
-    if len(projects) != 1:
-        found = f"{len(projects)} W&B projects" if projects else "tracking.mode: none in every cell"
-        raise UserError(found, "one W&B project for all cells", "set tracking.project or tracking.mode in its file")
-    return projects.pop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +17,17 @@ import torch
 from helpers.commands import QUICK, done, kneeal, refused
 from helpers.knees import table
 
+from kneeal.acquisition import Needs, Posterior
 from kneeal.build import start
 from kneeal.build.dataset import open_cohort
 from kneeal.build.network import make_network
+from kneeal.build.runner import plain_runner
 from kneeal.config import validate
 from kneeal.data.activations import view_seed
 from kneeal.data.prepared import write_prepared
+from kneeal.nn import ssl
+from kneeal.nn.heads import HEADS
+from kneeal.pool import PoolState
 from kneeal.training import posteriors
 
 FROZEN = [*QUICK, "--set", "model.freeze=all", "--set", "views.kept=3", "--seed", "1"]
@@ -86,6 +93,65 @@ def test_kept_activations_change_no_number(
             np.testing.assert_allclose(fresh[name], kept[name], rtol=1e-4, atol=1e-5)
         else:
             assert np.array_equal(fresh[name], kept[name])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("method", ssl.available())
+def test_kept_activations_change_no_number_of_any_head_and_method(
+    data: Path, tmp_path: Path, head: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = validate(
+        {
+            "data": {"dir": str(data), "patch_size": 8, "validation": "none"},
+            "model": {"width": 1, "freeze": "all", "head": head},
+            "views": {"kept": 3},
+            "loss": {"method": method, "target": "logits", "balance": "weights"},
+            "training": {"epochs": 1, "steps": 3, "batch_size": 8, "learning_rate": 0.01},
+            "compute": {"accelerator": "cpu"},
+        }
+    )
+    cohort = open_cohort(config)
+    graded, rest = cohort.splits.train[:12], cohort.splits.train[12:]
+    state = PoolState({i: cohort.grades[i] for i in graded}, rest, pseudo=rest[:12])
+
+    def fit(name: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        runner = plain_runner(config, cohort, start.make_start(config, cohort))
+        checkpoint = tmp_path / name / "best.ckpt"
+        checkpoint.parent.mkdir()
+        runner.fit(state, checkpoint, None)
+        found = runner.predict(checkpoint, 0, rest, Needs(Posterior.SAMPLES, 2)).require_log_probs()
+        return torch.load(checkpoint, weights_only=True)["state_dict"], found
+
+    kept = fit("kept")
+    monkeypatch.setattr(start, "Activations", NotKept)
+    fresh = fit("fresh")
+    for name, weight in kept[0].items():
+        torch.testing.assert_close(fresh[0][name], weight, rtol=0, atol=0)
+    torch.testing.assert_close(fresh[1], kept[1], rtol=0, atol=0)
+
+
+def test_patches_that_were_edited_in_place_are_encoded_again_and_said(data: Path, tmp_path: Path) -> None:
+    knees = tmp_path / "knees"
+    shutil.copytree(data, knees, ignore=shutil.ignore_patterns("activations"))
+
+    def fit(name: str) -> tuple[dict[str, np.ndarray], str]:
+        result = kneeal("fit", *STRATEGY, "--no-ssl", "--data", knees, "--out", tmp_path / name, *FROZEN)
+        assert result.returncode == 0, result.stderr
+        return results(tmp_path / name), result.stderr
+
+    _, said = fit("prepared")
+    assert "patches.npy" not in said
+    before = (knees / "patches.npy").stat()
+    patches = np.load(knees / "patches.npy", mmap_mode="r+")
+    patches[:] = 255 - patches
+    patches.flush()
+    os.utime(knees / "patches.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    edited, said = fit("edited")
+    assert "patches.npy is not the file that was prepared" in said
+    shutil.rmtree(knees / "activations")
+    fresh, said = fit("fresh")
+    assert "patches.npy is not the file that was prepared" in said
+    assert edited.keys() == fresh.keys() and all(np.array_equal(edited[name], fresh[name]) for name in fresh)
 
 
 def by_knee(run: Path, name: str) -> dict[str, dict[str, list[float]]]:

@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneeal.data.prepared import PreparedDataset, file_checksum, refuse_occupied, renew_checksums, write_prepared
+from kneeal.data import prepared
+from kneeal.data.prepared import (
+    PreparedDataset,
+    file_checksum,
+    noted_checksum,
+    refuse_occupied,
+    renew_checksums,
+    write_prepared,
+)
 from kneeal.errors import UserError
 
 N, PX = 6, 16
@@ -275,3 +283,34 @@ def test_a_seal_that_cannot_be_written_leaves_the_old_one(data: Path, monkeypatc
     with pytest.raises(UserError, match="No space left"):
         renew_checksums(data)
     assert json.loads((data / "dataset.json").read_text()) == before
+
+
+def test_a_file_is_read_again_only_where_its_size_or_a_time_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, note, read = tmp_path / "patches.npy", tmp_path / "notes" / "patches.npy.json", []
+
+    def checksum(path: Path) -> str:
+        read.append(path)
+        return file_checksum(path)
+
+    monkeypatch.setattr(prepared, "file_checksum", checksum)
+
+    def found(n_read: int) -> bool:
+        """Whether the checksum is right, and the file was read so often in two calls."""
+        read.clear()
+        return noted_checksum(file, note) == noted_checksum(file, note) == file_checksum(file) and len(read) == n_read
+
+    file.write_bytes(b"one")
+    assert found(1)
+    times = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps the time of another file
+    assert found(1) and found(0)
+    for damaged in ("", "{", "1", '["a"]', "[[1, 2, 3], 4]"):
+        note.write_text(damaged)
+        assert found(1)
+    note.unlink()
+    note.parent.rmdir()
+    note.parent.write_text("in the way")
+    assert found(2), "no place for the note"

@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from kneeal.errors import UserError, extra
 from kneeal.files import atomic_file
 from kneeal.nn.heads import Head
+from kneeal.nn.network import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, register
 
 #: Draws of the last layer that are kept with a round.
 DRAWS = 200
-_LAYER = "network.classifier."
 
 
 @dataclass(eq=False)
@@ -55,10 +55,13 @@ class LaplaceRunner(PosteriorRunner):
     def fit(self, state: PoolState, checkpoint: Path, previous: Path | None) -> Mapping[str, float]:
         """Train the network, then draw last layers around its own."""
         metrics = self.plain.fit(state, checkpoint, previous)
+        trained = read_torch(checkpoint)["state_dict"]
+        names = [f"network.classifier.{name}" for name in ("weight", "bias")]
+        layer = torch.cat([trained[name].reshape(self.head.n_outputs, -1) for name in names if name in trained], dim=1)
         features = self._inputs(checkpoint, state.round, tuple(state.labeled))
         kl = torch.tensor(list(state.labeled.values()))
         seed = derive_seed(self.seed, "laplace", state.round)
-        draws = draw_outputs(self.head, last_layer(checkpoint), features, kl, DRAWS, seed=seed)
+        draws = draw_outputs(self.head, layer, features, kl, DRAWS, seed=seed)
         with atomic_file(self.place(checkpoint)) as temporary:
             torch.save(draws, temporary)
         return metrics
@@ -84,13 +87,6 @@ class LaplaceRunner(PosteriorRunner):
 def laplace_posterior(given: Ingredients) -> LaplaceRunner:
     """A Gaussian over the last layer."""
     return LaplaceRunner(given.make(), given.test, given.head, given.seed)
-
-
-def last_layer(checkpoint: Path) -> Tensor:
-    """The weights [H, F] of the classifier in a checkpoint, its bias as a last column where it has one."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    columns = [state[f"{_LAYER}weight"], *(state[name][:, None] for name in (f"{_LAYER}bias",) if name in state)]
-    return torch.cat(columns, dim=1)
 
 
 def draw_outputs(head: Head, weight: Tensor, features: Tensor, kl: Tensor, n: int, *, seed: int) -> Tensor:
