@@ -39,6 +39,9 @@ def test_the_page_of_checks_names_everything_and_tests_that_exist() -> None:
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     for name in (*acquisition.available(), *ssl.available(), *posteriors.available(), *HEADS):
         assert f"`{name}`" in page, name
+    options = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
+    for name in (*ssl.available(), *posteriors.available()):
+        assert f"`{name}`" in options, name
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
     assert len(named) > 30
     for file, test in named:

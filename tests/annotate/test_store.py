@@ -323,7 +323,7 @@ def test_the_model_is_seen_only_afterwards_and_changes_nothing(tmp_path: Path) -
     store, (ann,) = make(tmp_path, KNEES[:2])
     task = store.next(ann)
     assert task is not None
-    with pytest.raises(RefusedError, match="before the answer"):
+    with pytest.raises(RefusedError, match="before your answer"):
         store.mark_prediction_seen(ann, task.id)
     give(store, ann, 1)
     store.mark_prediction_seen(ann, task.id)

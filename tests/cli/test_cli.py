@@ -96,7 +96,7 @@ def test_a_configuration_is_found_by_name_outside_the_checkout(tmp_path: Path) -
         (["--set", "active.budget=4"], ["a budget of 4 labels with a first query of 5"]),
         (["--set", "active.budget=500"], ["budget = 500 for a pool of"]),
         (["--set", "model.dropout=0", "--set", "model.classifier_dropout=0"], ["without dropout", "model.dropout"]),
-        (["--strategy", "random", "--ssl"], ["has no uncertainty", "--no-ssl", "active.pseudo_by"]),
+        (["--strategy", "random", "--ssl"], ["scores no uncertainty", "--no-ssl", "active.pseudo_by"]),
         (["--set", "data.test_site=Z"], ["no test set", "A, B, C, D, E"]),
         (["--set", "active.options.samples=3"], ["option samples", "n_samples=50"]),
         (["--devices", "2", "--set", "training.batch_size=5"], ["a batch of 5 knees for 2 devices"]),

@@ -136,7 +136,7 @@ def test_label_studio(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ({}, "no list of tasks"),
+        ({}, "not a list of tasks"),
         ([task("a_L", "3"), task("a_L", "2")], "grade 3 in task 1 and grade 2 in task 2"),
         ([task("a_L", "9")], "grade '9' for knee a_L in task 1"),
         ([task("", "1")], "task 1 names no knee"),

@@ -176,7 +176,7 @@ def test_a_run_that_goes_on_online_logs_what_the_dashboard_lacks_and_survives_it
     track.run_ended(None)
     assert [row["al/round"] for row in run.rows] == [1, 2]
     said = capsys.readouterr().err
-    assert run.url in said and "the server is away" in said and "the run goes on" in said
+    assert run.url in said and "the server is away" in said and "the run continues" in said
 
 
 def test_a_library_that_fails_to_start_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,9 @@ def test_monte_carlo_dropout_of_activations_is_that_of_patches() -> None:
 
 @pytest.mark.parametrize(("backbone", "stage"), [("resnet18", "layer2.0.conv1"), ("vgg_like", "layer1")])
 def test_the_cure_of_a_wrong_stage_names_all_that_work_and_no_other(backbone: str, stage: str) -> None:
-    with pytest.raises(UserError, match="can be cut") as wrong:  # a block of ResNet adds its own input to what follows
+    with pytest.raises(
+        UserError, match="cannot be cut"
+    ) as wrong:  # a block of ResNet adds its own input to what follows
         network(backbone, stage)
     named = wrong.value.cure.removeprefix("use one of: ").split(", ")
     assert {"all", "layer4.1"} <= {*named} if backbone == "resnet18" else named == ["all", "group1", "group2", "group3"]
@@ -162,7 +164,7 @@ def test_a_tail_that_changes_its_input_is_no_place_to_cut() -> None:
             result: torch.Tensor = self.second(self.first(x))
             return result
 
-    with pytest.raises(UserError, match="can be cut"):
+    with pytest.raises(UserError, match="cannot be cut"):
         cut(InPlace(), "first")
 
 
