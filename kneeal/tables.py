@@ -14,6 +14,8 @@ from typing import Any
 from kneeal.errors import UserError, extra
 
 SEPARATORS = ",;\t|"
+#: Cells that begin so are formulas to a spreadsheet.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows that may stand above the header: a title, a date, an empty line.
 _TITLE_ROWS = 10
 #: How files of other kinds begin.

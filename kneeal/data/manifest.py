@@ -12,7 +12,7 @@ import pandas as pd
 
 from kneeal.data.grades import GRADE_TEXTS, N_GRADES
 from kneeal.errors import UserError
-from kneeal.tables import read_table, some
+from kneeal.tables import FORMULA, read_table, some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
@@ -86,8 +86,8 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
 
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
-        bad |= frame[column].str.startswith(("=", "@"))  # which a spreadsheet would take for a formula
-        refuse(column, bad, f"a {column} of printable characters, no blanks around it, no = or @ at its start")
+        bad |= frame[column].str.startswith(FORMULA)
+        refuse(column, bad, f"a {column} of printable characters, no blanks around it, no = + - @ at its start")
     unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
     grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
     refuse("knee_id", unsafe, 'a knee_id without , " / \\')

@@ -19,8 +19,6 @@ _CERTAIN = 0.9
 _MAJORITY = 1.5
 #: Plateaus of a pair: distance across the radiograph in mm, difference in height in mm and as a share of it, in angle.
 _APART_MM, _HEIGHT_MM, _HEIGHT_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.0
-#: Smallest score of a knee that is alone on its radiograph, where no second one confirms it.
-SINGLE_SCORE = 0.85
 #: A knee further than this from the middle of a radiograph that is wider than this may be one of two.
 _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 
@@ -28,6 +26,7 @@ _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 REASONS = {
     "no_knee": "no knee was found",
     "one_knee": "one knee was found, and its side is not known",
+    "one_of_two": "one knee was found off the center of a wide radiograph, which may show the other one too",
     "too_many": "more than two places look like a knee",
     "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
     "view": "the header says that it is a lateral view",
@@ -37,6 +36,7 @@ REASONS = {
     "marker_swapped": "a side marker lies beside the other knee",
     "marker_mirrored": "the radiograph is flipped: a side marker is mirrored, or the header says so",
     "low_score": "the localizer is not sure of the knee",
+    "other_knee": "the other knee of this radiograph cannot be used",
     "off_film": "the knee region leaves the radiograph",
 }
 
@@ -76,9 +76,11 @@ class SelectionRules:
     """Which knees count."""
 
     markers: str = "check"  #: One of `MARKER_RULES`.
-    min_score: float = 0.7  #: Knees below it are rejected; a single one below `SINGLE_SCORE` as well.
+    #: Knees below it are rejected; one that is alone, so that no second one confirms it, where it lacks more than half
+    #: as much to 1.
+    min_score: float = 0.7
     #: Whether a radiograph with one unusable knee (replacement, low score) keeps its other knee; otherwise the whole
-    #: radiograph is rejected.
+    #: radiograph is rejected, the good knee as `other_knee`.
     keep_other: bool = False
     #: Side of a knee that is alone and of which nothing else says it: "R", "L", "unknown" (it is found on the picture
     #: later) or empty.
@@ -90,7 +92,7 @@ class SideEvidence:
     """What is known of the sides of a radiograph beside its pixels."""
 
     #: Sides that a table and the header give for the one knee on it: "R", "L", "B" (both) or empty.
-    stated: tuple[str, ...] = ()
+    stated: Sequence[str] = ()
     flipped: bool = False  #: Whether the header says that the picture is flipped.
     lateral: bool = False  #: Whether the header says that it is a lateral view.
     width_mm: float = 0.0  #: Width of the radiograph.
@@ -158,7 +160,8 @@ def select_knees(
         else:
             poses.append(pose)
     if rejected and not rules.keep_other:
-        return Selection((), (("", rejected[0][1]),), seen)
+        rejected += [(pose.side, "other_knee") for pose in poses]
+        poses = []
     return Selection(tuple(poses), tuple(rejected), seen)
 
 
@@ -236,20 +239,23 @@ def _single(
     """A radiograph on which one knee was found: used where its side is stated or shown by a marker."""
     off_center = knee.center_mm[0] - evidence.width_mm / 2
     one_of_two = evidence.width_mm > _BILATERAL_MM and abs(off_center) > _OFF_CENTER_MM
+    place = "R" if off_center < 0 else "L"
     stated = {side for side in evidence.stated if side in ("R", "L")}
     letters = {m.letter for m in _letters([knee], markers, rules) if m.probability >= _CERTAIN}
     if one_of_two and not stated:
         # Its own marker, or that of a second knee that was not found? Only the side on which it lies can tell.
-        letters &= {"R" if off_center < 0 else "L", "mirrored"}
+        letters &= {place, "mirrored"}
     sides = stated | letters
     if "mirrored" in letters or (evidence.flipped and not letters):
         reason = "marker_mirrored"
     elif len(stated) > 1 or (stated and letters and len(sides) > 1):
         reason = "side_conflict"
-    elif len(sides) != 1 and (one_of_two or "B" in evidence.stated or not rules.side):
+    elif one_of_two and sides != {place}:
+        reason = "one_of_two"
+    elif not sides and ("B" in evidence.stated or not rules.side):
         reason = "one_knee"
     else:
-        reason = _fault(knee, max(rules.min_score, SINGLE_SCORE))
+        reason = _fault(knee, (1 + rules.min_score) / 2)
         if not reason and rules.markers == "require" and not letters and not stated:
             reason = "marker_missing"
     side = sides.pop() if len(sides) == 1 else rules.side

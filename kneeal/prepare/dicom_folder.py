@@ -70,10 +70,16 @@ def plan_dicom(
 def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
     """The folder of the radiographs, their paths below it, and what a list names in vain."""
     if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in walk_files(source)]
+        errors: list[OSError] = []
+        names = [path.relative_to(source).as_posix() for path in walk_files(source, errors.append)]
         if not names:
             raise UserError(f"no file in {source}", "radiographs", "check the path")
-        return source, names, []
+        closed = [(Path(error.filename).relative_to(source).as_posix(), error.strerror) for error in errors]
+        return (
+            source,
+            names,
+            [Rejection(name, "", "", "unreadable", f"the folder cannot be read: {why}") for name, why in closed],
+        )
     expected = "a folder of radiographs, or a text file with one path per line"
     if not source.is_file():
         raise UserError(f"no folder or list {source}", expected, "check the path")

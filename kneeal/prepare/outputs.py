@@ -19,13 +19,11 @@ from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, ResultStore, nothing, patches_jpeg
 from kneeal.prepare.workers import Lost
-from kneeal.tables import count, csv_text, some
+from kneeal.tables import FORMULA, count, csv_text, some
 
 REJECTED, SHEET = LEFTOVERS
 _REPLACED = "; another radiograph of the patient is used"
 _NOT_NEEDED = "another radiograph of the same patient is used"
-#: Cells that begin so are formulas to a spreadsheet.
-_FORMULA = ("=", "@", "+", "-", "\t", "\r")
 _UNUSED = {"R": "the right knee of this radiograph", "L": "the left knee of this radiograph"}
 #: Most radiographs on the sheet: what a browser shows without delay.
 MAX_ENTRIES = 2000
@@ -53,7 +51,7 @@ def collect(
     rows: list[dict[str, Any]] = []
     rejections: list[Rejection] = []
     sheet: list[ContactSheetEntry] = []
-    seen: dict[str, dict[str, str]] = {}
+    seen: dict[str, list[tuple[str, str, bool]]] = {}
     notes = Counter[str]()
     for tried in patients:
         patient = published_ids[tried.attempts[0].work.task.patient]
@@ -67,7 +65,7 @@ def collect(
             rows += [_row(patient, task, name, pose) for pose in result.poses]
             notes.update(result.notes)
             if result.checksum:
-                seen.setdefault(result.checksum, {}).setdefault(patient, title)
+                seen.setdefault(result.checksum, []).append((patient, title, bool(result.poses)))
             score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
             sheet.append(
                 ContactSheetEntry(
@@ -83,9 +81,15 @@ def collect(
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
     noted = [f"{count(n, 'radiograph')}: {note}" for note, n in notes.most_common()]
-    alike = [" = ".join(list(titles.values())[:3]) for titles in seen.values() if len(titles) > 1]
+    alike = [
+        some((title for _, title, _ in same), 3)
+        for same in seen.values()
+        # One patient may have it several times, but both knees cannot be on it.
+        if len({patient for patient, _, _ in same}) > 1 or sum(used for _, _, used in same) > 1
+    ]
     if alike:
-        noted.append(f"{count(len(alike), 'picture')} given for several patients: {some(alike, 3)}")
+        shown = "; ".join(alike[:3])
+        noted.append(f"{count(len(alike), 'picture')} given for several patients or for both knees: {shown}")
     return rows, rejections, sheet, noted
 
 
@@ -105,7 +109,7 @@ def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[
 
 def plain_text(path: str) -> str:
     """The path, written so that no spreadsheet takes it for a formula."""
-    return f"./{path}" if path.startswith(_FORMULA) else path
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 def _loaded(store: ResultStore, tried: PatientAttempts, position: int) -> RadiographResult:
@@ -140,7 +144,7 @@ def write_rejected(folder: Path, rejections: Sequence[Rejection]) -> None:
     """Write rejected.csv; cells that a spreadsheet would take for a formula begin with an apostrophe."""
     rows = [("patient_id", "side", "path", "reason", "detail")]
     rows += [(r.patient, r.side, r.name, r.reason, r.detail) for r in rejections]
-    text = csv_text([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    text = csv_text([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in row] for row in rows)
     (folder / REJECTED).write_text(text, encoding="utf-8", newline="")
 
 

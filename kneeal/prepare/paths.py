@@ -54,11 +54,13 @@ def _key(name: str) -> str:
 def walk_files(
     folder: Path, on_error: Callable[[OSError], None] | None = None, *, depth: int | None = None
 ) -> Iterator[Path]:
-    """All files below a folder, and `depth` levels of it, in a fixed order, without hidden ones or links to folders.
+    """All files below a folder, and `depth` levels of it, in a fixed order, without hidden ones.
 
+    A link to a folder is given as if it were a file, and not followed.
     A folder that cannot be read is passed over, or given to `on_error`.
     """
     for parent, folders, files in os.walk(folder, onerror=on_error):
         deeper = depth is None or len(Path(parent).relative_to(folder).parts) < depth - 1
         folders[:] = sorted(name for name in folders if deeper and not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        yield from (Path(parent) / name for name in sorted(files + links) if not name.startswith("."))

@@ -24,13 +24,13 @@ from kneeal.prepare.summary import ArchiveSummary, nothing_usable
 from kneeal.prepare.tasks import Correction, Plan, Rejection, Work
 from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore, make_worker
 from kneeal.prepare.workers import Lost, WorkerPool
-from kneeal.tables import some
+from kneeal.tables import FORMULA, some
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
 _MIN_KEY_BYTES = 16
-_ID = re.compile(r'(?![=@ ])[^,"/\\]+(?<! )')
-_BAD_ID = 'the patient id begins with = or @, or holds , " / \\ or what cannot be printed'
+_ID = re.compile(r'(?! )[^,"/\\]+(?<! )')
+_BAD_ID = 'the patient id begins with = + - or @, or holds , " / \\ or what cannot be printed'
 
 
 def prepare_archive(
@@ -63,7 +63,7 @@ def prepare_archive(
     if key is None:
         plan = _without_bad_ids(plan)
     published_ids = {task.patient: pseudonym(key, task.patient) if key else task.patient for task in plan.tasks}
-    refuse_two_names(published_ids.values(), f"the source {plan.source}")
+    refuse_two_names(published_ids, f"the source {plan.source}")
     knees = [{side: f"{published_ids[task.patient]}_{side}" for side in "RL"} for task in plan.tasks]
     said = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
     unknown = sorted(set(corrections) - {k for ids in knees for k in ids.values()})
@@ -199,7 +199,7 @@ def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:
 def _without_bad_ids(plan: Plan) -> Plan:
     good, rejected = [], list(plan.rejected)
     for task in plan.tasks:
-        if task.patient.isprintable() and _ID.fullmatch(task.patient):
+        if task.patient.isprintable() and _ID.fullmatch(task.patient) and not task.patient.startswith(FORMULA):
             good.append(task)
         else:
             rejected.append(Rejection(task.name, task.patient, "", "bad_id", _BAD_ID))

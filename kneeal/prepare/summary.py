@@ -22,9 +22,9 @@ _PAPER_NOTE = (
 )
 
 #: Reasons for which a person may want to look at the contact sheet, or to use pictures in another way.
-_SEEN = {"one_knee", "too_many", "no_pair", "replacement", "low_score", "marker_missing", "marker_swapped",
-         "marker_mirrored", "side_conflict"}  # fmt: skip
-_CUT_OUT = {"no_patient", "spacing", "no_knee", "one_knee", "low_score", "off_film"}
+_SEEN = {"one_knee", "one_of_two", "too_many", "no_pair", "replacement", "low_score", "marker_missing",
+         "marker_swapped", "marker_mirrored", "side_conflict"}  # fmt: skip
+_CUT_OUT = {"no_patient", "spacing", "no_knee", "one_knee", "one_of_two", "low_score", "off_film"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def nothing_usable(
         ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
         ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
         ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts less certain knees"),
-        ("replacement", not rules.keep_other, "--keep-other keeps the good knee beside one that cannot be used"),
+        ("other_knee", True, "--keep-other keeps the good knee beside one that cannot be used"),
+        ("bad_id", True, "--pseudonymize replaces patient ids, and a --table with path and patient gives others"),
     ]
     cures = [cure for reason, helps, cure in known if helps and reason in reasons]
     if _SEEN & set(reasons):

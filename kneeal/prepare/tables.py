@@ -184,9 +184,10 @@ def make_rows(
 
 
 def _plain_site(text: str) -> str:
-    if text.startswith(("=", "@")):
+    text = text.strip()
+    if text.startswith(tables.FORMULA) and text != "-":
         raise UnreadableError(text)
-    return text.strip()
+    return text
 
 
 def _long(records: _Records, header: Sequence[str], taken: Set[str]) -> tuple[_Records, list[str]]:

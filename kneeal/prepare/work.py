@@ -110,10 +110,10 @@ def _find_side(radiograph: Radiograph, selection: Selection) -> tuple[Selection,
 
 def _correct(selection: Selection, corrections: dict[str, Correction]) -> Selection:
     """What a person says goes before what the localizer says."""
-    if selection.single and corrections and selection.seen and not selection.seen[0].side:
+    accepted = [side for side, correction in corrections.items() if not correction.reject]
+    if selection.single and accepted and selection.seen and selection.seen[0].side not in corrections:
         # A person who writes the id of a knee says by it of which side the one on the radiograph is.
-        side = next(iter(corrections))
-        selection = replace(selection, seen=(replace(selection.seen[0], side=side),))
+        selection = replace(selection, poses=(), seen=(replace(selection.seen[0], side=accepted[0]),))
     poses, seen = ({pose.side: pose for pose in part} for part in (selection.poses, selection.seen))
     rejected = list(selection.rejected)
     for side, correction in corrections.items():

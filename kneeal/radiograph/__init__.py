@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kneeal.radiograph.dicom import read_dicom
-from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, unreadable
+from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, read_start, unreadable
 from kneeal.radiograph.picture import read_picture
 
 __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]
@@ -26,14 +26,7 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
             picture is allocated on the way.
     """
     options = options or ReadOptions()
-    if path.exists() and not path.is_file():
-        raise unreadable("a pipe, a device or a folder")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(132)
-    except (OSError, ValueError) as error:
-        raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
+    start, size = read_start(path)
     if size > options.max_bytes:
         raise RadiographError(
             "too_large", f"a file of {size / 1e6:.0f} MB", f"at most {options.max_bytes / 1e6:.0f} MB", "remove it"

@@ -25,6 +25,7 @@ from kneeal.radiograph.image import (
     RadiographError,
     ReadOptions,
     damage_told,
+    read_start,
     too_large,
     unreadable,
 )
@@ -106,10 +107,9 @@ def read_header(path: Path, tags: list[str], *, stop_before_pixels: bool = False
     """Some tags of a DICOM file, as a pydicom data set.
 
     Raises:
-        RadiographError: The data set is deflated: unpacked, it may have any size.
+        RadiographError: It cannot be opened, or the data set is deflated: unpacked, it may have any size.
     """
-    with path.open("rb") as file:
-        has_preamble = file.read(132)[128:] == b"DICM"
+    has_preamble = read_start(path)[0][128:] == b"DICM"
     if has_preamble:
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
@@ -126,12 +126,10 @@ def read_patient_id(path: Path) -> str:
     """PatientID of a DICOM file; empty where it is missing or the file is something else.
 
     Raises:
-        RadiographError: The data set is deflated.
+        RadiographError: The data set is deflated, or it is no file or one that cannot be opened.
     """
     try:
         with quiet_pydicom():
-            if not path.is_file():
-                return ""
             return word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID")
     except RadiographError:
         raise

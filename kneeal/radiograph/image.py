@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -67,6 +68,23 @@ class RadiographError(UserError):
     def __init__(self, reason: str, found: str, expected: str, cure: str = "remove the file") -> None:
         super().__init__(found, expected, cure)
         self.reason = reason
+
+
+def read_start(path: Path) -> tuple[bytes, int]:
+    """The first 132 bytes of a file, at whose end DICOM has its mark, and the size of the whole.
+
+    Raises:
+        RadiographError: It cannot be opened, or is no regular file: reading a pipe may never end.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise unreadable("a pipe, a device or a link to a folder")
+        with path.open("rb") as file:
+            return file.read(132), path.stat().st_size
+    except (OSError, ValueError) as error:
+        if isinstance(error, RadiographError):
+            raise
+        raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
 
 
 def too_large(size: str, most: int) -> RadiographError:

@@ -62,8 +62,6 @@ def test_a_turned_knee_gives_the_patches_of_a_level_one() -> None:
         (Localization((RIGHT,), ()), "one_knee"),
         (Localization((RIGHT, LEFT, replace(LEFT, center_mm=(400, 150))), MARKS), "too_many"),
         (Localization((RIGHT, replace(LEFT, nothing=0.9)), ()), "one_knee"),
-        (Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), "replacement"),
-        (Localization((RIGHT, replace(LEFT, score=0.2)), MARKS), "low_score"),
         (Localization((RIGHT, LEFT), ()), "marker_missing"),
         (Localization((RIGHT, LEFT), (LocalizedMarker("L", (60, 90), 0.99),)), "marker_swapped"),
         (Localization((RIGHT, LEFT), (LocalizedMarker("mirrored", (60, 90), 0.99),)), "marker_mirrored"),
@@ -105,6 +103,12 @@ def test_a_good_radiograph_gives_both_knees_and_an_option_keeps_one() -> None:
     assert [pose.side for pose in select_knees(Localization((RIGHT, LEFT), MARKS)).poses] == ["R", "L"]
     other = select_knees(Localization((RIGHT, replace(LEFT, replaced=0.9)), MARKS), SelectionRules(keep_other=True))
     assert [pose.side for pose in other.poses] == ["R"] and other.rejected == (("L", "replacement"),)
+    # Without it each knee has its own reason; what the option would help with is told.
+    for fault, change in (("replacement", {"replaced": 0.9}), ("low_score", {"score": 0.2})):
+        neither = select_knees(Localization((RIGHT, replace(LEFT, **change)), MARKS))
+        assert not neither.poses and neither.rejected == (("L", fault), ("R", "other_knee"))
+    both = select_knees(Localization((replace(RIGHT, score=0.2), replace(LEFT, replaced=0.9)), MARKS))
+    assert both.rejected == (("R", "low_score"), ("L", "replacement"))
     assert select_knees(Localization((RIGHT, LEFT), ())).poses
     # Proper markers on both sides outvote a text that looks like a letter; in doubt, `check` goes on.
     both = (*MARKS, LocalizedMarker("L", (340, 90), 0.99))
@@ -153,12 +157,18 @@ def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
     for side in ("R", "L", "unknown"):
         assert chosen(Localization((RIGHT,), ()), SelectionRules(side=side)) == side
     # A second knee may have been missed on a wide radiograph: only a marker on the right half of it tells the side.
-    assert chosen(Localization((RIGHT,), ()), SelectionRules(side="R"), width_mm=400) == "one_knee"
-    assert chosen(marker("L", 0.99, 330, 30), width_mm=400) == "one_knee"
+    assert chosen(Localization((RIGHT,), ()), SelectionRules(side="R"), width_mm=400) == "one_of_two"
+    assert chosen(marker("L", 0.99, 330, 30), width_mm=400) == "one_of_two"
     assert chosen(marker("R", 0.99, 60, 30), width_mm=400) == "R"
-    # Alone, it must be surer than beside a second one.
-    doubtful = replace(RIGHT, score=0.6)
+    # There, a left knee is on the right, whatever table and header say of the radiograph.
+    assert chosen(Localization((RIGHT,), ()), stated=("L", ""), width_mm=400) == "one_of_two"
+    assert chosen(Localization((RIGHT,), ()), stated=("R", ""), width_mm=400) == "R"
+    # Alone, it must be surer than beside a second one, and a lower threshold helps.
+    doubtful = replace(RIGHT, score=0.7)
     assert chosen(Localization((doubtful,), ()), SelectionRules(min_score=0.5), stated=("R", "")) == "low_score"
+    assert chosen(Localization((doubtful,), ()), SelectionRules(min_score=0.4), stated=("R", "")) == "R"
+    assert chosen(Localization((replace(RIGHT, score=0.84),), ()), stated=("R", "")) == "low_score"
+    assert chosen(Localization((replace(RIGHT, score=0.85),), ()), stated=("R", "")) == "R"
     assert chosen(Localization((replace(RIGHT, replaced=0.8),), ()), stated=("R", "")) == "replacement"
 
 

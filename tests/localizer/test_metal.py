@@ -63,7 +63,8 @@ def test_metal_in_one_knee_rejects_the_pair_and_the_same_without_is_used(localiz
             gray = bone.copy()
             draw(gray, *knee.center_mm)
             selection = select_knees(localizer.find(scale_intensities(gray), (MM, MM)))
-            assert selection.rejected == (("", "replacement"),), (patient, draw.__name__)
+            other = "L" if knee.side == "R" else "R"
+            assert selection.rejected == ((knee.side, "replacement"), (other, "other_knee")), (patient, draw.__name__)
 
 
 def test_the_edge_of_a_thigh_is_no_letter(localizer: Localizer) -> None:

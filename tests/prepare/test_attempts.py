@@ -150,7 +150,7 @@ def test_the_next_radiograph_is_used_and_both_outcomes_are_told(folder: Path, tm
     out = tmp_path / "out"
     assert prepare(folder, out) == KNEES
     assert rejected(out) == [
-        ("p1", "", "truncated"), ("p2", "", "one_knee"), ("p4", "", "duplicate"), ("r1", "", "truncated"),
+        ("p1", "", "truncated"), ("p2", "", "one_of_two"), ("p4", "", "duplicate"), ("r1", "", "truncated"),
     ]  # fmt: skip
     details = {row["path"]: row["detail"] for row in csv.DictReader((out / "rejected.csv").open(encoding="utf-8"))}
     # Whoever counts lost patients sees which are not lost.

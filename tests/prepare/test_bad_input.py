@@ -106,7 +106,7 @@ def test_each_bad_radiograph_has_its_reason_and_the_good_one_is_prepared(radiogr
     assert "2 knees from" in said.stdout
     expected = {f"{name}.dcm": reason for name, (_, reason) in BAD.items()}
     expected |= {"cut in the pixels.dcm": "truncated", "cut in the header.dcm": "no_patient", "empty.dcm": "no_patient",
-                 "a picture.png": "no_patient", "loop": "no_patient"}  # fmt: skip
+                 "a picture.png": "no_patient", "loop": "unreadable"}  # fmt: skip
     found = reasons(tmp_path / "out")
     assert {name: found.get(name) for name in expected} == expected
     details = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,81 @@ def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
     ):  # fmt: skip
         write(tmp_path / "in" / name, gray, patient, ImageLaterality=side, SpecificCharacterSet="ISO_IR 192")
     said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
-    assert "1 picture given for several patients: a (1) = b (2)" in said
+    assert "1 picture given for several patients or for both knees: a (1), b (2)" in said
     # One person, whose name is written with other accents: one knee.
     assert sorted(rows(tmp_path / "out")) == ["a_R", "b_R", "\u00e9_L"]
+    # One picture cannot be of both knees of a patient either.
+    for name, side in (("1", "R"), ("2", "L")):
+        write(tmp_path / "both" / name, RIGHT, "a", ImageLaterality=side)
+    said = done("prepare", "dicom", tmp_path / "both", "--out", tmp_path / "a", "--workers", "0")
+    assert "1 picture given for several patients or for both knees: a (1), a (2)" in said
+
+
+def test_ids_of_one_person_are_refused_under_pseudonyms_too(tmp_path: Path) -> None:
+    write(tmp_path / "in/1", RIGHT, "a7", ImageLaterality="R")
+    write(tmp_path / "in/2", LEFT, "A7", ImageLaterality="L")
+    (tmp_path / "key").write_text("k" * 32)
+    command = ("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
+    for given in ((), ("--pseudonymize", tmp_path / "key")):
+        refused(kneeal(*command, *given), "patients under two names: A7 = a7")
+
+
+def test_a_cure_helps_with_the_very_input(tmp_path: Path) -> None:
+    """What a message proposes is done, and the knees are used."""
+    wide = BOTH.gray.copy()
+    wide[:, :HALF] = 0.02
+    for case, tags in (("half", {}), ("wrong", {"ImageLaterality": "R"})):
+        write(tmp_path / case / "1", wide, "a", **tags)
+        # The left knee is seen, on its half: no option makes it the right one.
+        command = ("prepare", "dicom", tmp_path / case, "--out", tmp_path / f"{case}.out", "--workers", "0")
+        result = kneeal(*command)
+        refused(result, "one_of_two 1", "may show the other one too", "--corrections")
+        assert "--side" not in result.stderr
+        (tmp_path / "c.csv").write_text("knee_id,x_mm,y_mm,angle_deg,reject\na_L,,,,\n")
+        done(*command, "--corrections", tmp_path / "c.csv")
+        assert list(rows(tmp_path / f"{case}.out")) == ["a_L"]
+    # What contradicts itself is decided by a person, either way.
+    write(tmp_path / "odd/1", LEFT, "a", ImageLaterality="L", Laterality="R")
+    command = ("prepare", "dicom", tmp_path / "odd", "--out", tmp_path / "odd.out", "--workers", "0")
+    refused(kneeal(*command), "side_conflict 1", "--corrections")
+    done(*command, "--corrections", tmp_path / "c.csv")
+    assert list(rows(tmp_path / "odd.out")) == ["a_L"]
+    # An id that no data set may have is replaced by a pseudonym.
+    for k, patient in enumerate(("=1+1", "+1", "-2+3", "a,b")):
+        write(tmp_path / "ids" / str(k), RIGHT, patient, ImageLaterality="R")
+    command = ("prepare", "dicom", tmp_path / "ids", "--out", tmp_path / "ids.out", "--workers", "0")
+    refused(kneeal(*command), "bad_id 4", "--pseudonymize")
+    (tmp_path / "key").write_text("k" * 32)
+    done(*command, "--pseudonymize", tmp_path / "key")
+    assert len(rows(tmp_path / "ids.out")) == 4
+
+
+def test_what_is_no_file_or_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "in/1", RIGHT, "a", ImageLaterality="R")
+    write(tmp_path / "elsewhere/2", RIGHT, "b", ImageLaterality="R")
+    (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "in/gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in/pipe")
+    (tmp_path / "in/closed").mkdir()
+    (tmp_path / "in/denied").touch()
+    scan, opened = os.scandir, Path.open
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    def open_(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "denied":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "open", open_)
+    done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
+    names = ("closed", "denied", "gone", "link", "pipe")
+    assert reasons(tmp_path / "out") == [(name, "unreadable") for name in names]
+    assert "Permission denied" in (tmp_path / "out/rejected.csv").read_text()
 
 
 def test_a_deflated_file_is_not_unpacked_and_formulas_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
