@@ -36,7 +36,7 @@ class Agreement:
     unreadable: int  #: Knees that at least one of the two could not grade; they count in none of the above.
 
 
-def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | None]], *, seed: int = 0) -> Agreement:
+def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | None]]) -> Agreement:
     """Agreement of two readings, by their grades of the same knees; None is unreadable."""
     graded = np.array([(a, b) for a, b in pairs if a is not None and b is not None], dtype=np.int64).reshape(-1, 2)
     n, unreadable = len(graded), len(pairs) - len(graded)
@@ -49,7 +49,7 @@ def compare(first: str, second: str, pairs: Sequence[tuple[int | None, int | Non
     quadratic, linear = (None if np.isnan(kappa) else float(kappa) for kappa in kappas)
     interval = None
     if quadratic is not None and n > 1:
-        draws = np.random.default_rng(seed).multinomial(n, table.ravel() / n, size=N_BOOTSTRAP)
+        draws = np.random.default_rng(0).multinomial(n, table.ravel() / n, size=N_BOOTSTRAP)
         resampled = weighted_kappa(draws.reshape(-1, N_GRADES, N_GRADES))
         low, high = np.nanpercentile(resampled, (2.5, 97.5)).tolist()
         interval = low, high

@@ -87,7 +87,7 @@ def pretrain(
     method: Annotated[str, Option(help="simsiam or vicreg.")] = "simsiam",
     epochs: Annotated[int, Option(min=1, help="How often each knee is seen.")] = 100,
     batch_size: Annotated[int, Option(min=2, help="Knees per step.")] = 128,
-    learning_rate: Annotated[float, Option(help="Adam's initial learning rate; it falls along a cosine.")] = 1e-3,
+    learning_rate: Annotated[float, Option(min=0, help="Adam's initial learning rate, falling along a cosine.")] = 1e-3,
     config: Annotated[str | None, Option(help="A YAML file, or a name: paper.")] = None,
     seed: Seed = None,
     accelerator: Accelerator = None,

@@ -1,12 +1,15 @@
 """`kneeal report` and `kneeal stopping`: what runs have shown."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from typer import Argument, Option
 
 from kneeal.cli.program import app
 from kneeal.errors import UserError
+
+T = TypeVar("T")
 
 
 @app.command(epilog="Example: kneeal report runs/few_labels --out results")
@@ -27,8 +30,8 @@ def report(
         runs,
         out,
         metric=metric,
-        labels=[int(n) for n in _numbers(labels, "--labels")],
-        targets=_numbers(targets, "--targets"),
+        labels=_numbers(labels, "--labels", int),
+        targets=_numbers(targets, "--targets", float),
         data=data,
         title=title,
         n_thumbnails=thumbnails,
@@ -60,8 +63,9 @@ def stopping(
             )
 
 
-def _numbers(text: str, option: str) -> list[float]:
+def _numbers(text: str, option: str, kind: Callable[[str], T]) -> list[T]:
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        return [kind(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise UserError(f"{option} {text!r}", "numbers with commas between them", "correct the option") from error
+        expected = f"{'whole ' * (kind is int)}numbers with commas between them"
+        raise UserError(f"{option} {text!r}", expected, "correct the option") from error

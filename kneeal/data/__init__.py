@@ -1,1 +1,1 @@
-"""From radiographs to batches."""
+"""From a prepared data set to splits, random views and batches."""

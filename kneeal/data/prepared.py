@@ -73,19 +73,18 @@ def write_prepared(
     source: str,
     options: Mapping[str, Any],
     patch_px: int = 128,
-    progress: Callable[[int], None] = lambda n: None,
     more: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a data set, whole or not at all.
 
-    `patches` gives a pair uint8 [2, H, H] for each row, in order, H being `patch_px`. `progress` is called with 1 after
-    each knee, and `more` with the folder before it is moved into place, to write further files into it.
+    `patches` gives a pair uint8 [2, H, H] for each row, in order, H being `patch_px`. `more` is called with the
+    folder before it is moved into place, to write further files into it.
     """
     refuse_occupied(out)
     rows = rows.assign(**{column: "" for column in ("site", "kl", "path", "split") if column not in rows.columns})
     manifest = check_manifest(rows[[*COLUMNS, *(c for c in rows.columns if c not in COLUMNS)]], "the new manifest")
     with atomic_folder(out) as work:
-        _write_patches(work / PATCHES, patches, (len(manifest), 2, patch_px, patch_px), progress)
+        _write_patches(work / PATCHES, patches, (len(manifest), 2, patch_px, patch_px))
         manifest.frame.to_csv(work / MANIFEST, index=False, lineterminator="\n")
         info = {
             "kneeal": __version__, "source": source, "options": dict(options),
@@ -172,9 +171,7 @@ def _column_checksums(frame: pd.DataFrame) -> dict[str, str]:
     return {name: hashlib.sha256("\n".join(frame[name]).encode()).hexdigest() for name in map(str, frame.columns)}
 
 
-def _write_patches(
-    path: Path, patches: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], progress: Callable[[int], None]
-) -> None:
+def _write_patches(path: Path, patches: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
     written = 0
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -183,7 +180,6 @@ def _write_patches(
                 raise ValueError(f"a patch pair must be uint8 {shape[1:]}, but got {pair.dtype} {pair.shape}.")
             file.write(np.ascontiguousarray(pair).tobytes())
             written += 1
-            progress(1)
     if written != shape[0]:
         raise ValueError(f"there must be as many patch pairs as rows, but got {written} for {shape[0]}.")
 

@@ -1,1 +1,1 @@
-"""Queries and answers as files: plain CSV, spreadsheets and Label Studio's JSON."""
+"""Queries, answers and models as files, and the picture of a knee."""

@@ -1,1 +1,1 @@
-"""Networks, Monte-Carlo dropout and the consistency loss: torch only, and torchvision for its backbones."""
+"""Networks, heads, Monte-Carlo dropout and semi-supervised losses: torch, with torchvision and timm for backbones."""

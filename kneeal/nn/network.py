@@ -40,9 +40,8 @@ class SiameseKneeNet(nn.Module):
         dropout: Probability of dropping an activation after groups 1 to 3, in [0, 1).
         classifier_dropout: The same before the classifier.
         pooling: "hv" (horizontal-vertical), "vh" (vertical-horizontal) or "gap" (global average).
-        backbone: "vgg_like" is the paper's branch. The name of a classification network of torchvision puts that
-            network in its place, with its own initial weights and dropout; `width`, `dropout` and `pooling` are then
-            ignored.
+        backbone: "vgg_like" is the paper's branch; any other name is that of a `Backbone`, which has its own initial
+            weights and dropout, so that `width`, `dropout` and `pooling` are ignored.
         freeze: "none", "all" or the name of a stage of the backbone: what `freeze` is called with at once.
         head: "softmax" (the paper's), "corn" or "cumulative", see `kneeal.nn.heads`.
         n_grades: Number of classes C.

@@ -215,7 +215,7 @@ def predict_dataset(
     unknown = [i for i in only or () if i not in dataset.row]
     if unknown:
         raise UserError(f"no knee {unknown[0]} in {data}", "knees of the data set", "correct --knee")
-    ids = tuple(only or dataset.manifest.ids)
+    ids = tuple(dict.fromkeys(only or dataset.manifest.ids))
     check_writable(out)
     source = make_source(networks[0], dataset, card.patch_size, ViewsConfig(kept=0), device=_DEVICE)
     grading = grade(networks, source, ids, n_samples=card.n_samples)

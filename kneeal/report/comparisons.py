@@ -8,13 +8,11 @@ import numpy as np
 
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.text import TextTable, fixed
-from kneeal.stats.crossed import Accuracies, Estimate, TestSet, holm
+from kneeal.stats.crossed import MAX_SEEDS, Accuracies, Estimate, TestSet, holm
 
 #: Level of a family of comparisons. Below the 5 % of reports of equal strategies that may show any win at all, which
 #: leaves room for seeds that are not normal.
 LEVEL = 0.03
-#: Studies are not advised to run more seeds than this.
-MAX_SEEDS = 100
 #: A difference in balanced accuracy that most readers would act upon.
 MEANINGFUL = 0.02
 
@@ -33,7 +31,7 @@ class Comparison:
     @property
     def needed(self) -> int | None:
         """Seeds that would probably detect a true difference of this size; None beyond `MAX_SEEDS`."""
-        needed = self.estimate.seeds_needed(self.level, max_seeds=MAX_SEEDS)
+        needed = self.estimate.seeds_needed(self.level)
         return needed and max(needed, self.estimate.n_seeds + 1)
 
     @property
@@ -140,7 +138,7 @@ def power_note(comparisons: Sequence[Comparison]) -> str:
     spread = float(np.median([e.seeds * e.n_seeds for e in known]))
     patients = float(np.median([e.patients for e in known]))
     typical = Estimate(MEANINGFUL, spread / known[0].n_seeds, patients, known[0].n_seeds)
-    needed = typical.seeds_needed(LEVEL / len(comparisons), max_seeds=MAX_SEEDS)
+    needed = typical.seeds_needed(LEVEL / len(comparisons))
     return (
         f"Between the seeds, differences vary with a standard deviation of {100 * spread**0.5:.1f} points (median): to "
         f"find a true difference of {100 * MEANINGFUL:.0f} points in 4 of 5 studies takes "

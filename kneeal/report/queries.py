@@ -1,5 +1,6 @@
 """What the strategies queried: grades, patients, sites, and overlap."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -79,19 +80,19 @@ def mix_table(runs: Runs, patients: Mapping[str, str], sites: Mapping[str, str],
     return TextTable("what was queried, the shared first query left out, mean over the seeds", header, rows)
 
 
-def overlap(a: Setting, b: Setting) -> float | None:
-    """Share of what one queried that the other queried too, in [0, 1], mean over common seeds.
+def overlap(a: Setting, b: Setting) -> float:
+    """Share of what one queried that the other queried too, in [0, 1], mean over common seeds; NaN without any.
 
     The shared first query does not count. Of the larger set, the part that could overlap is the size of the smaller.
     """
     if a is b:
-        return 1.0 if any(queried(run) for run in a.runs.values()) else None
+        return 1.0 if any(queried(run) for run in a.runs.values()) else math.nan
     found = []
     for seed in a.runs.keys() & b.runs.keys():
         left, right = set(queried(a.runs[seed])), set(queried(b.runs[seed]))
         if left and right:
             found.append(len(left & right) / min(len(left), len(right)))
-    return float(np.mean(found)) if found else None
+    return float(np.mean(found)) if found else math.nan
 
 
 def overlap_by_chance(runs: Runs) -> float | None:
@@ -102,7 +103,7 @@ def overlap_by_chance(runs: Runs) -> float | None:
 
 def overlap_matrix(runs: Runs) -> tuple[list[str], NDArray[np.float64]]:
     """Labels and [S, S] overlaps in [0, 1]; NaN where nothing was queried."""
-    values = [[found if (found := overlap(a, b)) is not None else np.nan for b in runs.curves] for a in runs.curves]
+    values = [[overlap(a, b) for b in runs.curves] for a in runs.curves]
     return [s.label for s in runs.curves], np.array(values, dtype=np.float64)
 
 

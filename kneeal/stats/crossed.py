@@ -24,6 +24,12 @@ Array = NDArray[np.float64]
 
 #: Logarithms of chi-squared values over which a variance that is estimated from few seeds is integrated out.
 _LOG_CHI2 = np.linspace(-40.0, 8.0, 800)
+#: Probability below the upper end of a 95 % interval.
+_UPPER = 0.975
+#: Chance of finding a true difference for which seeds are counted.
+_POWER = 0.8
+#: Studies are not advised to run more seeds than this.
+MAX_SEEDS = 100
 #: Seeds up to which a sign test tries all signs.
 _ALL_SIGNS = 12
 
@@ -124,16 +130,16 @@ class Estimate:
         seeds = float(measured.values.var(ddof=1)) / n_seeds
         return cls(float(measured.values.mean()), seeds, max(0.0, patients - residual), n_seeds)
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """A confidence interval of the mean.
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the mean.
 
         Of Student's t with (S - 1) / r degrees of freedom, r the share of V_s in the variance: S - 1 where the seeds
         alone vary, many where the patients alone do. For a single seed it describes that network on other patients.
         """
         total = self.patients if self.n_seeds == 1 else self.seeds + self.patients
-        quantile = ndtri((1 + level) / 2)
+        quantile = ndtri(_UPPER)
         if self.n_seeds > 1 and self.seeds > 0:
-            quantile = stdtrit((self.n_seeds - 1) * total / self.seeds, (1 + level) / 2)
+            quantile = stdtrit((self.n_seeds - 1) * total / self.seeds, _UPPER)
         half = float(quantile) * math.sqrt(total)
         return self.mean - half, self.mean + half
 
@@ -147,27 +153,25 @@ class Estimate:
         """
         return 1.0 if self.n_seeds == 1 else _p_value(self.mean, self.seeds, self.patients, self.n_seeds - 1)
 
-    def seeds_needed(self, level: float, *, power: float = 0.8, max_seeds: int = 100) -> int | None:
-        """The number of seeds that would find a true difference as large as this mean.
+    def seeds_needed(self, level: float) -> int | None:
+        """The number of seeds that would find a true difference as large as this mean, in 4 of 5 studies.
 
         Args:
             level: Of the test, corrected for the family.
-            power: Chance of finding it.
-            max_seeds: Upper limit of the number.
 
         Returns:
-            None for a single seed, or if `max_seeds` seeds are not enough.
+            None for a single seed, or if `MAX_SEEDS` are not enough.
         """
         if self.n_seeds == 1:
             return None
 
         def found(n_seeds: int) -> bool:
             seeds = self.seeds * self.n_seeds / n_seeds
-            reached = abs(self.mean) - float(ndtri(power)) * math.sqrt(seeds + self.patients)
+            reached = abs(self.mean) - float(ndtri(_POWER)) * math.sqrt(seeds + self.patients)
             return reached > 0 and _p_value(reached, seeds, self.patients, n_seeds - 1) <= level
 
-        n_seeds = bisect.bisect_left(range(2, max_seeds + 1), True, key=found) + 2
-        return n_seeds if n_seeds <= max_seeds else None
+        n_seeds = bisect.bisect_left(range(2, MAX_SEEDS + 1), True, key=found) + 2
+        return n_seeds if n_seeds <= MAX_SEEDS else None
 
 
 def _p_value(mean: float, seeds: float, patients: float, degrees: int) -> float:
@@ -206,29 +210,28 @@ class SpreadRatio:
     n_seeds: int  #: S.
     effect: float  #: Mean over standard deviation of what `p_value` rests on.
 
-    def seeds_needed(self, level: float, *, power: float = 0.8, max_seeds: int = 100) -> int | None:
-        """The number of seeds that would find a true ratio as large as this one; None if `max_seeds` are not enough."""
+    def seeds_needed(self, level: float) -> int | None:
+        """The number of seeds that would find a true ratio as large as this; None if `MAX_SEEDS` are not enough."""
         if self.effect == 0:
             return None
-        by_power = 2 + (float(ndtri(1 - level / 2) + ndtri(power)) / self.effect) ** 2
+        by_power = 2 + (float(ndtri(1 - level / 2) + ndtri(_POWER)) / self.effect) ** 2
         needed = math.ceil(max(by_power, 1 - math.log2(level)))  # the smallest p-value of S seeds is 2^(1 - S)
-        return needed if needed <= max_seeds else None
+        return needed if needed <= MAX_SEEDS else None
 
 
-def spread_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> SpreadRatio | None:
+def spread_ratio(a: Sequence[float], b: Sequence[float]) -> SpreadRatio | None:
     """Compare two standard deviations.
 
     The p-value comes from exchanging the deviations from the median (Brown and Forsythe, JASA 1974) within pairs, since
-    one training in ten that collapses would look like a difference to a test for normal values. The interval is that
-    of Pitman and Morgan (both Biometrika 1939), for normal pairs.
+    one training in ten that collapses would look like a difference to a test for normal values. The 95 % interval is
+    that of Pitman and Morgan (both Biometrika 1939), for normal pairs.
 
     Args:
         a: [S] values, paired by seed.
         b: [S] values.
-        level: Of the interval.
 
     Returns:
-        None of fewer than three pairs, or where either does not vary.
+        None for fewer than three pairs, or if either does not vary.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     degrees = len(x) - 2
@@ -236,7 +239,7 @@ def spread_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) ->
         return None
     variances = float(x.var() / y.var())
     free = max(0.0, 1 - float(np.corrcoef(x, y)[0, 1]) ** 2)
-    k = 1 + 2 * free * float(stdtrit(degrees, (1 + level) / 2)) ** 2 / degrees
+    k = 1 + 2 * free * float(stdtrit(degrees, _UPPER)) ** 2 / degrees
     ends = [math.sqrt(variances * (k + sign * math.sqrt(k * k - 1))) for sign in (-1, 1)]
     gaps = np.abs(x - np.median(x)) - np.abs(y - np.median(y))
     effect = float(gaps.mean() / gaps.std(ddof=1)) if gaps.std() else 0.0

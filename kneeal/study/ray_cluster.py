@@ -13,6 +13,9 @@ from kneeal.study.cell import PROGRAM, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, outcome
 from kneeal.study.grid import Cell, Study
 
+#: How often Ray starts a cell again whose worker or node was lost.
+_RETRIES = 5
+
 
 def run_on_ray(
     study: Study,
@@ -21,7 +24,6 @@ def run_on_ray(
     log: Callable[[str], None],
     gpus: float | None = None,
     cpus: float = 1.0,
-    max_retries: int = 5,
 ) -> dict[str, CellStatus]:
     """Run the unfinished cells of a study on a cluster, and return the status of each cell by name.
 
@@ -41,14 +43,12 @@ def run_on_ray(
             "start it with `ray start --head`, or leave out --ray to run on this machine",
         ) from error
     try:
-        return _run(ray, study, log, gpus, cpus, max_retries)
+        return _run(ray, study, log, gpus, cpus)
     finally:
         ray.shutdown()
 
 
-def _run(
-    ray: Any, study: Study, log: Callable[[str], None], gpus: float | None, cpus: float, max_retries: int
-) -> dict[str, CellStatus]:
+def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None, cpus: float) -> dict[str, CellStatus]:
     have = ray.cluster_resources()
     devices = max(cell.config.compute.devices for cell in study.cells)
     gpus = (float(devices) if have.get("GPU", 0) else 0.0) if gpus is None else gpus
@@ -60,7 +60,7 @@ def _run(
         )
     folder = StudyFolder(study.out.resolve())
     folder.write(study)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=max_retries, scheduling_strategy="SPREAD")(_cell_task)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD")(_cell_task)
     waiting = {}
     for cell in study.cells:
         if folder.status(cell).state != "finished":

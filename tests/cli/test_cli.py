@@ -133,6 +133,8 @@ def test_a_wrong_setting(
             ["Missing argument 'RUN'", "expected: kneeal export", "kneeal export RUN --out model.safetensors"],
         ),
         (["report", "run"], ["Missing option '--out'", "kneeal report runs/few_labels"]),
+        (["report", "run", "--out", "new", "--labels", "50,nan"], ["--labels '50,nan'", "whole numbers"]),
+        (["pretrain", "--out", "new", "--learning-rate", "-1"], ["--learning-rate", "see `kneeal pretrain -h`"]),
         (["demo-data", "--out", "new", "--knees", "3"], ["--knees", "10", "see `kneeal demo-data -h`"]),
         (["prepare", "foo"], ["'foo'", "see `kneeal prepare -h`"]),
     ],
@@ -157,7 +159,7 @@ def test_an_extra_that_is_not_installed_is_said(
     )
     arguments = [str(data) if a == "DATA" else a for a in command]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
-    refused(done, f"no {module}", f"pip install '.[{name}]'")
+    refused(done, f"{module} is not installed", f"pip install '.[{name}]'")
 
 
 def test_options_of_a_study_may_stand_before_its_subcommand(data: Path, tmp_path: Path) -> None:

@@ -223,6 +223,11 @@ def test_an_unknown_knee(place: Path, tmp_path: Path) -> None:
     refused(kneeal(*command, "--knee", "x"), "no knee x")
 
 
+def test_a_knee_that_is_named_twice_is_predicted_once(place: Path, tmp_path: Path) -> None:
+    command = ("predict", place / "m.safetensors", "--data", place / "data", "--out", tmp_path)
+    assert "1 knee" in done(*command, "--knee", "9000000_L", "--knee", "9000000_L").splitlines()[0]
+
+
 def test_the_threshold_in_closed_form() -> None:
     probs = torch.eye(5)[[0, 1, 2, 3, 4, 0, 1, 2, 3, 4]]
     kl = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 0, 0])  # the last two are wrong, and the most uncertain
