@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from os.path import isfile  # unlike `Path.is_file`, it raises nothing
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 #: How the names of pictures end.
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -15,26 +15,27 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 class NamedFiles:
     """Finds the files that a table names below a folder.
 
-    A name may differ from the file's in the case of letters and the form of accents, may be an absolute path below the
-    folder, and without a folder may be the name or the stem of one file anywhere below it.
+    A name may differ from the file's in the case of letters and the form of accents, may come from elsewhere, also from
+    another machine, if it leads through a folder of the same name, and without a folder may be the name or the stem of
+    one file anywhere below it.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._names = {_key(path.name) for path in (root.absolute(), root.resolve())}
 
     def find(self, name: str) -> tuple[str, str]:
         """The file's path below the folder, with `/`, and ""; or "" and why: "outside" or "missing"."""
-        for root in (self._root.absolute(), self._root.resolve()):
-            if Path(name).is_relative_to(root):
-                name = Path(name).relative_to(root).as_posix()
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if "\0" in name or not parts or ".." in parts or parts[0] == "/" or PureWindowsPath(name).drive:
-            return "", "outside"
-        path = "/".join(parts)
-        if isfile(self._root / path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-            return path, ""
-        alike = self._index[_key(path)]
-        return (alike[0], "") if len(alike) == 1 else ("", "missing")
+        path = PureWindowsPath(name)  # takes slashes of both kinds
+        starts = [k + 1 for k, part in enumerate(path.parts[:-1]) if _key(part) in self._names]
+        starts = starts if path.anchor else [0, *starts]
+        below = ["/".join(path.parts[k:]) for k in starts if ".." not in path.parts[k:]]
+        for found in below:
+            if isfile(self._root / found):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+                return found, ""
+            if len(alike := self._index[_key(found)]) == 1:
+                return alike[0], ""
+        return "", "missing" if below else "outside"
 
     @cached_property
     def _index(self) -> defaultdict[str, list[str]]:

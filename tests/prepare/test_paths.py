@@ -43,6 +43,30 @@ def test_nothing_outside_is_found(root: Path) -> None:
         assert files.find(name) == ("", "missing"), name
 
 
+def test_a_path_of_another_machine_is_followed_from_the_folder_that_it_names(root: Path) -> None:
+    files = NamedFiles(root)
+    for name in (
+        "../root/a/One.PNG",
+        "/home/ana/set/root/a/One.PNG",
+        "C:\\Users\\Ana Li\\Root\\a\\one.png",
+        "set/root/a/One.PNG",
+    ):
+        assert files.find(name) == ("a/One.PNG", ""), name
+    # Neither another folder nor a way out again is.
+    for name in ("/home/ana/set/other/a/One.PNG", "/home/ana/root/../secret.png", "../root/a/../../secret.png"):
+        assert files.find(name) == ("", "outside"), name
+    assert files.find("/home/ana/root/c/One.PNG") == ("", "missing")
+
+
+def test_a_folder_inside_of_the_same_name_is_no_detour(tmp_path: Path) -> None:
+    for name in ("knees/knees/a.png", "knees/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = NamedFiles(tmp_path / "knees")
+    assert files.find("knees/a.png")[0] == files.find("/x/knees/knees/a.png")[0] == "knees/a.png"
+    assert files.find(str(tmp_path / "knees/a.png"))[0] == "a.png"
+
+
 def test_a_pipe_is_no_file(root: Path) -> None:
     os.mkfifo(root / "pipe")
     assert NamedFiles(root).find("pipe") == ("", "missing")
