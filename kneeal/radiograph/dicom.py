@@ -14,7 +14,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, get_frame
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 
 from kneeal.radiograph.codestream import RLE, check_compressed, choose_decoder, strip_lossless
 from kneeal.radiograph.gray import count_levels, gray_levels, look_up, word
@@ -32,6 +34,7 @@ from kneeal.radiograph.image import (
 from kneeal.tables import finite
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_META_GROUP, _PATIENT_ID = 0x0002, 0x0010_0020
 #: Spacings that differ by less are the same but for rounding; a knee is magnified by more.
 _SAME = 0.01
 _DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -75,7 +78,7 @@ def quiet_pydicom() -> Iterator[None]:
 @quiet_pydicom()
 def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
-    header = read_header(path, _TAGS)
+    header = _read_header(path, _TAGS)
     if "PixelData" not in header:
         if _breaks_off(path):
             raise RadiographError(
@@ -103,15 +106,19 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     )
 
 
-def read_header(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Any:
-    """Some tags of a DICOM file, as a pydicom data set.
+def _read_header(path: Path, tags: list[str], *, last: int | None = None) -> Any:
+    """Some tags of a DICOM file, up to one that is given, as a pydicom data set.
 
     Raises:
         RadiographError: It cannot be opened, or the data set is deflated: unpacked, it may have any size.
     """
-    has_preamble = read_start(path)[0][128:] == b"DICM"
-    if has_preamble:
-        meta = pydicom.filereader.read_file_meta_info(path)
+    start = 132 if read_start(path)[0][128:] == b"DICM" else 0
+    with path.open("rb") as file:
+        file.seek(start)
+        # The meta information is never compressed.
+        meta = read_dataset(
+            file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP
+        )
         if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
             raise RadiographError(
                 "codec",
@@ -119,7 +126,9 @@ def read_header(path: Path, tags: list[str], *, stop_before_pixels: bool = False
                 "a transfer syntax whose size can be known before it is unpacked",
                 "convert the file, for example with dcmtk's dcmconv",
             )
-    return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=stop_before_pixels, force=not has_preamble)
+        file.seek(0)
+        stop = None if last is None else lambda tag, *_: tag > last
+        return read_partial(file, stop, force=not start, specific_tags=[Tag(tag) for tag in tags])
 
 
 def read_patient_id(path: Path) -> str:
@@ -130,7 +139,7 @@ def read_patient_id(path: Path) -> str:
     """
     try:
         with quiet_pydicom():
-            return word(read_header(path, ["PatientID"], stop_before_pixels=True), "PatientID")
+            return word(_read_header(path, ["PatientID"], last=_PATIENT_ID), "PatientID")
     except RadiographError:
         raise
     except Exception:  # pydicom raises anything on what is not DICOM

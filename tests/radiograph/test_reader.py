@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
 from kneeal.radiograph import RadiographError, ReadOptions, read_radiograph
 from kneeal.radiograph.codestream import codestream_size
+from kneeal.radiograph.dicom import read_patient_id
 from kneeal.radiograph.gray import count_levels, lookup_table, weighted_percentile
 
 GRAY = np.random.default_rng(0).random((40, 50), dtype=np.float32)
@@ -36,6 +38,28 @@ def save(path: Path, change: dict[str, Any] | None = None, *, number: int = 0) -
             setattr(header, name, value)
     header.save_as(path, enforce_file_format=True)
     return path
+
+
+def test_a_deflated_data_set_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = radiograph_header(GRAY, 0.2, patient="9000001")
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.save_as(tmp_path / "whole", enforce_file_format=True)
+    (tmp_path / "bare").write_bytes((tmp_path / "whole").read_bytes()[132:])
+    monkeypatch.setattr(zlib, "decompress", None)
+    for name in ("whole", "bare"):
+        for read in (read_radiograph, read_patient_id):
+            with pytest.raises(RadiographError) as caught:
+                read(tmp_path / name)
+            assert caught.value.reason == "codec"
+
+
+def test_the_patient_id_is_read_without_what_follows_it(tmp_path: Path) -> None:
+    save(tmp_path / "a")
+    whole = (tmp_path / "a").read_bytes()
+    end = whole.index(b"9000001") + 8
+    sequence = struct.pack("<HH2sHI", 0x0011, 0x1001, b"SQ", 0, 0xFFFFFFFF)
+    (tmp_path / "b").write_bytes(whole[:end] + sequence + b"\x01" * 64)
+    assert read_patient_id(tmp_path / "a") == read_patient_id(tmp_path / "b") == "9000001"
 
 
 def rejection(path: Path, **options: Any) -> RadiographError:
