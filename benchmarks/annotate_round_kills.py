@@ -106,7 +106,8 @@ def kill_training(run: Path, server: int) -> bool:
 
 def serve(run: Path) -> None:
     supervising.TrainingProcess, supervising.RETRY_SECONDS = Forked, 0.2
-    store = Store(run / STORE, plan=ReadingPlan())
+    store = Store(run / STORE)
+    store.set_plan(ReadingPlan())
     supervisor = supervising.RoundSupervisor(run, store, auto=True, grace=GRACE)
     supervisor._pause = 0.2
     supervisor.start()
@@ -119,7 +120,8 @@ class Reader:
 
     def __init__(self, run: Path, draw: random.Random) -> None:
         self.run, self.draw, self.nonce = run, draw, 0
-        self.store = Store(run / STORE, plan=ReadingPlan())
+        self.store = Store(run / STORE)
+        self.store.set_plan(ReadingPlan())
         self.reader = Accounts(self.store).put("Ann", reads=True, adjudicates=True)
         self.answers: dict[str, int] = {}
         self.undone = 0

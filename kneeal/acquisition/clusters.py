@@ -1,4 +1,4 @@
-"""Knees of different clusters: typical ones for the first labels, uncertain ones once a network grades."""
+"""Knees of different clusters: typical ones for the first labels, uncertain ones once there is a trained network."""
 
 import itertools
 import math

@@ -54,7 +54,7 @@ _RELEASED = """
   (SELECT 1 FROM knee WHERE state = 'open' AND query = (SELECT max(query) FROM knee)))
  FROM reader WHERE id = :reader)
 """
-#: Her open tasks, knees free to anybody, silent repeats (which she must not notice) and knees for her to adjudicate.
+#: Her open tasks, knees free for anybody, silent repeats (which she must not notice) and knees for her to adjudicate.
 _LEFT = f"""
 SELECT
   (SELECT count(*) FROM task JOIN knee ON knee.id = task.knee WHERE task.reader = :reader AND {_NEEDED})

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from kneeal.annotate.assignment import ReadingPlan, inform, read_plan, settle
 from kneeal.annotate.database import transaction
@@ -14,15 +13,7 @@ from kneeal.errors import UserError
 
 
 class Store(Readings):
-    """The readings of one run, and which of them settle its queries.
-
-    A `plan` is kept in the file; without one, it stays as it was. `more` is as for `Readings`.
-    """
-
-    def __init__(self, path: Path, plan: ReadingPlan | None = None, **more: Any) -> None:
-        super().__init__(path, **more)
-        if plan is not None:
-            self.set_plan(plan)
+    """The readings of one run, and which of them settle its queries."""
 
     # -- the plan ----------------------------------------------------------------------------------------------------
 

@@ -119,16 +119,16 @@ def _length(config: RunConfig, cycles: int) -> RunConfig:
     epochs = max(1, training.epochs // cycles)
     part = min(epochs, steps or epochs)
 
-    def place(epoch: int, whole: int) -> int:
+    def scaled(epoch: int, whole: int) -> int:
         return max(1, round(epoch * part / whole))
 
     changed = {
         "epochs": part,
         "steps": steps,
-        "milestones": tuple(place(m, training.epochs) for m in training.milestones),
-        "validate_every": place(training.validate_every, epochs),
+        "milestones": tuple(scaled(m, training.epochs) for m in training.milestones),
+        "validate_every": scaled(training.validate_every, epochs),
     }
-    ramp_up = config.loss.ramp_up_epochs and place(config.loss.ramp_up_epochs, epochs)
+    ramp_up = config.loss.ramp_up_epochs and scaled(config.loss.ramp_up_epochs, epochs)
     return config.model_copy(
         update={
             "training": training.model_copy(update=changed),

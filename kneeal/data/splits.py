@@ -1,4 +1,4 @@
-"""Training, validation and test knees, with all knees of a patient on one side."""
+"""Training, validation and test knees, with all knees of a patient in one of them."""
 
 import math
 from collections import defaultdict
@@ -34,7 +34,7 @@ class Validation:
     def split(self, labeled: Mapping[str, int]) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Grades to train on, and grades that choose the epoch; without the latter, the last epoch is kept.
 
-        The seed and the patient alone decide whether a patient is held out, so patients keep their side as labels are
+        The seed and the patient alone decide whether a patient is held out, so none changes sides as labels are
         added, and a warm start has not seen them. At least one patient is held out, and at least one is not.
 
         Raises:

@@ -85,10 +85,10 @@ class Pictures:
         if not any(root.iterdir()):
             raise OSError("the folder of pictures is empty")
         try:
-            there = stat.S_ISREG(path.stat().st_mode)
+            is_file = stat.S_ISREG(path.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
-            there = False
-        return path if there and path.is_relative_to(root) else None
+            is_file = False
+        return path if is_file and path.is_relative_to(root) else None
 
     def __getitem__(self, knee_id: str) -> KneePicture:
         """The picture of a knee; its patches where there is no source picture, or a damaged one.

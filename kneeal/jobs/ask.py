@@ -8,7 +8,7 @@ from kneeal.errors import UserError
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons, write_query
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import hold_lock
-from kneeal.jobs.fit import finish
+from kneeal.jobs.fit import print_results
 from kneeal.jobs.open_run import OpenRun, begin_run, open_run
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
@@ -39,7 +39,7 @@ def run_ask(
         query = loop.ask()
         if query is None:
             print(f"the budget is spent: {count(len(loop.state.labeled), 'knee')} graded")
-            finish(run, opened.cohort)
+            print_results(run, opened.cohort)
             return
         folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)

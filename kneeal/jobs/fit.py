@@ -67,11 +67,11 @@ def run_fit(config: RunConfig, out: Path | None, *, resume: bool, wait: bool = F
             spent = f"{len(loop.state.labeled)} of {loop.schedule.budget} labels"
             print(f"stopped with {spent}: active.stop_when = {config.active.stop_when} is met", file=sys.stderr)
         if writer:
-            finish(folder.path, cohort)
+            print_results(folder.path, cohort)
     return folder.path
 
 
-def finish(out: Path, cohort: Cohort) -> None:
+def print_results(out: Path, cohort: Cohort) -> None:
     """Print the table of rounds and draw the figures of a run."""
     print(rounds_table(RunFolder(out).rounds()))
     with disk_errors(out / "figures"):

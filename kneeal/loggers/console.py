@@ -56,7 +56,7 @@ class Console(LoopListener, FitProgress):
         """One line: round, labels, balanced accuracy, seconds, time left."""
         seconds, accuracy = report.seconds, METRICS["balanced_accuracy"]
         value = accuracy.factor * report.metrics.get(f"test_{accuracy.name}", math.nan)
-        self._charge()
+        self._count_time()
         left = self._seconds_left(report)
         self._line(
             f"round {report.round + 1:>2}/{report.n_rounds}   labels {report.n_labeled:>4}   "
@@ -99,7 +99,7 @@ class Console(LoopListener, FitProgress):
 
     def begin(self, what: str, total: int, unit: str) -> None:
         """Open a bar."""
-        self._charge()
+        self._count_time()
         self.end()
         self._what, self._unit, self._done, self._total = what, unit, 0, total
         self._logged_at = self._started
@@ -133,8 +133,8 @@ class Console(LoopListener, FitProgress):
             self._bar.close()
             self._bar = None
 
-    def _charge(self) -> None:
-        """Charge what was begun last with the time until now."""
+    def _count_time(self) -> None:
+        """Count the time until now for what was begun last."""
         now = self._clock()
         self._spent[self._what] += now - self._started
         self._started = now

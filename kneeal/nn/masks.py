@@ -184,9 +184,9 @@ class _Calls(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in _FUNCTIONS:
-            place, drops = _FUNCTIONS[func]
-            p = args[place] if len(args) > place else kwargs.get("p", kwargs.get("dropout_p", 0.5 if place == 1 else 0))
-            if place == 1:
+            index, drops = _FUNCTIONS[func]
+            p = args[index] if len(args) > index else kwargs.get("p", kwargs.get("dropout_p", 0.5 if index == 1 else 0))
+            if index == 1:
                 drops = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", drops))
             self.found |= bool(drops and p > 0)
         return func(*args, **kwargs)

@@ -97,7 +97,7 @@ def export_run(run: Path, out: Path, *, data: Path | None, flag_share: float, n_
     labeled, row = folder.state(done[-1]).labeled, folder.metrics(done[-1])["row"]
     config, dataset, splits = opened.config, opened.cohort.dataset, opened.cohort.splits
     networks: list[SiameseKneeNet] = []
-    while (checkpoint := EnsembleRunner.place(folder.checkpoint(done[-1]), len(networks))).is_file():
+    while (checkpoint := EnsembleRunner.weights_path(folder.checkpoint(done[-1]), len(networks))).is_file():
         networks.append(bare_network(config).eval())
         load_network(networks[-1], checkpoint)
     if not has_dropout(networks[0]) or config.posterior.method in ("ensemble", "snapshot"):

@@ -69,7 +69,7 @@ class Plan:
     """What a source found."""
 
     source: str  #: Name of the source.
-    tasks: Sequence[RadiographTask]  #: Radiographs, in the order of the data set, one a patient.
+    tasks: Sequence[RadiographTask]  #: Radiographs, in the order of the data set, one per patient.
     rejected: Sequence[Rejection] = ()  #: What the tables rejected already.
     notes: Sequence[str] = field(default_factory=list)  #: Decisions that the user should know.
 

@@ -107,7 +107,7 @@ def matrix(ax: Axes, values: NDArray[np.float64], *, low: float = 0.0) -> None:
 
 
 def title(ax: Axes, text: str, *, width: int = 30) -> None:
-    """Head a panel, in as many lines of `width` characters as it takes."""
+    """Give a panel its title, wrapped at `width` characters."""
     ax.set_title("\n".join(textwrap.wrap(text, width)), fontsize=9)
 
 

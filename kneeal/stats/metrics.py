@@ -95,10 +95,10 @@ def calibration_curve(probs: Floats, kl: Counts, n_bins: int = 15) -> Calibratio
     """
     confidence = probs.max(axis=1)
     right = probs.argmax(axis=1) == kl
-    place = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    count = np.bincount(place, minlength=n_bins)
+    bins = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    count = np.bincount(bins, minlength=n_bins)
     filled = count > 0
-    sums = [np.bincount(place, weights=w, minlength=n_bins)[filled] for w in (confidence, right)]
+    sums = [np.bincount(bins, weights=w, minlength=n_bins)[filled] for w in (confidence, right)]
     return CalibrationCurve(sums[0] / count[filled], sums[1] / count[filled], count[filled])
 
 

@@ -43,7 +43,8 @@ def run(read: Path, tmp_path: Path) -> Path:
 
 
 def with_store(run: Path, act: Callable[[Store, int], object]) -> None:
-    store = Store(run / STORE, plan=ReadingPlan())
+    store = Store(run / STORE)
+    store.set_plan(ReadingPlan())
     RoundSupervisor(run, store)
     act(store, Accounts(store).put("Ann", reads=True, adjudicates=True))
     store.close()

@@ -154,7 +154,8 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
 def test_readings_are_told_by_hand(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     refused(kneeal("tell", run), "nobody has annotated")
-    store = Store(run / STORE, plan=ReadingPlan())
+    store = Store(run / STORE)
+    store.set_plan(ReadingPlan())
     supervisor = RoundSupervisor(run, store)
     ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
     for k in range(5):
@@ -445,7 +446,8 @@ def test_a_copy_of_nothing_is_said(tmp_path: Path) -> None:
     run = make_run(tmp_path, 6)
     Store(run / STORE).close()  # as a start that failed leaves it
     refused(kneeal("annotate", run, "--backup", tmp_path / "0.sqlite"), "nobody has annotated")
-    store = Store(run / STORE, plan=ReadingPlan())
+    store = Store(run / STORE)
+    store.set_plan(ReadingPlan())
     RoundSupervisor(run, store)
     ann = Accounts(store).put("Ann", reads=True, adjudicates=True)
     empty = tmp_path / "1.sqlite"

@@ -40,7 +40,8 @@ class Clock:
 def make(tmp_path: Path, knees: list[str] = KNEES, readers: int = 1, **options: object) -> tuple[Store, list[int]]:
     """A store with a query, and readers of whom the first also adjudicates."""
     plan = ReadingPlan(**{k: options.pop(k) for k in ("reads", "repeat") if k in options})  # type: ignore[arg-type]
-    store = Store(tmp_path / "s.sqlite", plan, clock=options.pop("clock", Clock()), **options)  # type: ignore[arg-type]
+    store = Store(tmp_path / "s.sqlite", clock=options.pop("clock", Clock()), **options)  # type: ignore[arg-type]
+    store.set_plan(plan)
     accounts = Accounts(store)
     store.sync(knees, {})
     return store, [accounts.put(f"reader {k}", reads=True, adjudicates=k == 0) for k in range(readers)]

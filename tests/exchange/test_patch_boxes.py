@@ -58,13 +58,13 @@ def test_a_source_picture_is_shown_bone_white(tmp_path: Path, photometric: str) 
     header = radiograph_header(gray, 0.2, patient="p", number=int(photometric == "MONOCHROME1"))
     assert header.PhotometricInterpretation == photometric
     del header.PixelSpacing  # nothing is measured on what is only shown
-    header.save_as(tmp_path / "film.dcm", enforce_file_format=True)
-    shown = read_source(tmp_path / "film.dcm")
+    header.save_as(tmp_path / "radiograph.dcm", enforce_file_format=True)
+    shown = read_source(tmp_path / "radiograph.dcm")
     assert shown.dtype == np.uint8 and shown.shape == gray.shape
     assert np.corrcoef(shown[0], gray[0])[0, 1] > 0.99
-    (tmp_path / "film.dcm").write_bytes((tmp_path / "film.dcm").read_bytes()[:900])
+    (tmp_path / "radiograph.dcm").write_bytes((tmp_path / "radiograph.dcm").read_bytes()[:900])
     with pytest.raises(UserError, match="bytes of pixel data"):
-        read_source(tmp_path / "film.dcm")
+        read_source(tmp_path / "radiograph.dcm")
     # Other pictures are shown as they were saved, 16 bit over its range.
     saved = np.rint(gray * 200).astype(np.uint8)
     (tmp_path / "knee.png").write_bytes(to_png(saved))

@@ -58,8 +58,8 @@ FINE = 0.2
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, Path]:
     """Knees of bilateral radiographs, as `kneeal prepare oai` makes them."""
-    folder = tmp_path_factory.mktemp("films")
-    made = write_test_archive(folder / "films", patients=3, seed=3, mm_per_px=FINE)
+    folder = tmp_path_factory.mktemp("radiographs")
+    made = write_test_archive(folder / "radiographs", patients=3, seed=3, mm_per_px=FINE)
     lines = ["patient_id,side,x1,y1,x2,y2,angle_deg"]
     for patient in made:
         for knee in patient.radiograph.knees:
@@ -67,8 +67,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedDataset, 
             lines.append(f"{patient.patient},{knee.side},{x - 9},{y - 9},{x + 9},{y + 9},{knee.angle_deg + 2}")
     (folder / "knees.csv").write_text("\n".join(lines) + "\n")
     marked = LandmarkSource(folder / "knees.csv")
-    prepare_archive(plan_oai(folder / "films"), folder / "data", PrepareOptions(), workers=0, landmarks=marked)
-    return PreparedDataset.open(folder / "data"), folder / "films"
+    prepare_archive(plan_oai(folder / "radiographs"), folder / "data", PrepareOptions(), workers=0, landmarks=marked)
+    return PreparedDataset.open(folder / "data"), folder / "radiographs"
 
 
 def test_a_knee_of_a_bilateral_radiograph_is_shown_as_it_was_cut(archive: tuple[PreparedDataset, Path]) -> None:

@@ -40,7 +40,8 @@ class Desk:
     ) -> None:
         folder.mkdir(exist_ok=True)
         dataset = PreparedDataset.open(data)
-        self.store = Store(folder / "s.sqlite", ReadingPlan(**plan), timeout=0.05)
+        self.store = Store(folder / "s.sqlite", timeout=0.05)
+        self.store.set_plan(ReadingPlan(**plan))
         self.accounts = Accounts(self.store)
         run = folder / "run"
         run.mkdir()

@@ -339,28 +339,28 @@ def test_dicom_objects_are_written_all_or_none(place: Path, tmp_path: Path, monk
 def test_a_film_that_names_no_study_cannot_be_referred_to(tmp_path: Path, name: str) -> None:
     pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
     radiograph(tmp_path / "a.dcm")
-    film = pydicom.dcmread(tmp_path / "a.dcm")
-    delattr(film, name)
-    film.save_as(tmp_path / "b.dcm")
+    image = pydicom.dcmread(tmp_path / "a.dcm")
+    delattr(image, name)
+    image.save_as(tmp_path / "b.dcm")
     assert read_reference(tmp_path / "a.dcm") is not None and read_reference(tmp_path / "b.dcm") is None
-    (tmp_path / "c.dcm").write_bytes(b"no film")
+    (tmp_path / "c.dcm").write_bytes(b"not DICOM")
     with pytest.raises(UserError, match="cannot be read as DICOM"):
         read_reference(tmp_path / "c.dcm")
 
 
 def test_a_report_of_an_anonymous_film(tmp_path: Path) -> None:
-    """Without name, birth date and the like, as anonymous films often are."""
+    """Without name, birth date and the like, as anonymous radiographs often are."""
     pytest.importorskip("highdicom", reason="DICOM objects need the extra kneeal[dicom]")
     radiograph(tmp_path / "a.dcm")
-    film = pydicom.dcmread(tmp_path / "a.dcm")
+    image = pydicom.dcmread(tmp_path / "a.dcm")
     for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
                  "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
-        delattr(film, name)
-    film.save_as(tmp_path / "a.dcm")
+        delattr(image, name)
+    image.save_as(tmp_path / "a.dcm")
     card = Card("0", {}, 8, {}, {}, {}, {}, Threshold(1.0, 0.2, 0.5, 0.6, 0.6, 9), 4)
     grading = Grading(("a_L",), torch.eye(5)[[3]], torch.tensor([1.5]), torch.tensor([0.5]))
     report = structured_report(read_reference(tmp_path / "a.dcm"), "L", grading, 0, card)
     report.save_as(tmp_path / "r.dcm", enforce_file_format=True)
     report = pydicom.dcmread(tmp_path / "r.dcm")
-    assert report.StudyInstanceUID == film.StudyInstanceUID and report.PatientID in ("", None)
+    assert report.StudyInstanceUID == image.StudyInstanceUID and report.PatientID in ("", None)
     assert "Kellgren-Lawrence grade 3" in str(report)

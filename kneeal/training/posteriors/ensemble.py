@@ -45,10 +45,10 @@ class EnsembleRunner(PosteriorRunner):
         found: list[Mapping[str, float]] = []
         # From the last to the first, so that the round's checkpoint exists only once all others do.
         for number in reversed(range(len(self.members))):
-            start = None if previous is None else self.place(previous, 0 if self.chain else number)
+            start = None if previous is None else self.weights_path(previous, 0 if self.chain else number)
             if self.chain and number < len(self.members) - 1:
-                start = self.place(checkpoint, number + 1)
-            found.append(self.members[number].fit(state, self.place(checkpoint, number), start))
+                start = self.weights_path(checkpoint, number + 1)
+            found.append(self.members[number].fit(state, self.weights_path(checkpoint, number), start))
         return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
@@ -65,13 +65,13 @@ class EnsembleRunner(PosteriorRunner):
 
     def _of_all(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
         parts = [
-            member.predict(self.place(checkpoint, number), round, ids, needs).require_log_probs()
+            member.predict(self.weights_path(checkpoint, number), round, ids, needs).require_log_probs()
             for number, member in enumerate(self.members)
         ]
         return torch.cat(parts, dim=1)
 
     @staticmethod
-    def place(checkpoint: Path, member: int) -> Path:
+    def weights_path(checkpoint: Path, member: int) -> Path:
         """The file of a member's weights: best.ckpt, best.1.ckpt, ..."""
         return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 

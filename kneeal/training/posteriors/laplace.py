@@ -62,13 +62,13 @@ class LaplaceRunner(PosteriorRunner):
         kl = torch.tensor(list(state.labeled.values()))
         seed = derive_seed(self.seed, "laplace", state.round)
         draws = draw_outputs(self.head, layer, features, kl, DRAWS, seed=seed)
-        with atomic_file(self.place(checkpoint)) as temporary:
+        with atomic_file(self.draws_path(checkpoint)) as temporary:
             torch.save(draws, temporary)
         return metrics
 
     def samples(self, checkpoint: Path, round: int, ids: Sequence[str], n_samples: int) -> Tensor:
         """One sample per draw of the last layer, [N, K, C]."""
-        draws: Tensor = torch.load(self.place(checkpoint), weights_only=True)[:n_samples]  # [K, H, F]
+        draws: Tensor = torch.load(self.draws_path(checkpoint), weights_only=True)[:n_samples]  # [K, H, F]
         outputs = torch.einsum("nf,khf->nkh", self._inputs(checkpoint, round, ids), draws)
         return self.head.logits(outputs).log_softmax(dim=-1)
 
@@ -78,7 +78,7 @@ class LaplaceRunner(PosteriorRunner):
         return F.pad(features, (0, 1), value=1.0) if self.head.bias else features
 
     @staticmethod
-    def place(checkpoint: Path) -> Path:
+    def draws_path(checkpoint: Path) -> Path:
         """The file of the draws."""
         return checkpoint.with_name(f"{checkpoint.stem}.laplace.pt")
 
