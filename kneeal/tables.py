@@ -64,7 +64,7 @@ def read_table(
     except FileNotFoundError as error:
         raise UserError(f"no file {path}", "a table as CSV or XLSX", "check the path") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", "a readable file", "check it") from error
+        raise UserError(f"{path} cannot be read ({error.strerror})", "a readable file", "make it readable") from error
     try:
         unit = "row" if data.startswith(b"PK") and b"xl/" in data else "line"
         numbered = _xlsx_rows(path, data) if unit == "row" else _text_rows(path, data, needed, separators, whole=whole)

@@ -97,9 +97,7 @@ def get(name: str, **options: Any) -> Strategy:
     unknown = [option for option in options if option not in accepted]
     if unknown:
         known = ", ".join(f"{key}={value!r}" for key, value in accepted.items()) or "no options"
-        raise UserError(
-            f"option {', '.join(unknown)} for the strategy {name}", f"only: {known}", "remove or correct the option"
-        )
+        raise UserError(f"unknown option {', '.join(unknown)} for the strategy {name}", f"only: {known}", "correct it")
     with named_errors(name):
         try:
             made = strategy(**options)

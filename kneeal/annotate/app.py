@@ -70,7 +70,7 @@ def make_app(
     async def informed(session: signed) -> Session:
         """An adjudicator who is about to see readings of others."""
         if not session.adjudicates:
-            raise RefusedError(403, "a page for adjudicators", "an adjudicator", "readers stay blind to each other")
+            raise RefusedError(403, "a page for adjudicators", "an adjudicator", "sign in as one")
         if session.reads:
             if store.counts()["open"]:
                 raise RefusedError(

@@ -57,8 +57,8 @@ def study(
     workers: Annotated[int | None, Option(help="Cells that run at once; by default as many as fit.")] = None,
     gpu_fraction: Annotated[float, Option(help="Share of a GPU that a cell takes.")] = 1.0,
     ray: Annotated[str | None, Option(help="Run on a Ray cluster: auto, or its address.")] = None,
-    cell_gpus: Annotated[float | None, Option(help="With --ray: GPUs of a cell, fractions allowed.")] = None,
-    cell_cpus: Annotated[float, Option(help="With --ray: CPUs of a cell.")] = 1.0,
+    cell_gpus: Annotated[float | None, Option(min=0, help="With --ray: GPUs of a cell, fractions allowed.")] = None,
+    cell_cpus: Annotated[float, Option(min=0, help="With --ray: CPUs of a cell.")] = 1.0,
 ) -> None:
     """Run every cell of a study file that is not finished; a killed study resumes."""
     context.obj = given

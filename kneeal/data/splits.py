@@ -142,7 +142,7 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
 
 def _check(splits: Splits, kl: Mapping[str, int], *, validates: bool) -> None:
     if not splits.train:
-        raise UserError("no training knee", "knees that are in neither validation nor test set", "correct the splits")
+        raise UserError("no training knee", "knees outside validation and test set", "give some the split train")
     for name, graded in (("validation", splits.val), ("test", splits.test)):
         if not graded and (validates or name == "test"):
             raise UserError(

@@ -16,6 +16,7 @@ from kneeal.loop.stopping import StopRule
 from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
+from kneeal.tables import count, some
 
 
 @dataclass(eq=False)
@@ -64,7 +65,7 @@ class ActiveLearningLoop:
             raise UserError(
                 f"the run in {folder.path} has other knees than the data set",
                 "the data set that the run was started with",
-                "give the same --data, or another --out for a new run",
+                "give the same --data, or begin a new run in another folder",
             )
         folder.clean(self.state)
         folder.write_state(self.state)
@@ -146,9 +147,8 @@ class ActiveLearningLoop:
         query = self._query
         closed = [i for i in answers if i in self.state.labeled or i in self.state.unreadable]
         if closed:
-            some = ", ".join(map(repr, closed[:5]))
             raise UserError(
-                f"answers to a round that is closed: {len(closed)} knees, among them {some}",
+                f"answers to a round that is closed: {count(len(closed), 'knee')}, {some(map(repr, closed))}",
                 "answers to the pending query; a network was trained on the others",
                 "remove those rows, or begin a new run if they must change",
             )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kneeal.acquisition.strategy import seeded_order
 from kneeal.errors import UserError
+from kneeal.tables import count, some
 
 #: From the ids of the pool, a number of knees and a seed to the knees of the first query.
 FirstQuery = Callable[[Sequence[str], int, int], Sequence[str]]
@@ -50,7 +51,7 @@ class Schedule:
         """Refuse a schedule that a pool of `n_pool` knees cannot serve."""
         for name, n in vars(self).items():
             if n < 1:
-                raise UserError(f"{name} = {n}", "a number of knees of at least 1", f"set active.{name}")
+                raise UserError(f"{name} = {n}", "a number of knees of at least 1", f"set active.{name}=1 or more")
             if n > n_pool:
                 raise UserError(
                     f"{name} = {n} for a pool of {n_pool} knees",
@@ -96,9 +97,9 @@ class SimulatedOracle:
         unknown = [i for i in ids if i not in self._grades]
         if unknown:
             raise UserError(
-                f"no grade for {len(unknown)} queried knee{'s' * (len(unknown) != 1)} ({', '.join(unknown[:5])})",
+                f"no grade for {count(len(unknown), 'queried knee')}: {some(unknown)}",
                 "a KL grade in the manifest for every training knee, since the simulated oracle answers from it",
-                "fill the column kl, or leave those knees out of the manifest",
+                "fill the column kl and run `kneeal prepare checksum`, or let a person grade them (`kneeal ask`)",
             )
         return {i: self._grades[i] for i in ids}
 
@@ -120,7 +121,7 @@ def check_answers(
     unknown = [i for i in answers if i not in asked]
     if unknown:
         raise UserError(
-            f"answers for knees that were not asked for: {', '.join(map(repr, unknown[:5]))}",
+            f"answers for knees that were not asked for: {some(map(repr, unknown))}",
             f"answers for the {len(asked)} knees of the pending query",
             "remove those rows",
         )

@@ -188,7 +188,7 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
         raise UserError(found, "one of --cell and --index", "give one of them")
     cells = {cell.name: cell for cell in study.cells}
     if index is not None and not 0 <= index < len(cells):
-        raise UserError(f"--index {index}", f"0 to {len(cells) - 1}", f"the study has {len(cells)} cells")
+        raise UserError(f"--index {index}", f"0 to {len(cells) - 1}", f"choose one of the {len(cells)} cells")
     if name is not None and name not in cells:
         raise unknown_name("cell", name, cells, "see `kneeal study status`")
     cell = cells[name] if name is not None else study.cells[index or 0]

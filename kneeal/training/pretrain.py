@@ -6,6 +6,7 @@ References:
     ICLR 2022.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def pretrain(
             total, count = total + float(loss.detach()) * len(batch), count + len(batch)
         schedule.step()
         losses.append(total / count)
+        if not math.isfinite(losses[-1]):
+            raise UserError(f"a loss of {losses[-1]} in epoch {epoch + 1}", "a finite loss", "lower --learning-rate")
         on_epoch(epoch, losses[-1])
     return losses
 

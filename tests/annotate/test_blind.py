@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,8 +161,9 @@ def test_a_silent_repeat_takes_as_long_as_a_first_reading(desk: Desk, monkeypatc
 
 
 def test_repeats_are_mixed_with_new_knees_in_a_short_query(data: Path, tmp_path: Path) -> None:
+    random.seed(0)
     at_end, places = 0, []
-    for trial in range(30):
+    for trial in range(10):
         desk = Desk(data, tmp_path / str(trial), repeat=0.3, n_knees=15)
         reader = desk.accounts.put("Ben", reads=True, adjudicates=False)
         kinds = []
@@ -174,7 +176,7 @@ def test_repeats_are_mixed_with_new_knees_in_a_short_query(data: Path, tmp_path:
         places += repeats
         at_end += kinds[-1][0] == "repeat" and kinds[-2][0] == "repeat"
         desk.store.close()
-    assert min(places) <= 8 and at_end <= 15  # no block that is known by its place
+    assert min(places) <= 8 and at_end <= 5  # no block that is known by its place
 
 
 @two_readers

@@ -257,7 +257,7 @@ def no_manifest(data: Path) -> None:
         (edit(lambda f: f.drop(columns="kl")), ["without the column kl"]),
         (truncated, ["patches.npy"]),
         (wrong_shape, ["patches.npy holds uint8 (120, 128, 128)"]),
-        (unknown_grade, ["no grade for 24 queried knees (9000000_L", "fill the column kl"]),
+        (unknown_grade, ["no grade for 24 queried knees: 9000000_L", "fill the column kl"]),
     ],
 )
 def test_a_damaged_data_set(data: Path, tmp_path: Path, damage: Callable[[Path], None], messages: list[str]) -> None:

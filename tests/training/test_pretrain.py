@@ -55,6 +55,11 @@ def test_too_few_knees_are_refused() -> None:
         trained(Agree(), batch_size=1)
 
 
+def test_a_training_that_diverges_is_refused() -> None:
+    with pytest.raises(UserError, match=r"a loss of (nan|inf) in epoch \d"):
+        trained(Agree(), learning_rate=1e30)
+
+
 def test_a_file_is_never_written_over(tmp_path: Path) -> None:
     out = tmp_path / "start.ckpt"
     write_weights(SiameseKneeNet(width=1), out)
