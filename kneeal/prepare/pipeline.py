@@ -73,7 +73,7 @@ def prepare_archive(
         )
     folder = work or out.parent / f".{out.name}.work"
     with as_file(files("kneeal.localizer").joinpath(WEIGHTS)) as shipped:
-        weights = file_checksum(options.weights or shipped)
+        weights = file_checksum(shipped)
     store = ResultStore(folder, options, weights)
     make = partial(make_worker, options, landmarks is None)
     with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:

@@ -37,7 +37,6 @@ class PrepareOptions:
 
     read: ReadOptions = field(default_factory=ReadOptions)  #: How files are read.
     select: SelectionRules = field(default_factory=SelectionRules)  #: Which knees count.
-    weights: Path | None = None  #: Other weights for the localizer.
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
 
         # One radiograph in each process: more threads would only wait for each other.
         torch.set_num_threads(1)
-        localizer = Localizer(options.weights)
+        localizer = Localizer()
 
     def work(item: Work) -> RadiographResult:
         try:

@@ -43,9 +43,9 @@ _DIRECTION = re.compile("[AFHLPR]{1,3}")
 _LATERAL = re.compile(r"(?<!I)LAT|^(LL|RL|LM|ML)")
 #: What shows no knee as a radiograph does, although a slice of it may look like one.
 _OTHER_MODALITIES = {"CT", "MR", "PT", "NM", "US", "IVUS", "MG", "IO", "PX", "ES", "XC", "GM", "SM", "OP", "RTDOSE"}
-#: Header tags that are read. Nothing else is, and of these only PatientID is kept, to find the patient in a table.
+#: Header tags that are read. Nothing else is, but for PatientID, to find the patient in a table (`read_patient_id`).
 _TAGS = [
-    "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "BurnedInAnnotation", "ViewPosition",
+    "SpecificCharacterSet", "SOPClassUID", "Modality", "BurnedInAnnotation", "ViewPosition",
     "ViewCodeSequence", "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector",
     "DistanceSourceToPatient", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
@@ -97,7 +97,6 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     return Radiograph(
         gray=look_up(table, codes),
         mm_per_px=spacing,
-        patient_id=word(header, "PatientID"),
         burned_in=word(header, "BurnedInAnnotation").upper() == "YES",
         sides={word(header, name)[:1].upper() for name in ("ImageLaterality", "Laterality")} & {"R", "L", "B"},
         flipped=across == "R" or down == "H",

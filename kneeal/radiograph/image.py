@@ -50,7 +50,6 @@ class Radiograph:
     #: there, where `ReadOptions` ask for 16 bits.
     gray: NDArray[Any]
     mm_per_px: tuple[float, float]  #: Height and width of a pixel in the plane of the knee.
-    patient_id: str = ""  #: The header's, empty for pictures. To look up the patient, never to be written out.
     burned_in: bool = False  #: Whether the header says that text is burned into the pixels.
     sides: Set[str] = frozenset()  #: "R", "L" or "B" (both) as the header says it; several where it contradicts itself.
     #: Whether the header says that the patient's right is on the right of the picture, or the feet on top.

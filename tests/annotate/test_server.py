@@ -400,7 +400,6 @@ def test_the_plan_belongs_to_the_run(tmp_path: Path) -> None:
         # while it runs
         refused(kneeal("annotate", run, "--link", "An"), "no reader called 'An'", "did you mean 'Ann'")
         done("readers", run, "--sign-out", "Ann", "--yes")
-        time.sleep(2.5)
         assert ann.call("GET", "/api/next")[0] == 401
     for options in (("--reads", "1"), ("--repeat", "0.5"), ("--reader", "Bem"), ("--adjudicator", "Ann")):
         refused(kneeal("annotate", run, *options), "kneeal readers RUN")
