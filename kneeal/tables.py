@@ -1,12 +1,17 @@
 """Tables from other people's programs: text in the usual encodings and separators, or XLSX; every cell as text.
 
-What can be read in two ways is refused: two columns of one name, or a row with more or fewer cells than the header.
+What can be read in two ways is refused: two columns of one name, two sheets of one header, or a row with more or fewer
+cells than the header.
 """
 
 import csv
 import io
 import math
+import re
+import unicodedata
+import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ SEPARATORS = ",;\t|"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows that may stand above the header: a title, a date, an empty line.
 _TITLE_ROWS = 10
+_Rows = list[tuple[str, list[str]]]
 #: How files of other kinds begin.
 _OTHER_KINDS = {
     b"PK": "a zip archive", b"\xd0\xcf\x11\xe0": "a spreadsheet of Excel before 2007",
@@ -31,17 +37,13 @@ class Table:
 
     header: tuple[str, ...]  #: Column names as they are written.
     rows: tuple[tuple[str, ...], ...]  #: Cells, as many in each row as in the header; no empty row.
-    numbers: tuple[int, ...]  #: Each row's number in the file, from 1; empty rows count.
-    unit: str  #: What the numbers count: "line" or "row".
+    places: tuple[str, ...]  #: Where each row begins, for example "line 3"; empty rows count.
 
     @property
     def records(self) -> list[tuple[str, dict[str, str]]]:
-        """Where each row is, for example "line 3", and its cells by column name in small letters."""
-        names = [name.casefold() for name in self.header]
-        return [
-            (f"{self.unit} {number}", dict(zip(names, row, strict=True)))
-            for number, row in zip(self.numbers, self.rows, strict=True)
-        ]
+        """Where each row is, and its cells by `fold` of the column's name."""
+        names = [fold(name) for name in self.header]
+        return [(place, dict(zip(names, row, strict=True))) for place, row in zip(self.places, self.rows, strict=True)]
 
 
 def read_table(
@@ -50,7 +52,8 @@ def read_table(
     """Read a table.
 
     Args:
-        path: Text (UTF-8, UTF-16 with its mark, else Windows-1252), or XLSX, of which the first sheet is read.
+        path: Text (UTF-8, UTF-16 with its mark, else Windows-1252), or XLSX, of which the first visible sheet with the
+            needed columns is read.
         needed: Columns that must be there, in any case; they also tell the header from a title above it.
         separators: What may stand between two cells; the one that the header has most of is used.
         whole: Refuse text whose last line does not end: the only trace of a copy that broke off.
@@ -66,35 +69,39 @@ def read_table(
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})", "a readable file", "make it readable") from error
     try:
-        unit = "row" if data.startswith(b"PK") and b"xl/" in data else "line"
-        numbered = _xlsx_rows(path, data) if unit == "row" else _text_rows(path, data, needed, separators, whole=whole)
+        excel = data.startswith(b"PK") and b"xl/" in data
+        sheets = _xlsx_rows(path, data) if excel else [_text_rows(path, data, needed, separators, whole=whole)]
         if strip:
-            numbered = [(number, [cell.strip() for cell in cells]) for number, cells in numbered]
-        filled = _unsqueeze([(number, cells) for number, cells in numbered if any(cells)], separators)
+            sheets = [[(place, [cell.strip() for cell in cells]) for place, cells in rows] for rows in sheets]
+        tables = [_unsqueeze([row for row in rows if any(row[1])], separators) for rows in sheets]
     except csv.Error as error:
-        raise UserError(f"{path} cannot be read as a table ({error})", "a whole CSV file", "save it again") from error
-    folded = {name.casefold() for name in needed}
-    tops = [set(map(str.casefold, cells)) for _, cells in filled[:_TITLE_ROWS]]
-    top = next((k for k, names in enumerate(tops) if folded <= names), 0)
-    header = filled[top][1] if filled else []
+        cure = "save it again, and close every quote"
+        raise UserError(f"{path} cannot be read as a table ({error})", "a whole CSV file", cure) from error
+    tables = [rows[_header(rows, needed) :] for rows in tables if rows] or [[]]
+    headers = [[*map(fold, rows[0][1])] if rows else [] for rows in tables]
+    chosen = next((k for k, names in enumerate(headers) if {*map(fold, needed)} <= set(names) and len(names) > 1), 0)
+    if headers.count(headers[chosen]) > 1:
+        raise UserError(f"{path} has several sheets with the same columns", "one", "put their rows into one sheet")
+    filled = tables[chosen]
+    header = filled[0][1] if filled else []
     while header and not header[-1]:  # spreadsheets write separators for columns that are empty
         header = header[:-1]
     check_header(str(path), header, needed)
     n = len(header)
-    body = [(number, cells if any(cells[n:]) else cells[:n]) for number, cells in filled[top + 1 :]]
-    ragged = [f"{unit} {number} has {len(cells)}" for number, cells in body if len(cells) != n]
+    body = [(place, cells if any(cells[n:]) else cells[:n]) for place, cells in filled[1:]]
+    ragged = [f"{place} has {len(cells)}" for place, cells in body if len(cells) != n]
     if ragged:
         raise UserError(
             f"{path}: {some(ragged)} cells",
             f"{n} cells in each row, as in the header",
             'add what is missing, put cells with a separator in "quotes", or copy the file again if it was cut off',
         )
-    return Table(tuple(header), tuple(tuple(cells) for _, cells in body), tuple(number for number, _ in body), unit)
+    return Table(tuple(header), tuple(tuple(cells) for _, cells in body), tuple(place for place, _ in body))
 
 
 def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) -> None:
     """Refuse a header in which a column is missing or occurs twice; case and blanks do not distinguish names."""
-    folded = [name.strip().casefold() for name in header]
+    folded = [fold(name) for name in header]
     twice = sorted({name for name in folded if folded.count(name) > 1})
     if twice:
         raise UserError(
@@ -102,7 +109,7 @@ def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) 
             "each column once, since nothing says which of two is meant",
             "remove or rename one of them",
         )
-    missing = [name for name in needed if name.casefold() not in folded]
+    missing = [name for name in needed if fold(name) not in folded]
     if missing:
         raise UserError(
             f"{where} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
@@ -114,14 +121,21 @@ def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) 
 
 def decode(data: bytes) -> str | None:
     """Text in UTF-8, in UTF-16 with its byte order mark, or else in Windows-1252; None where it is not text."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig"), (b"", "cp1252")):
-        if data.startswith(mark):
-            try:
-                text = data.decode(encoding)
-            except UnicodeDecodeError:
-                continue
+    for encoding in ("utf-16",) if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
             return None if "\0" in text else text
     return None
+
+
+def plain(text: str) -> str:
+    """The text in one form: full-width digits, ligatures and accents composed alike, single blanks, none around."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def fold(name: str) -> str:
+    """The name of a column as it is compared."""
+    return plain(name).casefold()
 
 
 def some(names: Iterable[str], max_names: int = 5) -> str:
@@ -149,9 +163,7 @@ def load_openpyxl() -> Any:
     return openpyxl
 
 
-def _text_rows(
-    path: Path, data: bytes, needed: Sequence[str], separators: str, *, whole: bool
-) -> list[tuple[int, list[str]]]:
+def _text_rows(path: Path, data: bytes, needed: Sequence[str], separators: str, *, whole: bool) -> _Rows:
     kind = next((kind for magic, kind in _OTHER_KINDS.items() if data.startswith(magic)), None)
     text = None if kind else decode(data)
     if text is None:
@@ -167,24 +179,65 @@ def _text_rows(
             "a whole file, its last line ended by a line break",
             "copy or save it again; if it is whole, add a line break at its end",
         )
-    lines = [line.casefold() for line in text.split("\n")[:_TITLE_ROWS]]
-    top = next((line for line in lines if all(name.casefold() in line for name in needed)), lines[0])
+    lines = re.split(r"\r\n?|\n", text)[:_TITLE_ROWS]
+    likely = (
+        line for line in lines if set(separators) & set(line) and all(fold(name) in fold(line) for name in needed)
+    )
+    top = re.sub(r'"[^"]*"', "", next(likely, lines[0]))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=max(separators, key=top.count))
-    return [(reader.line_num, row) for row in reader]
-
-
-def _xlsx_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
-    openpyxl = load_openpyxl()
+    rows, start = [], 1
     try:
-        sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True).worksheets[0]
-        return [
-            (number, [as_text(cell) for cell in row]) for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
-        ]
+        for row in reader:
+            rows.append((f"line {start}", row))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"from line {start}: {error}") from None
+    return rows
+
+
+def _xlsx_rows(path: Path, data: bytes) -> list[_Rows]:
+    """The rows of each visible sheet; each row of cells that are merged has what they show."""
+    openpyxl = load_openpyxl()
+    sheets = []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".xml")}
+        # Programs that cannot calculate leave that to the next one that opens the file.
+        stale = b'fullCalcOnLoad="1"' in parts["xl/workbook.xml"]
+        stale &= any(re.search(rb"<f[ >]", part) for name, part in parts.items() if "/worksheets/" in name)
+        for sheet in openpyxl.load_workbook(io.BytesIO(data), data_only=True).worksheets:
+            rows = [[_shown(cell) for cell in row] for row in sheet.iter_rows()]
+            for area in sheet.merged_cells.ranges:
+                for row in rows[area.min_row - 1 : area.max_row]:
+                    row[area.min_col - 1] = rows[area.min_row - 1][area.min_col - 1]
+            if sheet.sheet_state == "visible":
+                sheets.append([(f"row {number}", row) for number, row in enumerate(rows, 1)])
     except Exception as error:  # openpyxl raises whatever zipfile and its XML parser raise
         raise UserError(f"{path} cannot be read ({error})", "a whole XLSX file", "save or export it again") from error
+    if stale:
+        found = f"{path} has formulas whose values were not calculated yet"
+        raise UserError(found, "values", "open it in a spreadsheet program and save it")
+    return sheets
 
 
-def _unsqueeze(rows: list[tuple[int, list[str]]], separators: str) -> list[tuple[int, list[str]]]:
+def _shown(cell: Any) -> str:
+    """The text of a cell, with the zeros in front that its format shows."""
+    text = as_text(cell.value)
+    zeros = set(cell.number_format) == {"0"} and text.isdecimal()
+    return text.zfill(len(cell.number_format)) if zeros else text
+
+
+def _header(rows: _Rows, needed: Sequence[str]) -> int:
+    """Where the header is: titles above it have other names, or one cell."""
+    several = any(sum(map(bool, cells)) > 1 for _, cells in rows)
+    folded = {fold(name) for name in needed}
+    for k, (_, cells) in enumerate(rows[:_TITLE_ROWS]):
+        if folded <= {fold(cell) for cell in cells} and (sum(map(bool, cells)) > 1 or not several):
+            return k
+    return 0
+
+
+def _unsqueeze(rows: _Rows, separators: str) -> _Rows:
     """Split rows that are all in the first column, where a spreadsheet with another separator puts them."""
     if not rows or any(any(cells[1:]) for _, cells in rows):
         return rows
@@ -192,8 +245,8 @@ def _unsqueeze(rows: list[tuple[int, list[str]]], separators: str) -> list[tuple
     if separator not in rows[0][1][0]:
         return rows
     return [
-        (number, [cell.strip() for cell in next(csv.reader([cells[0]], strict=True, delimiter=separator))])
-        for number, cells in rows
+        (place, [cell.strip() for cell in next(csv.reader([cells[0]], strict=True, delimiter=separator))])
+        for place, cells in rows
     ]
 
 

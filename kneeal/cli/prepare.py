@@ -45,7 +45,7 @@ class KneeArguments:
     split_column: Annotated[str | None, Option(help="Column of splits; by default split.")] = None
     site_column: Annotated[str | None, Option(help="Column of sites; by default site.")] = None
     path_column: Annotated[str | None, Option(help="Column of paths below SRC; by default path.")] = None
-    grades: Annotated[str, Option(help='Names of grades: "Normal=0,Doubtful=1".')] = ""
+    grades: Annotated[str, Option(help='Names of grades, x for none: "Normal=0,Doubtful=1,unclear=x".')] = ""
     side: Annotated[
         Side | None,
         Option(help="Side, if nothing else gives it; unknown: find it on the picture.", case_sensitive=False),
@@ -60,7 +60,7 @@ class KneeArguments:
         return {field: getattr(self, f"{field}_column") for field in FIELDS}
 
     @property
-    def names(self) -> dict[str, int]:
+    def names(self) -> dict[str, int | None]:
         """The names of grades."""
         from kneeal.prepare.notation import grade_names
 

@@ -21,7 +21,7 @@ def plan_dicom(
     *,
     table: Path | None = None,
     columns: Mapping[str, str | None] | None = None,
-    grades: Mapping[str, int] | None = None,
+    grades: Mapping[str, int | None] | None = None,
     ungraded: bool = False,
 ) -> Plan:
     """Find radiographs in a folder, or in a text file with one path per line, and their grades in a table.
@@ -56,12 +56,15 @@ def plan_dicom(
                 "name the radiographs in the table and give --path-column, or the ids with --patient-column"
                 + for_single_knees(paths),
             )
+    known, own = _grades(rows, str(table), ungraded=ungraded)
+    sites, splits = (_of_patients(rows, field, str(table)) for field in ("site", "split"))
+    named: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        named[row.path].add(row.side)
+    sides = {path: next(iter(found)) for path, found in named.items() if len(found) == 1}
     tasks, without_grade = radiograph_tasks(
-        root, radiographs, _grades(rows, str(table)), {row.patient: row.site for row in rows},
-        ungraded=ungraded, sides=_single_sides(rows) if by_path else {},
-        # A row without side and grade says no more than whose radiograph it is.
-        own={row.path: row.grade for row in rows if row.path and not row.side and not (ungraded and row.grade is None)},
-    )  # fmt: skip
+        root, radiographs, known, sites, splits=splits, ungraded=ungraded, sides=sides, own=own
+    )
     lonely = len(graded - set(radiographs))
     notes = [f"{count(lonely, 'patient')} of the table without a radiograph"] if lonely else []
     return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes)
@@ -115,16 +118,24 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
     return named, rejected
 
 
-def _grades(rows: Sequence[KneeRow], table: str) -> dict[str, dict[str, int | None]]:
-    """Grades by patient and side."""
+def _grades(
+    rows: Sequence[KneeRow], table: str, *, ungraded: bool
+) -> tuple[dict[str, dict[str, int | None]], dict[str, int | None]]:
+    """Grades by patient and side, and by path those of the one knee on a radiograph."""
     grades: dict[str, dict[str, int | None]] = defaultdict(dict)
+    own: dict[str, int | None] = {}
     odd = []
+    sided = {row.path for row in rows if row.side}
     for row in rows:
         if row.path and row.patient and not row.side:
-            continue  # the grade is of the knee on that radiograph
-        if not row.patient or grades[row.patient].get(row.side, row.grade) != row.grade:
-            odd.append(row.where)
-        grades[row.patient].setdefault(row.side, row.grade)
+            if ungraded and row.grade is None:
+                continue  # it says no more than whose radiograph it is
+            if own.setdefault(row.path, row.grade) != row.grade or row.path in sided:
+                odd.append(row.where)
+        else:
+            if not row.patient or grades[row.patient].get(row.side, row.grade) != row.grade:
+                odd.append(row.where)
+            grades[row.patient].setdefault(row.side, row.grade)
     mixed = [patient for patient, sides in grades.items() if "" in sides and len(sides) > 1]
     if odd or mixed:
         raise UserError(
@@ -132,15 +143,18 @@ def _grades(rows: Sequence[KneeRow], table: str) -> dict[str, dict[str, int | No
             "one row per knee, sides L and R",
             "correct these rows",
         )
-    return dict(grades)
+    return dict(grades), own
 
 
-def _single_sides(rows: Sequence[KneeRow]) -> dict[str, str]:
-    """The side of each radiograph of which the table names one knee alone."""
-    sides: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        sides[row.path].add(row.side)
-    return {path: next(iter(named)) for path, named in sides.items() if len(named) == 1}
+def _of_patients(rows: Sequence[KneeRow], field: str, table: str) -> dict[str, str]:
+    """What the rows of each patient say of a field, where they say something."""
+    found: dict[str, str] = {}
+    known = [(row, value) for row in rows if (value := getattr(row, field))]
+    odd = [row.where for row, value in known if found.setdefault(row.patient, value) != value]
+    if odd:
+        expected = f"one {field} for all knees of a patient"
+        raise UserError(f"{table}: a second {field} of the same patient in {some(odd)}", expected, "correct these rows")
+    return found
 
 
 def _by_header(root: Path, names: list[str]) -> tuple[dict[str, list[str]], list[Rejection]]:

@@ -1,70 +1,61 @@
 """Grades, sides and splits as people write them."""
 
+import math
 import re
-import unicodedata
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
+from kneeal.tables import plain
 
-_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
-#: What is written where there is no grade; 1.9, 8 and 9 are MOST's codes for "not gradable", "replaced", "missing".
-_NO_GRADE = {
-    "", "-", "--", "---", ".", "?", "x", "na", "n/a", "n.a.", "n.a", "nan", "none", "null", "nil", "missing", "unknown",
-    "not gradable", "ungradable", "not graded", "ungraded", "tkr", "tka", "tja", "tep", "ktep", "uka", "ukr",
-    "replacement", "knee replacement", "total knee replacement", "prosthesis", "arthroplasty", "8", "9", "1.9",
-}  # fmt: skip
+NUMERALS = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4}
+_LISTS = tomllib.loads(files("kneeal.prepare").joinpath("words.toml").read_text("utf-8"))
+#: Words of grades, sides and splits, and what they mean.
+GRADE_WORDS, SIDE_WORDS, _SPLITS = (
+    {str(word): str(meaning) for meaning, words in _LISTS[table].items() for word in words}
+    for table in ("grades", "sides", "splits")
+)
+#: MOST's codes for "not gradable", "replaced", "missing".
+_CODES = (1.9, 8, 9)
 _GRADE = re.compile(
     # What stands before: KL, K-L, KLG, Kellgren-Lawrence, grade, stage, G, ...
-    r"(?:(?:k(?:ellgren)?[\s\-/&]*(?:and\s*)?(?:l(?:awrence)?)?[\s_-]*)?(?:grade?|grado|grad|score|stage|stadium|g)?"
-    r"(?<=[a-z])[\s_:=-]*)?"
-    r"(?P<grade>iv|i{1,3}|\d+(?:[.,]\d+)?)"
-    # What may follow: a label after a colon, or words in which no second grade occurs.
-    r"(?:°|\s*:.*|\s*[-\u2013(=\s](?!.*\b(?:i{1,3}|iv)\b)\s*[^\W\d][^\d]*)?",
-    re.IGNORECASE | re.DOTALL,
+    r"(?:(?:k(?:ellgren)?[\s\-/&.]*(?:and\s*)?(?:l(?:awrence)?)?[\s._-]*)?"
+    r"(?:grade?|grado|grad|grau|graad|score|stage|stade|stadium|class|g)?(?<=[a-z.])[\s_:=-]*)?"
+    r"(?P<grade>iv|i{1,3}|\d+(?:[.,]\d+)?)(?P<rest>.*)",
+    re.IGNORECASE,
 )
-_RIGHT = {
-    "r", "rt", "re", "1", "d", "dx", "dex", "right", "rechts", "rechte", "rechtes", "droit", "droite", "destra",
-    "destro", "dextra", "dexter", "derecha", "derecho", "direita", "direito", "rechter", "prawe", "prawy", "höger",
-    "oikea", "sag", "sağ", "правый", "правая", "п", "右",
-}  # fmt: skip
-_LEFT = {
-    "l", "lt", "li", "2", "e", "g", "s", "i", "sx", "sin", "left", "links", "linke", "linkes", "linker", "gauche",
-    "sinistra", "sinistro", "sinister", "izquierda", "izquierdo", "izq", "esquerda", "esquerdo", "lewe",
-    "lewy", "vänster", "vasen", "sol", "левый", "левая", "л", "左",
-}  # fmt: skip
-_SPLITS = {
-    "": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+#: What may follow: words.
+_WORDS = re.compile(r"[\s°.:=,;()_\u2013\u2014-]+")
 
 
 class UnreadableError(ValueError):
     """A cell that says something else than what its column holds."""
 
 
-def plain(text: str) -> str:
-    """The text in one form: full-width digits, ligatures and accents composed alike, single blanks, none around."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
-
-
-def grade_names(text: str) -> dict[str, int]:
-    """What `--grades "Normal=0,Doubtful=1"` says: names in small letters to grades."""
-    names: dict[str, int] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = part.rpartition("=")
-        if not name.strip() or value.strip() not in map(str, range(N_GRADES)):
+def grade_names(text: str) -> dict[str, int | None]:
+    """What `--grades "Normal=0,Doubtful=1,unclear=x"` says: names in small letters to grades, None for x."""
+    names: dict[str, int | None] = {}
+    end = 0
+    while text[end:].strip():
+        part = re.compile(r"\s*([^=]*[^=\s])\s*=\s*([0-4x])\s*(?:,|$)").match(text, end)
+        name = plain(part[1]).lower() if part else ""
+        if part is None or name in names:
             raise UserError(
-                f"--grades {text!r}: {part!r}", "name=grade from 0 to 4, separated by commas", "write Normal=0,Mild=2"
+                f"--grades {text!r}: {text[end:].strip()!r}",
+                f"each name once, as name=grade from 0 to {N_GRADES - 1}, or name=x where it says that there is none",
+                'write "Normal=0,Mild=2"',
             )
-        names[plain(name).lower()] = int(value)
+        names[name] = None if part[2] == "x" else int(part[2])
+        end = part.end()
     return names
 
 
-def read_grade(text: str, names: Mapping[str, int] | None = None) -> int | None:
+def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int | None:
     """A KL grade from 0 to 4; None where the cell marks it as missing.
 
-    It may be written as `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: Right`, or by one of the `names`,
+    It may be written as `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: mild`, or by one of the `names`,
     which are in small letters.
 
     Raises:
@@ -74,18 +65,35 @@ def read_grade(text: str, names: Mapping[str, int] | None = None) -> int | None:
     if names and text.lower() in names:
         return names[text.lower()]
     # SAS writes a missing value as a point and its label.
-    if text.lower() in _NO_GRADE or re.fullmatch(r"\.[a-z]?\s*:.*", text, re.IGNORECASE):
+    if text.lower() in (*_LISTS["missing"], *_LISTS["ungraded"]) or re.fullmatch(
+        r"\.[a-z]?\s*:.*", text, re.IGNORECASE
+    ):
         return None
     match = _GRADE.fullmatch(text)
     if match is None:
         raise UnreadableError(text)
-    found = match["grade"].upper().replace(",", ".")
-    value = _ROMAN[found] if found in _ROMAN else float(found)
-    if value in (1.9, 8, 9):
+    value, rest = _number(match["grade"]), match["rest"].lower()
+    if value in _CODES and re.match(r"\s*([:=]|$)", rest):
         return None
-    if value not in range(N_GRADES):
+    first, *words = _WORDS.split(rest)
+    fits = not first and not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)
+    if value not in range(N_GRADES) or not fits:
         raise UnreadableError(text)
     return int(value)
+
+
+def _number(text: str) -> float:
+    """The value of a numeral or of a number with a point or comma; NaN for anything else."""
+    try:
+        return float(NUMERALS.get(text.lower(), text.replace(",", ".")))
+    except ValueError:
+        return math.nan
+
+
+def _fits(word: str, grade: float) -> bool:
+    """Whether a word that follows a grade says nothing else."""
+    meaning = GRADE_WORDS.get(word, "any" if not word else "")
+    return meaning == "any" or abs(_number(meaning or word) - grade) <= bool(meaning)
 
 
 def read_side(text: str) -> str:
@@ -94,13 +102,20 @@ def read_side(text: str) -> str:
     Raises:
         UnreadableError: The text is not known.
     """
-    text = plain(text).lower().split(":")[0].removesuffix(".0")
-    found = {"R" if word in _RIGHT else "L" for word in re.findall(r"[^\W_]+", text) if word in _RIGHT | _LEFT}
-    if len(found) == 1:
-        return found.pop()
-    if text in ("", "-", "?", ".", "na", "n/a", "nan", "none", "unknown", "x"):
+    text = plain(text).lower().removesuffix(".0")
+    if text in _LISTS["missing"]:
         return ""
-    raise UnreadableError(text)
+    code, rest = re.fullmatch(r"(?:([12])\s*(?:[:=]|$))?(.*)", text).groups()  # type: ignore[union-attr]
+    words = [{"1": "r", "2": "l"}.get(code, ""), *re.split(r"[\s_.,:()-]+", rest)]
+    found = sides_of(words)
+    if found not in ({"R"}, {"L"}):
+        raise UnreadableError(text)
+    return found.pop()
+
+
+def sides_of(words: Iterable[str]) -> set[str]:
+    """The sides "R" and "L" that words in small letters say, and the words that say something else."""
+    return {SIDE_WORDS.get(word, word) for word in words} - {""}
 
 
 def read_split(text: str) -> str:
@@ -109,7 +124,6 @@ def read_split(text: str) -> str:
     Raises:
         UnreadableError: The text is not known.
     """
-    try:
-        return _SPLITS[plain(text).lower()]
-    except KeyError:
-        raise UnreadableError(text) from None
+    if (split := _SPLITS.get(plain(text).lower())) is None:
+        raise UnreadableError(text)
+    return split

@@ -101,7 +101,7 @@ def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[
     kl = _grade(task, pose.side)
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": plain_text(name), "split": "",
+        "kl": "" if kl is None else kl, "path": plain_text(name), "split": task.split,
         "x_mm": f"{pose.center_mm[0]:.2f}", "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}",
         "score": f"{pose.score:.3f}",
     }  # fmt: skip

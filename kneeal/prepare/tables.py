@@ -5,29 +5,28 @@ A row says of a knee what is known: picture, patient, side, grade, split and sit
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
 from kneeal import tables
 from kneeal.errors import UserError
-from kneeal.prepare.notation import UnreadableError, read_grade, read_side, read_split
+from kneeal.prepare.notation import UnreadableError, read_grade, read_side, read_split, sides_of
 from kneeal.prepare.paths import walk_files
 from kneeal.tables import some
 
-T = TypeVar("T")
 _Records = list[tuple[str, dict[str, str]]]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".sas7bdat", ".xlsx")
 _NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?::.*)?", re.DOTALL)
 #: Levels of folders in which tables are looked for: an archive's image folders are deeper.
 _DEPTH = 5
-#: What a row may say.
-FIELDS = ("path", "patient", "side", "grade", "split", "site")
-_WIDE = re.compile(r"(.*?)[\s_.-]*(r|l|right|left|re|li)")
+#: What a column of grades may be called, beside the side.
+_KL = {"kl", "klg", "kellgren", "lawrence", "grade", "grades", "grad", "grado", "grau"}
+_SHORTENED = re.compile(r"\d+[.,]\d+e\+\d+", re.IGNORECASE)
 
 
 def read_archive_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
@@ -49,7 +48,7 @@ def read_archive_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
     tables.check_header(str(path), header, needed)
     cells = frame.astype(object).where(frame.notna(), "").map(tables.as_text)
     rows = tuple(cells.itertuples(index=False, name=None))
-    return tables.Table(header, rows, tuple(range(1, len(rows) + 1)), "row")
+    return tables.Table(header, rows, tuple(f"row {number}" for number in range(1, len(rows) + 1)))
 
 
 def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -108,7 +107,7 @@ def read_knee_table(
     columns: Mapping[str, str | None] | None = None,
     *,
     needed: Sequence[str] = (),
-    grades: Mapping[str, int] | None = None,
+    grades: Mapping[str, int | None] | None = None,
 ) -> list[KneeRow]:
     """Read a table with one row per knee, or per patient with a column of grades for each side (KL_R, KL_L).
 
@@ -121,10 +120,10 @@ def read_knee_table(
     given = {field: name for field, name in (columns or {}).items() if name is not None}
     table = read_archive_table(path, list(given.values()))
     records = table.records
-    names = {field: given.get(field, field).casefold() for field in FIELDS}
-    header = [name.casefold() for name in table.header]
+    names = {field: tables.fold(given.get(field, field)) for field in FIELDS}
+    header = [tables.fold(name) for name in table.header]
     if not {names["grade"], names["side"]} & set(header):
-        records, more = _long(records, header, set(names.values()))
+        records, more = _long(records, header)
         header += more
     there = {field: name for field, name in names.items() if name in header}
     missing = [fields for fields in needed if not set(fields.split(" or ")) & set(there)]
@@ -133,54 +132,48 @@ def read_knee_table(
             f"{path} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
             f"{some(table.header, 12)}",
             f"columns for {', '.join(needed)}",
-            "name it with " + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing),
+            "name it with "
+            + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing)
+            + (
+                "; a grade for each side is in columns KL_R and KL_L, without a column side"
+                if "grade" in missing
+                else ""
+            ),
         )
     texts = ((where, {field: row[name] for field, name in there.items()}) for where, row in records)
     return make_rows(texts, str(path), grades)
 
 
 def make_rows(
-    texts: Iterable[tuple[str, Mapping[str, str]]], source: str, grades: Mapping[str, int] | None = None
+    texts: Iterable[tuple[str, Mapping[str, str]]], source: str, grades: Mapping[str, int | None] | None = None
 ) -> list[KneeRow]:
     """Rows from the text of the fields of each, with what to call it in a message.
 
     Raises:
-        UserError: A grade, side or split cannot be read; all are named.
+        UserError: A cell cannot be read; all are named.
     """
     bad: dict[str, list[str]] = {}
-
-    def read(field: str, text: str, where: str, reader: Callable[[str], T], missing: T) -> T:
-        try:
-            return reader(text)
-        except UnreadableError:
-            bad.setdefault(field, []).append(f"{text!r} in {where}")
-            return missing
-
-    rows = [
-        KneeRow(
-            where,
-            path=text.get("path", "").strip(),
-            patient=identifier(text.get("patient", "")),
-            side=read("side", text.get("side", ""), where, read_side, ""),
-            grade=read("grade", text.get("grade", ""), where, lambda cell: read_grade(cell, grades), None),
-            split=read("split", text.get("split", ""), where, read_split, ""),
-            site=read("site", text.get("site", ""), where, _plain_site, ""),
-        )
-        for where, text in texts
-    ]
+    rows = []
+    for where, text in texts:
+        said: dict[str, Any] = {}
+        for field in text.keys() & set(FIELDS):
+            try:
+                said[field] = read_grade(text[field], grades) if field == "grade" else _READERS[field](text[field])
+            except UnreadableError:
+                bad.setdefault(field, []).append(f"{text[field]!r} in {where}")
+        rows.append(KneeRow(where, **said))
     if bad:
-        cures = {
-            "grade": "a grade from 0 to 4, or x, n/a, TKR or empty where it is missing; name others with --grades",
-            "side": "R or L, right or left, 1 or 2",
-            "split": "train, val or test",
-            "site": "a name that does not begin with = or @",
-        }
-        raise UserError(
-            f"{source}: " + "; ".join(f"{field} {some(cells)}" for field, cells in bad.items()),
-            "; ".join(cures[field] for field in bad),
-            "correct these cells",
-        )
+        found = "; ".join(f"{field} {some(bad[field])}" for field in FIELDS if field in bad)
+        expected = "; ".join(FIELDS[field] for field in FIELDS if field in bad)
+        raise UserError(f"{source}: {found}", expected, "correct these cells")
     return rows
+
+
+def _patient(text: str) -> str:
+    """The id, unless it is a number of which only the first digits are left."""
+    if _SHORTENED.fullmatch(text):
+        raise UnreadableError(text)
+    return identifier(text)
 
 
 def _plain_site(text: str) -> str:
@@ -190,15 +183,30 @@ def _plain_site(text: str) -> str:
     return text
 
 
-def _long(records: _Records, header: Sequence[str], taken: Set[str]) -> tuple[_Records, list[str]]:
+#: What a row may say, and how that is written.
+FIELDS = {
+    "path": "a path",
+    "patient": "whole ids, which a spreadsheet keeps if the column is text",
+    "side": "R or L, right or left, 1 or 2",
+    "grade": "a grade from 0 to 4, or x, n/a, TKR or empty where it is missing; name others with --grades",
+    "split": "train, val or test",
+    "site": "a name that does not begin with = or @",
+}
+_READERS: Mapping[str, Callable[[str], str]] = {
+    "path": str.strip, "patient": _patient, "side": read_side, "split": read_split, "site": _plain_site,
+}  # fmt: skip
+
+
+def _long(records: _Records, header: Sequence[str]) -> tuple[_Records, list[str]]:
     """One row per knee, where a table has a column of grades for each side; and the columns that are new."""
-    wide: dict[str, dict[str, str]] = {}
+    wide: dict[str, list[str]] = {"R": [], "L": []}
     for column in header:
-        match = _WIDE.fullmatch(column)
-        if match and match[1] and column not in taken:
-            wide.setdefault(match[1], {})[read_side(match[2])] = column
-    pairs = [sides for sides in wide.values() if len(sides) == 2]
-    if len(pairs) != 1:
+        words = re.findall(r"[^\W_]+", re.sub(r"\bk\W?l(?=g?\b)|kl(?=[rl]\b)", " kl ", column))
+        # A column of another measure, or of one visit among several, has more words.
+        sides = sides_of(word for word in words if word not in _KL)
+        if _KL & set(words) and sides in ({"R"}, {"L"}):
+            wide[sides.pop()].append(column)
+    if [len(columns) for columns in wide.values()] != [1, 1]:
         return records, []
-    long = [(where, {**row, "side": side, "grade": row[pairs[0][side]]}) for where, row in records for side in "RL"]
+    long = [(where, {**row, "side": side, "grade": row[wide[side][0]]}) for where, row in records for side in "RL"]
     return long, ["side", "grade"]

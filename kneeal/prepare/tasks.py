@@ -28,6 +28,7 @@ class RadiographTask:
     #: is empty for the one knee of this radiograph, whichever it is.
     grades: Mapping[str, int | None]
     site: str = ""  #: Acquisition site or empty.
+    split: str = ""  #: "train", "val", "test" or empty.
     side: str = ""  #: Side of the knee, where the tables say that the radiograph is of one.
     #: Where the knees are, from a landmark or box file; None: the localizer looks.
     marked: tuple[MarkedKnee, ...] | None = None
@@ -81,6 +82,7 @@ def radiograph_tasks(
     sites: Mapping[str, str],
     *,
     ungraded: bool,
+    splits: Mapping[str, str] | None = None,
     sides: Mapping[str, str] | None = None,
     own: Mapping[str, int | None] | None = None,
 ) -> tuple[list[RadiographTask], list[Rejection]]:
@@ -89,7 +91,7 @@ def radiograph_tasks(
     The side of a grade is empty for the one knee of a radiograph, whichever it is; `own` has such grades, and `sides`
     the side of the one knee, by the name of the radiograph.
     """
-    own = own or {}
+    own, sides, splits = own or {}, sides or {}, splits or {}
     tasks: list[RadiographTask] = []
     rejected: list[Rejection] = []
     for patient, names in sorted(radiographs.items()):
@@ -109,10 +111,9 @@ def radiograph_tasks(
             if name in own:
                 asked_here = {"": own[name]} if ungraded or own[name] is not None else {}
             if asked_here:
-                side = (sides or {}).get(name, "")
-                tasks_of_patient.append(
-                    RadiographTask(root / name, name, patient, asked_here, sites.get(patient, ""), side)
-                )
+                place = sites.get(patient, ""), splits.get(patient, "")
+                task = RadiographTask(root / name, name, patient, asked_here, *place, sides.get(name, ""))
+                tasks_of_patient.append(task)
         if tasks_of_patient:
             first, *others = tasks_of_patient
             tasks.append(replace(first, alternatives=tuple(others)))

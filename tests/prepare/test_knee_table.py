@@ -39,11 +39,31 @@ def test_cells_that_say_something_else_are_all_named_with_their_lines(tmp_path: 
 
 
 def test_a_column_of_grades_for_each_side_becomes_a_row_for_each_knee(tmp_path: Path) -> None:
-    for head in ("id,KL_R,KL_L", "id,kl right,kl left", "id,KLR,KLL"):
-        rows = read_knee_table(table(tmp_path / "t.csv", f"{head}\n7,2,TKR\n8,0,1\n"), {"patient": "id"})
+    for head in ("KL_R,KL_L", "kl right,kl left", "KLR,KLL", "right_kl,left_kl", "KL rechts,KL links",
+                 "KL (R),KL (L)", "KL D,KL G", "KL_DX,KL_SX", "right knee K-L grade,left knee K-L grade"):  # fmt: skip
+        rows = read_knee_table(table(tmp_path / "t.csv", f"id,{head}\n7,2,TKR\n8,0,1\n"), {"patient": "id"})
         assert [(row.where, row.patient, row.side, row.grade) for row in rows] == [
             ("line 2", "7", "R", 2), ("line 2", "7", "L", None), ("line 3", "8", "R", 0), ("line 3", "8", "L", 1),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["pain_R,pain_L", "JSN grade R,JSN grade L", "age_r,age_l", "right,left", "KL_1,KL_2", "KL_R 12m,KL_L 12m",
+     "KL_R,KL_L,Grade R,Grade L", "KL_R,KL rechts,KL_L"],
+)  # fmt: skip
+def test_columns_of_something_else_are_not_taken_for_grades(tmp_path: Path, head: str) -> None:
+    path = table(tmp_path / "t.csv", f"id,{head}\n7{',2' * (1 + head.count(','))}\n")
+    with pytest.raises(UserError, match="without the column grade") as caught:
+        read_knee_table(path, {"patient": "id"}, needed=("grade",))
+    assert "--grade-column" in caught.value.cure and "KL_R and KL_L" in caught.value.cure
+
+
+def test_an_id_of_which_a_spreadsheet_left_the_first_digits_is_refused(tmp_path: Path) -> None:
+    for patient in ("9.0017E+06", '"9,0017e+06"'):
+        path = table(tmp_path / "t.csv", f"patient,side,grade\n{patient},R,1\n")
+        with pytest.raises(UserError, match=r"patient '9.0017[eE]\+06' in line 2"):
+            read_knee_table(path)
 
 
 def test_spreadsheets_and_utf_16_are_read(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from kneeal.prepare.notation import UnreadableError, grade_names, read_grade, re
         ("GRADE IV", 4),
         ("G2", 2), ("stage 3", 3), ("Stadium II", 2), ("Grad 2", 2), ("II", 2), ("iv", 4), ("\u2161", 2), ("2°", 2),
         ("0 (normal)", 0), ("0 - normal", 0), ("2 mild", 2), ("0=normal", 0), ("2: mild", 2), ("2: KL grade 2", 2),
+        ("K.L. 2", 2), ("stade 3", 3), ("Grau II", 2), ("2 - mild to moderate", 2), ("1 (mild)", 1), ("III: mäßig", 3),
+        ("Grad II nach Kellgren", 2), ("2: 2", 2), ("2_Minimal", 2), ("0: keine Arthrose", 0), ("2 (II)", 2),
     ],
 )  # fmt: skip
 def test_a_grade_is_read_however_it_is_written(text: str, grade: int) -> None:
@@ -26,7 +28,7 @@ def test_a_grade_is_read_however_it_is_written(text: str, grade: int) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", " ", "x", "X", "n/a", "NA", "nan", "-", ".", "?", "TKR", "tka", "TEP", "8", "8.0", "9", "1.9",
-     ".: Missing Form", "8: Other", "missing", "not gradable"],
+     ".: Missing Form", "8: Other", "9 = missing", "1,9", "missing", "not gradable", "\u2013", "#N/A"],
 )  # fmt: skip
 def test_what_says_that_there_is_no_grade_is_missing(text: str) -> None:
     assert read_grade(text) is None
@@ -35,7 +37,10 @@ def test_what_says_that_there_is_no_grade_is_missing(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["5", "-1", "99", "0.5", "2.5", "2+", "2-3", "2/4", "1/2", "2 or 3", "2 or III", "I-II", "IIa", "V", "two",
-     "normal", "KL", "grade", "3?", "21", "2 3"],
+     "normal", "KL", "grade", "3?", "21", "2 3", "none", "2 R", "2 left", "2 (links)", "2 or three", "2 bis drei",
+     "2: left 3", "2:3", "2: possible 3", "i: 2", "III (2)", "I don't know", "2 not sure", "2 unclear", "1 x", "1 n/a",
+     "2 TKR", "4 (TKR)", "0 = missing", "0 - severe", "4 (normal)", "2-Jan", "3-Apr", "2 months", "3 mm", "8 mm",
+     "1 of two", "2 plus", "2:mild/3:moderate", "2024-03-02 00:00:00"],
 )  # fmt: skip
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(UnreadableError):
@@ -43,23 +48,28 @@ def test_everything_else_is_refused(text: str) -> None:
 
 
 def test_names_of_grades_are_given() -> None:
-    names = grade_names('Normal=0, Doubtful = 1,"Severe"=4'.replace('"', ""))
-    assert names == {"normal": 0, "doubtful": 1, "severe": 4}
-    assert [read_grade(text, names) for text in ("Normal", " DOUBTFUL", "3", "TKR")] == [0, 1, 3, None]
+    names = grade_names("Normal=0, Doubtful = 1,definite, with JSN=2,Severe=4,not clear=x")
+    assert names == {"normal": 0, "doubtful": 1, "definite, with jsn": 2, "severe": 4, "not clear": None}
+    cells = ("Normal", " DOUBTFUL", "definite,  with JSN", "3", "TKR", "Not clear")
+    assert [read_grade(text, names) for text in cells] == [0, 1, 2, 3, None, None]
     with pytest.raises(UnreadableError):
         read_grade("mild", names)
-    for text in ("Normal", "Normal=5", "=1", "a=b"):
+    for text in ("Normal", "Normal=5", "=1", "a=b", "Normal=5,Mild=2", "Mild=1,mild=2"):
         with pytest.raises(UserError, match="--grades"):
             grade_names(text)
 
 
 def test_sides_are_read_in_many_languages_and_never_guessed() -> None:
     right = ("R", "right", "RT", "1", "1.0", "1: Right", "D", "DX", "rechts", "re", "droit", "Droite", "destra",
-             "derecha", "direita", "right knee", "knee_R", "Right (R)", "\uff32")  # fmt: skip
-    left = ("L", "left", "2", "E", "SX", "G", "links", "li", "gauche", "sinistra", "izquierda", "esquerda", "L knee")
+             "derecha", "direita", "right knee", "knee_R", "Right (R)", "\uff32", "Rx ginocchio dx", "RT knee AP",
+             "joelho D", "høyre", "pravá", "右膝")  # fmt: skip
+    left = ("L", "left", "2", "E", "SX", "G", "links", "li", "gauche", "sinistra", "izquierda", "esquerda", "L knee",
+            "genou G", "2: Left", "Kniegelenk li.", "rodilla I", "venstre", "lewa")  # fmt: skip
     assert {read_side(text) for text in right} == {"R"} and {read_side(text) for text in left} == {"L"}
-    assert {read_side(text) for text in ("", "-", "n/a", "unknown")} == {""}
-    for text in ("up", "both", "bilateral", "right/left", "3", "RL"):
+    assert {read_side(text) for text in ("", "-", "n/a", "unknown", "NULL")} == {""}
+    for text in ("up", "both", "bilateral", "right/left", "3", "RL", "1: Left", "2: Right", "right?", "maybe left",
+                 "not right", "opposite of left", "knee 1", "knee 2", "view 2", "XR KNEE 2 VIEWS", "R 2", "L'autre",
+                 "d'accord", "I D", "none"):  # fmt: skip
         with pytest.raises(UnreadableError):
             read_side(text)
 

@@ -58,10 +58,11 @@ def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> No
     write(tmp_path / "in/y.dcm", LEFT, "a")
     write(tmp_path / "in/z.dcm", LEFT, "a", ImageLaterality="R")
     table = tmp_path / "t.csv"
-    table.write_text("path,side,grade\nX.DCM,right,1\ny.dcm,left,4\n")
+    table.write_text("path,side,grade,split\nX.DCM,right,1,test\ny.dcm,left,4,test\n")
     out = tmp_path / "out"
     done("prepare", "dicom", tmp_path / "in", "--out", out, "--table", table, "--workers", "0")
     assert rows(out) == {"a_R": ("x.dcm", "1"), "a_L": ("y.dcm", "4")}
+    assert set(PreparedDataset.open(out).manifest.column("split").values()) == {"test"}
     table.write_text("path,side,grade\nz.dcm,left,4\ny.dcm,left,4\n")
     done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "p", "--table", table, "--workers", "0")
     assert reasons(tmp_path / "p") == [("z.dcm", "no_grade"), ("z.dcm", "side_conflict")]

@@ -50,6 +50,27 @@ def test_most_takes_the_wanted_view_of_the_visit_and_real_grades(tmp_path: Path)
         plan_most(tmp_path)
 
 
+def test_what_rows_of_a_table_say_against_each_other_is_refused(tmp_path: Path) -> None:
+    radiographs, table = tmp_path / "radiographs", tmp_path / "g.csv"
+    for name in ("a", "b"):
+        radiograph(radiographs / name, "p")
+    for text, said in (
+        ("path,patient,grade\na,p,2\na,p,3\n", "line 3 .*second grade"),
+        ("path,patient,side,grade\na,p,R,2\na,p,,3\n", "line 3 .*second grade"),
+        ("path,patient,side,grade,site\na,p,R,2,X\na,p,L,2,Y\n", "second site of the same patient in line 3"),
+        (
+            "path,patient,side,grade,split\na,p,R,2,train\n\nb,p,L,2,test\n",
+            "second split of the same patient in line 4",
+        ),
+    ):
+        table.write_text(text)
+        with pytest.raises(UserError, match=said):
+            plan_dicom(radiographs, table=table)
+    table.write_text("path,patient,side,grade,site,split\na,p,R,2,X,Training\nb,p,L,2,,\n")
+    (task,) = plan_dicom(radiographs, table=table).tasks
+    assert (task.site, task.split) == ("X", "train")
+
+
 def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
     radiographs, table = tmp_path / "radiographs", tmp_path / "g.csv"
     for name, patient in (("a", "p1"), ("b/c", "p2"), ("d", "p1"), ("e", "p9")):
