@@ -80,10 +80,10 @@ def prepare_folder(
                 "val is the test set, since there is no other; a run takes its validation set from the training "
                 "patients"
             )
-        if not all(row.patient for row in usable):
+        if lonely := [row.where for row in usable if not row.patient]:
             notes.append(
-                "no patient is known of some pictures: each counts as a patient of its own, so both knees of one "
-                "person may be in two splits"
+                f"no patient is known of {len(lonely)} of {len(usable)} pictures ({some(lonely, 2)}): each counts as a "
+                "patient of its own, so both knees of one person may be in two splits"
             )
         frame = _manifest(source, usable, test)
         size: dict[str, float | None] = {"roi_mm": options.roi_mm or ROI_MM}
@@ -163,7 +163,8 @@ def _with_sides(rows: Sequence[KneeRow], options: FolderOptions) -> tuple[list[K
         raise UserError(
             f"no side for {len(without)} of {len(rows)} knees: {some(without)}",
             "L or R in the table or path",
-            "give --side R or L where all are of one side, or --side unknown to have it found on the picture",
+            "name its column with --side-column, or give --side R or L where all are of one side, or --side unknown to "
+            "have it found on the picture",
         )
     sided = [replace(row, side=row.side or options.side) for row in rows]
     found = f"the side of {len(without)} knees was found on the picture, which is not always right"

@@ -2,15 +2,16 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError
+from kneeal.prepare.notation import GRADE_WORDS, NUMERALS, SIDE_WORDS
 from kneeal.prepare.paths import PICTURES, NamedFiles, walk_files
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
 from kneeal.tables import count, some
@@ -20,27 +21,17 @@ ROI_MM = 101.0
 #: In the mean picture of 500 knees of the public set the joint line is 8 mm below the center, 3 mm lower than in the
 #: published pipeline.
 JOINT_OFFSET_MM = 3.0
-_SPLITS = ("train", "val", "test")
 #: Which of identical pictures is kept.
 _FIRST = ("test", "val", "train", "")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
+_SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
 #: The layout of most public copies of OAI's knees.
-DEFAULT_PATTERN = r"^(?:(?P<split>train|val|test)/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
+DEFAULT_PATTERN = rf"^(?:{_SPLIT}/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
 #: A pattern is suggested that takes at least this share of the pictures, and of those the one that says most of them.
-_FITS = 0.5
+_FITS = 0.4
 _WORTH = {"patient": 3, "grade": 3, "split": 1, "side": 1}
 #: Paths on which patterns are compared before the best is tried on all.
 _COMPARED = 1000
-_NAMED = {"normal": 0, "healthy": 0, "none": 0, "doubtful": 1, "minimal": 2, "mild": 2, "moderate": 3, "severe": 4}
-_SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
-_DEEPER = r"/(?:[^/]+/)*"
-_FILES = (
-    r"(?P<patient>[^/]+?)[ _-]?(?P<side>[LR])\.[^./]+$",
-    r"(?P<patient>[^/]+?)[ _-](?P<side>(?i:left|right))\.[^./]+$",
-    r"(?P<side>(?i:left|right|l|r))[ _-](?P<patient>[^/]+?)\.[^./]+$",
-    r"(?P<patient>\d{4,})[ _-]?(?P<side>[LR])[^/A-Za-z0-9][^/]*$",
-    r"[^/]+$",
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ class FolderOptions:
     table: Path | None = None  #: Table with a row per picture.
     columns: Mapping[str, str | None] = field(default_factory=dict)  #: Names of its columns by field.
     pattern: str | None = None  #: What the paths say; see `compile_pattern`.
-    grades: Mapping[str, int] = field(default_factory=dict)  #: Names of grades.
+    grades: Mapping[str, int | None] = field(default_factory=dict)  #: Names of grades.
     side: str = ""  #: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
     ungraded: bool = False  #: Whether knees without a grade are kept.
     drop_duplicates: bool = False  #: Whether of identical pictures one is kept; otherwise all are kept and reported.
@@ -89,16 +80,24 @@ def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list
         raise UserError(
             f"{len(bad)} of {len(graded)} pictures are not below {source}: {some(bad)}",
             "paths below SRC, or names that occur once there",
-            "check SRC and --path-column, or remove these rows",
+            "check SRC and --path-column; where the folders differ, leave the file name alone in the table",
         )
+    rows_of: defaultdict[str, list[str]] = defaultdict(list)
+    for row in found:
+        rows_of[row.path].append(row.where)
+    twice = [f"{path} in {' and '.join(places)}" for path, places in rows_of.items() if len(places) > 1]
+    if twice:
+        expected = "one row per picture, since it shows one knee"
+        raise UserError(f"pictures named more than once: {some(twice)}", expected, "remove or correct these rows")
     return found, notes
 
 
 def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
     if options.table is not None:
-        rows = read_knee_table(options.table, options.columns, needed=("path",), grades=options.grades)
+        needed = ("path",) if options.ungraded else ("path", "grade")
+        rows = read_knee_table(options.table, options.columns, needed=needed, grades=options.grades)
         return rows, []
-    names = _pictures(source)
+    every = names = _pictures(source)
     if options.pattern is not None:
         rows, others = rows_by_pattern(names, compile_pattern(options.pattern), str(source), options.grades)
         notes = [f"left out by --pattern: {count(len(others), 'picture')}: {some(others)}"] if others else []
@@ -106,12 +105,12 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
         names, notes = _of_splits(source, names)
         rows, others = rows_by_pattern(names, compile_pattern(DEFAULT_PATTERN), str(source))
     if others and (options.pattern is None or not rows):
-        fits, taken = suggest(names)
+        fits, taken = suggest(every, side=options.side, ungraded=options.ungraded)
         raise UserError(
             f"pictures in {source} that do not follow the {'layout' if options.pattern is None else 'pattern'}: "
             f"{some(others)}",
             _LAYOUT,
-            f"{taken} of {len(names)} would be taken with {fits}" if fits else "move or rename them, or give a --table",
+            f"{taken} of {len(every)} would be taken with {fits}" if fits else "move or rename them, or give a --table",
         )
     if not rows:
         raise UserError(f"no picture in {source}", _LAYOUT, "check the path and the layout")
@@ -133,7 +132,7 @@ def _pictures(source: Path) -> list[str]:
 def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
     """The pictures in the folders train, val and test, where there are such, and what is left out beside them."""
     tops = {child.name for child in source.iterdir() if child.is_dir()}
-    splits = [split for split in _SPLITS if split in tops]
+    splits = [name for name in sorted(tops) if re.fullmatch(_SPLIT, name)]
     folders = [source / split for split in splits] or [source]
     links = [path for folder in folders for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
     notes = [f"{link.relative_to(source).as_posix()} is left out: a link to a folder" for link in links]
@@ -187,15 +186,13 @@ def compile_pattern(text: str) -> re.Pattern[str]:
     except re.error as error:
         raise UserError(f"--pattern {text!r}: {error}", expected, "correct it") from None
     others = sorted(set(pattern.groupindex) - set(FIELDS))
-    if others or not pattern.groupindex:
-        raise UserError(
-            f"--pattern {text!r} with the groups {', '.join(others) or '(none)'}", expected, "rename or add groups"
-        )
+    if others:
+        raise UserError(f"--pattern {text!r} with the groups {', '.join(others)}", expected, "rename these groups")
     return pattern
 
 
 def rows_by_pattern(
-    names: Sequence[str], pattern: re.Pattern[str], source: str, grades: Mapping[str, int] | None = None
+    names: Sequence[str], pattern: re.Pattern[str], source: str, grades: Mapping[str, int | None] | None = None
 ) -> tuple[list[KneeRow], list[str]]:
     """The rows that the paths below a folder say, and the paths in which the pattern is found nowhere."""
     matches = {name: match for name in names if (match := pattern.search(name))}
@@ -206,48 +203,74 @@ def rows_by_pattern(
     return make_rows(texts, source, grades), [name for name in names if name not in matches]
 
 
-def suggest(names: Sequence[str]) -> tuple[str, int]:
-    """Options of `kneeal prepare folder` for these paths, and how many they would take; empty where nothing fits."""
+def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> tuple[str, int]:
+    """Options of `kneeal prepare folder` for these paths, and how many they would take; empty where nothing fits.
+
+    `side` and `ungraded` are options that were given already.
+    """
     compared = names[:: max(1, len(names) // _COMPARED)]
+    splits, grades, knees = _parts(compared)
+    found = {
+        part: {k: match.groupdict() for k, name in enumerate(compared) if (match := re.match(part, name))}
+        for part in [*splits, *grades, *knees]
+    }
+    # Where no split is known, some pictures may be without a grade.
+    choices = [*product(splits, grades, knees, [False]), *product([""], filter(None, grades), knees, [True])]
     ranked = []
-    for order, (pattern, options) in enumerate(_candidates(compared)):
-        fields = (match.groupdict().items() for match in _matches(pattern, compared))
-        worth = sum(_WORTH[field] for known in fields for field, text in known if text is not None)
-        ranked.append((-worth, order, pattern, options))
-    for *_, pattern, options in sorted(ranked):
-        found = _matches(pattern, names)
-        knees = {(match["patient"], match["side"]) for match in found if "patient" in match.groupdict()}
-        if found and len(found) >= _FITS * len(names) and (not knees or len(knees) == len(found)):
-            return " ".join([f"--pattern '{pattern}'", *options]), len(found)
+    for order, (split, grade, knee, optional) in enumerate(choices):
+        taken = set(found[split]) & set(found[knee]) & set(found["" if optional else grade])
+        known = [fields for part in (split, grade, knee) for k, fields in found[part].items() if k in taken]
+        worth = sum(_WORTH[field] for fields in known for field in fields)
+        patients = {found[knee][k].get("patient") for k in taken}
+        if len(taken) >= _FITS / 2 * len(compared):
+            ranked.append((-worth, len(patients), order))
+    for *_, order in sorted(ranked):
+        split, grade, knee, optional = choices[order]
+        parts = (split, f"(?:{grade})?" if optional else grade, knee)
+        pattern = "^" + "".join(f"(?={part})" for part in parts if part)
+        matches = [match.groupdict() for name in names if (match := re.match(pattern, name))]
+        ids = {(match["patient"], match["side"]) for match in matches if "patient" in match}
+        if matches and len(matches) >= _FITS * len(names) and (not ids or len(ids) == len(matches)):
+            options = [f"--pattern '{pattern}'", grades[grade]]
+            options += ["--side unknown"] * ("<side>" not in pattern and not side)
+            options += ["--ungraded"] * ((optional or not grade) and not ungraded)
+            return " ".join(filter(None, options)), len(matches)
     return "", 0
 
 
-def _matches(pattern: str, names: Sequence[str]) -> list[re.Match[str]]:
-    return [match for name in names if (match := re.search(pattern, name))]
-
-
-def _candidates(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Patterns with the options that they need; of two that say the same the simpler first."""
-    folders = {part for name in names for part in name.split("/")[:-1]}
-    named = sorted({folder for folder in folders if folder.lower() in _NAMED}, key=lambda name: _NAMED[name.lower()])
-    grades: list[tuple[str, list[str]]] = [
-        (r"(?P<grade>[0-4])", []),
-        (r"(?P<grade>(?i:kl|klg|grade|g)[ _-]*[0-4])", []),
-        (r"(?P<grade>[0-4])[^/0-9][^/]*", []),
+def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Patterns for split, grade (with the option that they need), and patient and side; the simpler first."""
+    folders = {folder for name in names for folder in PurePosixPath(name).parts[:-1]}
+    words = {word for name in names for word in re.findall(r"[^\W\d_]+", name.lower())}
+    values = {word: int(meaning) for word, meaning in GRADE_WORDS.items() if meaning != "any"} | NUMERALS
+    splits = [rf"(?:.*/)?{_SPLIT}/", rf"(?:.*?[/ _-])?(?<!auto[ _-]){_SPLIT}[/ _0-9-]", ""]
+    scale = "(?i:klg?|grade|class|label|level|stage|g)"
+    label = f"(?i:{'|'.join(sorted(words & set(GRADE_WORDS))) or 'normal'})"
+    grades = dict.fromkeys([
+        "(?:.*/)?(?P<grade>[0-4])/",
+        f"(?:.*/)?{scale}[ _-]*(?P<grade>[0-4]|I{{1,3}}|IV)/",
+        f"(?:.*/)?(?P<grade>[0-4])[ _.-]*{label}[^/0-9]*/",
+        f"(?:.*/)?{label}[ _.-]*(?P<grade>[0-4])/",
+        "(?:.*/)?(?P<grade>0|I{1,3}|IV)/",
+        "(?:.*[/ _-])?(?i:klg?|grade)[ _-]*(?P<grade>[0-4])(?![0-9])",
+        rf"(?:.*?[/ _-])?{_SPLIT.replace('P<split>', ':')}[ _-](?P<grade>[0-4])(?![0-9])",
+    ], "")  # fmt: skip
+    named = {folder.lower(): folder for folder in sorted(folders) if folder.lower() in values}
+    if len(named) == len({values[name] for name in named}) > 1:
+        ordered = sorted(named, key=lambda name: values[name])
+        mapping = ",".join(f"{named[name]}={values[name]}" for name in ordered)
+        grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(ordered)}))/"] = f'--grades "{mapping}"'
+    sides = sorted(word for word in words & set(SIDE_WORDS) if SIDE_WORDS[word] and len(word) > 1)
+    side = f"(?P<side>(?i:{'|'.join([*sides, '[lr]'])}))"
+    end = r"\.[^./]+$"
+    knees = [
+        rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]?(?<![A-Za-z])(?P<side>[LR])(?:[ _-]+(?i:klg?|grade)[ _-]*[0-4])?{end}",
+        rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]{side}(?:[ _-]+(?i:klg?|grade)[ _-]*[0-4])?{end}",
+        rf"(?:.*/)?{side}[ _-](?P<patient>[^/]+?){end}",
+        r"(?:.*[^0-9])?(?P<patient>[0-9]{4,})[ _.-]?(?P<side>[LR])(?![A-Za-z0-9])[^/]*$",
+        rf"(?:.*/)?(?P<patient>[^/]+)/{side}(?:[ _-][^/]*)?{end}",
+        rf"(?:.*/)?{side}/(?:[^/]+/)*(?P<patient>[^/]+?){end}",
+        rf"(?:.*/)?{side}/",
+        "",
     ]
-    if len(named) > 1:
-        mapping = ",".join(f"{name}={_NAMED[name.lower()]}" for name in named)
-        grades.append((f"(?P<grade>{'|'.join(map(re.escape, named))})", [f'--grades "{mapping}"']))
-    for file in _FILES:
-        side = [] if "<side>" in file else ["--side unknown"]
-        for grade, options in grades:
-            for parts in ((_SPLIT, grade), (grade, _SPLIT), (grade,)):
-                yield r"(?:^|/)" + _DEEPER.join(parts) + _DEEPER + file, [*options, *side]
-        yield rf"(?:^|/)[^/]*?{_SPLIT}[ _-](?P<grade>[0-4])(?![0-9])[^/]*{_DEEPER}{file}", side
-        for split in (_SPLIT + _DEEPER, ""):
-            if side:
-                yield rf"(?:^|/){split}[^/]*?(?i:kl|grade)[ _-]*(?P<grade>[0-4])[^/0-9][^/]*$", side
-            yield rf"(?:^|/){split}{file}", [*side, "--ungraded"]
-    for file, (grade, options) in product(_FILES, grades):
-        side = [] if "<side>" in file else ["--side unknown"]
-        yield rf"(?:^|/)(?:{grade}{_DEEPER})?{file}", [*options, *side, "--ungraded"]
+    return splits, {**grades, "": ""}, knees

@@ -188,8 +188,9 @@ def test_a_patient_in_two_splits_is_refused(source: Path, tmp_path: Path) -> Non
 
 def test_a_knee_with_two_grades_is_refused_with_both_files(source: Path, tmp_path: Path) -> None:
     save(source / "train/4/001L.png")
-    with pytest.raises(UserError, match=r"train/0/001L\.png.*train/4/001L\.png"):
+    with pytest.raises(UserError, match=r"train/0/001L\.png.*train/4/001L\.png") as caught:
         prepare_folder(source, tmp_path / "out")
+    assert "keep one row of each knee" in caught.value.cure
 
 
 def test_a_folder_without_pictures_or_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -349,6 +350,40 @@ def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
     table.write_text("path,grade,side\nb.png,1,L\n\nnone.png,2,R\n")
     with pytest.raises(UserError, match=r"1 of 2 pictures are not below .*'none.png' in line 4"):
         prepare_folder(tmp_path / "in", tmp_path / "new", FolderOptions(table=table, mm_per_px=0.4))
+
+
+def test_a_picture_that_a_table_names_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    table = tmp_path / "t.csv"
+    for text, places in (
+        ("path,patient,KL_R,KL_L\na.png,p,2,3\n", "a.png in line 2 and line 2"),
+        ("path,patient,side,grade\na.png,p,R,2\nb.png,p,L,1\nA,q,R,3\n", "a.png in line 2 and line 4"),
+    ):
+        table.write_text(text)
+        with pytest.raises(UserError, match=f"more than once: {places}"):
+            prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(table=table))
+    table.write_text("path,patient,KL_R,KL_L\na.png,p,2,\nb.png,p,,3\n")
+    prepare_folder(tmp_path / "in", tmp_path / "out", FolderOptions(table=table))
+    assert PreparedDataset.open(tmp_path / "out").manifest.kl == {"p_R": 2, "p_L": 3}
+    table.write_text("path,KL,Seite\na.png,2,R\n")
+    with pytest.raises(UserError, match="without the column grade; it has path, KL, Seite"):
+        prepare_folder(tmp_path / "in", tmp_path / "new", FolderOptions(table=table))
+    with pytest.raises(UserError, match="no side for 1 of 1 knees") as caught:
+        prepare_folder(tmp_path / "in", tmp_path / "new", FolderOptions(table=table, columns={"grade": "KL"}))
+    assert "--side-column" in caught.value.cure
+
+
+def test_a_split_is_the_same_in_every_form_of_its_name(tmp_path: Path) -> None:
+    for name in ("Train/0/1L", "valid/1/2L", "Testing/4/3R", "auto_test/4/3R_1"):
+        save(tmp_path / f"in/{name}.png")
+    summary = prepare_folder(tmp_path / "in", tmp_path / "out")
+    assert PreparedDataset.open(tmp_path / "out").manifest.column("split") == {
+        "1_L": "train",
+        "2_L": "val",
+        "3_R": "test",
+    }
+    assert summary.notes == ("auto_test is left out: 1 picture",)
 
 
 @pytest.mark.parametrize(("patient", "site"), [("=1+1", ""), ("@SUM", ""), ("p", "=cmd()")])

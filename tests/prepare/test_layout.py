@@ -18,7 +18,9 @@ def numbered(template: str) -> list[str]:
     """Paths of 20 knees of ten patients, all grades in both splits."""
     return [
         template.format(split="train" if k < 12 else "val", grade=k % 5, name=NAMES[k % 5], patient=9001000 + k // 2,
-                        side="LR"[k % 2], word=("left", "right")[k % 2], hash=f"{k:04x}")
+                        side="LR"[k % 2], low="lr"[k % 2], word=("left", "right")[k % 2], de=("links", "rechts")[k % 2],
+                        roman=("0", "I", "II", "III", "IV")[k % 5], hash=f"{k:04x}",
+                        count=("zero", "one", "two", "three", "four")[k % 5])
         for k in range(20)
     ]  # fmt: skip
 
@@ -30,11 +32,28 @@ def numbered(template: str) -> list[str]:
         ("{split}/KL{grade}/{patient}_{side}.jpg", "split grade patient side"),
         ("Knee/{split}/{name}/{patient}{side}.png", "split grade patient side"),
         ("{grade}{name}/{patient}-{side}.png", "grade patient side"),
-        ("{name}/{split}/{patient} {word}.png", "grade split patient side"),
-        ("all/{grade}/{side}_{patient}.bmp", "grade side patient"),
+        ("{name}/{split}/{patient} {word}.png", "split grade patient side"),
+        ("all/{grade}/{side}_{patient}.bmp", "grade patient side"),
         ("set/{split}/{grade}/{grade}_{patient}_png.rf.{hash}.jpg", "split grade"),
         ("Labeled/{grade}/labeled_KL{grade}_image{hash}.png", "grade"),
         ("pictures/{hash}_KL{grade}_x.png", "grade"),
+        ("{split}/{name}_{grade}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/{roman}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/Grade {roman}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/{count}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/class_{grade}/{patient}_{low}.png", "split grade patient side"),
+        ("{split}/{grade}/{word}/{patient}.png", "split grade patient side"),
+        ("{side}/{split}/{grade}/{patient}.png", "split grade patient side"),
+        ("{split}/{grade}/{patient}/{side}.png", "split grade patient side"),
+        ("{split}/{patient}/{word}_knee_KL{grade}.png", "split grade patient side"),
+        ("{grade}/{patient}_{de}.png", "grade patient side"),
+        ("KL{grade}_{patient}_{side}.png", "grade patient side"),
+        ("{patient}_{side}_KL{grade}.png", "grade patient side"),
+        ("{split}_{grade}_{patient}_{side}.png", "split grade patient side"),
+        ("images_{split}/{grade}/{patient}{side}.png", "split grade patient side"),
+        ("{split} Set/{grade}/{patient}{side}.png", "split grade patient side"),
+        ("{split}1/{grade}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/{name}/{hash}.png", "split grade"),
     ],
 )
 def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> None:
@@ -43,7 +62,7 @@ def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> 
     options = shlex.split(text)
     assert taken == (19 if "grade" in groups else 20)
     pattern = compile_pattern(options[options.index("--pattern") + 1])
-    assert list(pattern.groupindex) == groups.split()
+    assert set(pattern.groupindex) == set(groups.split())
     grades = grade_names(options[options.index("--grades") + 1]) if "--grades" in options else {}
     rows, others = rows_by_pattern(names, pattern, "folder", grades)
     assert [row.grade for row in rows] == [k % 5 for k in range(20)] and others == []
@@ -56,8 +75,12 @@ def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> 
 
 
 def test_a_folder_without_any_order_gets_no_grade_from_a_suggestion() -> None:
-    text, taken = suggest([f"picture {k}.png" for k in range(9)])
+    names = [f"picture {k}.png" for k in range(9)]
+    text, taken = suggest(names)
     assert "--ungraded" in text and "<grade>" not in text and taken == 9
+    rows, others = rows_by_pattern(names, compile_pattern(shlex.split(text)[1]), "f")
+    assert len(rows) == 9 and not others
+    assert "--" not in suggest(names, side="R", ungraded=True)[0].removeprefix("--pattern")
     assert suggest([]) == ("", 0)
 
 
@@ -99,14 +122,25 @@ def test_a_pattern_says_what_it_can_and_what_does_not_match_is_told() -> None:
         rows_by_pattern(["a/7/x_l.png"], compile_pattern(r"(?P<grade>\d)/"), "f")
 
 
-@pytest.mark.parametrize("pattern", ["(", r"\d", r"(?P<kl>\d)"])
-def test_a_pattern_that_says_nothing_is_refused(pattern: str) -> None:
+def test_two_folders_of_one_grade_are_not_told_apart_by_a_suggestion() -> None:
+    names = [f"{name}/{k}{'LR'[k % 2]}.png" for k in range(9) for name in ("Normal", "Minimal", "Mild", "Severe")]
+    assert "--grades" not in suggest(names)[0]
+
+
+def test_augmented_copies_are_not_a_test_set() -> None:
+    known = [f"x/{'train' if k < 12 else 'val'}/{k % 5}/{9001000 + k}L.png" for k in range(20)]
+    text, taken = suggest([*known, *(f"x/auto_test/{k % 5}/{9001000 + k}L_1.png" for k in range(25))])
+    assert taken == 20 and "<split>" in text
+
+
+@pytest.mark.parametrize("pattern", ["(", r"(?P<kl>\d)"])
+def test_a_pattern_that_cannot_be_read_is_refused(pattern: str) -> None:
     with pytest.raises(UserError, match="--pattern"):
         compile_pattern(pattern)
 
 
 def test_the_layout_of_the_public_set_is_the_default() -> None:
-    for name in ("train/0/9001695L.png", "4/1_R.tif", "val/2/é 7L.jpg"):
+    for name in ("train/0/9001695L.png", "4/1_R.tif", "val/2/é 7L.jpg", "Train/0/1L.png", "valid/0/1L.png"):
         assert re.search(DEFAULT_PATTERN, name)
     for name in ("train/5/1L.png", "train/0/1.png", "train/0/deep/1L.png", "more/train/0/1L.png"):
         assert not re.search(DEFAULT_PATTERN, name)
