@@ -16,7 +16,6 @@ from kneeal.tables import FORMULA, read_table, some
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
-_TWICE = "correct the patient or the side, or keep one row of each knee"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +77,11 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     # Line 1 is the header.
     names = [f"line {row + 2}" for row in range(len(frame))] if places is None else places
 
-    def refuse(column: str, bad: "pd.Series[bool]", expected: str, cure: str = "") -> None:
+    def refuse(column: str, bad: "pd.Series[bool]", expected: str) -> None:
         found = [f"{frame.at[row, column]!r} in {names[row]}" for row in frame.index[bad]]
         if found:
-            raise UserError(f"{where}: {column} {some(found)}", expected, cure or f"correct the {column}")
+            parts = "patient or side, or keep one row of each knee" if column == "knee_id" else column
+            raise UserError(f"{where}: {column} {some(found)}", expected, f"correct the {parts}")
 
     for column in ("knee_id", "patient_id"):
         bad = frame[column].str.strip().ne(frame[column]) | frame[column].eq("") | ~frame[column].map(str.isprintable)
@@ -90,7 +90,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     unsafe = frame["knee_id"].str.contains(r'[,"/\\]', regex=True)
     grades = f"a whole KL grade from 0 to {N_GRADES - 1}, or nothing"
     refuse("knee_id", unsafe, 'a knee_id without , " / \\')
-    refuse("knee_id", frame["knee_id"].duplicated(keep=False), "each knee once, by patient and side", _TWICE)
+    refuse("knee_id", frame["knee_id"].duplicated(keep=False), "each knee once, by patient and side")
     refuse("side", ~frame["side"].isin(["L", "R"]), "a side of L or R")
     refuse("kl", ~frame["kl"].isin(["", *GRADE_TEXTS]), grades)
     refuse("split", ~frame["split"].isin(SPLITS), "a split of train, val or test, or nothing")

@@ -17,8 +17,6 @@ GRADE_WORDS, SIDE_WORDS, _SPLITS = (
     {str(word): str(meaning) for meaning, words in _LISTS[table].items() for word in words}
     for table in ("grades", "sides", "splits")
 )
-#: MOST's codes for "not gradable", "replaced", "missing".
-_CODES = (1.9, 8, 9)
 _GRADE = re.compile(
     # What stands before: KL, K-L, KLG, Kellgren-Lawrence, grade, stage, G, ...
     r"(?:(?:k(?:ellgren)?[\s\-/&.]*(?:and\s*)?(?:l(?:awrence)?)?[\s._-]*)?"
@@ -26,8 +24,6 @@ _GRADE = re.compile(
     r"(?P<grade>iv|i{1,3}|\d+(?:[.,]\d+)?)(?P<rest>.*)",
     re.IGNORECASE,
 )
-#: What may follow: words.
-_WORDS = re.compile(r"[\s°.:=,;()_\u2013\u2014-]+")
 
 
 class UnreadableError(ValueError):
@@ -73,9 +69,10 @@ def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int 
     if match is None:
         raise UnreadableError(text)
     value, rest = _number(match["grade"]), match["rest"].lower()
-    if value in _CODES and re.match(r"\s*([:=]|$)", rest):
+    # MOST's codes for "not gradable", "replaced", "missing".
+    if value in (1.9, 8, 9) and re.match(r"\s*([:=]|$)", rest):
         return None
-    first, *words = _WORDS.split(rest)
+    first, *words = re.split(r"[\s°.:=,;()_\u2013\u2014-]+", rest)
     fits = not first and not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)
     if value not in range(N_GRADES) or not fits:
         raise UnreadableError(text)

@@ -82,10 +82,8 @@ def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list
             "paths below SRC, or names that occur once there",
             "check SRC and --path-column; where the folders differ, leave the file name alone in the table",
         )
-    rows_of: defaultdict[str, list[str]] = defaultdict(list)
-    for row in found:
-        rows_of[row.path].append(row.where)
-    twice = [f"{path} in {' and '.join(places)}" for path, places in rows_of.items() if len(places) > 1]
+    counts = Counter(row.path for row in found)
+    twice = [f"{row.path} in {row.where}" for row in found if counts[row.path] > 1]
     if twice:
         expected = "one row per picture, since it shows one knee"
         raise UserError(f"pictures named more than once: {some(twice)}", expected, "remove or correct these rows")
@@ -95,8 +93,7 @@ def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list
 def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[str]]:
     if options.table is not None:
         needed = ("path",) if options.ungraded else ("path", "grade")
-        rows = read_knee_table(options.table, options.columns, needed=needed, grades=options.grades)
-        return rows, []
+        return read_knee_table(options.table, options.columns, needed=needed, grades=options.grades), []
     every = names = _pictures(source)
     if options.pattern is not None:
         rows, others = rows_by_pattern(names, compile_pattern(options.pattern), str(source), options.grades)
@@ -118,14 +115,11 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
 
 
 def _pictures(source: Path) -> list[str]:
-    def fail(error: OSError) -> None:
-        raise UserError(
-            f"cannot read the folder {error.filename}: {error.strerror}",
-            "folders that can be read",
-            "correct the permissions",
-        ) from error
-
-    found = [path for path in walk_files(source, fail) if path.suffix.lower() in PICTURES]
+    errors: list[OSError] = []
+    found = [path for path in walk_files(source, errors.append) if path.suffix.lower() in PICTURES]
+    for error in errors:
+        unread = f"cannot read the folder {error.filename}: {error.strerror}"
+        raise UserError(unread, "folders that can be read", "correct the permissions")
     return [path.relative_to(source).as_posix() for path in found]
 
 
@@ -204,10 +198,7 @@ def rows_by_pattern(
 
 
 def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> tuple[str, int]:
-    """Options of `kneeal prepare folder` for these paths, and how many they would take; empty where nothing fits.
-
-    `side` and `ungraded` are options that were given already.
-    """
+    """Options for these paths beside those given, and how many they would take; empty where nothing fits."""
     compared = names[:: max(1, len(names) // _COMPARED)]
     splits, grades, knees = _parts(compared)
     found = {

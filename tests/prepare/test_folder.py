@@ -357,8 +357,8 @@ def test_a_picture_that_a_table_names_twice_is_refused(tmp_path: Path) -> None:
         save(tmp_path / "in" / name)
     table = tmp_path / "t.csv"
     for text, places in (
-        ("path,patient,KL_R,KL_L\na.png,p,2,3\n", "a.png in line 2 and line 2"),
-        ("path,patient,side,grade\na.png,p,R,2\nb.png,p,L,1\nA,q,R,3\n", "a.png in line 2 and line 4"),
+        ("path,patient,KL_R,KL_L\na.png,p,2,3\n", "a.png in line 2, a.png in line 2"),
+        ("path,patient,side,grade\na.png,p,R,2\nb.png,p,L,1\nA,q,R,3\n", "a.png in line 2, a.png in line 4"),
     ):
         table.write_text(text)
         with pytest.raises(UserError, match=f"more than once: {places}"):
