@@ -77,18 +77,17 @@ def read_table(
     except csv.Error as error:
         cure = "save it again, and close every quote"
         raise UserError(f"{path} cannot be read as a table ({error})", "a whole CSV file", cure) from error
-    tables = [rows[_header(rows, needed) :] for rows in tables if rows] or [[]]
-    headers = [[*map(fold, rows[0][1])] if rows else [] for rows in tables]
+    tables = [rows[_header(rows, needed) :] for rows in tables if rows] or [[("", [])]]
+    headers = [[*map(fold, rows[0][1])] for rows in tables]
     chosen = next((k for k, names in enumerate(headers) if {*map(fold, needed)} <= set(names) and len(names) > 1), 0)
     if headers.count(headers[chosen]) > 1:
         raise UserError(f"{path} has several sheets with the same columns", "one", "put their rows into one sheet")
-    filled = tables[chosen]
-    header = filled[0][1] if filled else []
+    (_, header), *filled = tables[chosen]
     while header and not header[-1]:  # spreadsheets write separators for columns that are empty
         header = header[:-1]
     check_header(str(path), header, needed)
     n = len(header)
-    body = [(place, cells if any(cells[n:]) else cells[:n]) for place, cells in filled[1:]]
+    body = [(place, cells if any(cells[n:]) else cells[:n]) for place, cells in filled]
     ragged = [f"{place} has {len(cells)}" for place, cells in body if len(cells) != n]
     if ragged:
         raise UserError(

@@ -117,8 +117,8 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
 def _pictures(source: Path) -> list[str]:
     errors: list[OSError] = []
     found = [path for path in walk_files(source, errors.append) if path.suffix.lower() in PICTURES]
-    for error in errors:
-        unread = f"cannot read the folder {error.filename}: {error.strerror}"
+    if errors:
+        unread = some(f"cannot read the folder {error.filename}: {error.strerror}" for error in errors)
         raise UserError(unread, "folders that can be read", "correct the permissions")
     return [path.relative_to(source).as_posix() for path in found]
 
