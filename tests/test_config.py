@@ -57,6 +57,8 @@ def test_what_is_saved_reads_back(tmp_path: Path) -> None:
         (["data.patch_size=100"], "multiple of 8", "correct data.patch_size"),
         (["model.pooling=max"], "'hv', 'vh' or 'gap'", "correct"),
         (["training.epochs=0"], "greater than 0", "correct"),
+        (["training.prior=.inf"], "a finite number", "correct training.prior"),
+        (["views.gamma=[0.5, inf]"], "a finite number", "correct views.gamma"),
         (["views.gamma=[1.5, 0.5]"], "views.gamma", "correct"),
         (["model.width"], "--set 'model.width'", "--set model.width=16"),
         (["seed.x=3", "seed=4", "seed.y=1"], "seed is not a section", "check the key"),
