@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from kneeal.data.prepared import LEFTOVERS
 from kneeal.errors import UserError
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.summary import for_single_knees
@@ -74,7 +75,8 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
     """The folder of the radiographs, their paths below it, and what a list names in vain."""
     if source.is_dir():
         errors: list[OSError] = []
-        names = [path.relative_to(source).as_posix() for path in walk_files(source, errors.append)]
+        paths = (path for path in walk_files(source, errors.append) if path.name not in LEFTOVERS)
+        names = [path.relative_to(source).as_posix() for path in paths]
         if not names:
             raise UserError(f"no file in {source}", "radiographs", "check the path")
         closed = [(Path(error.filename).relative_to(source).as_posix(), error.strerror) for error in errors]

@@ -20,6 +20,8 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 5.0, 99.0
 _BLOCK = 1 << 17
 #: A window that leaves less than this share of the pixels between its ends is no window for this radiograph.
 _MIN_INSIDE = 0.02
+#: And one that leaves fewer values makes steps.
+_MIN_LEVELS = 16
 _FAR = 1e12
 #: Most pixels of raw data that may be below 0.
 _MAX_BELOW = 0.01
@@ -192,5 +194,5 @@ def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:
     low, high = windowed.min(), windowed.max()
     margin = (high - low) / 256
     seen = windowed[: len(counts)]
-    inside = counts[(seen > low + margin) & (seen < high - margin)]
-    return bool(inside.sum() >= _MIN_INSIDE * counts.sum())
+    inside = (counts > 0) & (seen > low + margin) & (seen < high - margin)
+    return bool(counts[inside].sum() >= _MIN_INSIDE * counts.sum()) and len(np.unique(seen[inside])) >= _MIN_LEVELS

@@ -112,6 +112,13 @@ def test_where_nothing_can_be_used_the_reports_are_written_and_the_cure_helps(tm
     assert rows(out) == {"a_R": ("1", "")} and not (tmp_path / ".out.work").exists()
 
 
+def test_reports_of_an_earlier_start_below_the_source_are_no_radiographs(tmp_path: Path) -> None:
+    write(tmp_path / "1", RIGHT, "a")
+    for _ in range(2):
+        result = kneeal("prepare", "dicom", tmp_path, "--out", tmp_path / "out", "--workers", "0")
+        refused(result, "no knee could be used of 1 radiograph (one_knee 1)")
+
+
 def test_a_path_that_is_no_list_is_refused_and_a_list_may_be_in_any_encoding(tmp_path: Path) -> None:
     write(tmp_path / "in/é", RIGHT, "a", ImageLaterality="R")
     cv2.imwrite(str(tmp_path / "in/x.png"), np.rint(255 * LEFT))

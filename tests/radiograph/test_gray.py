@@ -79,6 +79,14 @@ def test_a_window_that_shows_nothing_is_not_applied_and_told(tmp_path: Path) -> 
         found = read(tmp_path, WindowCenter=center, WindowWidth="2000", VOILUTFunction="SIGMOID")
         assert off(found, plain) < 0.01 and "window" in found.notes[0]
     assert read(tmp_path, WindowCenter="1800", WindowWidth="900", VOILUTFunction="SIGMOID").notes == ()
+    # A LUT is of whole numbers: of values that are rescaled to a handful, it would leave steps.
+    ramp = pydicom.Dataset()
+    ramp.add_new(0x00283002, "US", [4096, 0, 16])
+    ramp.add_new(0x00283006, "US", list(range(0, 65536, 16)))
+    tags = {"VOILUTSequence": pydicom.Sequence([ramp]), "WindowWidth": None, "RescaleIntercept": "0"}
+    assert read(tmp_path, RescaleSlope="1", **tags).notes == ()
+    found = read(tmp_path, RescaleSlope="0.001", **tags)
+    assert off(found, plain) < 0.01 and len(found.notes) == 1
     # One that shows half of it is applied.
     assert read(tmp_path, WindowCenter="1800", WindowWidth="900").notes == ()
 
