@@ -10,7 +10,7 @@ __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
 #: Data sets without a preamble begin with a tag of group 0002 or 0008.
-_BARE_DICOM = (b"\x02\x00", b"\x08\x00")
+_BARE_DICOM = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:

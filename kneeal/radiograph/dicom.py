@@ -1,4 +1,4 @@
-"""A DICOM radiograph: pixels by pydicom and its plugins, checked before and after; their size at the knee."""
+"""A DICOM radiograph: what its header says of the picture, and the size of a pixel at the knee."""
 
 import contextlib
 import logging
@@ -10,15 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
-from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 
-from kneeal.radiograph.codestream import RLE, check_compressed, choose_decoder, strip_lossless
 from kneeal.radiograph.gray import count_levels, gray_levels, look_up, word
 from kneeal.radiograph.image import (
     LARGEST_MM,
@@ -28,9 +23,8 @@ from kneeal.radiograph.image import (
     ReadOptions,
     damage_told,
     read_start,
-    too_large,
-    unreadable,
 )
+from kneeal.radiograph.pixels import stored_codes
 from kneeal.tables import finite
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -53,7 +47,8 @@ _TAGS = [
     "PresentationIntentType", "PixelIntensityRelationship", "PixelIntensityRelationshipSign",
     "PixelSpacingCalibrationType", "ImageLaterality", "Laterality", "PatientOrientation", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "PixelData",
+    "VOILUTFunction", *(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in
+    ("Descriptor", "Data")), "PixelData",
 ]  # fmt: skip
 
 
@@ -87,9 +82,8 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
         raise RadiographError("no_pixels", "no pixel data", "a radiograph (CR, DX or secondary capture)")
     if word(header, "Modality").upper() in _OTHER_MODALITIES:
         raise RadiographError("modality", "the header names another modality", "a plain radiograph")
-    rows, columns = _shape(header, options.max_pixels)
     spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
-    codes, n_levels = _codes(header, rows, columns)
+    codes, n_levels = stored_codes(header, options.max_pixels)
     across, down = _directions(header)
     codings = header.get("ViewCodeSequence") or []
     views = [word(header, "ViewPosition").upper(), *(word(coding, "CodeMeaning").upper() for coding in codings)]
@@ -158,73 +152,6 @@ def _directions(header: Any) -> tuple[str, str]:
     ways = [value] if isinstance(value, str) else list(value)
     across, down, *_ = [*(way[0] if _DIRECTION.fullmatch(way) else "" for way in map(str, ways)), "", ""]
     return across, down
-
-
-def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-    if rows < 1 or columns < 1:
-        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture")
-    if rows * columns > max_pixels:
-        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
-    photometric = str(header.get("PhotometricInterpretation", ""))
-    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise RadiographError("color", "the picture is in color or has a palette", "MONOCHROME1 or MONOCHROME2")
-    if int(header.get("NumberOfFrames") or 1) != 1:
-        raise RadiographError("frames", "more than one frame", "one radiograph per file", "split or remove the file")
-    allocated, stored = int(header.get("BitsAllocated") or 0), int(header.get("BitsStored") or 0)
-    high = int(header.get("HighBit", stored - 1))
-    if allocated not in (8, 16) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
-        raise RadiographError(
-            "mismatch",
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}",
-            "8 or 16 bit per pixel, of which those stored are a part",
-            "correct the header, or remove the file",
-        )
-    return rows, columns
-
-
-def _codes(header: Any, rows: int, columns: int) -> tuple[NDArray[np.unsignedinteger], int]:
-    """What is stored in each pixel, as an unsigned number below the second value returned."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        syntax = header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
-    expected = rows * columns * allocated // 8
-    decoder = ""
-    if syntax.is_encapsulated:
-        decoder = choose_decoder(syntax, deep=allocated > 8)
-        frame = get_frame(header.PixelData, 0, number_of_frames=1)
-        check_compressed(frame, syntax, rows, columns, allocated)
-        if decoder == "gdcm":
-            stripped = strip_lossless(frame)
-            if stripped is None:
-                raise unreadable("the compressed pixel data are no lossless JPEG stream")
-            header.PixelData = encapsulate([stripped])
-    # Some systems fill up to a whole block; more than a row is another picture.
-    elif not expected <= len(header.PixelData) < expected + max(2, columns * allocated // 8):
-        found = len(header.PixelData)
-        raise RadiographError(
-            "truncated" if found < expected else "mismatch",
-            f"{found} bytes of pixel data",
-            f"{expected} bytes for {columns} x {rows} px of {allocated} bit",
-            "fetch the file again, or correct Rows and Columns",
-        )
-    # Unused bits are cleared below, without a further copy.
-    pixels = pixel_array(header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=decoder)
-    if pixels.shape != (rows, columns):
-        raise RadiographError("mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says")
-    codes: Any = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
-    if codes.dtype.itemsize > 2:
-        raise RadiographError("mismatch", f"{codes.dtype} pixels", "8 or 16 bit")
-    shift = int(header.get("HighBit", stored - 1)) + 1 - stored
-    if syntax.is_encapsulated and syntax != RLE:
-        shift = 0  # a codec gives the stored bits alone
-    if shift:
-        codes = codes >> shift
-    if stored < codes.dtype.itemsize * 8:
-        codes = codes & codes.dtype.type((1 << stored) - 1)  # overlays may lie in the bits above
-    return codes, 1 << stored
 
 
 def pixel_size(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import RLELossless
 
 from kneeal.data.patches import scale_intensities
 from kneeal.errors import UserError
@@ -120,35 +120,10 @@ def test_a_voi_lut_is_looked_up(tmp_path: Path) -> None:
     assert np.abs(radiograph.gray.astype(int) - scale_intensities((stored * stored) >> 8)).max() <= 1
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_compressed_radiographs_are_the_same(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
-    header = radiograph_header(GRAY, 0.2, patient="1")
-    try:
-        header.compress(syntax)
-    except RuntimeError:
-        pytest.skip("the extra `dicom` is not installed")
-    header.save_as(tmp_path / "c", enforce_file_format=True)
-    assert np.array_equal(read_radiograph(tmp_path / "c").gray, read_radiograph(save(tmp_path / "a")).gray)
-
-
-def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    header = radiograph_header(GRAY, 0.2, patient="1")
-    header.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8"])
-    header["PixelData"].VR = "OB"
-    header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    header.save_as(tmp_path / "c", enforce_file_format=True)
-
-    def nothing(uid: object) -> object:
-        raise NotImplementedError
-
-    monkeypatch.setattr("kneeal.radiograph.codestream.get_decoder", nothing)
-    error = rejection(tmp_path / "c")
-    assert error.reason == "codec" and "python-gdcm" in error.cure
-
-
 def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> None:
     jpeg = cv2.imencode(".jpg", np.zeros((300, 400), np.uint8))[1].tobytes()
-    assert codestream_size(jpeg) == (300, 400, 1, 8)
+    size = codestream_size(jpeg)
+    assert size is not None and size[:4] == (300, 400, 1, 8)
     header = radiograph_header(GRAY, 0.2, patient="1")
     header.PixelData = pydicom.encaps.encapsulate([jpeg])
     header["PixelData"].VR = "OB"
@@ -166,8 +141,8 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path: Path) -> N
         ({"Rows": 39}, "mismatch"),
         ({"Rows": 65000, "Columns": 65000}, "too_large"),
         ({"Rows": 0}, "mismatch"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "color"),
-        ({"SamplesPerPixel": 3}, "color"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "unreadable"),
+        ({"SamplesPerPixel": 3}, "mismatch"),
         ({"NumberOfFrames": 2}, "frames"),
         ({"Modality": "MR"}, "modality"),
         ({"BitsStored": 17}, "mismatch"),

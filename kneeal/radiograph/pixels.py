@@ -1,0 +1,128 @@
+"""What is stored in the pixels of a DICOM radiograph, checked against its header before and after it is decoded."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+
+from kneeal.radiograph.codestream import decode_stream
+from kneeal.radiograph.color import gray_channels, gray_palette
+from kneeal.radiograph.gray import word
+from kneeal.radiograph.image import RadiographError, too_large
+
+_STREAMS = {
+    *uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes,
+    uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL,
+}  # fmt: skip
+_GRAY, _PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
+
+
+def stored_codes(header: Any, max_pixels: int) -> tuple[NDArray[np.unsignedinteger], int]:
+    """What is stored in each pixel [H, W], as an unsigned number below the second value returned.
+
+    Colors that are gray are reduced to it; then the number is the gray.
+
+    Raises:
+        RadiographError: The header or the pixels are impossible, too large, in color, or of an unknown encoding.
+    """
+    rows, columns = _shape(header, max_pixels)
+    stored, palette = int(header.BitsStored), header.PhotometricInterpretation == _PALETTE
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        little = header.original_encoding[1]
+        syntax = header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    if syntax in _STREAMS:
+        frame = get_frame(header.PixelData, 0, number_of_frames=1)
+        pixels = decode_stream(frame, rows, columns, int(header.BitsAllocated))
+    else:
+        pixels = _uncompressed(header, syntax, rows, columns)
+    if pixels.shape not in ((rows, columns), (rows, columns, 3)) or pixels.dtype.itemsize > 2:
+        raise RadiographError("mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says")
+    codes: Any = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
+    if codes.ndim == 3:
+        return gray_channels(codes), 1 << 8 * codes.dtype.itemsize
+    top = (1 << stored) - 1
+    if syntax in _STREAMS and not header.PixelRepresentation:
+        # A codec gives the stored bits alone; one that loses may go above them.
+        codes = np.minimum(codes, min(top, np.iinfo(codes.dtype).max))
+    else:
+        shift = 0 if syntax in _STREAMS else int(header.get("HighBit", stored - 1)) + 1 - stored
+        if shift:
+            codes = codes >> shift
+        if stored < codes.dtype.itemsize * 8:
+            codes = codes & codes.dtype.type(top)  # overlays may lie in the bits above
+    if not palette:
+        return codes, top + 1
+    codes = gray_palette(apply_color_lut(np.arange(top + 1, dtype=codes.dtype), header), codes)
+    return codes, 1 << 8 * codes.dtype.itemsize
+
+
+def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
+    """Rows and columns; what the standard demands but not every system writes is set in the header."""
+    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    if rows < 1 or columns < 1:
+        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture")
+    if rows * columns > max_pixels:
+        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
+    if int(header.get("NumberOfFrames") or 1) != 1:
+        raise RadiographError("frames", "more than one frame", "one radiograph per file", "split or remove the file")
+    allocated = int(header.get("BitsAllocated") or 0)
+    header.BitsStored = stored = int(header.get("BitsStored") or allocated)
+    high = int(header.get("HighBit", stored - 1))
+    if allocated not in (8, 16) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise RadiographError(
+            "mismatch",
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}",
+            "8 or 16 bit per pixel, of which those stored are a part",
+            "correct the header, export the radiograph with 8 or 16 bit, or remove the file",
+        )
+    samples = header.SamplesPerPixel = int(header.get("SamplesPerPixel") or 1)
+    header.PixelRepresentation = int(header.get("PixelRepresentation") or 0)
+    photometric = header.PhotometricInterpretation = word(header, "PhotometricInterpretation").upper()
+    one = photometric in (*_GRAY, _PALETTE)
+    if samples != (1 if one else 3) or not (one or photometric == "RGB" or photometric.startswith("YBR_")):
+        raise RadiographError(
+            "mismatch",
+            f"{samples} samples per pixel, and a PhotometricInterpretation that does not fit them or is missing",
+            "1 (MONOCHROME1, MONOCHROME2, PALETTE COLOR) or 3 (RGB, YBR)",
+            "correct the header, or remove the file",
+        )
+    return rows, columns
+
+
+def _uncompressed(header: Any, syntax: uid.UID, rows: int, columns: int) -> NDArray[Any]:
+    """The values as they are in the file, or as RLE has them."""
+    if syntax.is_private or (syntax.is_encapsulated and syntax != uid.RLELossless):
+        raise RadiographError(
+            "codec",
+            f"no decoder for the transfer syntax {syntax.name}",
+            "uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
+            "convert the file, for example with dcmtk's dcmconv or gdcmconv --raw",
+        )
+    expected = rows * columns * header.SamplesPerPixel * int(header.BitsAllocated) // 8
+    if header.PhotometricInterpretation == "YBR_FULL_422":
+        expected = expected // 3 * 2
+    if syntax.is_encapsulated:
+        # A run of two bytes becomes at most 128, so a stream of this size is a bomb or no stream of this picture.
+        if len(get_frame(header.PixelData, 0, number_of_frames=1)) > 2 * expected + 1024:
+            raise RadiographError("mismatch", "more RLE data than pixels", "a whole picture")
+    # Some systems fill up to a whole block; more than a row is another picture.
+    elif not expected <= len(header.PixelData) < expected + max(2, expected // rows):
+        found = len(header.PixelData)
+        raise RadiographError(
+            "truncated" if found < expected else "mismatch",
+            f"{found} bytes of pixel data",
+            f"{expected} bytes for {columns} x {rows} px of {header.BitsAllocated} bit",
+            "fetch the file again, or correct Rows and Columns",
+        )
+    # Unused bits are cleared by the caller, without a further copy.
+    plugin = "pydicom" if syntax.is_encapsulated else ""
+    pixels: NDArray[Any] = pixel_array(
+        header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=plugin
+    )
+    return pixels
