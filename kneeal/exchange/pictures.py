@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -199,9 +199,5 @@ def to_png(pixels: NDArray[Any]) -> bytes:
     Browsers show 8 bits of a channel: of 16 bits, red holds the high byte and green the low one.
     """
     if pixels.dtype == np.uint16:
-        low, high = (pixels & 255).astype(np.uint8), (pixels >> 8).astype(np.uint8)
-        pixels = cv2.merge([np.zeros_like(low), low, high])  # OpenCV writes blue first
-    done, data = cv2.imencode(".png", pixels)
-    if not done:
-        raise RuntimeError("OpenCV could not encode a picture")
-    return bytes(data.tobytes())
+        pixels = np.dstack([pixels >> 8, pixels & 255, np.zeros_like(pixels)]).astype(np.uint8)
+    return bytes(imagecodecs.png_encode(pixels))

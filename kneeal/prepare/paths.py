@@ -9,7 +9,7 @@ from os.path import isfile  # unlike `Path.is_file`, it raises nothing
 from pathlib import Path, PureWindowsPath
 
 #: How the names of pictures end.
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm")
 
 
 class NamedFiles:

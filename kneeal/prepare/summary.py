@@ -100,7 +100,7 @@ def nothing_usable(
         ("missing", True, "paths are below SRC, or below the folder of the list"),
         ("outside", True, "paths are below SRC, or below the folder of the list"),
         ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say which knee a grade belongs to"),
-        ("codec", True, "install the decoder, or convert the files, as the message says"),
+        ("codec", True, "convert the files, as rejected.csv says"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
         ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
         ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from kneeal.prepare.tasks import Correction, RadiographTask, Work
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88
-_GREEN, _RED = (80, 220, 80), (60, 60, 240)
+_GREEN, _RED, _YELLOW, _QUALITY = (80, 220, 80), (240, 60, 60), (255, 210, 0), 70
 _WORDS = REASONS | {
     "by_hand": "rejected by hand",
     "not_marked": "the landmark file does not mark this knee",
@@ -183,26 +184,21 @@ def _thumbnail(radiograph: Radiograph, used: Sequence[KneePose], unused: Sequenc
     small = cv2.resize(
         rough, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     )
-    picture = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
+    picture = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
     for pose, color in [*((pose, _GREEN) for pose in used), *((pose, _RED) for pose in unused)]:
         box = np.round(pose.corners_mm(110.0, 110.0) * scale * 16).astype(np.int32)
         cv2.polylines(picture, [box], True, color, 1, cv2.LINE_AA, 4)
         turn = np.deg2rad(pose.angle_deg)
         reach = 38 * np.array([np.cos(turn), np.sin(turn)])
         line = np.array([np.subtract(pose.center_mm, reach), np.add(pose.center_mm, reach)])
-        cv2.polylines(picture, [np.round(line * scale * 16).astype(np.int32)], False, (0, 210, 255), 1, cv2.LINE_AA, 4)
-    return _jpeg(np.asarray(picture, np.uint8))
+        cv2.polylines(picture, [np.round(line * scale * 16).astype(np.int32)], False, _YELLOW, 1, cv2.LINE_AA, 4)
+    return bytes(imagecodecs.jpeg8_encode(picture, level=_QUALITY))
 
 
 def patches_jpeg(pair: NDArray[np.uint8]) -> bytes:
     """A small JPEG of both patches of a knee, side by side."""
     small = [cv2.resize(patch, (_STRIP_PX, _STRIP_PX), interpolation=cv2.INTER_AREA) for patch in pair]
-    return _jpeg(np.hstack(small).astype(np.uint8))
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
-    return data.tobytes()
+    return bytes(imagecodecs.jpeg8_encode(np.hstack(small), level=_QUALITY))
 
 
 class ResultStore:

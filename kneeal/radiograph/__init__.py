@@ -2,19 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from kneeal.radiograph.dicom import read_dicom
+from kneeal.radiograph.gray import count_levels, look_up, lookup_table
 from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, read_start, unreadable
-from kneeal.radiograph.picture import read_picture
+from kneeal.radiograph.picture import PICTURES, read_codes
 
 __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]
 
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
 #: Data sets without a preamble begin with a tag of group 0002 or 0008.
 _BARE_DICOM = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograph:
-    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, TIFF, BMP or WebP.
+    """Read a DICOM file (CR, DX, secondary capture) or a gray PNG, JPEG, JPEG 2000, TIFF, BMP, WebP, GIF or PGM.
 
     Args:
         path: The file; its content decides what it is, its name does not.
@@ -33,9 +35,11 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
         )
     if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
         return read_dicom(path, options)
-    if not start.startswith(_PICTURES):
+    if not start.startswith(PICTURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
-    gray = read_picture(path, max_pixels=options.max_pixels, bits=options.bits)
+    codes = read_codes(path, max_pixels=options.max_pixels)
+    levels = np.arange(np.iinfo(codes.dtype).max + 1.0)
+    gray = look_up(lookup_table(levels, count_levels(codes, len(levels)), options.bits), codes)
     if options.mm_per_px is None:
         raise RadiographError(
             "spacing", "a picture has no pixel spacing", "a known physical scale", "give it with --mm-per-px"

@@ -5,7 +5,6 @@ latter. What a stream is, its own first bytes say, whatever transfer syntax or f
 """
 
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -34,11 +33,14 @@ class Codestream(NamedTuple):
 def codestream_size(data: bytes) -> Codestream | None:
     """The size of a JPEG, JPEG-LS or JPEG 2000 stream, JP2 boxes around it allowed; None where it names none."""
     if data[:2] == _JPEG:
-        marker, start = next((found for found in _segments(data) if found[0] in _FRAMES), (0, len(data)))
-        if start + 10 > len(data):
-            return None
-        bits, rows, columns, components = struct.unpack_from(">BHHB", data, start + 4)
-        return Codestream(rows, columns, components, bits, marker, start)
+        start = 2
+        while start + 10 <= len(data) and data[start] == 0xFF:
+            marker = data[start + 1]
+            if marker in _FRAMES:
+                bits, rows, columns, components = struct.unpack_from(">BHHB", data, start + 4)
+                return Codestream(rows, columns, components, bits, marker, start)
+            start += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", data, start + 2)[0]
+        return None
     start = data.find(_JPEG_2000, 0, 4096)
     if start < 0 or len(data) < start + 43:
         return None
@@ -53,20 +55,18 @@ def codestream_size(data: bytes) -> Codestream | None:
 
 
 def decode_stream(data: bytes, rows: int, columns: int, most_bits: int = 16) -> NDArray[Any]:
-    """The values of a stream, [H, W] or [H, W, 3], in whatever color space they are.
+    """The values of a stream, [H, W] or [H, W, components], in whatever color space they are.
 
-    Raises:
-        RadiographError: It is not of this size, has more bits or is cut off.
+    One that is not of this size, has more bits or is cut off is refused.
     """
     size = codestream_size(data)
     if size is None:
         raise unreadable("the compressed pixel data have no valid header")
-    if size[:2] != (rows, columns) or size.components not in (1, 3) or not 2 <= size.bits <= most_bits:
+    if size[:2] != (rows, columns) or size.components > 4 or not 2 <= size.bits <= most_bits:
         raise RadiographError(
             "mismatch",
-            f"the compressed picture is {size.columns} x {size.rows} px with {size.components} components of "
-            f"{size.bits} bit",
-            f"{columns} x {rows} px with 1 or 3 of at most {most_bits} bit, as the header says",
+            f"a compressed picture of {size.columns} x {size.rows} px, {size.components} components, {size.bits} bit",
+            f"{columns} x {rows} px with 1 to 4 of at most {most_bits} bit, as the header says",
         )
     if not size.marker:
         return imagecodecs.jpeg2k_decode(data, numthreads=1, verbose=0)
@@ -77,16 +77,3 @@ def decode_stream(data: bytes, rows: int, columns: int, most_bits: int = 16) -> 
         return imagecodecs.jpegls_decode(data)
     as_stored = "RGB" if size.components == 3 else None
     return imagecodecs.jpeg8_decode(data, colorspace=as_stored, outcolorspace=as_stored)
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and first byte of each segment of a JPEG stream, up to where there is no marker any more."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        yield marker, position
-        alone = marker == 0x01 or 0xD0 <= marker <= 0xD7
-        position += 2 + (0 if alone else max(struct.unpack_from(">H", data, position + 2)[0], 2))

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.radiograph.gray import count_levels, look_up
 from kneeal.radiograph.image import RadiographError
 
 #: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
@@ -19,36 +18,15 @@ _TINT_LEVELS = 2
 def gray_channels(pixels: NDArray[Any]) -> NDArray[Any]:
     """The gray [H, W] of three channels [H, W, 3] of 8 or 16 bit, RGB, or luminance with two differences (YCbCr).
 
-    Raises:
-        RadiographError: The picture is in color.
+    A picture in color is refused.
     """
     gray = _agreed(pixels)
     if gray is None and pixels.dtype == np.uint8:
         # A picture that is gray in one of the two is not in the other. Headers often name the wrong one.
         gray = _agreed(cv2.cvtColor(np.ascontiguousarray(pixels[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB))
     if gray is None:
-        raise in_color()
+        raise RadiographError("color", "the picture is in color", "a gray picture", "export it in gray, or remove it")
     return gray
-
-
-def gray_palette(colors: NDArray[Any], codes: NDArray[np.unsignedinteger]) -> NDArray[Any]:
-    """The gray of each pixel by a palette [n, 3]. Never a copy in color, which is many times as large.
-
-    Raises:
-        RadiographError: The picture is in color.
-    """
-    counts = count_levels(codes, len(colors))
-    tolerance = _GRAY_LEVELS * (np.iinfo(colors.dtype).max // 255)
-    if counts[np.ptp(colors, axis=1) > tolerance].sum() > _COLORED_SHARE * codes.size:
-        raise in_color()
-    return look_up(np.rint(colors.mean(axis=1)).astype(colors.dtype), codes)
-
-
-def in_color() -> RadiographError:
-    """A picture that has colors."""
-    return RadiographError(
-        "color", "the picture is in color", "a gray picture", "export it in gray, or remove the file"
-    )
 
 
 def _agreed(pixels: NDArray[Any]) -> NDArray[Any] | None:

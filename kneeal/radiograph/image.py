@@ -86,9 +86,11 @@ def read_start(path: Path) -> tuple[bytes, int]:
         raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
 
 
-def too_large(size: str, most: int) -> RadiographError:
-    """The picture is beyond the limit; nothing of it was decoded."""
-    return RadiographError("too_large", size, f"at most {most / 1e6:g} million px", "remove the file, or scale it down")
+def check_size(rows: int, columns: int, most: int) -> None:
+    """Refuse a picture that is beyond the limit, before anything of it is decoded."""
+    if rows * columns > most:
+        found, expected = f"the header says {columns} x {rows} px", f"at most {most / 1e6:g} million px"
+        raise RadiographError("too_large", found, expected, "remove the file, or scale it down")
 
 
 @contextmanager
@@ -111,6 +113,6 @@ def unreadable(what: str) -> RadiographError:
     return RadiographError(
         "unreadable",
         what,
-        "a whole DICOM, PNG, JPEG, TIFF, BMP or WebP file",
+        "a whole DICOM, PNG, JPEG, JPEG 2000, TIFF, BMP, WebP, GIF or PGM file",
         "fetch the file again, save it in another of these formats, or remove it",
     )

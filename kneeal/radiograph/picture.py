@@ -1,94 +1,84 @@
-"""A radiograph saved as a picture: PNG, JPEG, TIFF, BMP or WebP, of 8 or 16 bit or of real numbers."""
+"""A radiograph saved as a picture, of 8 or 16 bit or of real numbers."""
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from kneeal.radiograph.gray import count_levels, look_up, lookup_table
-from kneeal.radiograph.image import MAX_PIXELS, RadiographError, damage_told, too_large
+from kneeal.radiograph.codestream import JPEG_LS, codestream_size, decode_stream
+from kneeal.radiograph.color import gray_channels
+from kneeal.radiograph.image import MAX_PIXELS, RadiographError, ReadOptions, check_size, damage_told
+from kneeal.radiograph.tiff import read_tiff
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-#: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
-#: this share of the pixels has a color (a frame, a mark).
-_GRAY_LEVELS, _COLORED_SHARE = 24, 0.06
-#: Channels whose means over the other pixels differ by more levels show a tint, which colors the bright parts most.
-_TINT_LEVELS = 2
-_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
-_PHOTOMETRIC, _ORIENTATION = 0x0106, 0x0112
-
-
-def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, bits: int = 8) -> NDArray[Any]:
-    """uint8 or uint16 [H, W], bone bright as it was saved, scaled between the 5th and 99th percentile.
-
-    Raises:
-        RadiographError: It cannot be read, is too large, in color, or flat.
-    """
-    codes = read_codes(path, max_pixels=max_pixels)
-    n_levels = 256 if codes.dtype == np.uint8 else 65536
-    table = lookup_table(np.arange(n_levels, dtype=np.float64), count_levels(codes, n_levels), bits)
-    return look_up(table, codes)
+#: First bytes of what is no picture for Pillow, of TIFF and of JPEG 2000, and of all pictures.
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_STREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+PICTURES = (*_TIFF, *_STREAMS, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM")
+_ORIENTATION = 0x0112
 
 
 def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The pixels as they were saved, turned as EXIF says, uint8 or uint16 [H, W]; opacity is ignored.
 
     Channels that are equal but for rounding are gray; numbers of other types are scaled to 16 bit from the lowest to
-    the highest.
-
-    Raises:
-        RadiographError: It cannot be read, is too large, or in color.
+    the highest. What cannot be read, is too large or in color is refused.
     """
     with damage_told("the picture is damaged or of another format"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            # Opened by its name, a TIFF is mapped into memory, which Pillow 13.0 gets wrong for one that is turned.
-            with path.open("rb") as file, Image.open(file, formats=_FORMATS) as picture:
-                return _codes(path, picture, max_pixels)
-        except Image.DecompressionBombError:
-            # Pillow's own limit, which lies above ours; it names the size in its message alone.
-            raise too_large("the picture is larger than any radiograph", max_pixels) from None
+        # Opened by its name, a picture may be mapped into memory, which Pillow 13.0 gets wrong for one that is turned.
+        with path.open("rb") as file:
+            pixels, orientation, white = _decode(file, max_pixels)
+        if pixels.dtype not in (np.uint8, np.uint16):
+            pixels = _to_16_bit(pixels)
+        if pixels.ndim == 3:
+            # One channel with opacity, or three.
+            pixels = np.ascontiguousarray(pixels[..., 0]) if pixels.shape[2] == 2 else gray_channels(pixels[..., :3])
+        if white:
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        if orientation > 4:
+            pixels = pixels.T
+        down, across = (-1 if orientation in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+        return np.ascontiguousarray(pixels[::down, ::across])
 
 
-def _codes(path: Path, picture: Image.Image, max_pixels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _decode(file: BinaryIO, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
+    """The values of any type, [H, W] or [H, W, channels]; the orientation by EXIF; whether 0 is white."""
+    start = file.read(8)
+    file.seek(0)
+    if start.startswith(_TIFF):
+        return read_tiff(file.read(ReadOptions.max_bytes), max_pixels)
+    if start.startswith(_STREAMS):
+        data = file.read(ReadOptions.max_bytes)
+        size = codestream_size(data)
+        # Pillow knows what JPEG of 8 bit is used for in pictures: CMYK, orientation, several pictures in one.
+        if size is not None and (size.bits > 8 or size.marker in (0, JPEG_LS)):
+            check_size(size.rows, size.columns, max_pixels)
+            return decode_stream(data, size.rows, size.columns), 1, False
+    try:
+        with Image.open(file, formats=_FORMATS) as picture:
+            return *_by_pillow(file, picture, max_pixels), False
+    except Image.DecompressionBombError:
+        # Pillow's own limit lies above ours; it names the size in its message alone.
+        raise RadiographError("too_large", "a picture larger than any radiograph", "a smaller one") from None
+
+
+def _by_pillow(file: BinaryIO, picture: Image.Image, max_pixels: int) -> tuple[NDArray[Any], int]:
     columns, rows = picture.size
-    if rows * columns > max_pixels:
-        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
-    if getattr(picture, "n_frames", 1) != 1:
-        raise RadiographError("frames", "more than one page", "one radiograph per file", "split or remove the file")
-    # What is known only before the pixels are decoded: whether a PNG holds several channels of 16 bit, and whether 0 is
-    # white in a TIFF, which Pillow heeds up to 8 bits.
-    tile: Any = getattr(picture, "tile", [])
-    deep = picture.format == "PNG" and any(str(part[3]).endswith(";16B") for part in tile)
-    white = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
-    picture.load()
+    check_size(rows, columns, max_pixels)
+    # The further pictures of MPO are smaller ones, or other views for those who have two eyes.
+    if picture.format != "MPO" and getattr(picture, "n_frames", 1) != 1:
+        raise RadiographError("frames", "more than one picture", "one radiograph per file", "split or remove the file")
     orientation = picture.getexif().get(_ORIENTATION, 1)
-    if orientation != 1:
-        picture, deep = ImageOps.exif_transpose(picture), False
-    mode = picture.mode
-    if mode in ("L", "1"):
-        return np.asarray(picture if mode == "L" else picture.convert("L"), np.uint8)
-    if mode in (*_WIDE, "I", "F"):
-        codes = np.asarray(picture, np.uint16) if mode in _WIDE else _to_16_bit(np.asarray(picture))
-        return 65535 - codes if white else codes
-    pixels: Any
-    if mode == "P":
-        gray = _by_palette(picture)
-        if gray is not None:
-            return gray
-    if mode in ("CMYK", "YCbCr"):
-        picture, mode = picture.convert("RGB"), "RGB"
-    if mode in ("LA", "RGB", "RGBA"):
-        # Pillow found the file whole, but keeps only the upper 8 bits of deep channels; OpenCV keeps all.
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if deep else np.asarray(picture)
-        gray = np.ascontiguousarray(pixels[..., 0]) if pixels.shape[2] == 2 else _gray(pixels[..., :3])
-        if gray is not None:
-            return gray
-    raise RadiographError("color", "the picture is in color", "a gray picture", "convert it, or remove the file")
+    if picture.format == "PNG":
+        # Pillow keeps only the upper 8 bits of several channels.
+        file.seek(0)
+        return imagecodecs.png_decode(file.read(ReadOptions.max_bytes)), orientation
+    return np.asarray(picture.convert("RGB") if picture.mode in ("P", "CMYK") else picture), orientation
 
 
 def _to_16_bit(numbers: NDArray[Any]) -> NDArray[np.uint16]:
@@ -100,31 +90,3 @@ def _to_16_bit(numbers: NDArray[Any]) -> NDArray[np.uint16]:
         return np.asarray(numbers, np.uint16)
     scale = 65535 / (high - low) if high > low else 0.0
     return np.asarray(np.rint((numbers.astype(np.float64) - low) * scale), np.uint16)
-
-
-def _gray(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """One channel of three that agree, their mean where they agree nearly everywhere; None for a picture in color."""
-    first = np.ascontiguousarray(pixels[..., 0])
-    if all(np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
-        return first
-    tolerance = _GRAY_LEVELS * (np.iinfo(pixels.dtype).max // 255)
-    spread = pixels.max(axis=2) - pixels.min(axis=2)
-    colored = spread > tolerance
-    if colored.mean() > _COLORED_SHARE:
-        return None
-    mean: NDArray[Any] = np.rint(pixels.mean(axis=2, dtype=np.float32)).astype(pixels.dtype)
-    shades = [float(pixels[..., channel].mean(where=~colored)) for channel in range(3)]
-    if max(shades) - min(shades) <= _TINT_LEVELS * tolerance / _GRAY_LEVELS:
-        # A frame or a mark is no gray of the radiograph: the median moves no percentile.
-        mean[colored] = np.median(mean[~colored])
-    return mean
-
-
-def _by_palette(picture: Image.Image) -> NDArray[np.uint8] | None:
-    """The gray of each pixel; None where a color occurs. Never a copy in color, which is many times as large."""
-    colors = np.zeros((256, 3), np.uint8)
-    known = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[:256]
-    colors[: len(known)] = known
-    codes = np.asarray(picture, np.uint8)
-    used = colors[count_levels(codes, 256) > 0]
-    return look_up(colors[:, 0], codes) if (used == used[:, :1]).all() else None

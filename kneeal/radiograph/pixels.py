@@ -10,27 +10,25 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import decode_stream
-from kneeal.radiograph.color import gray_channels, gray_palette
+from kneeal.radiograph.color import gray_channels
 from kneeal.radiograph.gray import word
-from kneeal.radiograph.image import RadiographError, too_large
+from kneeal.radiograph.image import RadiographError, check_size
 
 _STREAMS = {
     *uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes,
     uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL,
 }  # fmt: skip
-_GRAY, _PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
+_PALETTE = "PALETTE COLOR"
+_SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, _PALETTE: 1, "RGB": 3}
 
 
 def stored_codes(header: Any, max_pixels: int) -> tuple[NDArray[np.unsignedinteger], int]:
     """What is stored in each pixel [H, W], as an unsigned number below the second value returned.
 
-    Colors that are gray are reduced to it; then the number is the gray.
-
-    Raises:
-        RadiographError: The header or the pixels are impossible, too large, in color, or of an unknown encoding.
+    Colors that are gray are reduced to it; then the number is the gray. What is too large is refused before it is
+    decoded, and so is an impossible header; and pixels that do not fit it, or are in color.
     """
     rows, columns = _shape(header, max_pixels)
-    stored, palette = int(header.BitsStored), header.PhotometricInterpretation == _PALETTE
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         little = header.original_encoding[1]
@@ -44,58 +42,58 @@ def stored_codes(header: Any, max_pixels: int) -> tuple[NDArray[np.unsignedinteg
         raise RadiographError("mismatch", f"{pixels.shape} px were decoded", f"{rows} x {columns}, as the header says")
     codes: Any = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
-    if codes.ndim == 3:
-        return gray_channels(codes), 1 << 8 * codes.dtype.itemsize
-    top = (1 << stored) - 1
-    if syntax in _STREAMS and not header.PixelRepresentation:
+    if codes.ndim == 2:
+        codes = _stored_bits(header, codes, compressed=syntax in _STREAMS)
+    if header.PhotometricInterpretation == _PALETTE:
+        codes = apply_color_lut(codes, header)
+    if codes.ndim == 2:
+        return codes, 1 << header.BitsStored
+    return gray_channels(codes), 1 << 8 * codes.dtype.itemsize
+
+
+def _stored_bits(header: Any, codes: Any, *, compressed: bool) -> Any:
+    """The pixels without what is no part of their values."""
+    stored = header.BitsStored
+    if compressed and not header.PixelRepresentation:
         # A codec gives the stored bits alone; one that loses may go above them.
-        codes = np.minimum(codes, min(top, np.iinfo(codes.dtype).max))
-    else:
-        shift = 0 if syntax in _STREAMS else int(header.get("HighBit", stored - 1)) + 1 - stored
-        if shift:
-            codes = codes >> shift
-        if stored < codes.dtype.itemsize * 8:
-            codes = codes & codes.dtype.type(top)  # overlays may lie in the bits above
-    if not palette:
-        return codes, top + 1
-    codes = gray_palette(apply_color_lut(np.arange(top + 1, dtype=codes.dtype), header), codes)
-    return codes, 1 << 8 * codes.dtype.itemsize
+        return np.minimum(codes, min((1 << stored) - 1, np.iinfo(codes.dtype).max))
+    shift = 0 if compressed else int(header.get("HighBit", stored - 1)) + 1 - stored
+    if shift:
+        codes = codes >> shift
+    if stored < codes.dtype.itemsize * 8:
+        codes = codes & codes.dtype.type((1 << stored) - 1)  # overlays may lie in the bits above
+    return codes
 
 
 def _shape(header: Any, max_pixels: int) -> tuple[int, int]:
     """Rows and columns; what the standard demands but not every system writes is set in the header."""
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-    if rows < 1 or columns < 1:
-        raise RadiographError("mismatch", f"Rows x Columns is {rows} x {columns}", "a picture")
-    if rows * columns > max_pixels:
-        raise too_large(f"the header says {columns} x {rows} px", max_pixels)
+    rows, columns, allocated = (int(header.get(name) or 0) for name in ("Rows", "Columns", "BitsAllocated"))
+    check_size(rows, columns, max_pixels)
     if int(header.get("NumberOfFrames") or 1) != 1:
         raise RadiographError("frames", "more than one frame", "one radiograph per file", "split or remove the file")
-    allocated = int(header.get("BitsAllocated") or 0)
-    header.BitsStored = stored = int(header.get("BitsStored") or allocated)
+    stored = header.BitsStored = int(header.get("BitsStored") or allocated)
     high = int(header.get("HighBit", stored - 1))
-    if allocated not in (8, 16) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
-        raise RadiographError(
-            "mismatch",
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}",
-            "8 or 16 bit per pixel, of which those stored are a part",
-            "correct the header, export the radiograph with 8 or 16 bit, or remove the file",
-        )
     samples = header.SamplesPerPixel = int(header.get("SamplesPerPixel") or 1)
     header.PixelRepresentation = int(header.get("PixelRepresentation") or 0)
     photometric = header.PhotometricInterpretation = word(header, "PhotometricInterpretation").upper()
-    one = photometric in (*_GRAY, _PALETTE)
-    if samples != (1 if one else 3) or not (one or photometric == "RGB" or photometric.startswith("YBR_")):
+    expected_samples = _SAMPLES.get(photometric, 3 if photometric.startswith("YBR_") else 0)
+    wrong = {
+        f"Rows x Columns is {rows} x {columns}": rows < 1 or columns < 1,
+        f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}": allocated not in (8, 16)
+        or not 2 <= stored <= high + 1 <= allocated,
+        f"SamplesPerPixel {samples} for that PhotometricInterpretation, or none": samples != expected_samples,
+    }
+    if any(wrong.values()):
         raise RadiographError(
             "mismatch",
-            f"{samples} samples per pixel, and a PhotometricInterpretation that does not fit them or is missing",
-            "1 (MONOCHROME1, MONOCHROME2, PALETTE COLOR) or 3 (RGB, YBR)",
-            "correct the header, or remove the file",
+            "; ".join(text for text in wrong if wrong[text]),
+            "a picture of 8 or 16 bit, in MONOCHROME1, MONOCHROME2 or a color space",
+            "correct the header, export the radiograph with 8 or 16 bit, or remove the file",
         )
     return rows, columns
 
 
-def _uncompressed(header: Any, syntax: uid.UID, rows: int, columns: int) -> NDArray[Any]:
+def _uncompressed(header: Any, syntax: uid.UID, rows: int, columns: int) -> Any:
     """The values as they are in the file, or as RLE has them."""
     if syntax.is_private or (syntax.is_encapsulated and syntax != uid.RLELossless):
         raise RadiographError(
@@ -122,7 +120,4 @@ def _uncompressed(header: Any, syntax: uid.UID, rows: int, columns: int) -> NDAr
         )
     # Unused bits are cleared by the caller, without a further copy.
     plugin = "pydicom" if syntax.is_encapsulated else ""
-    pixels: NDArray[Any] = pixel_array(
-        header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=plugin
-    )
-    return pixels
+    return pixel_array(header, raw=True, view_only=True, correct_unused_bits=False, decoding_plugin=plugin)

@@ -134,16 +134,23 @@ def test_run_lengths_and_signed_and_inverted_pixels(tmp_path: Path, bits: int, a
 
 
 @pytest.mark.parametrize(
-    "encode", [jpeg, lossless, jpeg_ls, jpeg_2000, high_throughput], ids=lambda encode: encode.__name__
+    ("syntax", "encode"),
+    [
+        (uid.JPEGExtended12Bit, jpeg),
+        (uid.JPEGLosslessSV1, lossless),
+        (uid.JPEGLSLossless, jpeg_ls),
+        (uid.JPEG2000Lossless, jpeg_2000),
+        (uid.HTJ2KLossless, high_throughput),
+    ],
 )
 @pytest.mark.timeout(60)
-def test_a_stream_that_is_cut_off_is_refused_at_once(tmp_path: Path, encode: Encode) -> None:
-    """libjpeg fills up what is missing with gray, and CharLS looks for the end of some for ever."""
+def test_a_stream_that_is_cut_off_is_refused_at_once(tmp_path: Path, syntax: uid.UID, encode: Encode) -> None:
+    """libjpeg fills up what is missing with gray, and CharLS looks for the end for ever."""
     header, pixels = plain()
     noisy = pixels ^ np.random.default_rng(0).integers(0, 64, pixels.shape, np.uint16)
     stream = encode(noisy, 12)
     for share in (0.3, 0.6, 0.9):
-        encoded(header, uid.JPEGLosslessSV1, stream[: int(share * len(stream)) // 2 * 2])
+        encoded(header, syntax, stream[: int(share * len(stream)) // 2 * 2])
         with pytest.raises(RadiographError) as caught:
             read(tmp_path, header)
         assert caught.value.reason in ("truncated", "unreadable")
