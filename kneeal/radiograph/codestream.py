@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from kneeal.radiograph.image import RadiographError, unreadable
 
 _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
-JPEG_LS = 0xF7
+_JPEG_LS = 0xF7
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {JPEG_LS}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 _MOST_TILES = 65_535
 
 
@@ -73,7 +73,7 @@ def decode_stream(data: bytes, rows: int, columns: int, most_bits: int = 16) -> 
     # libjpeg fills up with gray what is cut off, and CharLS looks for the end for ever.
     if data.find(_END, size.start) < 0:
         raise RadiographError("truncated", "the compressed picture is cut off", "a whole file", "fetch the file again")
-    if size.marker == JPEG_LS:
+    if size.marker == _JPEG_LS:
         return imagecodecs.jpegls_decode(data)
     as_stored = "RGB" if size.components == 3 else None
     return imagecodecs.jpeg8_decode(data, colorspace=as_stored, outcolorspace=as_stored)

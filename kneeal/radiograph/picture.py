@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kneeal.radiograph.codestream import JPEG_LS, codestream_size, decode_stream
+from kneeal.radiograph.codestream import codestream_size, decode_stream
 from kneeal.radiograph.color import gray_channels
 from kneeal.radiograph.image import MAX_PIXELS, RadiographError, ReadOptions, check_size, damage_told
 from kneeal.radiograph.tiff import read_tiff
@@ -20,6 +20,7 @@ _STREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 PICTURES = (*_TIFF, *_STREAMS, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM")
 _ORIENTATION = 0x0112
+_FOR_PILLOW = (0xC0, 0xC1, 0xC2)
 
 
 def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -56,7 +57,7 @@ def _decode(file: BinaryIO, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
         data = file.read(ReadOptions.max_bytes)
         size = codestream_size(data)
         # Pillow knows what JPEG of 8 bit is used for in pictures: CMYK, orientation, several pictures in one.
-        if size is not None and (size.bits > 8 or size.marker in (0, JPEG_LS)):
+        if size is not None and (size.bits > 8 or size.marker not in _FOR_PILLOW):
             check_size(size.rows, size.columns, max_pixels)
             return decode_stream(data, size.rows, size.columns), 1, False
     try:

@@ -47,7 +47,7 @@ def palette(header: FileDataset) -> None:
     header.PhotometricInterpretation = "PALETTE COLOR"
     for color in ("Red", "Green", "Blue"):
         setattr(header, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        setattr(header, f"{color}PaletteColorLookupTableData", bytes(512))
+        setattr(header, f"{color}PaletteColorLookupTableData", bytes(range(256)) * 2 if color == "Red" else bytes(512))
 
 
 #: A JPEG 2000 stream that says 60,000 x 60,000 px, in 60 bytes; the same as a JPEG.
@@ -68,7 +68,7 @@ BAD: dict[str, tuple[Callable[[FileDataset], None], str]] = {
     "nothing": (encapsulated(pydicom.uid.JPEGLosslessSV1, b"\xff\xd8\xff\xd9"), "unreadable"),
     "codec": (encapsulated(pydicom.uid.UID("1.2.840.10008.1.2.4.100"), b"mpeg"), "codec"),
     "palette": (palette, "color"),
-    "rgb": (changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "color"),
+    "rgb": (changed(PhotometricInterpretation="RGB", SamplesPerPixel=3), "truncated"),
     "nan": (changed(PixelSpacing=["nan", "nan"]), "spacing"),
     "zero": (changed(PixelSpacing=[0, 0]), "spacing"),
     "infinite": (changed(PixelSpacing=["inf", "0.2"]), "spacing"),
