@@ -47,9 +47,8 @@ def codestream_size(data: bytes) -> Codestream | None:
     right, bottom, left, top, tile_width, tile_height, _, _, components, bits = struct.unpack_from(
         ">8IHB", data, start + 8
     )
-    if not tile_width or not tile_height or right <= left or bottom <= top:
-        return None
-    if -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
+    possible = tile_width and tile_height and right > left and bottom > top
+    if not possible or -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
         return None
     return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1)
 

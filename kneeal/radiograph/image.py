@@ -29,11 +29,7 @@ class ReadOptions:
     bits: int = 8  #: Of the gray: 8, as the model sees it, or 16 for a reader's window and contrast.
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UserError: One of them is out of range.
-        """
+        """Refuse a value that is out of range."""
         if self.mm_per_px is not None and not SMALLEST_MM <= self.mm_per_px <= LARGEST_MM:
             raise UserError(
                 f"--mm-per-px {self.mm_per_px}", f"{SMALLEST_MM} to {LARGEST_MM} mm", "measure it; often 0.1 to 0.2"
@@ -72,18 +68,15 @@ class RadiographError(UserError):
 def read_start(path: Path) -> tuple[bytes, int]:
     """The first 132 bytes of a file, at whose end DICOM has its mark, and the size of the whole.
 
-    Raises:
-        RadiographError: It cannot be opened, or is no regular file: reading a pipe may never end.
+    What is no regular file is refused: reading a pipe may never end.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise unreadable("a pipe, a device or a link to a folder")
-        with path.open("rb") as file:
-            return file.read(132), path.stat().st_size
+        if path.is_file() or not path.exists():
+            with path.open("rb") as file:
+                return file.read(132), path.stat().st_size
     except (OSError, ValueError) as error:
-        if isinstance(error, RadiographError):
-            raise
         raise unreadable(f"the file cannot be opened: {getattr(error, 'strerror', None) or 'bad name'}") from None
+    raise unreadable("a pipe, a device or a link to a folder")
 
 
 def check_size(rows: int, columns: int, most: int) -> None:

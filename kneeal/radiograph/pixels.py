@@ -10,8 +10,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from kneeal.radiograph.codestream import decode_stream
-from kneeal.radiograph.color import gray_channels
-from kneeal.radiograph.gray import word
+from kneeal.radiograph.gray import gray_channels, word
 from kneeal.radiograph.image import RadiographError, check_size
 
 _STREAMS = {
