@@ -26,7 +26,7 @@ _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 REASONS = {
     "no_knee": "no knee was found",
     "one_knee": "one knee was found, and its side is not known",
-    "one_of_two": "one knee was found off the center of a wide radiograph, which may show the other one too",
+    "one_of_two": "one knee was found on a radiograph that may show both: it is wide, or its header says so",
     "too_many": "more than two places look like a knee",
     "no_pair": "the two places that look like knees are too near, too far, at different heights or angles",
     "view": "the header says that it is a lateral view",
@@ -250,9 +250,9 @@ def _single(
         reason = "marker_mirrored"
     elif len(stated) > 1 or (stated and letters and len(sides) > 1):
         reason = "side_conflict"
-    elif one_of_two and sides != {place}:
+    elif (one_of_two and sides != {place}) or ("B" in evidence.stated and not sides):
         reason = "one_of_two"
-    elif not sides and ("B" in evidence.stated or not rules.side):
+    elif not sides and not rules.side:
         reason = "one_knee"
     else:
         reason = _fault(knee, (1 + rules.min_score) / 2)

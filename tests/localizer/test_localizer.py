@@ -134,7 +134,8 @@ def chosen(localization: Localization, rules: SelectionRules | None = None, **kn
         ({"stated": ("L", "")}, "L"),
         ({"stated": ("", "R")}, "R"),
         ({"stated": ("R", "L")}, "side_conflict"),
-        ({"stated": ("", "B")}, "one_knee"),
+        ({"stated": ("", "B")}, "one_of_two"),
+        ({"stated": ("R", "B")}, "R"),
         ({"stated": ("R", ""), "flipped": True}, "marker_mirrored"),
         ({}, "one_knee"),
     ],
@@ -156,6 +157,7 @@ def test_one_knee_takes_its_side_from_a_sure_marker_or_the_options() -> None:
     assert chosen(marker("L", 0.99, 60, 30), stated=("R", "")) == "side_conflict"
     for side in ("R", "L", "unknown"):
         assert chosen(Localization((RIGHT,), ()), SelectionRules(side=side)) == side
+        assert chosen(Localization((RIGHT,), ()), SelectionRules(side=side), stated=("B",)) == "one_of_two"
     # A second knee may have been missed on a wide radiograph: only a marker on the right half of it tells the side.
     assert chosen(Localization((RIGHT,), ()), SelectionRules(side="R"), width_mm=400) == "one_of_two"
     assert chosen(marker("L", 0.99, 330, 30), width_mm=400) == "one_of_two"

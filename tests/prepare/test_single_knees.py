@@ -183,7 +183,7 @@ def test_a_cure_helps_with_the_very_input(tmp_path: Path) -> None:
         # The left knee is seen, on its half: no option makes it the right one.
         command = ("prepare", "dicom", tmp_path / case, "--out", tmp_path / f"{case}.out", "--workers", "0")
         result = kneeal(*command)
-        refused(result, "one_of_two 1", "may show the other one too", "--corrections")
+        refused(result, "one_of_two 1", "may show both", "--corrections")
         assert "--side" not in result.stderr
         (tmp_path / "c.csv").write_text("knee_id,x_mm,y_mm,angle_deg,reject\na_L,,,,\n")
         done(*command, "--corrections", tmp_path / "c.csv")
