@@ -16,7 +16,8 @@ _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 _JPEG_LS = 0xF7
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
-_MOST_TILES = 65_535
+#: OpenJPEG takes 10 kB for each tile, however small.
+_MOST_TILES = 4096
 
 
 class Codestream(NamedTuple):
@@ -47,8 +48,7 @@ def codestream_size(data: bytes) -> Codestream | None:
     right, bottom, left, top, tile_width, tile_height, _, _, components, bits = struct.unpack_from(
         ">8IHB", data, start + 8
     )
-    possible = tile_width and tile_height and right > left and bottom > top
-    if not possible or -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
+    if not tile_width * tile_height or -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
         return None
     return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,16 @@ def test_a_stream_that_is_cut_off_is_refused_at_once(tmp_path: Path, syntax: uid
         with pytest.raises(RadiographError) as caught:
             read(tmp_path, header)
         assert caught.value.reason in ("truncated", "unreadable")
+
+
+def test_a_stream_of_very_many_tiles_is_not_decoded(tmp_path: Path) -> None:
+    """OpenJPEG takes 10 kB for each: 100 MB for this one."""
+    header, pixels = plain()
+    stream = bytearray(jpeg_2000(pixels, 12))
+    struct.pack_into(">II", stream, 24, 1, 1)
+    encoded(header, uid.JPEG2000Lossless, bytes(stream))
+    with pytest.raises(RadiographError, match="no valid header"):
+        read(tmp_path, header)
 
 
 def test_an_unknown_transfer_syntax_is_refused_with_the_cure(tmp_path: Path) -> None:
