@@ -84,7 +84,10 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
         raise RadiographError("modality", "the header names another modality", "a plain radiograph")
     spacing = pixel_size(header, mm_per_px=options.mm_per_px, magnification=options.magnification)
     codes, n_levels = stored_codes(header, options.max_pixels)
-    across, down = _directions(header)
+    value = header.get("PatientOrientation") or ""
+    ways = [value] if isinstance(value, str) else list(value)
+    # Where rows and columns run: L and F (left, foot) as a radiograph is looked at.
+    across, down, *_ = [*(way[0] if _DIRECTION.fullmatch(way) else "" for way in map(str, ways)), "", ""]
     codings = header.get("ViewCodeSequence") or []
     views = [word(header, "ViewPosition").upper(), *(word(coding, "CodeMeaning").upper() for coding in codings)]
     table, notes = gray_levels(header, count_levels(codes, n_levels), apply_voi=options.apply_voi, bits=options.bits)
@@ -146,14 +149,6 @@ def _breaks_off(path: Path) -> bool:
         return file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
-def _directions(header: Any) -> tuple[str, str]:
-    """Where the rows and the columns of the picture run: L and F (left, foot) as a radiograph is looked at."""
-    value = header.get("PatientOrientation") or ""
-    ways = [value] if isinstance(value, str) else list(value)
-    across, down, *_ = [*(way[0] if _DIRECTION.fullmatch(way) else "" for way in map(str, ways)), "", ""]
-    return across, down
-
-
 def pixel_size(
     header: Any, *, mm_per_px: float | None = None, magnification: float | None = None
 ) -> tuple[float, float]:
@@ -200,15 +195,10 @@ def _pair(value: Any) -> tuple[float, float] | None:
 
 
 def _magnification(header: Any) -> float:
-    factor, detector, patient = (_positive(header.get(name)) for name in (
+    factor, detector, patient = (finite(header.get(name)) or 0.0 for name in (
         "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector", "DistanceSourceToPatient",
     ))  # fmt: skip
-    if factor is None:
-        factor = detector / patient if detector and patient else 1.0
+    if factor <= 0 < patient:
+        factor = detector / patient
     # A knee touches the detector or nearly so; another ratio is a default of the system and not a measurement.
     return factor if 1.0 <= factor <= 1.5 else 1.0
-
-
-def _positive(value: Any) -> float | None:
-    number = finite(value)
-    return number if number is not None and number > 0 else None
