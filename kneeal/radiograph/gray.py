@@ -29,8 +29,9 @@ _DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 #: Channels that differ by up to so many of 255 levels are gray (JPEG rounds), and so is a picture in which no more than
 #: this share of the pixels has a color (a frame, a mark).
 _GRAY_LEVELS, _COLORED_SHARE = 24, 0.06
-#: Channels whose means over the other pixels differ by more levels show a tint, which colors the bright parts most.
-_TINT_LEVELS = 2
+#: A tint (film, paper, a screen) gives all pixels of one gray the same color: their channels are within so many levels
+#: of its means, and these differ by no more than the second number.
+_NEAR_TINT, _MOST_TINT = 16, 80
 
 
 def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[np.int64]:
@@ -206,30 +207,36 @@ def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:
 def gray_channels(pixels: NDArray[Any]) -> NDArray[Any]:
     """The gray [H, W] of three channels [H, W, 3] of 8 or 16 bit, RGB, or luminance with two differences (YCbCr).
 
-    A picture in color is refused.
+    It is one of the channels where they agree, else their mean. A picture in color is refused; a tint is none.
     """
-    gray = _agreed(pixels)
-    if gray is None and pixels.dtype == np.uint8:
-        # A picture that is gray in one of the two is not in the other. Headers often name the wrong one.
-        gray = _agreed(cv2.cvtColor(np.ascontiguousarray(pixels[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB))
-    if gray is None:
-        raise RadiographError("color", "the picture is in color", "a gray picture", "export it in gray, or remove it")
-    return gray
-
-
-def _agreed(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """One channel of three that agree, their mean where they agree nearly everywhere; None for a picture in color."""
     first = np.ascontiguousarray(pixels[..., 0])
     if all(np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
         return first
-    tolerance = _GRAY_LEVELS * (np.iinfo(pixels.dtype).max // 255)
-    spread = pixels.max(axis=2) - pixels.min(axis=2)
-    colored = spread > tolerance
-    if colored.mean() > _COLORED_SHARE:
-        return None
+    step = np.iinfo(pixels.dtype).max // 255
+    spread = np.ptp(pixels, axis=2)
+    if pixels.dtype == np.uint8 and (spread > _GRAY_LEVELS).mean() > _COLORED_SHARE:
+        # A picture that is gray in one of the two is not in the other. Headers often name the wrong one.
+        other = cv2.cvtColor(np.ascontiguousarray(pixels[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
+        other_spread = np.ptp(other, axis=2)
+        if other_spread.mean() < spread.mean():
+            pixels, spread = other, other_spread
     mean: NDArray[Any] = np.rint(pixels.mean(axis=2, dtype=np.float32)).astype(pixels.dtype)
-    shades = [float(pixels[..., channel].mean(where=~colored)) for channel in range(3)]
-    if max(shades) - min(shades) <= _TINT_LEVELS * tolerance / _GRAY_LEVELS:
-        # A frame or a mark is no gray of the radiograph: the median moves no percentile.
-        mean[colored] = np.median(mean[~colored])
+    colored = (spread > _GRAY_LEVELS * step) & ~_is_tint(pixels, mean, step)
+    if colored.mean() > _COLORED_SHARE:
+        raise RadiographError("color", "the picture is in color", "a gray picture", "export it in gray, or remove it")
+    # A frame or a mark is no gray of the radiograph: the median moves no percentile.
+    mean[colored] = np.median(mean[~colored])
     return mean
+
+
+def _is_tint(pixels: NDArray[Any], mean: NDArray[Any], step: int) -> NDArray[np.bool_]:
+    """Whether each pixel [H, W] has the color that most pixels of its gray have."""
+    grays, levels = (mean // step).astype(np.uint8), np.arange(256)
+    near, usual = np.ones(mean.shape, bool), []
+    for channel in np.moveaxis(pixels, 2, 0):
+        there = (channel // step).astype(np.uint8)
+        counts = cv2.calcHist([grays, there], [0, 1], None, [256, 256], [0, 256, 0, 256])
+        usual.append(counts @ levels / np.maximum(counts.sum(axis=1), 1))
+        near &= cv2.absdiff(there, look_up(np.rint(usual[-1]).astype(np.uint8), grays)) <= _NEAR_TINT
+    near &= look_up(np.ptp(usual, axis=0) <= _MOST_TINT, grays)
+    return near
