@@ -53,7 +53,11 @@ class WandbTracker(LoopListener):
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Open the dashboard run and log the finished rounds that it does not have."""
         with self._errors_printed():
-            self._run = self._open(config if self.knees else _without_private(config))
+            if not self.knees:
+                public = {key: value for key, value in config.items() if key not in _PRIVATE}
+                # Of a strategy's file, the name remains.
+                config = {k: Path(v).name if isinstance(v, str) and ".py:" in v else v for k, v in public.items()}
+            self._run = self._open(config)
             for pattern in ("al/*", "val/*", "test/*"):
                 self._run.define_metric(pattern, step_metric=STEP)
             # A run that resumes online knows what it has. An offline segment starts over, so that the last one holds
@@ -165,12 +169,6 @@ class WandbTracker(LoopListener):
             # The table keeps its pictures in an artifact; these lie next to the log, so that an offline run has them.
             row["al/query_knees"] = list(pictures.values())
         return row
-
-
-def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without what is private; of a strategy's file, the name remains."""
-    public = {key: value for key, value in config.items() if key not in _PRIVATE}
-    return {k: Path(v).name if isinstance(v, str) and ".py:" in v else v for k, v in public.items()}
 
 
 def has_key() -> bool:

@@ -126,7 +126,8 @@ def check_answers(
             "remove those rows",
         )
     for i, kl in answers.items():
-        if kl is not None and not _is_grade(kl, n_grades):
+        whole = isinstance(kl, int | float) and not isinstance(kl, bool) and kl == kl // 1
+        if kl is not None and not (whole and 0 <= kl < n_grades):
             raise UserError(
                 f"grade {kl!r} for knee {i!r}", f"a whole grade from 0 to {n_grades - 1}", "correct that answer"
             )
@@ -136,10 +137,6 @@ def check_answers(
                 "one answer per knee",
                 "keep the first answer; where the correction is meant, say so (`kneeal tell --replace`)",
             )
-
-
-def _is_grade(kl: object, n_grades: int) -> bool:
-    return isinstance(kl, int | float) and not isinstance(kl, bool) and kl == kl // 1 and 0 <= kl < n_grades
 
 
 def _describe(kl: int | None, verb: str = "grade") -> str:

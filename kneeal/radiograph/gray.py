@@ -205,10 +205,7 @@ def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:
 
 
 def gray_channels(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The gray [H, W] of three channels [H, W, 3] of 8 or 16 bit, RGB, or luminance with two differences (YCbCr).
-
-    It is one of the channels where they agree, else their mean. A picture in color is refused; a tint is none.
-    """
+    """The gray [H, W] of channels [H, W, 3] of 8 or 16 bit, RGB or YCbCr; color other than a tint is refused."""
     first = np.ascontiguousarray(pixels[..., 0])
     if all(np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
         return first
