@@ -47,7 +47,13 @@ class Table:
 
 
 def read_table(
-    path: Path, needed: Sequence[str] = (), *, separators: str = SEPARATORS, whole: bool = False, strip: bool = True
+    path: Path,
+    needed: Sequence[str] = (),
+    *,
+    separators: str = SEPARATORS,
+    whole: bool = False,
+    strip: bool = True,
+    exact: bool = False,
 ) -> Table:
     """Read a table.
 
@@ -58,6 +64,7 @@ def read_table(
         separators: What may stand between two cells; the one that the header has most of is used.
         whole: Refuse text whose last line does not end: the only trace of a copy that broke off.
         strip: Remove blanks around the cells of text.
+        exact: A needed column that is written exactly so counts, and not another one that differs in case.
 
     Raises:
         UserError: It is missing or not a table, a column is missing or repeated, or a row has another number of cells.
@@ -85,8 +92,10 @@ def read_table(
     (_, header), *filled = tables[chosen]
     while header and not header[-1]:  # spreadsheets write separators for columns that are empty
         header = header[:-1]
+    named = {fold(name) for name in needed if exact and name in header}
+    kept = [k for k, name in enumerate(header) if name in needed or fold(name) not in named]
+    n, header = len(header), [header[k] for k in kept]
     check_header(str(path), header, needed)
-    n = len(header)
     body = [(place, cells if any(cells[n:]) else cells[:n]) for place, cells in filled]
     ragged = [f"{place} has {len(cells)}" for place, cells in body if len(cells) != n]
     if ragged:
@@ -95,7 +104,8 @@ def read_table(
             f"{n} cells in each row, as in the header",
             'add what is missing, put cells with a separator in "quotes", or copy the file again if it was cut off',
         )
-    return Table(tuple(header), tuple(tuple(cells) for _, cells in body), tuple(place for place, _ in body))
+    cells = tuple(tuple(cells[k] for k in kept) for _, cells in body)
+    return Table(tuple(header), cells, tuple(place for place, _ in body))
 
 
 def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) -> None:

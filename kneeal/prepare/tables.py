@@ -29,14 +29,14 @@ _KL = {"kl", "klg", "kellgren", "lawrence", "grade", "grades", "grad", "grado", 
 _SHORTENED = re.compile(r"\d+[.,]\d+e\+\d+", re.IGNORECASE)
 
 
-def read_archive_table(path: Path, needed: Sequence[str] = ()) -> tables.Table:
+def read_archive_table(path: Path, needed: Sequence[str] = (), *, exact: bool = False) -> tables.Table:
     """Read a `.sas7bdat`, or what `kneeal.tables.read_table` reads.
 
     Raises:
         UserError: It cannot be read, or one of the `needed` columns is missing; case does not count.
     """
     if path.suffix.lower() != ".sas7bdat":
-        return tables.read_table(path, needed)
+        return tables.read_table(path, needed, exact=exact)
     try:
         frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
     # The parser raises whatever a damaged file leads it to.
@@ -118,7 +118,7 @@ def read_knee_table(
         UserError: A column is missing, or cells say something else; they are named with their rows.
     """
     given = {field: name for field, name in (columns or {}).items() if name is not None}
-    table = read_archive_table(path, list(given.values()))
+    table = read_archive_table(path, list(given.values()), exact=True)
     records = table.records
     names = {field: tables.fold(given.get(field, field)) for field in FIELDS}
     header = [tables.fold(name) for name in table.header]

@@ -29,6 +29,16 @@ def test_all_but_one_column_may_be_missing(tmp_path: Path) -> None:
         read_knee_table(path, {"grade": "score"})
 
 
+def test_of_two_columns_that_differ_in_case_the_one_named_exactly_is_read(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", "path,Path,KL,Kl\na.png,b.png,1,2\n")
+    for name, grade, file in (("path", "KL", "a.png"), ("Path", "Kl", "b.png")):
+        rows = read_knee_table(path, {"path": name, "grade": grade})
+        assert rows == [KneeRow("line 2", file, grade={"KL": 1, "Kl": 2}[grade])]
+    for columns in ({}, {"path": "Path"}, {"path": "PATH", "grade": "KL"}):
+        with pytest.raises(UserError, match="has a column twice"):
+            read_knee_table(path, columns)
+
+
 def test_cells_that_say_something_else_are_all_named_with_their_lines(tmp_path: Path) -> None:
     path = table(tmp_path / "t.csv", "path,side,grade,split\na,R,2,train\n\n\nb,up,3,\nc,L,2-3,fold1\nd,L,,\n")
     with pytest.raises(UserError) as caught:
