@@ -47,13 +47,7 @@ class Table:
 
 
 def read_table(
-    path: Path,
-    needed: Sequence[str] = (),
-    *,
-    separators: str = SEPARATORS,
-    whole: bool = False,
-    strip: bool = True,
-    exact: bool = False,
+    path: Path, needed: Sequence[str] = (), *, own: bool = False, whole: bool = False, exact: bool = False
 ) -> Table:
     """Read a table.
 
@@ -61,14 +55,15 @@ def read_table(
         path: Text (UTF-8, UTF-16 with its mark, else Windows-1252), or XLSX, of which the first visible sheet with the
             needed columns is read.
         needed: Columns that must be there, in any case; they also tell the header from a title above it.
-        separators: What may stand between two cells; the one that the header has most of is used.
+        own: The package wrote it: with commas, and blanks around a cell are part of it. Otherwise they are removed, and
+            what the header has most of stands between the cells: a comma, semicolon, tab or vertical bar.
         whole: Refuse text whose last line does not end: the only trace of a copy that broke off.
-        strip: Remove blanks around the cells of text.
         exact: A needed column that is written exactly so counts, and not another one that differs in case.
 
     Raises:
         UserError: It is missing or not a table, a column is missing or repeated, or a row has another number of cells.
     """
+    separators = "," if own else SEPARATORS
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -78,7 +73,7 @@ def read_table(
     try:
         excel = data.startswith(b"PK") and b"xl/" in data
         sheets = _xlsx_rows(path, data) if excel else [_text_rows(path, data, needed, separators, whole=whole)]
-        if strip:
+        if not own:
             sheets = [[(place, [cell.strip() for cell in cells]) for place, cells in rows] for rows in sheets]
         tables = [_unsqueeze([row for row in rows if any(row[1])], separators) for rows in sheets]
     except csv.Error as error:

@@ -162,7 +162,9 @@ class RoundSupervisor:
         if pending.finished:
             status["phase"] = "finished"
         elif self._publishing:
-            status |= {"phase": "training", "progress": _read_progress(self.run / PROGRESS)}
+            status["phase"] = "training"
+            with contextlib.suppress(OSError, ValueError):
+                status["progress"] = json.loads((self.run / PROGRESS).read_text(encoding="utf-8"))
         elif self._failed is not None:
             retry = max(0, round(self._retry_at - time.monotonic()))
             status |= {"phase": "failed", "message": self._failed, "retry": retry}
@@ -232,10 +234,3 @@ class RoundSupervisor:
                 if str(error) != self._error:
                     logger.exception("the run could not be checked; trying again every second")
                 self._error = str(error).partition("\n")[0]
-
-
-def _read_progress(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

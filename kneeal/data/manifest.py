@@ -54,7 +54,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         UserError: It is missing, malformed or contradictory; the message names the rows.
     """
-    table = read_table(path, separators=",", strip=False)
+    table = read_table(path, own=True)
     frame = pd.DataFrame(list(table.rows), columns=list(table.header), dtype=object)
     return check_manifest(frame, str(path), places=table.places)
 

@@ -75,7 +75,11 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
     header = _read_header(path, _TAGS)
     if "PixelData" not in header:
-        if _breaks_off(path):
+        with path.open("rb") as file:
+            # pydicom leaves the tag of pixel data out where these are cut off.
+            pydicom.dcmread(file, specific_tags=[], stop_before_pixels=True, force=True)
+            breaks_off = file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+        if breaks_off:
             raise RadiographError(
                 "truncated", "the file ends within its pixel data", "a whole file", "fetch the file again"
             )
@@ -140,13 +144,6 @@ def read_patient_id(path: Path) -> str:
         raise
     except Exception:  # pydicom raises anything on what is not DICOM
         return ""
-
-
-def _breaks_off(path: Path) -> bool:
-    """Whether a file has the tag of pixel data, which pydicom leaves out where the data are cut off."""
-    with path.open("rb") as file:
-        pydicom.dcmread(file, specific_tags=[], stop_before_pixels=True, force=True)
-        return file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
 def pixel_size(
