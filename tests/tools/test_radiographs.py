@@ -16,8 +16,10 @@ from tools.radiographs import (
     draw_radiograph,
     scatter_poses,
 )
-from tools.radiographs.legs import place_leg
+from tools.radiographs.legs import implant, place_leg, resize_leg
 from tools.radiographs.markers import letter_mask, stamp
+from tools.radiographs.others import OTHERS, draw_other
+from tools.radiographs.overlays import METAL
 
 COARSE = RadiographOptions(mm_per_px=0.8)
 
@@ -46,6 +48,52 @@ def test_a_leg_lies_where_its_pose_says(turn: float) -> None:
         y = (90 + end * reach * np.sin(angle)) / 0.5 - 0.5
         assert radiograph[round(y), round(x)] > 0.9
     assert radiograph[:, :20].max() == 0
+
+
+def test_bowed_legs_keep_their_plateau() -> None:
+    leg = draw_leg(3, "R", 2)
+    straight, bowed = (place_leg(leg, Pose((100.0, 100.0), 0.0, bend), (400, 400), 0.5) for bend in (0.0, 20.0))
+    row = round(100 / 0.5)
+    assert np.allclose(straight[row], bowed[row], atol=0.02) and not np.allclose(straight[0], bowed[0], atol=0.1)
+    middle = [np.average(np.arange(400), weights=picture[0]) for picture in (straight, bowed)]
+    assert abs(middle[1] - middle[0]) * 0.5 == pytest.approx(100 * np.tan(np.deg2rad(10)), abs=8)
+
+
+@pytest.mark.parametrize("kind", METAL)
+def test_metal_lies_in_the_knee_and_is_brighter_than_bone(kind: str) -> None:
+    leg = draw_leg(5, "L", 2)
+    small = resize_leg(leg, 0.8)
+    assert np.array_equal(small.plateau, 0.8 * leg.plateau) and small.mm_per_px == 0.8 * leg.mm_per_px
+    for seed in range(4):
+        with_metal = implant(small, np.random.default_rng(seed), kind)
+        changed = with_metal.picture.astype(int) - small.picture
+        assert changed.min() >= 0 and (changed > 8).sum() * small.mm_per_px**2 > 20
+        rows, columns = np.nonzero(changed > 8)
+        middle = (np.array([columns.mean(), rows.mean()]) - (small.picture.shape[0] - 1) / 2) * small.mm_per_px
+        assert np.hypot(*(middle - small.center)) < 60
+
+
+@pytest.mark.parametrize("part", OTHERS)
+def test_other_radiographs_show_something_and_no_knee(part: str) -> None:
+    for seed in range(3):
+        radiograph, spots = draw_other(part, COARSE, np.random.default_rng(seed))
+        again, _ = draw_other(part, COARSE, np.random.default_rng(seed))
+        assert np.array_equal(radiograph.gray, again.gray) and radiograph.gray.std() > 0.05
+        assert not radiograph.knees and not radiograph.markers
+        assert spots or part == "bones"
+
+
+def test_a_ruler_runs_from_top_to_bottom() -> None:
+    legs = [draw_leg(0, side, 6) for side in "RL"]
+    poses = [Pose((120.0, 180.0), 0.0), Pose((300.0, 170.0), 0.0)]
+    plain, ruled = (
+        compose_radiograph(
+            legs, poses, replace(COARSE, ruler=ruler, marker="missing", texts=0), np.random.default_rng(2)
+        )
+        for ruler in ("", "thin")
+    )
+    bright = (ruled.gray > 0.7).mean(axis=0)
+    assert bright.max() > 0.8 and (plain.gray > 0.7).mean(axis=0).max() < 0.8
 
 
 def test_a_right_and_a_left_knee_are_turned_towards_each_other() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,6 +31,9 @@ class RadiographOptions:
     max_rotation_deg: float = 15.0  #: Largest turn of a leg.
     max_shift_mm: float = 60.0  #: Largest shift of the pair of knees from the center of the radiograph.
     texts: int = 3  #: Largest number of other texts.
+    max_bend_deg: float = 0.0  #: Largest lean of thigh and calf to the same side.
+    ruler: str = ""  #: "thin" or "broad": a ruler lies beside or between the legs.
+    ball: bool = False  #: Whether a ball of metal, by which the scale is found, lies beside a knee.
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,11 @@ def scatter_poses(n: int, options: RadiographOptions, rng: np.random.Generator) 
         x = np.clip(width / 2 + shift[0] + out, 58, width - 58)
         y = np.clip(height / 2 + shift[1] + y_apart * (k - 0.5), 80, height - 80)
         turn = float(np.clip(tilt + rng.uniform(-0.6, 0.6) * options.max_rotation_deg, *_limits(options)))
-        poses.append(Pose((float(x), float(y)), turn))
+        bend = rng.uniform(-1, 1) * options.max_bend_deg if options.max_bend_deg else 0.0
+        poses.append(Pose((float(x), float(y)), turn, bend))
     if n > 1 and poses[1].center_mm[0] - poses[0].center_mm[0] < 115:
         first = poses[0].center_mm[0] if shift[0] < 0 else poses[1].center_mm[0] - apart
-        poses = [Pose((first + k * apart, pose.center_mm[1]), pose.rotation_deg) for k, pose in enumerate(poses)]
+        poses = [replace(pose, center_mm=(first + k * apart, pose.center_mm[1])) for k, pose in enumerate(poses)]
     return poses
 
 
@@ -109,11 +113,34 @@ def compose_radiograph(
     for leg, pose in zip(legs, poses, strict=True):
         placed = place_leg(leg, pose, shape, scale)
         radiograph = np.maximum(radiograph, placed) + np.float32(0.25) * np.minimum(radiograph, placed)
+    truth = [_truth(leg, pose) for leg, pose in zip(legs, poses, strict=True)]
+    return expose(radiograph, truth, options, rng)
+
+
+def expose(
+    radiograph: Gray, truth: Sequence[KneeOnRadiograph], options: RadiographOptions, rng: np.random.Generator
+) -> SyntheticRadiograph:
+    """What lies on the table as a radiograph: scatter, exposure, collimation, markers, texts and noise.
+
+    Args:
+        radiograph: float32 [H, W], 0 to 1; it may be changed.
+        truth: The knees on it, from left to right.
+        options: What the radiograph is like.
+        rng: Source of everything else.
+    """
+    width, _ = options.size_mm
+    scale, shape = options.mm_per_px, radiograph.shape
     radiograph += np.float32(rng.uniform(0, 0.05))
     exposure = np.float32(rng.uniform(0.75, 1.35))
     radiograph = np.clip(radiograph, 0, 1) ** exposure
-    truth = [_truth(leg, pose) for leg, pose in zip(legs, poses, strict=True)]
     white = float(rng.uniform(0.75, 1.0))
+    if options.ruler:
+        _lay_ruler(radiograph, options, white, rng)
+    if options.ball and truth:
+        knee = truth[int(rng.integers(len(truth)))]
+        x = (knee.center_mm[0] + rng.choice((-1, 1)) * rng.uniform(58, 85)) / scale
+        y = (knee.center_mm[1] + rng.uniform(-60, 40)) / scale
+        cv2.circle(radiograph, (round(x), round(y)), round(rng.uniform(9, 15) / scale), 1.0, -1, cv2.LINE_AA)
     # Markers lie within the field that was exposed; the other texts are the system's and lie anywhere.
     _collimate(radiograph, scale, rng)
     placed_markers = _mark(radiograph, truth, options, white, rng)
@@ -180,6 +207,39 @@ def _write(radiograph: Gray, options: RadiographOptions, white: float, rng: np.r
         y = float(rng.choice((rng.uniform(10, 26), options.size_mm[1] - rng.uniform(10, 26))))
         mask = letter_mask(text, rng.uniform(4, 11), options.mm_per_px, rng.uniform(-8, 8), int(rng.integers(100)))
         stamp(radiograph, mask, (x / options.mm_per_px, y / options.mm_per_px), white)
+
+
+def _lay_ruler(radiograph: Gray, options: RadiographOptions, white: float, rng: np.random.Generator) -> None:
+    """A ruler from top to bottom: strokes and numbers, bright, or dark on a bright strip; in place."""
+    width, height = options.size_mm
+    scale = options.mm_per_px
+    x = float(rng.choice((width / 2 + rng.uniform(-30, 30), rng.uniform(12, 40), width - rng.uniform(12, 40))))
+    length, offset = rng.uniform(3, 8), rng.uniform(0, 50)
+    thick = max(1, round(rng.uniform(0.5, 1.5) / scale))
+    strokes = np.zeros(radiograph.shape, np.uint8)
+
+    def line(*ends: tuple[float, float]) -> None:
+        (ax, ay), (bx, by) = ((round(a / scale), round(b / scale)) for a, b in ends)
+        cv2.line(strokes, (ax, ay), (bx, by), 255, thick, cv2.LINE_AA)
+
+    broad = options.ruler == "broad"
+    every, size = (50.0, rng.uniform(12, 18)) if broad else (50.0, 5.0)
+    line((x, 0), (x, height))
+    for y in np.arange(offset - 50, height, 10):
+        line((x, y), (x + length, y))
+    letters = np.zeros(radiograph.shape, np.float32)
+    for k, y in enumerate(np.arange(offset, height, every)):
+        line((x, y), (x + 2 * length, y))
+        number = letter_mask(str(k if broad else 5 * k), size, scale, 0, 0)
+        stamp(letters, number, ((x + 2.5 * length + 6) / scale, y / scale), 1.0)
+    marks = np.maximum(letters, strokes.astype(np.float32) * np.float32(1 / 255))
+    if broad:
+        left, right = round((x - 3) / scale), round((x + 2 * length + rng.uniform(14, 20)) / scale)
+        strip = radiograph[:, max(0, left) : max(0, right)]
+        strip += np.float32(rng.uniform(0.6, 1.0)) * np.maximum(np.float32(white) - strip, 0)
+        radiograph *= 1 - np.float32(rng.uniform(0.6, 1.0)) * marks
+    else:
+        radiograph += marks * np.maximum(np.float32(white) - radiograph, 0)
 
 
 def _collimate(radiograph: Gray, mm_per_px: float, rng: np.random.Generator) -> None:

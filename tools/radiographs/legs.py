@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.data.patches import MM_PER_PX
-from kneeal.data.synthetic.anatomy import Correlated, KneeAnatomy, draw_anatomy, draw_latent, landmarks
+from kneeal.data.synthetic.anatomy import Correlated, draw_anatomy, draw_latent, landmarks
 from kneeal.data.synthetic.cohort import draw_exposure, patient_site
-from kneeal.data.synthetic.outlines import build_outlines
 from kneeal.data.synthetic.render import draw_knee
+from tools.radiographs.overlays import add_growth_plates, add_metal, add_sclerosis
+from tools.radiographs.shafts import add_shafts
 
 Gray = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -54,6 +55,7 @@ class Pose:
 
     center_mm: tuple[float, float]  #: Where the center of the plateau is, (x, y) mm from the upper left corner.
     rotation_deg: float  #: How the leg's picture is turned; positive is clockwise.
+    bend_deg: float = 0.0  #: By how much thigh and calf together lean to the same side, as bowed legs do.
 
 
 def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> Leg:
@@ -79,15 +81,40 @@ def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> L
         inverted=False,
     )
     picture = draw_knee(anatomy, exposure, side, own)
-    if replaced:
-        picture = _replace_knee(picture, anatomy, side, own)
     margins = landmarks(anatomy)[[0, 8]]
     turn = np.deg2rad(anatomy.angle_deg)
     margins = margins @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     margins = margins + np.asarray(anatomy.shift_mm)
     if side == "L":
         margins = (margins * (-1.0, 1.0))[::-1]
-    return Leg(picture, MM_PER_PX, side, np.asarray(margins, np.float64), kl)
+    leg = Leg(picture, MM_PER_PX, side, np.asarray(margins, np.float64), kl)
+    return implant(leg, own, "partial" if own.random() < 0.15 else "total") if replaced else leg
+
+
+def implant(leg: Leg, rng: np.random.Generator, kind: str) -> Leg:
+    """The leg with metal in its knee; see ``tools.radiographs.overlays``."""
+    return replace(leg, picture=add_metal(leg.picture, leg.mm_per_px, leg.plateau, rng, kind))
+
+
+def resize_leg(leg: Leg, factor: float) -> Leg:
+    """The same leg of a larger or smaller person."""
+    return replace(leg, mm_per_px=leg.mm_per_px * factor, plateau=leg.plateau * factor)
+
+
+def harden(leg: Leg, rng: np.random.Generator) -> Leg:
+    """The leg with sclerosis in its knee."""
+    return replace(leg, picture=add_sclerosis(leg.picture, leg.mm_per_px, leg.plateau, rng))
+
+
+def rejuvenate(leg: Leg, rng: np.random.Generator) -> Leg:
+    """The leg with growth plates."""
+    return replace(leg, picture=add_growth_plates(leg.picture, leg.mm_per_px, leg.plateau, rng))
+
+
+def extend_leg(leg: Leg, rng: np.random.Generator) -> Leg:
+    """The leg with shafts of its own, in place of what `place_leg` makes of the picture's edges."""
+    lateral = -1 if leg.side == "R" else 1
+    return replace(leg, picture=add_shafts(leg.picture, leg.mm_per_px, lateral, rng))
 
 
 def picture_leg(picture: NDArray[np.uint8], width_mm: float, side: str, plateau: Points, kl: int | None = None) -> Leg:
@@ -115,6 +142,8 @@ def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) ->
     center = leg.center.astype(np.float32)
     u = x * cos + y * sin + center[0]
     v = y * cos - x * sin + center[1]
+    # A shear on either side of the joint leaves the plateau where it is.
+    u += np.float32(np.tan(np.deg2rad(pose.bend_deg / 2))) * np.abs(v - center[1])
     half = leg.picture.shape[0] * leg.mm_per_px / 2 - 1.0
     beyond = np.maximum(np.abs(v) - half, 0)
     # To and fro in the last band of the picture.
@@ -134,34 +163,3 @@ def place_leg(leg: Leg, pose: Pose, shape: tuple[int, int], mm_per_px: float) ->
     # Where a picture ends in the soft tissue, the leg's edge is made up: it fades over 12 mm.
     fade = np.clip(1 - (np.abs(u) - (leg.picture.shape[1] * leg.mm_per_px / 2 - 1.0)) / 12, 0, 1)
     return np.asarray(sampled * (fade / 255), dtype=np.float32)
-
-
-def _replace_knee(
-    picture: NDArray[np.uint8], anatomy: KneeAnatomy, side: str, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Draw the metal of a knee replacement over the joint: a femoral shell, a tibial tray with its stem."""
-    outlines = build_outlines(anatomy)
-    metal = np.zeros(picture.shape, np.uint8)
-
-    def fill(points: Points) -> None:
-        pixels = points / MM_PER_PX + (picture.shape[0] - 1) / 2
-        cv2.fillPoly(metal, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-
-    center = outlines.plateau.mean(axis=0)
-    half = outlines.half_width_mm * rng.uniform(0.9, 1.02)
-    top = center[1] + rng.uniform(1, 4)
-    tray, stem, depth = rng.uniform(4, 7), rng.uniform(5, 9), rng.uniform(28, 48)
-    x, y = center[0], top
-    fill(np.array([(x - half, y), (x + half, y), (x + half, y + tray), (x - half, y + tray)]))
-    fill(np.array([(x - stem, y), (x + stem, y), (x + 0.5 * stem, y + depth), (x - 0.5 * stem, y + depth)]))
-    partial = rng.random() < 0.15
-    condyles = outlines.condyles
-    if partial:
-        condyles = condyles[: len(condyles) // 2] if rng.random() < 0.5 else condyles[len(condyles) // 2 :]
-    thick = rng.uniform(9, 20)
-    fill(np.vstack([condyles + (0, 1.5), (condyles + (0, -thick))[::-1]]))
-    if side == "L":
-        metal = np.ascontiguousarray(metal[:, ::-1])
-    shine = cv2.GaussianBlur(metal, (0, 0), 1.2).astype(np.float32) / 255
-    white = np.float32(max(float(picture.max()), 225.0))
-    return np.asarray(picture + shine * (white - picture), np.float32).clip(0, 255).astype(np.uint8)
