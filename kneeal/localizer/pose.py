@@ -17,8 +17,8 @@ REGION_MM = 140.0
 #: The center of the region is between the tibial spines, this far above the line through the plateau edges: the
 #: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centered there.
 SPINES_ABOVE_MM = 7.5
-#: Patches may reach this far beyond the radiograph.
-_BEYOND_MM = 3.0
+#: Patches may reach this far beyond the radiograph, and sideways farther: a knee is narrower than its patches.
+_BEYOND_MM, _BESIDE_MM = 3.0, 10.0
 #: Side of the picture on which the side of a knee is found.
 CONTRAST_PX = 16
 
@@ -73,10 +73,10 @@ def cut_region(radiograph: NDArray[Any], mm_per_px: tuple[float, float], pose: K
 
 
 def leaves_radiograph(shape: tuple[int, int], mm_per_px: tuple[float, float], pose: KneePose) -> bool:
-    """Whether a patch reaches beyond a radiograph of this shape (height, width in px)."""
+    """Whether a patch reaches too far beyond a radiograph of this shape (height, width in px)."""
     # The patches are 128 px high, from a third of the field on.
     below = (FIELD_PX // 3 + PATCH_PX / 2 - FIELD_PX / 2) * MM_PER_PX
-    corners = pose.corners_mm(FIELD_MM, PATCH_PX * MM_PER_PX, below)
+    corners = pose.corners_mm(FIELD_MM - 2 * (_BESIDE_MM - _BEYOND_MM), PATCH_PX * MM_PER_PX, below)
     limit = np.array([shape[1] * mm_per_px[1], shape[0] * mm_per_px[0]])
     return bool((corners < -_BEYOND_MM).any() or (corners > limit + _BEYOND_MM).any())
 
