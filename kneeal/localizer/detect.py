@@ -35,7 +35,7 @@ from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
 
 #: Where the first look does not find two knees for sure but the map of knees has a peak of this height, others follow,
 #: brighter (a power of the gray) and as if pixels were larger, which helps with dark pictures of small knees.
-_SECOND_LOOK_PEAK, _SURE = 0.1, 0.7
+_SECOND_LOOK_PEAK, _SURE = 0.4, 0.7
 _SECOND_LOOKS = ((0.35, 1.2), (0.7, 1.2), (0.35, 1.0))
 
 Points = NDArray[np.float64]

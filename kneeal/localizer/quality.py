@@ -9,7 +9,7 @@ from kneeal.localizer.pose import KneePose
 #: How side markers count: `require` rejects a radiograph without one, `check` only one whose markers contradict,
 #: `ignore` does not look at them.
 MARKER_RULES = ("require", "check", "ignore")
-_SURE = 0.5
+_SURE, _METAL = 0.5, 0.7
 #: A letter below the first probability is not read; below the second it is not read where it lies on the knee itself.
 _LETTER, _LETTER_ON_BONE = 0.8, 0.95
 _BONE_MM = (48.0, 60.0)
@@ -170,7 +170,7 @@ def _pose(side: str, knee: LocalizedKnee) -> KneePose:
 
 
 def _fault(knee: LocalizedKnee, min_score: float) -> str:
-    return "replacement" if knee.replaced >= _SURE else "low_score" if knee.score < min_score else ""
+    return "replacement" if knee.replaced >= _METAL else "low_score" if knee.score < min_score else ""
 
 
 def _likeliest_pair(knees: Sequence[LocalizedKnee], min_score: float) -> list[LocalizedKnee]:

@@ -47,24 +47,13 @@ def train_coarse(samples: Arrays, steps: int) -> CoarseNetwork:
     return network
 
 
-def train_fine(
-    samples: Arrays, steps: int, *, share: tuple[NDArray[np.int64], NDArray[np.float32]],
-    network: FineNetwork | None = None,
-) -> FineNetwork:  # fmt: skip
-    """Train the network that marks the plateau.
-
-    Args:
-        samples: See ``tools.localizer.samples.collect``.
-        steps: Batches.
-        share: The windows to learn from and their points, as ``tools.localizer.train.choose_plateaus`` gives them.
-        network: One to go on with.
-    """
+def train_fine(samples: Arrays, steps: int, network: FineNetwork | None = None) -> FineNetwork:
+    """Train the network that marks the plateau, from nothing or from another one."""
     network = network or FineNetwork()
-    chosen, points = share
-    windows, kinds = samples["fine"], samples["kinds"]
+    windows, kinds, points = samples["fine"], samples["kinds"].astype(np.int64), samples["points"]
 
     def loss(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        x = stretch(windows[chosen[rows]])
+        x = stretch(windows[rows])
         ends = points[rows]
         if rng.random() < 0.5:
             x = x[..., ::-1]
@@ -72,14 +61,14 @@ def train_fine(
         maps, kind = network(_vary(x, rng))
         target = torch.from_numpy(np.ascontiguousarray(ends))
         known = ~torch.isnan(target).flatten(1).any(1) & (target.abs() < FINE_PX * FINE_MM / 2 - 4).flatten(1).all(1)
-        total = F.cross_entropy(kind, torch.from_numpy(kinds[chosen[rows]].astype(np.int64)))
+        total = F.cross_entropy(kind, torch.from_numpy(kinds[rows]))
         if known.any():
             found = map_points(maps[known])
             total = total + 0.3 * F.smooth_l1_loss(found, target[known], beta=2.0)
             total = total + 0.5 * _map_loss(maps[known], target[known])
         return total
 
-    _fit(network, loss, len(chosen), steps, batch=16, rate=2e-3, name="fine")
+    _fit(network, loss, len(windows), steps, batch=16, rate=2e-3, name="fine")
     return network
 
 

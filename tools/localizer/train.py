@@ -1,9 +1,9 @@
 """Train the localizer: ``python -m tools.localizer.train --out localizer.npz [--pictures DIR] [--work DIR]``.
 
 Radiographs are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as
-well. Nobody has marked the plateau in these pictures, so that happens in two steps: a network that has seen synthetic
-plateaus alone marks each picture in several poses; the mean of marks that agree becomes the picture's plateau, and
-the final network learns from both.
+well, of every tone and size, with and without metal; others show no knee at all. Nobody has marked the plateau in the
+pictures, so a network that has seen synthetic plateaus alone marks each picture in several poses first; the median of
+marks that agree becomes the picture's plateau, and the others are not used.
 
 With ``--work`` the samples and each finished network are kept, so that a killed run goes on from there; with
 ``--only marker`` that network alone is trained, and the other two are taken from ``--base``.
@@ -27,18 +27,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kneeal.files import atomic_file
-from kneeal.localizer.networks import FINE_MM, FINE_PX, NAMES, NATURAL, FineNetwork, map_points
+from kneeal.localizer.networks import FINE_MM, FINE_PX, NAMES, FineNetwork, map_points
 from kneeal.localizer.windows import cut_window, stretch, to_radiograph
 from tools.localizer.checkpoints import read_networks, save_networks
-from tools.localizer.fitting import Arrays, train_coarse, train_fine, train_marker
-from tools.localizer.samples import collect, read_leg, real_pictures
+from tools.localizer.fitting import train_coarse, train_fine, train_marker
+from tools.localizer.samples import MarkedPicture, collect, read_leg, real_pictures
 from tools.radiographs.legs import Pose, place_leg
 
 N = TypeVar("N", bound=nn.Module)
 #: Poses in which a picture is marked, and how far in mm the marks may scatter.
 _TURNS, _SCATTER_MM = (-9.0, 0.0, 9.0), 1.5
-#: The first network of the plateau edges, which has seen synthetic knees alone, learns for this share of the steps.
-_FIRST = 0.4
+#: The first network of the plateau edges, which has seen synthetic knees alone, learns for this share of the steps,
+#: from this share of the radiographs.
+_FIRST, _FIRST_RADIOGRAPHS = 0.12, 0.15
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     pictures = real_pictures(options.pictures) if options.pictures else []
     work = _work(options.work, options, len(pictures))
-    samples = _samples(options.radiographs, options.seed, pictures, options.workers, work)
     networks = read_networks(options.base) if options.only else {}
     wanted = options.only or NAMES
 
@@ -65,20 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return network
 
     coarse_steps, fine_steps, marker_steps = options.steps
+    first: FineNetwork | None = None
+    marked: tuple[MarkedPicture, ...] = ()
+    if options.start:
+        first = read_networks(options.start, ("fine",))["fine"]  # type: ignore[assignment]
+    elif pictures:
+        first_steps = max(1, round(_FIRST * fine_steps))
+        n_first = max(2, round(_FIRST_RADIOGRAPHS * options.radiographs))
+        first = stage("fine-first", lambda: train_fine(_samples("first", n_first, options, (), work), first_steps))
+    if first is not None:
+        marked = _marked(first, pictures, work)
+        print(f"plateaus marked in {len(marked)} of {len(pictures)} pictures", flush=True)
+    samples = _samples("samples", options.radiographs, options, marked, work)
     if "marker" in wanted:
         networks["marker"] = stage("marker", lambda: train_marker(samples, marker_steps))
     if "coarse" in wanted:
         networks["coarse"] = stage("coarse", lambda: train_coarse(samples, coarse_steps))
     if "fine" in wanted:
-        first_steps = max(1, round(_FIRST * fine_steps)) if pictures else fine_steps
-        fine = stage("fine-first", lambda: train_fine(samples, first_steps, share=choose_plateaus(samples)))
-        if pictures:
-            used = sorted({int(number) for number in samples["pictures"] if number >= 0})
-            plateaus = mark_pictures(fine, pictures, used)
-            print(f"plateaus marked in {len(plateaus)} of {len(used)} pictures", flush=True)
-            share = choose_plateaus(samples, plateaus)
-            fine = stage("fine", lambda: train_fine(samples, fine_steps, share=share, network=fine))
-        networks["fine"] = fine
+        networks["fine"] = stage("fine", lambda: train_fine(samples, fine_steps, first))
     save_networks(options.out, {name: networks[name] for name in NAMES})
     print(f"wrote {options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
 
@@ -86,14 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.localizer.train", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.npz)")
-    parser.add_argument("--radiographs", type=int, default=1600, help="radiographs to compose")
+    parser.add_argument("--radiographs", type=int, default=3600, help="radiographs to compose")
     parser.add_argument("--pictures", type=Path, help="folder with pictures of single knees, 101 mm wide")
     parser.add_argument("--workers", type=int, default=1, help="processes that compose radiographs")
     parser.add_argument("--threads", type=int, default=1, help="threads that train")
     parser.add_argument("--seed", type=int, default=9001, help="seed of the samples and of the networks")
     parser.add_argument("--work", type=Path, help="keep samples and finished networks in this folder, and use them")
-    parser.add_argument("--steps", type=int, nargs=3, default=(2000, 3000, 2500), help="batches: coarse, fine, marker")
+    parser.add_argument("--steps", type=int, nargs=3, default=(3000, 10000, 2500), help="batches: coarse, fine, marker")
     parser.add_argument("--only", nargs="+", choices=NAMES, help="train these alone")
+    parser.add_argument("--start", type=Path, help="weights whose fine network marks the pictures and learns on")
     parser.add_argument("--base", type=Path, help="weights that give the others; by default those of the package")
     return parser
 
@@ -102,7 +107,8 @@ def _work(folder: Path | None, options: argparse.Namespace, n_pictures: int) -> 
     """The folder of these very options in the work folder: others do not mix with them."""
     if folder is None:
         return None
-    key = json.dumps([options.radiographs, options.seed, options.workers, list(options.steps), n_pictures])
+    start = hashlib.sha256(options.start.read_bytes()).hexdigest() if options.start else ""
+    key = json.dumps([options.radiographs, options.seed, options.workers, list(options.steps), n_pictures, start])
     path: Path = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -140,26 +146,27 @@ def mark_pictures(network: FineNetwork, pictures: list[Path], numbers: Iterable[
     return marked
 
 
-def choose_plateaus(
-    samples: Arrays, marked: dict[int, NDArray[np.float64]] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The windows to learn from and their points; those of real pictures from the marks, where there are some."""
-    points = samples["points"].copy()
-    for row, number in enumerate(samples["pictures"]):
-        if number >= 0 and marked is not None and int(number) in marked:
-            turn, x, y = samples["frames"][row]
-            provisional = np.array([0.0, 10.0])
-            points[row] = to_radiograph(marked[int(number)] - provisional, (float(x), float(y)), float(turn))
-    usable = ~np.isnan(points).any(axis=(1, 2)) | (samples["kinds"] != NATURAL) | (samples["pictures"] >= 0)
-    return np.flatnonzero(usable), points[usable]
+def _marked(network: FineNetwork, pictures: list[Path], work: Path | None) -> tuple[MarkedPicture, ...]:
+    """The pictures whose plateau the network marks."""
+    path = work / "plateaus.npz" if work else None
+    if path is not None and path.is_file():
+        kept = np.load(path, allow_pickle=False)
+        plateaus = dict(zip(kept["numbers"].tolist(), kept["plateaus"], strict=True))
+    else:
+        plateaus = mark_pictures(network, pictures, range(len(pictures)))
+        if path is not None:
+            with atomic_file(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, numbers=np.array(list(plateaus), np.int64), plateaus=np.array(list(plateaus.values())))
+    return tuple(MarkedPicture(pictures[number], plateau) for number, plateau in plateaus.items())
 
 
 def _samples(
-    radiographs: int, seed: int, pictures: list[Path], workers: int, work: Path | None
+    name: str, radiographs: int, options: argparse.Namespace, pictures: Sequence[MarkedPicture], work: Path | None
 ) -> dict[str, NDArray[Any]]:
-    path = work / "samples.npz" if work else None
+    path = work / f"{name}.npz" if work else None
     if path is not None and path.is_file():
         return dict(np.load(path, allow_pickle=False))
+    seed, workers = options.seed, options.workers
     share = math.ceil(radiographs / workers)
     parts: list[dict[str, NDArray[Any]]]
     if workers == 1:
@@ -167,7 +174,7 @@ def _samples(
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             parts = list(pool.map(collect, [share] * workers, range(seed, seed + workers), [pictures] * workers))
-    samples: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    samples: dict[str, Any] = {part: np.concatenate([one[part] for one in parts]) for part in parts[0]}
     if path is not None:
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **samples)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.localizer.networks import MARKER_CLASSES, NAMES, load_networks
-from tools.localizer import letter_samples, train
+from kneeal.localizer.networks import MARKER_CLASSES, NAMES, NATURAL, NO_KNEE, REPLACED, load_networks
+from tools.localizer import letter_samples, samples, train
 from tools.localizer.checkpoints import read_networks
 from tools.localizer.letter_samples import SEEN, letter_windows
+from tools.localizer.samples import MarkedPicture
 from tools.radiographs import RadiographOptions, draw_leg, draw_radiograph
 
 TINY = ["--radiographs", "6", "--steps", "2", "3", "2"]
@@ -35,7 +36,7 @@ def test_it_runs_from_nothing_to_weights_and_goes_on_from_what_is_finished(
     said = capsys.readouterr().out
     assert "marker 2/2" in said and "plateaus marked" in said and "wrote" in said
     assert {p.name for p in (tmp_path / "work").rglob("*.npz")} == {
-        "samples.npz", "marker.npz", "coarse.npz", "fine-first.npz", "fine.npz",
+        "first.npz", "fine-first.npz", "plateaus.npz", "samples.npz", "marker.npz", "coarse.npz", "fine.npz",
     }  # fmt: skip
     load_networks(tmp_path / "a.npz")
     # A run that was killed before its last network: what is finished is not trained again, and the rest is.
@@ -60,6 +61,28 @@ def test_one_network_alone_leaves_the_others_as_they_were(tmp_path: Path) -> Non
 
 def _states(path: Path | None = None) -> dict[str, torch.Tensor]:
     return {f"{name}/{k}": v for name, network in read_networks(path).items() for k, v in network.state_dict().items()}
+
+
+def test_samples_show_knees_metal_and_what_is_no_knee(pictures: Path) -> None:
+    paths = samples.real_pictures(pictures)
+    plateau = np.array([(-35.0, 8.0), (35.0, 4.0)])
+    found = samples.collect(30, 4, [MarkedPicture(path, plateau) for path in paths], n_legs=6)
+    natural, replaced, nothing = (found["kinds"] == kind for kind in (NATURAL, REPLACED, NO_KNEE))
+    assert min(natural.sum(), replaced.sum(), nothing.sum()) >= 8
+    # A plateau is known where there is a natural knee, and nowhere else.
+    assert np.array_equal(~np.isnan(found["points"]).any(axis=(1, 2)), natural)
+    widths = np.hypot(*np.diff(found["points"][natural], axis=1)[:, 0].T)
+    assert 40 < widths.min() < 0.9 * widths.max() < 100
+    n_knees = (~np.isnan(found["knees"][..., 0])).sum(axis=1)
+    assert set(n_knees) == {0, 1, 2} and len(found["coarse"]) == 30
+
+
+def test_a_marked_picture_is_mirrored_with_its_plateau(pictures: Path) -> None:
+    path = next(path for path in samples.real_pictures(pictures) if path.stem[-1] == "R")
+    marked = MarkedPicture(path, np.array([(-30.0, 8.0), (38.0, 4.0)]))
+    right, left = marked.leg("R"), marked.leg("L")
+    assert np.array_equal(right.picture, left.picture[:, ::-1])
+    assert np.array_equal(right.plateau, marked.plateau) and left.plateau.tolist() == [[-38, 4], [30, 8]]
 
 
 def test_letters_that_cannot_be_seen_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
