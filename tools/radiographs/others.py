@@ -55,7 +55,8 @@ class Sheet:
 
     def finish(self) -> Gray:
         """What was drawn, with the texture of bone."""
-        gray = cv2.GaussianBlur(np.maximum(self.gray, 0), (0, 0), float(self.rng.uniform(0.5, 1.2)) / self.mm_per_px)
+        blur = float(self.rng.uniform(0.5, 1.2)) / self.mm_per_px
+        gray = np.asarray(cv2.GaussianBlur(np.maximum(self.gray, 0), (0, 0), blur), np.float32)
         # Bones over bones do not become as white as metal.
         gray *= np.float32(min(1.0, self.rng.uniform(0.7, 1.0) / max(float(np.percentile(gray, 99.8)), 1e-6)))
         texture = self.rng.standard_normal(self.shape, dtype=np.float32)
