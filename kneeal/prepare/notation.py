@@ -17,11 +17,12 @@ GRADE_WORDS, SIDE_WORDS, _SPLITS = (
     {str(word): str(meaning) for meaning, words in _LISTS[table].items() for word in words}
     for table in ("grades", "sides", "splits")
 )
+_VALUES = {word: int(meaning) for word, meaning in GRADE_WORDS.items() if meaning != "any"} | NUMERALS
 _GRADE = re.compile(
     # What stands before: KL, K-L, KLG, Kellgren-Lawrence, grade, stage, G, ...
     r"(?:(?:k(?:ellgren)?[\s\-/&.]*(?:and\s*)?(?:l(?:awrence)?)?[\s._-]*)?"
-    r"(?:grade?|grado|grad|grau|graad|score|stage|stade|stadium|class|g)?(?<=[a-z.])[\s_:=-]*)?"
-    r"(?P<grade>iv|i{1,3}|\d+(?:[.,]\d+)?)(?P<rest>.*)",
+    r"(?:(?:grade?|grado|grad|grau|graad|score|stage|stade|stadium|class|gr?)\.?)?(?<=[a-z.])[\s_:=-]*)?"
+    rf"(?P<grade>{'|'.join(sorted(NUMERALS, reverse=True))}|\d+(?:[.,]\d+)?)(?P<rest>.*)",
     re.IGNORECASE,
 )
 
@@ -48,16 +49,29 @@ def grade_names(text: str) -> dict[str, int | None]:
     return names
 
 
+def option_for_grades(texts: Iterable[str]) -> tuple[list[str], str]:
+    """The words among these texts that mean a grade, lowest first, and `--grades` for them.
+
+    Both are empty where two mean the same grade, and where there is but one word.
+    """
+    named = {text.lower(): text for text in sorted(texts) if text.lower() in _VALUES}
+    words = sorted(named, key=lambda word: _VALUES[word])
+    if not len(words) == len({_VALUES[word] for word in words}) > 1:
+        return [], ""
+    mapping = ",".join(f"{named[word]}={_VALUES[word]}" for word in words)
+    return words, f'--grades "{mapping}"'
+
+
 def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int | None:
     """A KL grade from 0 to 4; None where the cell marks it as missing.
 
-    It may be written as `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `0 (normal)`, `2: mild`, or by one of the `names`,
+    It may be written as `2`, `2.0`, `2,0`, `KL 2`, `grade 4`, `II`, `two`, `0 (normal)`, or by one of the `names`,
     which are in small letters.
 
     Raises:
         UnreadableError: It is none of these.
     """
-    text = plain(text)
+    text = re.sub(r"^\(([^()]*)\)$", r"\1", plain(text))
     if names and text.lower() in names:
         return names[text.lower()]
     # SAS writes a missing value as a point and its label.
@@ -69,8 +83,8 @@ def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int 
     if match is None:
         raise UnreadableError(text)
     value, rest = _number(match["grade"]), match["rest"].lower()
-    # MOST's codes for "not gradable", "replaced", "missing".
-    if value in (1.9, 8, 9) and re.match(r"\s*([:=]|$)", rest):
+    # MOST's codes for "not gradable", "replaced", "missing", and what is common for the last.
+    if value in (1.9, 8, 9, 99) and re.match(r"\s*([:=]|$)", rest):
         return None
     first, *words = re.split(r"[\s°.:=,;()_\u2013\u2014-]+", rest)
     fits = not first and not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError
-from kneeal.prepare.notation import GRADE_WORDS, NUMERALS, SIDE_WORDS
+from kneeal.prepare.notation import GRADE_WORDS, SIDE_WORDS, option_for_grades
 from kneeal.prepare.paths import PICTURES, NamedFiles, walk_files
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
 from kneeal.tables import count, some
@@ -194,7 +194,8 @@ def rows_by_pattern(
         (name, {"path": name, **{field: text for field, text in match.groupdict().items() if text is not None}})
         for name, match in matches.items()
     )
-    return make_rows(texts, source, grades), [name for name in names if name not in matches]
+    rows = make_rows(texts, source, grades, "the pattern or these paths")
+    return rows, [name for name in names if name not in matches]
 
 
 def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> tuple[str, int]:
@@ -233,7 +234,6 @@ def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
     """Patterns for split, grade (with the option that they need), and patient and side; the simpler first."""
     folders = {folder for name in names for folder in PurePosixPath(name).parts[:-1]}
     words = {word for name in names for word in re.findall(r"[^\W\d_]+", name.lower())}
-    values = {word: int(meaning) for word, meaning in GRADE_WORDS.items() if meaning != "any"} | NUMERALS
     splits = [rf"(?:.*/)?{_SPLIT}/", rf"(?:.*?[/ _-])?(?<!auto[ _-]){_SPLIT}[/ _0-9-]", ""]
     scale = "(?i:klg?|grade|class|label|level|stage|g)"
     label = f"(?i:{'|'.join(sorted(words & set(GRADE_WORDS))) or 'normal'})"
@@ -246,11 +246,9 @@ def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
         "(?:.*[/ _-])?(?i:klg?|grade)[ _-]*(?P<grade>[0-4])(?![0-9])",
         rf"(?:.*?[/ _-])?{_SPLIT.replace('P<split>', ':')}[ _-](?P<grade>[0-4])(?![0-9])",
     ], "")  # fmt: skip
-    named = {folder.lower(): folder for folder in sorted(folders) if folder.lower() in values}
-    if len(named) == len({values[name] for name in named}) > 1:
-        ordered = sorted(named, key=lambda name: values[name])
-        mapping = ",".join(f"{named[name]}={values[name]}" for name in ordered)
-        grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(ordered)}))/"] = f'--grades "{mapping}"'
+    named, option = option_for_grades(folders)
+    if named:
+        grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(named)}))/"] = option
     sides = sorted(word for word in words & set(SIDE_WORDS) if SIDE_WORDS[word] and len(word) > 1)
     side = f"(?P<side>(?i:{'|'.join([*sides, '[lr]'])}))"
     end = r"\.[^./]+$"
@@ -261,6 +259,7 @@ def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
         r"(?:.*[^0-9])?(?P<patient>[0-9]{4,})[ _.-]?(?P<side>[LR])(?![A-Za-z0-9])[^/]*$",
         rf"(?:.*/)?(?P<patient>[^/]+)/{side}(?:[ _-][^/]*)?{end}",
         rf"(?:.*/)?{side}/(?:[^/]+/)*(?P<patient>[^/]+?){end}",
+        rf"(?:.*/)?(?P<patient>[^/]+)/{side}/[^/]+$",
         rf"(?:.*/)?{side}/",
         "",
     ]

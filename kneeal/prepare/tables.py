@@ -14,7 +14,7 @@ import pandas as pd
 
 from kneeal import tables
 from kneeal.errors import UserError
-from kneeal.prepare.notation import UnreadableError, read_grade, read_side, read_split, sides_of
+from kneeal.prepare.notation import UnreadableError, option_for_grades, read_grade, read_side, read_split, sides_of
 from kneeal.prepare.paths import walk_files
 from kneeal.tables import some
 
@@ -145,14 +145,17 @@ def read_knee_table(
 
 
 def make_rows(
-    texts: Iterable[tuple[str, Mapping[str, str]]], source: str, grades: Mapping[str, int | None] | None = None
+    texts: Iterable[tuple[str, Mapping[str, str]]],
+    source: str,
+    grades: Mapping[str, int | None] | None = None,
+    what: str = "these cells",
 ) -> list[KneeRow]:
-    """Rows from the text of the fields of each, with what to call it in a message.
+    """Rows from the text of the fields of each, with what to call it in a message; `what` is to be corrected.
 
     Raises:
         UserError: A cell cannot be read; all are named.
     """
-    bad: dict[str, list[str]] = {}
+    bad: dict[str, list[tuple[str, str]]] = {}
     rows = []
     for where, text in texts:
         said: dict[str, Any] = {}
@@ -160,12 +163,14 @@ def make_rows(
             try:
                 said[field] = read_grade(text[field], grades) if field == "grade" else _READERS[field](text[field])
             except UnreadableError:
-                bad.setdefault(field, []).append(f"{text[field]!r} in {where}")
+                bad.setdefault(field, []).append((text[field], where))
         rows.append(KneeRow(where, **said))
     if bad:
-        found = "; ".join(f"{field} {some(bad[field])}" for field in FIELDS if field in bad)
+        found = "; ".join(f"{f} {some(f'{text!r} in {where}' for text, where in bad[f])}" for f in FIELDS if f in bad)
         expected = "; ".join(FIELDS[field] for field in FIELDS if field in bad)
-        raise UserError(f"{source}: {found}", expected, "correct these cells")
+        _, option = option_for_grades(text for text, _ in bad.get("grade", []))
+        cure = f"give {option}, or correct {what}" if option and not grades else f"correct {what}"
+        raise UserError(f"{source}: {found}", expected, cure)
     return rows
 
 

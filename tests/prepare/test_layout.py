@@ -46,6 +46,8 @@ def numbered(template: str) -> list[str]:
         ("{side}/{split}/{grade}/{patient}.png", "split grade patient side"),
         ("{split}/{grade}/{patient}/{side}.png", "split grade patient side"),
         ("{split}/{patient}/{word}_knee_KL{grade}.png", "split grade patient side"),
+        ("{split}/{grade}/{patient}/{word}/1.png", "split grade patient side"),
+        ("KL{grade}/{patient}/{side}/img_{hash}.png", "grade patient side"),
         ("{grade}/{patient}_{de}.png", "grade patient side"),
         ("KL{grade}_{patient}_{side}.png", "grade patient side"),
         ("{patient}_{side}_KL{grade}.png", "grade patient side"),
@@ -72,6 +74,20 @@ def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> 
     assert ("--side" in options) == ("side" not in pattern.groupindex)
     if "split" in pattern.groupindex:
         assert [row.split for row in rows] == ["train" if k < 12 else "val" for k in range(20)]
+
+
+def test_words_for_grades_that_a_pattern_takes_are_told_with_the_option_that_reads_them() -> None:
+    names, pattern = numbered("{split}/{name}/{hash}.png"), compile_pattern(r"(?P<split>train|val)/(?P<grade>\w+)/")
+    with pytest.raises(UserError, match="'Doubtful' in train/Doubtful") as caught:
+        rows_by_pattern(names, pattern, "folder")
+    options = shlex.split(caught.value.cure.removeprefix("give ").partition(", or correct the pattern")[0])
+    rows, others = rows_by_pattern(names, pattern, "folder", grade_names(options[1]))
+    assert [row.grade for row in rows] == [k % 5 for k in range(20)] and not others
+    # A pattern has no cells.
+    for other in (["train/odd/1.png"], [*names, "train/odd/1.png"]):
+        with pytest.raises(UserError, match="others with --grades") as caught:
+            rows_by_pattern(other, pattern, "folder")
+        assert "pattern" in caught.value.cure and "cells" not in str(caught.value)
 
 
 def test_a_folder_without_any_order_gets_no_grade_from_a_suggestion() -> None:

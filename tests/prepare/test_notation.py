@@ -19,6 +19,7 @@ from kneeal.prepare.notation import UnreadableError, grade_names, read_grade, re
         ("0 (normal)", 0), ("0 - normal", 0), ("2 mild", 2), ("0=normal", 0), ("2: mild", 2), ("2: KL grade 2", 2),
         ("K.L. 2", 2), ("stade 3", 3), ("Grau II", 2), ("2 - mild to moderate", 2), ("1 (mild)", 1), ("III: mäßig", 3),
         ("Grad II nach Kellgren", 2), ("2: 2", 2), ("2_Minimal", 2), ("0: keine Arthrose", 0), ("2 (II)", 2),
+        ("Gr. 2", 2), ("gr 3", 3), ("Gr.II", 2), ("(2)", 2), ("two", 2), ("KL two", 2), ("Zero", 0),
     ],
 )  # fmt: skip
 def test_a_grade_is_read_however_it_is_written(text: str, grade: int) -> None:
@@ -28,7 +29,8 @@ def test_a_grade_is_read_however_it_is_written(text: str, grade: int) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", " ", "x", "X", "n/a", "NA", "nan", "-", ".", "?", "TKR", "tka", "TEP", "8", "8.0", "9", "1.9",
-     ".: Missing Form", "8: Other", "9 = missing", "1,9", "missing", "not gradable", "\u2013", "#N/A"],
+     ".: Missing Form", "8: Other", "9 = missing", "1,9", "missing", "not gradable", "\u2013", "#N/A",
+     "n.d.", "Not done", "Prothese", "Endoprothese", "-9", "99", "99: missing", "(TKR)"],
 )  # fmt: skip
 def test_what_says_that_there_is_no_grade_is_missing(text: str) -> None:
     assert read_grade(text) is None
@@ -36,11 +38,12 @@ def test_what_says_that_there_is_no_grade_is_missing(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["5", "-1", "99", "0.5", "2.5", "2+", "2-3", "2/4", "1/2", "2 or 3", "2 or III", "I-II", "IIa", "V", "two",
+    ["5", "-1", "-2", "98", "999", "0.5", "2.5", "2+", "2-3", "2/4", "1/2", "2 or 3", "2 or III", "I-II", "IIa", "V",
      "normal", "KL", "grade", "3?", "21", "2 3", "none", "2 R", "2 left", "2 (links)", "2 or three", "2 bis drei",
      "2: left 3", "2:3", "2: possible 3", "i: 2", "III (2)", "I don't know", "2 not sure", "2 unclear", "1 x", "1 n/a",
      "2 TKR", "4 (TKR)", "0 = missing", "0 - severe", "4 (normal)", "2-Jan", "3-Apr", "2 months", "3 mm", "8 mm",
-     "1 of two", "2 plus", "2:mild/3:moderate", "2024-03-02 00:00:00"],
+     ".2", "1 of two", "two of three", "fourth", "(2", "(none)", "five",
+     "one knee", "2 plus", "2:mild/3:moderate", "2024-03-02 00:00:00"],
 )  # fmt: skip
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(UnreadableError):
