@@ -49,9 +49,9 @@ _DISAGREEMENT_MM = 5.0
 _LARGEST_MM = 700.0
 #: Height, width and pixel size in mm of the window in which an implant is looked for.
 _HEIGHT_MM, _WIDTH_MM, _STEP_MM = 90.0, 76.0, 0.5
-#: The brightest percent of a radiograph is white, so metal is above one of these; smallest area in mm², and how much
-#: darker its surroundings are. Measured: docs/prepare.md.
-_WHITE, _IMPLANT_MM2, _IMPLANT_DROP = (250, 240), 150.0, 50.0
+#: Metal is above one of these shares of the brightest gray of its window; smallest area in mm², and how much darker its
+#: surroundings are. Measured: docs/prepare.md.
+_WHITE, _IMPLANT_MM2, _IMPLANT_DROP = (0.98, 0.93), 150.0, 50.0
 #: A letter of lead: smallest area in mm², contrast in levels, share of it by which the border drops, mm off the center.
 _LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.7, 8.0
 
@@ -223,10 +223,12 @@ def _shows_implant(
     size = round(_HEIGHT_MM / _STEP_MM)
     margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
     window = cut_window(radiograph, mm_per_px, center_mm, angle_deg, size, _STEP_MM)[:, margin:-margin]
+    # Something brighter elsewhere, such as a frame, may leave metal below white.
+    brightest = float(np.percentile(window, 99.8))
     return any(
         part.drop >= _IMPLANT_DROP
-        for white in _WHITE
-        for part in _bright_parts(window, white, _IMPLANT_MM2 / _STEP_MM**2, border_px=2)
+        for share in _WHITE
+        for part in _bright_parts(window, share * brightest, _IMPLANT_MM2 / _STEP_MM**2, border_px=2)
     )
 
 

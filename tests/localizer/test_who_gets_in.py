@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kneeal.data.patches import scale_intensities
-from kneeal.localizer.detect import Localizer
+from kneeal.localizer.detect import Localizer, _shows_implant
 from kneeal.localizer.quality import Selection, SelectionRules, SideEvidence, select_knees
 from tools.radiographs import RadiographOptions, draw_radiograph
 from tools.radiographs.markers import letter_mask, stamp
@@ -50,6 +50,16 @@ def test_an_implant_in_either_knee_rejects_the_pair(localizer: Localizer) -> Non
     for patient, replaced in enumerate(("R", "L", "RL")):
         selection = judge(localizer, draw_radiograph(patient, 19, PLAIN, replaced=replaced).gray, markers="ignore")
         assert not selection.poses and selection.rejected[0][1] in ("replacement", "low_score")
+
+
+@pytest.mark.parametrize("frame", [0, 255])
+def test_metal_is_seen_below_a_brighter_frame_and_bone_is_none(frame: int) -> None:
+    gray = np.full((600, 600), 60, np.uint8)
+    cv2.line(gray, (300, 0), (300, 600), 100, 80)
+    gray[:10] = max(frame, 60)
+    assert not _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
+    gray[280:330, 270:330] = 190
+    assert _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
 
 
 def chest(gray: np.ndarray) -> None:

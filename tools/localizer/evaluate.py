@@ -44,7 +44,7 @@ FAULTS = {
     "mirrored": ("marker_mirrored",),
     "missing": ("marker_missing",),
     "replaced": ("replacement",),
-    "single": ("one_knee",),
+    "single": ("one_knee", "one_of_two"),
 }
 
 
