@@ -67,7 +67,7 @@ def read_table(
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"no file {path}", "a table as CSV or XLSX", "check the path") from error
+        raise UserError(f"no file {path}", "a table", "check the path") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})", "a readable file", "make it readable") from error
     try:

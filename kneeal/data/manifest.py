@@ -94,7 +94,7 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     refuse("side", ~frame["side"].isin(["L", "R"]), "a side of L or R")
     refuse("kl", ~frame["kl"].isin(["", *GRADE_TEXTS]), grades)
     refuse("split", ~frame["split"].isin(SPLITS), "a split of train, val or test, or nothing")
-    refuse_two_names(frame["patient_id"].unique(), where)
+    refuse_two_names(frame["patient_id"].unique(), where, dict(zip(frame["patient_id"], names, strict=True)))
     manifest = Manifest(frame)
     given = {knee: split for knee, split in manifest.column("split").items() if split}
     refuse_patients_in_two(given, manifest.patients, where)
@@ -115,13 +115,14 @@ def refuse_patients_in_two(splits: Mapping[str, str], patients: Mapping[str, str
         )
 
 
-def refuse_two_names(patients: Iterable[str], where: str) -> None:
+def refuse_two_names(patients: Iterable[str], where: str, places: Mapping[str, str] | None = None) -> None:
     """Refuse ids that differ only in case, leading zeros, a trailing .0 or the form of their characters."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     for patient in patients:
         plain = unicodedata.normalize("NFKC", patient).casefold()
         plain = re.sub(r"^(\d+)\.0*$", r"\1", plain)
-        names[plain.lstrip("0") if plain.isdecimal() else plain].add(patient)
+        shown = f"{patient} in {places[patient]}" if places else patient
+        names[plain.lstrip("0") if plain.isdecimal() else plain].add(shown)
     twice = [" = ".join(sorted(same)) for same in names.values() if len(same) > 1]
     if twice:
         raise UserError(

@@ -80,11 +80,8 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
         if not names:
             raise UserError(f"no file in {source}", "radiographs", "check the path")
         closed = [(Path(error.filename).relative_to(source).as_posix(), error.strerror) for error in errors]
-        return (
-            source,
-            names,
-            [Rejection(name, "", "", "unreadable", f"the folder cannot be read: {why}") for name, why in closed],
-        )
+        rejected = [Rejection(name, "", "", "unreadable", f"the folder cannot be read: {why}") for name, why in closed]
+        return source, names, rejected
     expected = "a folder of radiographs, or a text file with one path per line"
     if not source.is_file():
         raise UserError(f"no folder or list {source}", expected, "check the path")
@@ -94,7 +91,7 @@ def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:
     files = NamedFiles(root)
     found = {name: files.find(name) for name in map(str.strip, text.splitlines()) if name}
     rejected = [
-        Rejection(name, "", "", reason, "the list names a file that is not below its folder")
+        Rejection(name, "", "", reason, "the list names no regular file below its folder")
         for name, (path, reason) in found.items()
         if not path
     ]
@@ -108,7 +105,7 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
     for row in rows:
         path, reason = files.find(row.path)
         if not path:
-            detail = f"the table names no file below the folder ({row.where})"
+            detail = f"the table names no regular file below the folder ({row.where})"
             rejected.append(Rejection(row.path, row.patient, "", reason, detail))
             continue
         patient = row.patient
@@ -117,7 +114,7 @@ def _named_rows(root: Path, rows: Sequence[KneeRow]) -> tuple[list[KneeRow], lis
                 patient = identifier(read_patient_id(root / path))
         patient = patient or PurePosixPath(path).with_suffix("").as_posix().replace("/", "-")
         named.append(replace(row, path=path, patient=patient))
-    return named, rejected
+    return named, list(dict.fromkeys(rejected))  # a line with a grade for each side gives two rows
 
 
 def _grades(

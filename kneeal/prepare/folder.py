@@ -50,7 +50,7 @@ def prepare_folder(
     splits = {row.split for row in rows}
     test = "test" if "test" in splits else "val" if {"val", "train"} <= splits else None
     if not (sides or options.drop_unusable):
-        _manifest(source, rows, test)  # what is wrong with it is told before the pictures are read
+        _manifest(options.table or source, rows, test)  # what is wrong with it is told before the pictures are read
     rejected: list[Rejection] = []
     usable: list[KneeRow] = []
     roomy = next(folder for folder in out.absolute().parents if folder.is_dir())
@@ -85,7 +85,7 @@ def prepare_folder(
                 f"no patient is known of {len(lonely)} of {len(usable)} pictures ({some(lonely, 2)}): each counts as a "
                 "patient of its own, so both knees of one person may be in two splits"
             )
-        frame = _manifest(source, usable, test)
+        frame = _manifest(options.table or source, usable, test)
         size: dict[str, float | None] = {"roi_mm": options.roi_mm or ROI_MM}
         if options.mm_per_px is not None:
             size = {"roi_mm": None, "mm_per_px": options.mm_per_px}

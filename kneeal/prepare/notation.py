@@ -50,10 +50,7 @@ def grade_names(text: str) -> dict[str, int | None]:
 
 
 def option_for_grades(texts: Iterable[str]) -> tuple[list[str], str]:
-    """The words among these texts that mean a grade, lowest first, and `--grades` for them.
-
-    Both are empty where two mean the same grade, and where there is but one word.
-    """
+    """The words among these texts that mean a grade, and `--grades` for them; nothing where two mean the same."""
     named = {text.lower(): text for text in sorted(texts) if text.lower() in _VALUES}
     words = sorted(named, key=lambda word: _VALUES[word])
     if not len(words) == len({_VALUES[word] for word in words}) > 1:

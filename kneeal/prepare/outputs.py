@@ -1,7 +1,7 @@
 """What goes into the data set and beside it: rows of the manifest, patches, rejected.csv, the contact sheet."""
 
 import base64
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,8 +51,8 @@ def collect(
     rows: list[dict[str, Any]] = []
     rejections: list[Rejection] = []
     sheet: list[ContactSheetEntry] = []
-    seen: dict[str, list[tuple[str, str, bool]]] = {}
-    notes = Counter[str]()
+    seen: defaultdict[str, list[tuple[str, str, str, dict[str, int | None]]]] = defaultdict(list)
+    notes: defaultdict[str, list[str]] = defaultdict(list)
     for tried in patients:
         patient = published_ids[tried.attempts[0].work.task.patient]
         for position, done in enumerate(tried.attempts):
@@ -62,17 +62,20 @@ def collect(
             load = partial(_loaded, store, tried, position)
             result = load()
             rejections += [Rejection(name, patient, side, reason, text) for side, reason, text in result.rejected]
-            rows += [_row(patient, task, name, pose) for pose in result.poses]
-            notes.update(result.notes)
+            grades = {pose.side: task.grades.get(pose.side, task.grades.get("")) for pose in result.poses}
+            rows += [_row(patient, task, name, pose, grades[pose.side]) for pose in result.poses]
+            for note in result.notes:
+                notes[note].append(title)
             if result.checksum:
-                seen.setdefault(result.checksum, []).append((patient, title, bool(result.poses)))
+                said = "".join(f", {side} KL {grade}" for side, grade in grades.items() if grade is not None)
+                seen[result.checksum].append((patient, title + said, task.split, grades))
             score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
             sheet.append(
                 ContactSheetEntry(
                     title=title,
                     # Corrections go to the radiographs that are used, so that no other carries its knees' ids.
                     knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
-                    grades={pose.side: _grade(task, pose.side) for pose in result.poses},
+                    grades=grades,
                     score=score,
                     load=load,
                 )
@@ -80,25 +83,23 @@ def collect(
         rejections += [
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
-    noted = [f"{count(n, 'radiograph')}: {note}" for note, n in notes.most_common()]
-    alike = [
-        some((title for _, title, _ in same), 3)
-        for same in seen.values()
-        # One patient may have it several times, but both knees cannot be on it.
-        if len({patient for patient, _, _ in same}) > 1 or sum(used for _, _, used in same) > 1
-    ]
+    noted = [f"{count(len(titles), 'radiograph')}: {note}: {some(titles, 3)}" for note, titles in notes.items()]
+    # One patient may have a picture several times, but both knees cannot be on it.
+    alike = [same for same in seen.values() if len({p for p, *_ in same}) > 1 or sum(bool(k) for *_, k in same) > 1]
     if alike:
-        shown = "; ".join(alike[:3])
-        noted.append(f"{count(len(alike), 'picture')} given for several patients or for both knees: {shown}")
+        torn = [same for same in alike if len({split for *_, split, known in same if known}) > 1]
+        pairs = ((same, {pair for *_, known in same for pair in known.items()}) for same in alike)
+        graded = [same for same, found in pairs if len(dict(found)) < len(found)]
+        noted.append(
+            f"{count(len(alike), 'picture')} given for several patients or for both knees "
+            f"({len(torn)} of them in two splits, {len(graded)} under two grades): "
+            + "; ".join(" = ".join(title for _, title, *_ in same) for same in alike)
+            + "; the results would be too good or wrong" * bool(torn or graded)
+        )
     return rows, rejections, sheet, noted
 
 
-def _grade(task: RadiographTask, side: str) -> int | None:
-    return task.grades.get(side, task.grades.get(""))
-
-
-def _row(patient: str, task: RadiographTask, name: str, pose: KneePose) -> dict[str, Any]:
-    kl = _grade(task, pose.side)
+def _row(patient: str, task: RadiographTask, name: str, pose: KneePose, kl: int | None) -> dict[str, Any]:
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
         "kl": "" if kl is None else kl, "path": plain_text(name), "split": task.split,

@@ -5,7 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from os.path import isfile  # unlike `Path.is_file`, it raises nothing
+from os.path import exists, isfile  # unlike the methods of `Path`, they raise nothing
 from pathlib import Path, PureWindowsPath
 
 #: How the names of pictures end.
@@ -25,7 +25,7 @@ class NamedFiles:
         self._names = {_key(path.name) for path in (root.absolute(), root.resolve())}
 
     def find(self, name: str) -> tuple[str, str]:
-        """The file's path below the folder, with `/`, and ""; or "" and why: "outside" or "missing"."""
+        """The file's path below the folder, with `/`, and ""; or "" and why: outside, missing, or no regular file."""
         path = PureWindowsPath(name)  # takes slashes of both kinds
         starts = [k + 1 for k, part in enumerate(path.parts[:-1]) if _key(part) in self._names]
         starts = starts if path.anchor else [0, *starts]
@@ -35,7 +35,8 @@ class NamedFiles:
                 return found, ""
             if len(alike := self._index[_key(found)]) == 1:
                 return alike[0], ""
-        return "", "missing" if below else "outside"
+        there = any(found and exists(self._root / found) for found in below)  # noqa: PTH110 - as above
+        return "", "unreadable" if there else "missing" if below else "outside"
 
     @cached_property
     def _index(self) -> defaultdict[str, list[str]]:

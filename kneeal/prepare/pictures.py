@@ -232,7 +232,6 @@ def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> 
 
 def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
     """Patterns for split, grade (with the option that they need), and patient and side; the simpler first."""
-    folders = {folder for name in names for folder in PurePosixPath(name).parts[:-1]}
     words = {word for name in names for word in re.findall(r"[^\W\d_]+", name.lower())}
     splits = [rf"(?:.*/)?{_SPLIT}/", rf"(?:.*?[/ _-])?(?<!auto[ _-]){_SPLIT}[/ _0-9-]", ""]
     scale = "(?i:klg?|grade|class|label|level|stage|g)"
@@ -246,7 +245,7 @@ def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
         "(?:.*[/ _-])?(?i:klg?|grade)[ _-]*(?P<grade>[0-4])(?![0-9])",
         rf"(?:.*?[/ _-])?{_SPLIT.replace('P<split>', ':')}[ _-](?P<grade>[0-4])(?![0-9])",
     ], "")  # fmt: skip
-    named, option = option_for_grades(folders)
+    named, option = option_for_grades(folder for name in names for folder in PurePosixPath(name).parts[:-1])
     if named:
         grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(named)}))/"] = option
     sides = sorted(word for word in words & set(SIDE_WORDS) if SIDE_WORDS[word] and len(word) > 1)

@@ -102,7 +102,6 @@ def nothing_usable(
         ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say which knee a grade belongs to"),
         ("codec", True, "convert the files, as rejected.csv says"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
-        ("marker_swapped", rules.markers != "ignore", "--markers ignore does not read side markers"),
         ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
         ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
         ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts less certain knees"),

@@ -19,6 +19,7 @@ from kneeal.prepare.paths import walk_files
 from kneeal.tables import some
 
 _Records = list[tuple[str, dict[str, str]]]
+_Texts = Iterable[tuple[str, Mapping[str, str]]]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".sas7bdat", ".xlsx")
 _NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?::.*)?", re.DOTALL)
@@ -145,10 +146,7 @@ def read_knee_table(
 
 
 def make_rows(
-    texts: Iterable[tuple[str, Mapping[str, str]]],
-    source: str,
-    grades: Mapping[str, int | None] | None = None,
-    what: str = "these cells",
+    texts: _Texts, source: str, grades: Mapping[str, int | None] | None = None, what: str = "these cells"
 ) -> list[KneeRow]:
     """Rows from the text of the fields of each, with what to call it in a message; `what` is to be corrected.
 

@@ -98,6 +98,8 @@ def damage_told(what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise unreadable(f"the file cannot be read: {error.strerror}") from None
+        if "truncated" in str(error).lower():
+            raise RadiographError("truncated", "its end is missing", "a whole file", "fetch it again") from None
         raise unreadable(f"{what} ({type(error).__name__})") from None
 
 

@@ -136,7 +136,7 @@ def test_one_patient_under_two_names_is_refused(tmp_path: Path, one: str, other:
     rows = (f"{one}_L,{one},L,,1,,train", f"{other}_R,{other},R,,2,,test")
     with pytest.raises(UserError, match="two names") as caught:
         read_manifest(write(tmp_path, *rows))
-    assert one in caught.value.found and other in caught.value.found
+    assert f"{one} in line 2" in caught.value.found and f"{other} in line 3" in caught.value.found
 
 
 def test_ids_that_differ_otherwise_are_different_patients(tmp_path: Path) -> None:

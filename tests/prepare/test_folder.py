@@ -251,7 +251,7 @@ def test_a_damaged_or_colored_picture_is_refused_by_name(tmp_path: Path) -> None
         path = save(tmp_path / f"cut{suffix}", picture(3))
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])  # OpenCV would read half a JPEG, and fill the rest with one gray
-        with pytest.raises(UserError, match=f"cut{suffix}: the picture is damaged"):
+        with pytest.raises(UserError, match=rf"cut{suffix}: (its end is missing|the picture is damaged)"):
             read_gray(path)
     colors = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).convert("P")
     colors.save(tmp_path / "colors.png")

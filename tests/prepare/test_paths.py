@@ -39,8 +39,9 @@ def test_nothing_outside_is_found(root: Path) -> None:
         "a/../../secret.png",
     ):
         assert files.find(name) == ("", "outside"), name
-    for name in ("gone.png", "a", "secret.png"):
+    for name in ("gone.png", "secret.png"):
         assert files.find(name) == ("", "missing"), name
+    assert files.find("a") == ("", "unreadable")  # a folder
 
 
 def test_a_path_of_another_machine_is_followed_from_the_folder_that_it_names(root: Path) -> None:
@@ -69,4 +70,4 @@ def test_a_folder_inside_of_the_same_name_is_no_detour(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_file(root: Path) -> None:
     os.mkfifo(root / "pipe")
-    assert NamedFiles(root).find("pipe") == ("", "missing")
+    assert NamedFiles(root).find("pipe") == ("", "unreadable") and NamedFiles(root).find("") == ("", "missing")

@@ -155,14 +155,25 @@ def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
     ):  # fmt: skip
         write(tmp_path / "in" / name, gray, patient, ImageLaterality=side, SpecificCharacterSet="ISO_IR 192")
     said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
-    assert "1 picture given for several patients or for both knees: a (1), b (2)" in said
+    assert (
+        "given for several patients or for both knees (0 of them in two splits, 0 under two grades): a (1) = b (2)"
+        in said
+    )
     # One person, whose name is written with other accents: one knee.
     assert sorted(rows(tmp_path / "out")) == ["a_R", "b_R", "\u00e9_L"]
     # One picture cannot be of both knees of a patient either.
     for name, side in (("1", "R"), ("2", "L")):
         write(tmp_path / "both" / name, RIGHT, "a", ImageLaterality=side)
     said = done("prepare", "dicom", tmp_path / "both", "--out", tmp_path / "a", "--workers", "0")
-    assert "1 picture given for several patients or for both knees: a (1), a (2)" in said
+    assert (
+        "given for several patients or for both knees (0 of them in two splits, 0 under two grades): a (1) = a (2)"
+        in said
+    )
+    (tmp_path / "t.csv").write_text("path,patient,grade,split\n1,a,1,train\n2,b,3,test\n")
+    (tmp_path / "both/2").write_bytes((tmp_path / "both/1").read_bytes())
+    given = ("--table", tmp_path / "t.csv", "--out", tmp_path / "t", "--workers", "0")
+    said = done("prepare", "dicom", tmp_path / "both", *given)
+    assert "(1 of them in two splits, 1 under two grades): a (1), R KL 1 = b (2), R KL 3; the results would be" in said
 
 
 def test_ids_of_one_person_are_refused_under_pseudonyms_too(tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
     assert [(r.patient, r.reason) for r in plan.rejected if r.reason != "no_grade"] == [
         ("p2", "outside"), ("p3", "missing"), ("p4", "missing"),
     ]  # fmt: skip
+    # A line with a grade for each side names one file.
+    (tmp_path / "wide.csv").write_text("path,KL_R,KL_L\ngone,1,2\n", "utf-8")
+    plan = plan_dicom(tmp_path / "radiographs", table=tmp_path / "wide.csv")
+    assert [(r.name, r.reason) for r in plan.rejected] == [("gone", "missing")]
     listed = tmp_path / "list.txt"
     listed.write_text("radiographs/бедро\n\n../secret\nradiographs/gone\n", "utf-8")
     plan = plan_dicom(listed)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from kneeal.prepare.summary import ArchiveSummary
+from pathlib import Path
+
+from kneeal.prepare.summary import ArchiveSummary, nothing_usable
+from kneeal.prepare.tasks import Rejection
+from kneeal.prepare.work import PrepareOptions
 
 COUNTS: dict[tuple[str, int | None], int] = {("A", 0): 7, ("B", 0): 1000, ("B", 4): 885, ("E", 1): 903, ("", 2): 5}
 
@@ -24,6 +28,14 @@ def test_oai_is_compared_with_the_paper_where_its_counts_are_known() -> None:
     assert found["all"][-3:] == ["2800", "8953", "-6153"] and found["(none)"][-3:] == ["5", "-", "-"]
     for said in ("2,800 knees from 4,000 radiographs", "truncated 2", "each grade", "text says 953", "a note"):
         assert said in text
+
+
+def test_radiographs_whose_sides_contradict_each_other_are_not_to_be_used_without_a_look() -> None:
+    for reason in ("marker_swapped", "marker_mirrored"):
+        summary = ArchiveSummary("dicom", {}, {reason: 1}, 1)
+        rejections = [Rejection("a", "p", "", reason, "a marker")]
+        cure = nothing_usable(summary, rejections, PrepareOptions(), out=Path("o"), kept=Path("k")).cure
+        assert "--markers" not in cure and "--corrections" in cure and "sheet.html" in cure
 
 
 def test_other_sources_are_compared_with_nothing() -> None:

@@ -190,3 +190,14 @@ def test_the_size_is_checked_before_anything_is_decoded(tmp_path: Path, kind: st
     with pytest.raises(RadiographError) as caught:
         read_radiograph(tmp_path / "x", OPTIONS)
     assert caught.value.reason in ("unreadable", "truncated")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_that_is_cut_off_is_truncated(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (300, 300), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole", kind)
+    data = (tmp_path / "whole").read_bytes()
+    (tmp_path / "half").write_bytes(data[: len(data) // 2])
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(tmp_path / "half", OPTIONS)
+    assert caught.value.reason == "truncated"
