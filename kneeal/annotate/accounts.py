@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from kneeal.annotate.assignment import ReadingPlan, settle
+from kneeal.annotate.database import transaction
 from kneeal.annotate.options import ReaderChanges, named_roles
 from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.tasks import RefusedError
@@ -47,9 +48,10 @@ class Accounts:
     """Accounts, one-time links and sessions, kept in a store."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.write = store, store.write
 
-    def put(self, name: str, *, reads: bool, adjudicates: bool) -> int:
+    @transaction
+    def put(self, db: sqlite3.Connection, name: str, *, reads: bool, adjudicates: bool) -> int:
         """Add a reader, or give a known one other roles; the name is shown in tables. Returns her number.
 
         Raises:
@@ -58,17 +60,13 @@ class Accounts:
         name = name.strip()
         if not 0 < len(name) <= 60 or not name.isprintable():
             raise UserError(f"a reader called {name!r}", "1 to 60 printable characters", "give another name")
-
-        def change(db: sqlite3.Connection) -> int:
-            row = db.execute(
-                "INSERT INTO reader (name, reads, adjudicates, created) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO "
-                "UPDATE SET reads = excluded.reads, adjudicates = excluded.adjudicates, removed = NULL RETURNING id",
-                (name, reads, adjudicates, self._store.clock()),
-            ).fetchone()
-            _free(db, row["id"])
-            return int(row["id"])
-
-        return self._store.write(change)
+        row = db.execute(
+            "INSERT INTO reader (name, reads, adjudicates, created) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO "
+            "UPDATE SET reads = excluded.reads, adjudicates = excluded.adjudicates, removed = NULL RETURNING id",
+            (name, reads, adjudicates, self._store.clock()),
+        ).fetchone()
+        _free(db, row["id"])
+        return int(row["id"])
 
     def all(self) -> list[Account]:
         """All readers that were not removed."""
@@ -86,36 +84,31 @@ class Accounts:
             return found
         raise unknown_name("reader", name, known, "add a reader with `kneeal readers RUN --reader`")
 
-    def remove(self, account: Account) -> None:
+    @transaction
+    def remove(self, db: sqlite3.Connection, account: Account) -> None:
         """Remove a reader: her sessions and links end, her open tasks are free again, her answers stay and count."""
-
-        def change(db: sqlite3.Connection) -> None:
-            now = self._store.clock()
-            db.execute("UPDATE reader SET removed = ?, reads = 0, adjudicates = 0 WHERE id = ?", (now, account.id))
-            _free(db, account.id)
-            _end_sessions(db, account.id)
-
-        self._store.write(change)
+        now = self._store.clock()
+        db.execute("UPDATE reader SET removed = ?, reads = 0, adjudicates = 0 WHERE id = ?", (now, account.id))
+        _free(db, account.id)
+        _end_sessions(db, account.id)
 
     def end_sessions(self, account: Account) -> None:
         """Sign a reader out everywhere, and void her links."""
-        self._store.write(lambda db: _end_sessions(db, account.id))
+        self.write(lambda db: _end_sessions(db, account.id))
 
-    def link(self, reader: int) -> str:
+    @transaction
+    def link(self, db: sqlite3.Connection, reader: int) -> str:
         """A secret that signs a reader in once; her earlier unused ones become void."""
         secret = secrets.token_urlsafe(32)
-
-        def change(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM link WHERE reader = ? AND used IS NULL", (reader,))
-            db.execute(
-                "INSERT INTO link (digest, reader, expires) VALUES (?, ?, ?)",
-                (_digest(secret), reader, self._store.clock() + LINK_SECONDS),
-            )
-
-        self._store.write(change)
+        db.execute("DELETE FROM link WHERE reader = ? AND used IS NULL", (reader,))
+        db.execute(
+            "INSERT INTO link (digest, reader, expires) VALUES (?, ?, ?)",
+            (_digest(secret), reader, self._store.clock() + LINK_SECONDS),
+        )
         return secret
 
-    def sign_in(self, secret: str) -> tuple[str, int]:
+    @transaction
+    def sign_in(self, db: sqlite3.Connection, secret: str) -> tuple[str, int]:
         """Use a link.
 
         Returns:
@@ -126,22 +119,18 @@ class Accounts:
         """
         now = self._store.clock()
         key, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-
-        def change(db: sqlite3.Connection) -> int:
-            used = db.execute(
-                "UPDATE link SET used = ? WHERE digest = ? AND used IS NULL AND expires > ? RETURNING reader",
-                (now, _digest(secret), now),
-            ).fetchone()
-            if used is None:
-                raise RefusedError(403, "a link that is not valid", "a link works once, within a day", "get a new one")
-            db.execute("DELETE FROM session WHERE expires < ?", (now,))
-            db.execute(
-                "INSERT INTO session (digest, reader, csrf, expires) VALUES (?, ?, ?, ?)",
-                (_digest(key), used["reader"], csrf, now + SESSION_SECONDS),
-            )
-            return int(used["reader"])
-
-        return key, self._store.write(change)
+        used = db.execute(
+            "UPDATE link SET used = ? WHERE digest = ? AND used IS NULL AND expires > ? RETURNING reader",
+            (now, _digest(secret), now),
+        ).fetchone()
+        if used is None:
+            raise RefusedError(403, "a link that is not valid", "a link works once, within a day", "get a new one")
+        db.execute("DELETE FROM session WHERE expires < ?", (now,))
+        db.execute(
+            "INSERT INTO session (digest, reader, csrf, expires) VALUES (?, ?, ?, ?)",
+            (_digest(key), used["reader"], csrf, now + SESSION_SECONDS),
+        )
+        return key, int(used["reader"])
 
     def session(self, key: str | None) -> Session | None:
         """Who a cookie belongs to, None for nobody; read each time, since another process may end a session."""
@@ -154,7 +143,7 @@ class Accounts:
 
     def sign_out(self, key: str) -> None:
         """End a session."""
-        self._store.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
+        self.write(lambda db: db.execute("DELETE FROM session WHERE digest = ?", (_digest(key),)))
 
 
 def manage_readers(run: Path, changes: ReaderChanges, *, dry: bool) -> str:
@@ -180,7 +169,20 @@ def manage_readers(run: Path, changes: ReaderChanges, *, dry: bool) -> str:
             lines.append(f"  knees that went to training stay as they are: {before['closed']}")
         if lines and dry:
             return "\n".join([*lines, "nothing is changed yet; add --yes"])
-        return "\n".join([*lines, *_describe(store, accounts)])
+        counts = store.counts()
+        lines.append(f"readings per knee: {plan.reads}; silent repeats: {plan.repeat:g}")
+        lines.append(
+            f"knees of this query: {counts['open']} open, {counts['disagreed']} disagreed, "
+            f"{counts['settled'] + counts['closed']} settled"
+        )
+        for account in accounts.all():
+            answers, sessions = store.read(
+                "SELECT (SELECT count(*) FROM task WHERE reader = :reader AND current IS NOT NULL), "
+                "(SELECT count(*) FROM session WHERE reader = :reader AND expires > :now)",
+                {"reader": account.id, "now": store.clock()},
+            )[0]
+            lines.append(f"{account.name}: {account.roles}; {answers} answers; {sessions} sessions")
+        return "\n".join(lines)
 
 
 def _steps(accounts: Accounts, changes: ReaderChanges, n_reads: int) -> list[tuple[str, Callable[[], object]]]:
@@ -211,21 +213,6 @@ def _steps(accounts: Accounts, changes: ReaderChanges, n_reads: int) -> list[tup
         what = "is signed out everywhere, and her unused links are void"
         steps.append((f"{account.name}: {what}", partial(accounts.end_sessions, account)))
     return steps
-
-
-def _describe(store: Store, accounts: Accounts) -> list[str]:
-    plan, counts = store.plan or ReadingPlan(), store.counts()
-    lines = [f"readings per knee: {plan.reads}; silent repeats: {plan.repeat:g}",
-             f"knees of this query: {counts['open']} open, {counts['disagreed']} disagreed, "
-             f"{counts['settled'] + counts['closed']} settled"]  # fmt: skip
-    for account in accounts.all():
-        answers, sessions = store.read(
-            "SELECT (SELECT count(*) FROM task WHERE reader = :reader AND current IS NOT NULL), "
-            "(SELECT count(*) FROM session WHERE reader = :reader AND expires > :now)",
-            {"reader": account.id, "now": store.clock()},
-        )[0]
-        lines.append(f"{account.name}: {account.roles}; {answers} answers; {sessions} sessions")
-    return lines
 
 
 def _free(db: sqlite3.Connection, reader: int) -> None:

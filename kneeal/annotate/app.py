@@ -40,7 +40,6 @@ def make_app(
     supervisor: RoundSupervisor,
     pictures: PictureService,
     origin: Origin,
-    run: Path,
     atlas: Sequence[Example] = (),
 ) -> FastAPI:
     """The application of one run."""
@@ -174,7 +173,7 @@ def make_app(
 
     @app.post("/api/task/{number}/prediction")
     def prediction(session: signed, number: int, body: EmptyRequest) -> dict[str, Any]:
-        found = read_prediction(run, store.task(session.id, number).knee_id)
+        found = read_prediction(supervisor.run, store.task(session.id, number).knee_id)
         if found is not None:
             store.mark_prediction_seen(session.id, number)
         return {"probabilities": found}

@@ -8,15 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from kneeal.annotate.schema import connect
 
 T = TypeVar("T")
 P = ParamSpec("P")
-D = TypeVar("D", bound="Database")
 #: What is done inside a transaction; its result is given to who asked for it.
 Change = Callable[[sqlite3.Connection], T]
+
+
+class _Writer(Protocol):
+    def write(self, change: Change[T]) -> T: ...
+
+
+D = TypeVar("D", bound=_Writer)
 
 
 class Database:
@@ -102,7 +108,7 @@ class Database:
 
 
 def transaction(method: Callable[Concatenate[D, sqlite3.Connection, P], T]) -> Callable[Concatenate[D, P], T]:
-    """A method of a `Database` as a change of it: see `write`."""
+    """A method as a change of the database that its object writes to: see `Database.write`."""
 
     @wraps(method)
     def run(self: D, /, *given: P.args, **more: P.kwargs) -> T:

@@ -58,7 +58,7 @@ def serve(run: Path, options: ServeOptions) -> None:
                 run, store, auto=options.auto, enough=options.enough, grace=GRACE_SECONDS, command=command
             )
             config = uvicorn.Config(
-                make_app(store, accounts, supervisor, pictures, origin, run, atlas),
+                make_app(store, accounts, supervisor, pictures, origin, atlas),
                 http=BoundedProtocol,
                 # A log of requests would say who looked at what when; the store keeps that, where it belongs.
                 access_log=False,

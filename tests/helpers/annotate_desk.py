@@ -50,7 +50,7 @@ class Desk:
         self.store.sync(self.knees[:n_knees], {})
         self.origin = Origin.of("127.0.0.1", 8010, public_url)
         self.pictures = PictureService(Pictures(dataset, data.parent / "images"), dataset.manifest.patients)
-        self.app = make_app(self.store, self.accounts, self.supervisor, self.pictures, self.origin, run, atlas)
+        self.app = make_app(self.store, self.accounts, self.supervisor, self.pictures, self.origin, atlas)
 
     def answer(self, reader: int, task: Task, kl: int) -> None:
         """An answer past the page."""
