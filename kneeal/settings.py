@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -239,15 +240,10 @@ class RunConfig(_Section):
         chooser, options = active.get("pseudo_by", "strategy"), {}
         if chooser == "strategy":
             chooser, options = active.get("strategy"), active.get("options", {})
-        if chooser is None or _scores_uncertainty(str(chooser), options):
-            return tree
-        return {**tree, "loss": {**loss, "consistency": False}}
+        if chooser is not None:
+            from kneeal import acquisition  # takes a second to import, which no other setting needs
 
-
-def _scores_uncertainty(strategy: str, options: Any) -> bool:
-    from kneeal import acquisition  # takes a second to import, which no other setting needs
-
-    try:
-        return acquisition.get(strategy, **options).scores_uncertainty
-    except (UserError, TypeError):
-        return True  # reported where the strategy is made
+            with suppress(UserError, TypeError):  # reported where the strategy is made
+                if not acquisition.get(str(chooser), **options).scores_uncertainty:
+                    return {**tree, "loss": {**loss, "consistency": False}}
+        return tree

@@ -5,6 +5,7 @@ Nothing here decides what the network sees; it says where on the source picture 
 
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,9 @@ class Pictures:
         """
         path = self.source(knee_id)
         if path is not None:
-            with path.open("rb"):
-                pass  # what the system does not open is not a damaged picture
-            try:
+            path.open("rb").close()  # what the system does not open is not a damaged picture
+            with suppress(UserError):  # the patches were cut from it once: they are what is left of it
                 return self._from_source(knee_id, path)
-            except UserError:
-                pass  # the patches were cut from it once: they are what is left of it
         pair = self._dataset.patches[self._dataset.row[knee_id]]
         return side_by_side(np.asarray(pair), self.sides[knee_id])
 

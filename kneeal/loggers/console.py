@@ -144,14 +144,10 @@ class Console(LoopListener, FitProgress):
 
 
 @contextmanager
-def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def count_progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
     """A bar for a count on a terminal, nothing elsewhere; gives the function to call with each step."""
     with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, disable=not sys.stderr.isatty()) as bar:
-
-        def step(n: int) -> None:
-            bar.update(n)
-
-        yield step
+        yield bar.update
 
 
 def _duration(seconds: float) -> str:

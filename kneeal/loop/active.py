@@ -120,7 +120,12 @@ class ActiveLearningLoop:
             The query, or None once the budget is spent.
         """
         if self._query is None:
-            self._query = self._first_query() if not self.state.labeled else self._train_and_choose()
+            if self.state.labeled:
+                self._query = self._train_and_choose()
+            else:
+                seed = derive_seed(self.seed, "first query")
+                self._query = Query(0, tuple(self.first_query(self.state.unlabeled, self.schedule.n_init, seed)))
+                self.folder.write_query(self.state, self._query, {})
             if not self._query.ids:
                 self._close_round()
         elif self._query.ids and self._answers.keys() >= set(self._query.ids):
@@ -194,12 +199,6 @@ class ActiveLearningLoop:
         return [self.folder.report(number, self.schedule.n_rounds) for number in range(last)]
 
     # -- one round ---------------------------------------------------------------------------------------------------
-
-    def _first_query(self) -> Query:
-        seed = derive_seed(self.seed, "first query")
-        query = Query(0, tuple(self.first_query(self.state.unlabeled, self.schedule.n_init, seed)))
-        self.folder.write_query(self.state, query, {})
-        return query
 
     def _train_and_choose(self) -> Query:
         state, round = self.state, self.state.round

@@ -48,11 +48,8 @@ class SizeSafeInstanceNorm2d(nn.InstanceNorm2d):
     gradients, such maps are normalized by reductions along the channels instead.
 
     Args:
-        channels: Number of channels C.
+        num_features: Number of channels C.
     """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize [N, C, H, W] over H and W."""

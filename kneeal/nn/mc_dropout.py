@@ -140,7 +140,12 @@ class MonteCarloDropout:
         samples[:, 0] = first
         if tail is None or not self.reuse_prefix or not tail.usable(self._masks, first, repeat):
             tail = None
-        size, k = self._pass_size(first.device, small=tail is not None), 1
+        if self.samples_per_pass is not None or tail is not None:  # with a tail, a sample needs little memory
+            size = self.samples_per_pass or self.n_samples
+        else:
+            limit = _CPU_PASS_BYTES if first.device.type == "cpu" else _PASS_BYTES
+            size = limit // max(1, self._masks.largest_input)
+        size, k = max(1, min(size, self.n_samples, self._largest_pass or self.n_samples)), 1
         while k < self.n_samples:
             g = min(size, self.n_samples - k)
             try:
@@ -171,15 +176,6 @@ class MonteCarloDropout:
             with self._masks.observe(k):
                 parts.append(forward())
         return torch.stack(parts)
-
-    def _pass_size(self, device: torch.device, *, small: bool) -> int:
-        """Samples per pass; all of them if each needs `small` memory."""
-        if self.samples_per_pass is not None or small:
-            size = self.samples_per_pass or self.n_samples
-        else:
-            limit = _CPU_PASS_BYTES if device.type == "cpu" else _PASS_BYTES
-            size = limit // max(1, self._masks.largest_input)
-        return max(1, min(size, self.n_samples, self._largest_pass or self.n_samples))
 
 
 def has_dropout(network: nn.Module) -> bool:

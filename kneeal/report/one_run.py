@@ -11,7 +11,6 @@ import pandas as pd
 
 from kneeal.data.grades import N_GRADES
 from kneeal.loop.folder import RunFolder
-from kneeal.loop.runner import RoundPredictions
 from kneeal.report.drawing import COLORS, GRAY, legend, panels, save_figures, span_at_least, title
 from kneeal.report.figures import queried_grades, uncertainty
 from kneeal.report.reading import read_runs
@@ -67,7 +66,11 @@ def _learning_curve(run: Run) -> Figure:
     """Test accuracy with its interval over the test patients, validation, chance, and random querying where known."""
     figure, (ax,) = panels(1, width=6.8, height=4.0)
     labels, test = run.rounds["n_labeled"], 100 * run.rounds["test_balanced_accuracy"]
-    low, high = 100 * np.array([_interval(run.predictions(number)) for number in range(len(labels))]).T
+    found = [run.predictions(number) for number in range(len(labels))]
+    # A knee is named <patient>_<side>.
+    test_set = TestSet.of(found[0].kl, [i.rpartition("_")[0] or i for i in found[0].ids])
+    correct = [np.array([f.predicted]) == np.array(f.kl) for f in found]
+    low, high = 100 * np.array([Estimate.of(test_set.balanced_accuracy(c)).interval() for c in correct]).T
     ax.fill_between(labels, low, high, color=COLORS[0], alpha=0.15, linewidth=0, label="95 % interval, test patients")
     ax.plot(labels, test, "o-", color=COLORS[0], label="test")
     shown = [*test, *low, *high]
@@ -83,18 +86,11 @@ def _learning_curve(run: Run) -> Figure:
     chance = 100 / N_GRADES
     ax.axhline(chance, color=GRAY, linestyle=":", linewidth=1, label="chance")
     span_at_least(ax, shown, chance)
-    n_test = count(len(run.predictions(-1).kl), "test knee")
+    n_test = count(len(found[0].kl), "test knee")
     title(ax, f"{run.strategy}, seed {run.seed}, {n_test}", width=80)
     ax.set(xlabel="labeled knees", ylabel=METRICS["balanced_accuracy"].heading)
     legend(figure, [ax])
     return figure
-
-
-def _interval(found: RoundPredictions) -> tuple[float, float]:
-    """Of the balanced accuracy of a round's network, over test patients: a knee is named <patient>_<side>."""
-    test_set = TestSet.of(found.kl, [i.rpartition("_")[0] or i for i in found.ids])
-    correct = np.array([found.predicted]) == np.array(found.kl)
-    return Estimate.of(test_set.balanced_accuracy(correct)).interval()
 
 
 def _random_beside(run: RunFolder) -> list[dict[str, Any]]:

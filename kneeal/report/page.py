@@ -73,8 +73,11 @@ def make_page(
         "knees": {"ids": ids, "grades": [grades[i] for i in ids]},
         "pictures": {number[i]: _encode(thumbnail(i)) for i in pictured if thumbnail},
     }
+    labels = f", {runs.label_counts[0]} to {count(runs.label_counts[-1], 'label')}" if runs.label_counts else ""
+    parts = [count(len(runs.settings), "setting"), count(len(runs.seeds), "seed"), count(len(runs.all), "run") + labels]
+    summary = f"{', '.join(parts)}; {count(len(runs.test_predictions.ids), 'test knee')}, the same for all"
     return TEMPLATES.get_template("page.html").render(
-        title=title, summary=_summary(runs), messages=runs.messages, claims=claims, tables=tables,
+        title=title, summary=summary, messages=runs.messages, claims=claims, tables=tables,
         provenance=provenance, power=power, data=data,
         has_queries=bool(queries), has_validation=runs.any_free_grades,
         footer=f"Made by kneeal {__version__} from {count(len(runs.all), 'run')}.",
@@ -153,13 +156,6 @@ def _shown_first(runs: Runs, metric: str) -> list[int]:
     best = sorted(means, key=lambda label: sign * means[label])[:_FIRST]
     always = [s.label for s in runs.settings if s.first.is_baseline or s.first.strategy == "random"]
     return sorted({place[label] for label in (*best, *always)})
-
-
-def _summary(runs: Runs) -> str:
-    counts = runs.label_counts
-    budget = f", {counts[0]} to {count(counts[-1], 'label')}" if counts else ""
-    parts = [count(len(runs.settings), "setting"), count(len(runs.seeds), "seed"), count(len(runs.all), "run") + budget]
-    return f"{', '.join(parts)}; {count(len(runs.test_predictions.ids), 'test knee')}, the same for all"
 
 
 def _plain(value: float, digits: int = 8) -> float:

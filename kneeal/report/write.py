@@ -47,7 +47,8 @@ def write_report(
     kl = {} if dataset is None else dataset.manifest.kl
     main = metric_table(runs, column, counts)
     last = max(counts) if counts else 0
-    test_set = make_test_set(runs, patients)
+    test = runs.test_predictions
+    test_set = TestSet.of(test.kl, [patients[i] for i in test.ids])
     comparisons = compare_settings(runs, last, test_set)
     claims = check_claims(runs, test_set)
     found = {
@@ -97,12 +98,6 @@ def _provenance(runs: Runs, dataset: PreparedDataset | None) -> dict[str, str]:
             f"seed {seed}: {run.path.name}, {count(len(run.rounds), 'round')}" for seed, run in s.runs.items()
         )
     return {name: text for name, text in found.items() if text}
-
-
-def make_test_set(runs: Runs, patients: Mapping[str, str]) -> TestSet:
-    """The test knees of the runs, which are the same in all of them."""
-    test = runs.test_predictions
-    return TestSet.of(test.kl, [patients[i] for i in test.ids])
 
 
 def _counts(runs: Runs, labels: Sequence[int]) -> tuple[int, ...]:

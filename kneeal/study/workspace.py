@@ -26,14 +26,13 @@ _SECTIONS = {
 
 def sweep_yaml(study: Study, options: list[str]) -> str:
     """A W&B sweep over the cells; `options` are those of `kneeal study cell` except the cell."""
-    command = ["${env}", "kneeal", "study", "cell", *options, "${args}"]
     sweep = {
         "name": study.name,
         "project": study.name,
         "method": "grid",
         "metric": {"name": "test/balanced_accuracy", "goal": "maximize"},
         "parameters": {"cell": {"values": [cell.name for cell in study.cells]}},
-        "command": command,
+        "command": ["${env}", "kneeal", "study", "cell", *options, "${args}"],
     }
     return yaml.safe_dump(sweep, sort_keys=False)
 

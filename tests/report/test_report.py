@@ -21,7 +21,7 @@ from kneeal.report.reading import read_runs
 from kneeal.report.runs import Runs
 from kneeal.report.tables import TABLE_2, device_hours, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable, show
-from kneeal.report.write import make_test_set, write_report
+from kneeal.report.write import write_report
 from kneeal.stats.crossed import Accuracies, TestSet
 from kneeal.stats.summary import summarize
 from kneeal.study.folder import StudyFolder
@@ -34,8 +34,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def knees_of(runs: Runs) -> TestSet:
-    ids = runs.settings[0].first.predictions(0).ids
-    return make_test_set(runs, {i: i.rpartition("_")[0] for i in ids})
+    test = runs.test_predictions
+    return TestSet.of(test.kl, [i.rpartition("_")[0] for i in test.ids])
 
 
 @pytest.fixture(scope="module")
