@@ -53,7 +53,7 @@ _HEIGHT_MM, _WIDTH_MM, _STEP_MM = 90.0, 76.0, 0.5
 #: surroundings are. Measured: docs/prepare.md.
 _WHITE, _IMPLANT_MM2, _IMPLANT_DROP = (0.98, 0.93), 150.0, 50.0
 #: A letter of lead: smallest area in mm², contrast in levels, share of it by which the border drops, mm off the center.
-_LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.7, 8.0
+_LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.8, 8.0
 
 
 class Localizer:
@@ -235,7 +235,8 @@ def _shows_implant(
 def _shows_letter(window: NDArray[np.uint8], mm_per_px: float) -> bool:
     """Whether what is in the middle of a window could be a letter of lead: an edge of bone or skin is none."""
     edge = len(window) // 5
-    ground, top = np.median(window), np.percentile(window[edge:-edge, edge:-edge], 99)
+    # The letter itself covers 3 % of the middle.
+    ground, top = np.median(window), np.percentile(window[edge:-edge, edge:-edge], 97)
     contrast = float(top - ground)
     return contrast >= _LETTER_CONTRAST and any(
         part.whole and part.drop >= _LETTER_DROP * contrast and part.off_px * mm_per_px <= _LETTER_OFF_MM

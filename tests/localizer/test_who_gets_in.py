@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kneeal.data.patches import scale_intensities
-from kneeal.localizer.detect import Localizer, _shows_implant
+from kneeal.localizer.detect import Localizer, _shows_implant, _shows_letter
 from kneeal.localizer.quality import Selection, SelectionRules, SideEvidence, select_knees
 from tools.radiographs import RadiographOptions, draw_radiograph
 from tools.radiographs.markers import letter_mask, stamp
@@ -60,6 +60,19 @@ def test_metal_is_seen_below_a_brighter_frame_and_bone_is_none(frame: int) -> No
     assert not _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
     gray[280:330, 270:330] = 190
     assert _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
+
+
+def test_a_letter_is_judged_by_its_own_gray_and_not_by_a_brighter_edge_beside_it() -> None:
+    window = np.full((48, 48), 57, np.uint8)
+    assert not _shows_letter(window, 0.8)
+    cv2.line(window, (20, 18), (20, 30), 175, 2)
+    cv2.line(window, (20, 30), (27, 30), 175, 2)
+    assert _shows_letter(window, 0.8)
+    window[12:36, 36] = 240  # bone that begins at the edge of the window's middle
+    assert _shows_letter(window, 0.8)
+    window[:, 36:] = 240
+    window[18:31, 15:28] = 57
+    assert not _shows_letter(window, 0.8)
 
 
 def chest(gray: np.ndarray) -> None:
