@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from kneeal.data.patches import scale_intensities
 from kneeal.localizer.detect import Localizer
 from kneeal.localizer.quality import Localization, SelectionRules, SideEvidence, select_knees
-from tools.localizer.samples import read_leg, real_pictures
+from tools.localizer.samples import MarkedPicture, real_pictures
 from tools.localizer.train import mark_pictures
 from tools.radiographs import (
     KneeOnRadiograph,
@@ -138,7 +137,7 @@ def _real(
         marks = mark_pictures(localizer.fine, pictures, [number])
         if number not in marks:
             return None
-        legs.append(replace(read_leg(pictures[number], side), plateau=marks[number]))
+        legs.append(MarkedPicture(pictures[number], marks[number]).leg(side))
     return compose_radiograph(legs, scatter_poses(2, look, rng), look, rng)
 
 

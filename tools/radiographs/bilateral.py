@@ -223,12 +223,12 @@ def _lay_ruler(radiograph: Gray, options: RadiographOptions, white: float, rng: 
         cv2.line(strokes, (ax, ay), (bx, by), 255, thick, cv2.LINE_AA)
 
     broad = options.ruler == "broad"
-    every, size = (50.0, rng.uniform(12, 18)) if broad else (50.0, 5.0)
+    size = rng.uniform(12, 18) if broad else 5.0
     line((x, 0), (x, height))
     for y in np.arange(offset - 50, height, 10):
         line((x, y), (x + length, y))
     letters = np.zeros(radiograph.shape, np.float32)
-    for k, y in enumerate(np.arange(offset, height, every)):
+    for k, y in enumerate(np.arange(offset, height, 50)):
         line((x, y), (x + 2 * length, y))
         number = letter_mask(str(k if broad else 5 * k), size, scale, 0, 0)
         stamp(letters, number, ((x + 2.5 * length + 6) / scale, y / scale), 1.0)

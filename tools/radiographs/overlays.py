@@ -18,14 +18,14 @@ _BRIGHTER = (40.0, 120.0)
 class _Sheet:
     """A mask in the frame of a knee: mm from the center of the plateau, along it and down; half its width is given."""
 
-    def __init__(self, shape: tuple[int, int], mm_per_px: float, plateau: Points) -> None:
-        self.mask = np.zeros(shape, np.uint8)
+    def __init__(self, picture: Gray8, mm_per_px: float, plateau: Points) -> None:
+        self.mask = np.zeros_like(picture)
         across = plateau[1] - plateau[0]
         self.half = float(np.hypot(*across) / 2)
         along = across / (2 * self.half)
         # Points as rows: the first coordinate goes along the plateau, the second down from it.
         self._turn = np.array([along, (-along[1], along[0])]) / mm_per_px
-        self._origin = plateau.mean(axis=0) / mm_per_px + (np.array(shape[::-1]) - 1) / 2
+        self._origin = plateau.mean(axis=0) / mm_per_px + (np.array(picture.shape[::-1]) - 1) / 2
         self._mm_per_px = mm_per_px
 
     def fill(self, points: Points) -> None:
@@ -36,6 +36,11 @@ class _Sheet:
         """Draw a line of this width."""
         px = max(1, round(width_mm / self._mm_per_px))
         cv2.polylines(self.mask, [self._fixed(points)], False, 255, px, cv2.LINE_AA, 4)
+
+    def shade(self, blur_mm: float) -> NDArray[np.float32]:
+        """What was drawn, blurred, 0 to 1."""
+        blurred = cv2.GaussianBlur(self.mask, (0, 0), blur_mm / self._mm_per_px)
+        return np.asarray(blurred.astype(np.float32) / 255, np.float32)
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         return np.asarray(np.round((points @ self._turn + self._origin) * 16), np.int32)
@@ -51,9 +56,9 @@ def add_metal(picture: Gray8, mm_per_px: float, plateau: Points, rng: np.random.
         rng: Source of everything random.
         kind: One of `METAL`.
     """
-    sheet = _Sheet((picture.shape[0], picture.shape[1]), mm_per_px, plateau)
+    sheet = _Sheet(picture, mm_per_px, plateau)
     METAL[kind](sheet, rng)
-    shine = cv2.GaussianBlur(sheet.mask, (0, 0), 0.6 / mm_per_px).astype(np.float32) / 255
+    shine = sheet.shade(0.6)
     white = np.float32(min(255.0, float(np.percentile(picture, 99)) + rng.uniform(*_BRIGHTER)))
     return np.asarray(picture + shine * np.maximum(white - picture, 0), np.float32).clip(0, 255).astype(np.uint8)
 
@@ -67,14 +72,14 @@ def add_sclerosis(picture: Gray8, mm_per_px: float, plateau: Points, rng: np.ran
         plateau: See `add_metal`.
         rng: Source of everything random.
     """
-    sheet = _Sheet((picture.shape[0], picture.shape[1]), mm_per_px, plateau)
+    sheet = _Sheet(picture, mm_per_px, plateau)
     side = float(rng.choice((-1, 1)))
     inner, outer = rng.uniform(0.1, 0.4), rng.uniform(0.75, 1.0)
     for y in (rng.uniform(0.5, 4), -rng.uniform(2, 8))[: int(rng.integers(1, 3))]:
         x = side * sheet.half * np.linspace(inner, outer, 8)
         bow = rng.uniform(-2, 2) * np.sin(np.linspace(0, np.pi, 8))
         sheet.line(np.stack([x, y + bow], axis=1), rng.uniform(1.5, 5))
-    shine = cv2.GaussianBlur(sheet.mask, (0, 0), float(rng.uniform(0.4, 2)) / mm_per_px).astype(np.float32) / 255
+    shine = sheet.shade(float(rng.uniform(0.4, 2)))
     return np.asarray(picture + shine * np.float32(rng.uniform(20, 90)), np.float32).clip(0, 255).astype(np.uint8)
 
 
@@ -93,10 +98,9 @@ def add_growth_plates(picture: Gray8, mm_per_px: float, plateau: Points, rng: np
         wave = rng.uniform(-4, 4) * (1 - reach**2) + rng.uniform(-1.5, 1.5) * np.cos(3 * np.pi * reach)
         dark, gap = rng.uniform(0, 60), rng.uniform(1.5, 3.5)
         for offset, tone, width in ((-gap, 40.0, 1.2), (gap, 40.0, 1.2), (0.0, -dark, gap)):
-            sheet = _Sheet((picture.shape[0], picture.shape[1]), mm_per_px, plateau)
+            sheet = _Sheet(picture, mm_per_px, plateau)
             sheet.line(np.stack([reach * sheet.half, y + wave + offset], axis=1), width)
-            line = cv2.GaussianBlur(sheet.mask, (0, 0), 0.5 / mm_per_px).astype(np.float32) / 255
-            changed += line * np.float32(tone * rng.uniform(0.3, 1.2))
+            changed += sheet.shade(0.5) * np.float32(tone * rng.uniform(0.3, 1.2))
     return changed.clip(0, 255).astype(np.uint8)
 
 
