@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can correct."""
+"""The one exception for mistakes that a user can correct, and how messages name several things."""
 
 from __future__ import annotations
 
@@ -34,10 +34,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserE
     """The error for a name that nothing has: the nearest known one is suggested, else a cure."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
-    shown = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
-    return UserError(
-        f"no {kind} called {name!r}", f"one of: {shown or 'none'}", f"did you mean {near[0]!r}?" if near else cure
-    )
+    cure = f"did you mean {near[0]!r}?" if near else cure
+    return UserError(f"no {kind} called {name!r}", f"one of: {some(known, 40) or 'none'}", cure)
+
+
+def some(names: Iterable[str], max_names: int = 5) -> str:
+    """The first names and how many more there are, for a message."""
+    names = list(names)
+    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
+
+
+def count(n: int, what: str) -> str:
+    """A number with its noun: "1 knee", "2 knees"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 @contextmanager

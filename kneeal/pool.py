@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kneeal.errors import UserError
-from kneeal.tables import some
+from kneeal.errors import UserError, some
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kneeal.errors import UserError, extra
+from kneeal.errors import UserError, extra, some
 
 SEPARATORS = ",;\t|"
 #: Cells that begin so are formulas to a spreadsheet.
@@ -140,17 +140,6 @@ def plain(text: str) -> str:
 def fold(name: str) -> str:
     """The name of a column as it is compared."""
     return plain(name).casefold()
-
-
-def some(names: Iterable[str], max_names: int = 5) -> str:
-    """The first names and how many more there are, for a message."""
-    names = list(names)
-    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
-
-
-def count(n: int, what: str) -> str:
-    """A number with its noun: "1 knee", "2 knees"."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -21,11 +21,10 @@ from kneeal.annotate.schema import PRIVATE, STORE
 from kneeal.annotate.security import Origin
 from kneeal.annotate.store import Store, open_store
 from kneeal.annotate.supervisor import RoundSupervisor
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import atomic_file, cannot_write, check_new_file, disk_errors, hold_lock, write_atomic
 from kneeal.jobs.open_run import open_run
-from kneeal.tables import count
 
 #: Seconds in which the last answer to a query can be undone, and after which the next query is made of it.
 GRACE_SECONDS = 8.0

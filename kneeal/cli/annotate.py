@@ -7,8 +7,7 @@ from typer import Argument, Option
 
 from kneeal.annotate.options import ReaderChanges, ServeOptions
 from kneeal.cli.program import app, with_option_groups
-from kneeal.errors import extra
-from kneeal.tables import count
+from kneeal.errors import count, extra
 
 
 @app.command(epilog="Example: kneeal annotate RUN --images radiographs --reader 'Dr Ann' --auto")

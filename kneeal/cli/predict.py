@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from kneeal.cli.program import app
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count
 
 
 @app.command(epilog="Example: kneeal export RUN --out model.safetensors")
@@ -20,7 +20,6 @@ def export(
 ) -> None:
     """Write the network of a run's last fit as one file. Loading it runs no code."""
     from kneeal.predict.predicting import export_run
-    from kneeal.tables import count
 
     card = export_run(run, out, data=data, flag_share=flag_share, n_samples=samples)
     flag = card.threshold
@@ -53,7 +52,6 @@ def predict(
     """Grade knees with a model file. Each gets probabilities, uncertainties and a flag for review."""
     from kneeal.data.prepared import refuse_occupied
     from kneeal.predict.predicting import predict_dataset
-    from kneeal.tables import count
 
     if images is not None and not dicom:
         raise UserError(

@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from kneeal.cli.program import Data, app, with_option_groups
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count
 
 if TYPE_CHECKING:
     from kneeal.study.grid import Study
@@ -66,7 +66,6 @@ def study(
         return
     from kneeal.study.folder import check_data, show_grid
     from kneeal.study.local import LocalStudy, find_resources
-    from kneeal.tables import count
 
     read = given.read()
     if ray is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from kneeal.data.grades import GRADE_TEXTS, N_GRADES
-from kneeal.errors import UserError
-from kneeal.tables import FORMULA, read_table, some
+from kneeal.errors import UserError, some
+from kneeal.tables import FORMULA, read_table
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kneeal.data.manifest import Manifest, refuse_patients_in_two
-from kneeal.errors import UserError
+from kneeal.errors import UserError, some
 from kneeal.seeds import derive_seed
-from kneeal.tables import some
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.exchange.answers import add_reasons, read_answers, read_reasons, write_query
 from kneeal.exchange.pictures import Pictures
 from kneeal.files import hold_lock
@@ -14,7 +14,6 @@ from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.folder import LOCK
-from kneeal.tables import count, some
 
 
 def run_ask(

@@ -14,6 +14,7 @@ from kneeal.build.run_folder import default_out, find_run_folder, identify, refu
 from kneeal.build.start import find_device
 from kneeal.config import RunConfig, flatten
 from kneeal.data.grades import N_GRADES
+from kneeal.errors import count
 from kneeal.files import disk_errors, hold_lock
 from kneeal.jobs.process import set_up_process
 from kneeal.loggers.console import Console
@@ -23,7 +24,6 @@ from kneeal.loop.query import SimulatedOracle
 from kneeal.nn.network import SiameseKneeNet
 from kneeal.report.one_run import draw_run_figures, rounds_table
 from kneeal.stats.metrics import warn_of_few_knees
-from kneeal.tables import count
 from kneeal.training.lightning_runner import is_first_process
 
 _WIDTH = 88

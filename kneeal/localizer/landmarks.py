@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, some
 from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
 from kneeal.localizer.windows import to_radiograph
-from kneeal.tables import read_table, some
+from kneeal.tables import read_table
 
 #: KNEEL's table: pixels of 0.3 mm, on a radiograph padded by 100 of them on each side; nine tibial points from edge
 #: to edge, inside a box of 140 mm; in that box a left knee is mirrored.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.acquisition import Strategy
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.loop.events import LoopListener, RoundReport
 from kneeal.loop.query import FirstQuery, Oracle, Query, Schedule, check_answers, random_first_query
 from kneeal.loop.querying import EMPTY_POOL, Querying
@@ -16,7 +16,6 @@ from kneeal.loop.stopping import StopRule
 from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
-from kneeal.tables import count, some
 
 
 @dataclass(eq=False)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kneeal.acquisition.strategy import seeded_order
-from kneeal.errors import UserError
-from kneeal.tables import count, some
+from kneeal.errors import UserError, count, some
 
 #: From the ids of the pool, a number of knees and a seed to the knees of the first query.
 FirstQuery = Callable[[Sequence[str], int, int], Sequence[str]]

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kneeal.data.prepared import LEFTOVERS
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.summary import for_single_knees
 from kneeal.prepare.tables import KneeRow, identifier, read_knee_table
 from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.dicom import read_patient_id
-from kneeal.tables import count, decode, some
+from kneeal.tables import decode
 
 
 def plan_dicom(

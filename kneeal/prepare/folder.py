@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kneeal.data.manifest import check_manifest
 from kneeal.data.patches import PATCH_PX, cut_patch_pair, scale_intensities
 from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepared
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.files import check_folder, disk_errors
 from kneeal.localizer.pose import find_side
 from kneeal.prepare.outputs import REJECTED, plain_text, write_rejected
@@ -24,7 +24,6 @@ from kneeal.prepare.tables import KneeRow
 from kneeal.prepare.tasks import Rejection
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.picture import read_codes
-from kneeal.tables import count, some
 
 
 def prepare_folder(

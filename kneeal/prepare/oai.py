@@ -3,12 +3,11 @@
 from collections import defaultdict
 from pathlib import Path
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.files import check_folder
 from kneeal.prepare.paths import NamedFiles
 from kneeal.prepare.tables import coded_grade, coded_number, find_table, identifier, read_rows
 from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
-from kneeal.tables import count, some
 
 #: Codes of the visits with radiographs, and the number that their releases begin with (`0.C.2` is baseline).
 VISITS = ("00", "01", "03", "05", "06", "08", "10")

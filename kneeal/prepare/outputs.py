@@ -14,12 +14,13 @@ from jinja2 import Environment
 from numpy.typing import NDArray
 
 from kneeal.data.prepared import LEFTOVERS
+from kneeal.errors import count, some
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, ResultStore, nothing, patches_jpeg
 from kneeal.prepare.workers import Lost
-from kneeal.tables import FORMULA, count, csv_text, some
+from kneeal.tables import FORMULA, csv_text
 
 REJECTED, SHEET = LEFTOVERS
 _REPLACED = "; another radiograph of the patient is used"

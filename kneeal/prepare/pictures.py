@@ -10,11 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kneeal.data.prepared import file_checksum
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.prepare.notation import GRADE_WORDS, SIDE_WORDS, option_for_grades
 from kneeal.prepare.paths import PICTURES, NamedFiles, walk_files
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
-from kneeal.tables import count, some
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
 ROI_MM = 101.0

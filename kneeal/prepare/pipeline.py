@@ -15,7 +15,7 @@ import pandas as pd
 
 from kneeal.data.manifest import refuse_two_names
 from kneeal.data.prepared import file_checksum, refuse_occupied, write_leftovers, write_prepared
-from kneeal.errors import UserError
+from kneeal.errors import UserError, some
 from kneeal.localizer import WEIGHTS
 from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, settled, try_radiographs
@@ -24,7 +24,7 @@ from kneeal.prepare.summary import ArchiveSummary, nothing_usable
 from kneeal.prepare.tasks import Correction, Plan, Rejection, Work
 from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore, make_worker
 from kneeal.prepare.workers import Lost, WorkerPool
-from kneeal.tables import FORMULA, some
+from kneeal.tables import FORMULA
 
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0

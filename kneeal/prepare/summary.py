@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count, some
 from kneeal.prepare.paths import PICTURES
 from kneeal.prepare.tasks import Rejection
 from kneeal.prepare.work import PrepareOptions
-from kneeal.tables import count, some
 
 #: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.

@@ -13,10 +13,9 @@ from typing import Any
 import pandas as pd
 
 from kneeal import tables
-from kneeal.errors import UserError
+from kneeal.errors import UserError, some
 from kneeal.prepare.notation import UnreadableError, option_for_grades, read_grade, read_side, read_split, sides_of
 from kneeal.prepare.paths import walk_files
-from kneeal.tables import some
 
 _Records = list[tuple[str, dict[str, str]]]
 _Texts = Iterable[tuple[str, Mapping[str, str]]]

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, some
 from kneeal.localizer.landmarks import MarkedKnee
 from kneeal.prepare.tables import read_archive_table
-from kneeal.tables import finite, some
+from kneeal.tables import finite
 
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 

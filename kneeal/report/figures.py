@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kneeal.data.grades import N_GRADES
+from kneeal.errors import count
 from kneeal.report.drawing import (
     COLORS,
     GRADES,
@@ -26,7 +27,6 @@ from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
 from kneeal.report.text import heading
 from kneeal.stats.metrics import find_metric
-from kneeal.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kneeal.data.grades import N_GRADES
+from kneeal.errors import count
 from kneeal.loop.folder import RunFolder
 from kneeal.report.drawing import COLORS, GRAY, legend, panels, save_figures, span_at_least, title
 from kneeal.report.figures import queried_grades, uncertainty
@@ -18,7 +19,6 @@ from kneeal.report.runs import Run
 from kneeal.report.text import TextTable, fixed
 from kneeal.stats.crossed import Estimate, TestSet
 from kneeal.stats.metrics import METRICS, find_metric
-from kneeal.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

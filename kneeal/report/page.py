@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from numpy.typing import NDArray
 
 from kneeal import __version__
+from kneeal.errors import count
 from kneeal.report.claims import Claim
 from kneeal.report.drawing import DARK_GRADES, GRADES, setting_colors
 from kneeal.report.queries import pool_shares
@@ -19,7 +20,6 @@ from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, heading
 from kneeal.stats.metrics import find_metric
 from kneeal.stats.summary import summarize_at
-from kneeal.tables import count
 
 #: Curves that are on when the page opens, in addition to random and the baseline.
 _FIRST = 5

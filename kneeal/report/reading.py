@@ -9,12 +9,11 @@ import pandas as pd
 
 from kneeal.config import identity, validate
 from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.stats.metrics import warn_of_few_knees
-from kneeal.tables import count
 
 #: Keys of a configuration that do not make another setting: runs that differ in these only are seeds of one setting.
 SEED_KEYS = ("seed", "data.split_seed")

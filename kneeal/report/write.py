@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kneeal.data.prepared import PreparedDataset
-from kneeal.errors import UserError
+from kneeal.errors import UserError, count
 from kneeal.files import disk_errors, write_atomic
 from kneeal.report.claims import check_claims
 from kneeal.report.comparisons import compare_settings, comparison_table, power_note, win_matrix
@@ -17,7 +17,6 @@ from kneeal.report.runs import Runs
 from kneeal.report.tables import area_table, cost_table, long_table, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable
 from kneeal.stats.crossed import TestSet
-from kneeal.tables import count
 
 
 def write_report(

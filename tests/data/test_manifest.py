@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from kneeal.data.manifest import COLUMNS, check_manifest, read_manifest
-from kneeal.errors import UserError
-from kneeal.tables import some
+from kneeal.errors import UserError, some
 
 HEADER = ",".join(COLUMNS)
 GOOD = ("0012_L,0012,L,A,3,a.png,train", "0012_R,0012,R,A,,b.png,train", "7_L,7,L,,4.0,,")
