@@ -132,14 +132,14 @@ def decode(data: bytes) -> str | None:
     return None
 
 
-def plain(text: str) -> str:
+def normalize(text: str) -> str:
     """The text in one form: full-width digits, ligatures and accents composed alike, single blanks, none around."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def fold(name: str) -> str:
     """The name of a column as it is compared."""
-    return plain(name).casefold()
+    return normalize(name).casefold()
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

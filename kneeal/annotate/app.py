@@ -26,7 +26,7 @@ from kneeal.annotate.security import COOKIE, CSRF_HEADER, HEALTH, Guard, Origin
 from kneeal.annotate.store import Store
 from kneeal.annotate.supervisor import STALE_SECONDS, RoundSupervisor, read_prediction
 from kneeal.annotate.tasks import Progress, RefusedError, Task
-from kneeal.exchange.answers import REASONS
+from kneeal.exchange.answers import UNREADABLE_REASONS
 
 logger = logging.getLogger("kneeal.annotate")
 STATIC = Path(str(resources.files("kneeal") / "annotate" / "static"))
@@ -125,8 +125,8 @@ def make_app(
     @app.get("/api/me")
     def me(session: signed) -> dict[str, Any]:
         return {
-            "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates, "reasons": REASONS,
-            "findings": FINDINGS, "rule": RULE, "status": status_for(session),
+            "name": session.name, "csrf": session.csrf, "adjudicates": session.adjudicates,
+            "reasons": UNREADABLE_REASONS, "findings": FINDINGS, "rule": RULE, "status": status_for(session),
             "atlas": [(number, example.grade, example.caption) for number, example in enumerate(atlas)],
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What `kneeal annotate` and `kneeal readers` are told, each with its option of the command line."""
+"""The options of `kneeal annotate` and `kneeal readers`."""
 
 from dataclasses import dataclass
 from pathlib import Path

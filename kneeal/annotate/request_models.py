@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kneeal.data.grades import N_GRADES
-from kneeal.exchange.answers import REASONS
+from kneeal.exchange.answers import UNREADABLE_REASONS
 
 #: What a reader may note beside a grade.
 FINDINGS = ("prior surgery",)
@@ -49,7 +49,7 @@ class Answer(_Request):
     picture: Annotated[str, Field(max_length=64)]  #: Token of the picture that was drawn when she answered.
     nonce: Nonce  #: Name of this request; the same request sent again changes nothing.
     kl: Annotated[int, Field(ge=0, lt=N_GRADES)] | None = None  #: The grade.
-    reason: Annotated[str, Field(max_length=200)] | None = None  #: One of `REASONS`, instead of a grade.
+    reason: Annotated[str, Field(max_length=200)] | None = None  #: One of `UNREADABLE_REASONS`, instead of a grade.
     #: How long the knee was on a visible page; a day at most is kept.
     seconds: Annotated[float | int, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda s: min(s, 86400.0))] = 0.0
     measurements: Annotated[list[Measurement], Field(max_length=50)] = []  #: What she measured.
@@ -60,7 +60,8 @@ class Answer(_Request):
     def _check(self) -> Answer:
         if (self.kl is None) == (self.reason is None):
             raise ValueError("an answer with neither or both of a grade and a reason")
-        for given, known in (([self.reason] if self.reason is not None else [], REASONS), (self.findings, FINDINGS)):
+        reasons = [] if self.reason is None else [self.reason]
+        for given, known in ((reasons, UNREADABLE_REASONS), (self.findings, FINDINGS)):
             if unknown := [text for text in given if text not in known]:
                 raise ValueError(f"{unknown[0][:80]!r} is not one of {', '.join(known)}")
         return self

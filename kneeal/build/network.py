@@ -11,7 +11,7 @@ from kneeal.config import RunConfig, keywords
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
-from kneeal.nn.backbones import OWN, Backbone, fetch_weights, published_weights
+from kneeal.nn.backbones import VGG_LIKE, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
 from kneeal.nn.knee_encoder import KNEE_ENCODER
 from kneeal.nn.network import SiameseKneeNet, read_torch
@@ -128,7 +128,7 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
 def _backbone(network: SiameseKneeNet, weights: str) -> Backbone:
     if not isinstance(network.branch, Backbone):
         raise UserError(
-            f"model.weights = {weights} with model.backbone = {OWN}",
+            f"model.weights = {weights} with model.backbone = {VGG_LIKE}",
             "a backbone of torchvision or timm",
             "set model.backbone, or give a checkpoint of kneeal by training.init (--init)",
         )

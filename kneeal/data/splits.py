@@ -127,9 +127,9 @@ def _draw_patients(knees: Mapping[str, Sequence[str]], kl: Mapping[str, int], fr
     # Strata in the order of their worst grade, so that what rounding leaves over goes to a neighbor.
     for stratum in sorted(strata, reverse=True):
         patients = [strata[stratum][k] for k in rng.permutation(len(strata[stratum]))]
-        wanted = fraction * len(patients) + carry
-        n = min(len(patients), max(0, round(wanted)))
-        carry = wanted - n
+        exact = fraction * len(patients) + carry
+        n = min(len(patients), max(0, round(exact)))
+        carry = exact - n
         drawn += patients[:n]
     # One more patient for each grade that no drawn patient has although at least two patients have it.
     for grade in sorted({grade for stratum in strata for grade in stratum}):

@@ -21,7 +21,7 @@ from kneeal.tables import csv_text, load_openpyxl, read_table
 #: Columns of a sheet of answers; others are ignored.
 KNEE, GRADE, UNREADABLE, PICTURE = "knee_id", "kl", "unreadable", "picture"
 #: Why a knee cannot be graded; the same list in the sheet, in Label Studio and on the page.
-REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
+UNREADABLE_REASONS = ("poor image quality", "wrong position", "implant or hardware", "not a knee", "other")
 #: File of a run with the reasons that were given, by knee.
 REASONS_FILE = "unreadable.csv"
 _NO = {"", "0", "no", "false", "n"}
@@ -166,11 +166,11 @@ def _answer(place: str, knee: str, grade: str, unreadable: str, *, as_written: b
         first, _, words = unreadable.partition(":")
         if first.strip().lower() == "other" and words.strip():
             return f"other: {words.strip()}"
-        if unreadable.lower() in REASONS:
+        if unreadable.lower() in UNREADABLE_REASONS:
             return unreadable.lower()
         raise UserError(
             f"the reason {unreadable!r} for knee {knee} in {place}",
-            f"one of {', '.join(REASONS)}, or your own words after `other: `",
+            f"one of {', '.join(UNREADABLE_REASONS)}, or your own words after `other: `",
             f"write `other: {unreadable}` if that is why the knee cannot be graded; empty the cell if it can",
         )
     if not grade:
@@ -203,7 +203,7 @@ def write_query(
     An existing sheet is never overwritten: somebody may be filling it in.
 
     Returns:
-        The files: the sheet first, then the spreadsheet, if wanted, Label Studio's tasks and its interface.
+        The files: the sheet first, then the spreadsheet, if asked for, Label Studio's tasks and its interface.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # grades and pictures, for nobody else on this machine
@@ -244,7 +244,7 @@ def _sheet_for(folder: Path, query: Query) -> Path:
 
 def _interface() -> str:
     choices = "".join(f'    <Choice value="{grade}" hotkey="{grade}"/>\n' for grade in range(N_GRADES))
-    choices += "".join(f'    <Choice value="unreadable: {reason}"/>\n' for reason in REASONS)
+    choices += "".join(f'    <Choice value="unreadable: {reason}"/>\n' for reason in UNREADABLE_REASONS)
     return f"""<View>
   <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true" contrastControl="true"/>
   <Header value="Kellgren-Lawrence grade"/>
@@ -267,7 +267,7 @@ def _xlsx(rows: list[list[str]]) -> bytes:
     rule = openpyxl.worksheet.datavalidation.DataValidation
     grades = rule(type="whole", operator="between", formula1="0", formula2=str(N_GRADES - 1), allow_blank=True)
     # A list to choose from; the reader's own words after `other: ` may be typed instead.
-    reasons = rule(type="list", formula1=f'"{",".join(REASONS)}"', allow_blank=True, showErrorMessage=False)
+    reasons = rule(type="list", formula1=f'"{",".join(UNREADABLE_REASONS)}"', allow_blank=True, showErrorMessage=False)
     for column, validation in (("C", grades), ("D", reasons)):
         sheet.add_data_validation(validation)
         validation.add(f"{column}2:{column}{len(rows)}")

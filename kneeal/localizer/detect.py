@@ -42,7 +42,7 @@ Points = NDArray[np.float64]
 
 _KNEE_PEAK, _MARKER_PEAK = 0.25, 0.2
 _KNEES_APART_MM, _MARKERS_APART_MM = 70.0, 25.0
-_MOST = 5
+_MAX_SPOTS = 5
 #: Disagreement in mm of the looks at one knee at which the score has fallen to 0.6 of what it would be.
 _DISAGREEMENT_MM = 5.0
 #: Radiographs larger than this (in mm) are no radiograph of two knees; their borders are not looked at.
@@ -95,8 +95,8 @@ class Localizer:
     def _look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> tuple[Localization, float]:
         """What is on a radiograph of about `MARKER_MM` a pixel, and the highest value of the map of knees."""
         small, small_mm = shrink(half, half_mm, COARSE_MM)
-        most = round(_LARGEST_MM / COARSE_MM)
-        small = small[:most, :most]
+        limit = round(_LARGEST_MM / COARSE_MM)
+        small = small[:limit, :limit]
         if min(small.shape) < 16:
             return Localization((), ()), 0.0
         canvas = _batch(small.astype(np.float32)[None, None] / np.float32(255))
@@ -180,15 +180,15 @@ def _batch(pictures: NDArray[np.float32]) -> Tensor:
 
 
 def _peaks(
-    probability: NDArray[np.float32], mm_per_px: tuple[float, float], least: float, apart_mm: float
+    probability: NDArray[np.float32], mm_per_px: tuple[float, float], min_peak: float, apart_mm: float
 ) -> list[tuple[float, float]]:
     """Places of the highest peaks, (x, y) in mm, each the center of mass of its surroundings."""
     step = (mm_per_px[0] * COARSE_STRIDE, mm_per_px[1] * COARSE_STRIDE)
     left = probability.copy()
     spots: list[tuple[float, float]] = []
-    while len(spots) < _MOST:
+    while len(spots) < _MAX_SPOTS:
         _, value, _, (x, y) = cv2.minMaxLoc(left)
-        if value < least:
+        if value < min_peak:
             break
         rows, columns = slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3)
         weight = probability[rows, columns]
@@ -233,7 +233,7 @@ def _shows_implant(
 
 
 def _shows_letter(window: NDArray[np.uint8], mm_per_px: float) -> bool:
-    """Whether what is in the middle of a window could be a letter of lead: an edge of bone or skin is none."""
+    """Whether what is in the middle of a window could be a letter of lead, as an edge of bone or skin is not."""
     edge = len(window) // 5
     # The letter itself covers 3 % of the middle.
     ground, top = np.median(window), np.percentile(window[edge:-edge, edge:-edge], 97)

@@ -109,17 +109,17 @@ def read_landmark_table(path: Path) -> dict[str, list[MarkedKnee]]:
             "rename the columns",
         )
     knees: dict[str, list[MarkedKnee]] = defaultdict(list)
-    odd = []
+    invalid = []
     for place, row in table.records:
         side, others = row["side"].upper(), knees[row[key]]
         if any(other.side == side for other in others):
-            odd.append(f"{place} (a second one)")
+            invalid.append(f"{place} (a second one)")
         try:
             others.append(read(row, side))
         except ValueError:
-            odd.append(place)
-    if odd:
-        raise UserError(f"{path}: {some(odd)} cannot be understood", "numbers, sides L and R", "correct these rows")
+            invalid.append(place)
+    if invalid:
+        raise UserError(f"{path}: {some(invalid)} cannot be understood", "numbers, sides L and R", "correct these rows")
     return dict(knees)
 
 

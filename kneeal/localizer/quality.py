@@ -22,8 +22,8 @@ _APART_MM, _HEIGHT_MM, _HEIGHT_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.
 #: A knee further than this from the middle of a radiograph that is wider than this may be one of two.
 _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 
-#: What the codes in rejected.csv say.
-REASONS = {
+#: What the codes in rejected.csv mean.
+REJECTION_REASONS = {
     "no_knee": "no knee was found",
     "one_knee": "one knee was found, and its side is not known",
     "one_of_two": "one knee was found on a radiograph that may show both: it is wide, or its header says so",

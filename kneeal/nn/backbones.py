@@ -15,7 +15,7 @@ from kneeal.errors import UserError, extra, unknown_name
 from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
-OWN = "vgg_like"
+VGG_LIKE = "vgg_like"
 #: Prefix of the name of a network of timm.
 TIMM = "timm:"
 #: Mean and standard deviation of red, green and blue that torchvision's published weights were trained with.
@@ -93,7 +93,7 @@ def _torchvision(name: str) -> _Parts:
 
     known = models.list_models(module=models)
     if name not in known:
-        raise unknown_name("backbone of torchvision", name, [OWN, KNEE_ENCODER, *known], "correct model.backbone")
+        raise unknown_name("backbone of torchvision", name, [VGG_LIKE, KNEE_ENCODER, *known], "correct model.backbone")
     model: nn.Module = models.get_model(name, weights=None, num_classes=_CLASSES)
     layers = dict(model.named_modules())
     found = [
@@ -191,7 +191,7 @@ def check_side(name: str, side: int) -> None:
     Raises:
         UserError: It cannot; the message names the nearest side that it takes.
     """
-    if name in (OWN, KNEE_ENCODER):
+    if name in (VGG_LIKE, KNEE_ENCODER):
         return  # any multiple of 8, which the settings ensure
     # Created with values and then emptied: some networks inspect their own weights when created.
     with torch.random.fork_rng(devices=[]):

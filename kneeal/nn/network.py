@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kneeal.nn.backbones import OWN, Backbone
+from kneeal.nn.backbones import VGG_LIKE, Backbone
 from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut, one_by_one
 from kneeal.nn.heads import HEADS
 from kneeal.nn.layers import QuickDropout, conv_block, make_pooling
@@ -64,15 +64,15 @@ class SiameseKneeNet(nn.Module):
         dropout: float = 0.35,
         classifier_dropout: float = 0.35,
         pooling: str = "hv",
-        backbone: str = OWN,
+        backbone: str = VGG_LIKE,
         freeze: str = NONE,
         head: str = "softmax",
         n_grades: int = 5,
     ) -> None:
         super().__init__()
         self.branch: nn.Module
-        self._own = backbone == OWN
-        if backbone == OWN:
+        self._own = backbone == VGG_LIKE
+        if backbone == VGG_LIKE:
             self.branch, n_features = _vgg_like(width, dropout, pooling), width * 2**3
         else:
             self.branch = Backbone(backbone)
@@ -80,7 +80,7 @@ class SiameseKneeNet(nn.Module):
         self.classifier_dropout = QuickDropout(classifier_dropout)
         self.head = HEADS[head](n_grades)
         self.classifier = nn.Linear(2 * n_features, self.head.n_outputs, bias=self.head.bias)
-        if backbone == OWN:  # a network of torchvision has its own initialization
+        if backbone == VGG_LIKE:  # a network of torchvision has its own initialization
             self.branch.apply(_init_weights)
         self.reset_head()
         self.encoder: FrozenEncoder | None = None

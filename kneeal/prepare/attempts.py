@@ -75,10 +75,10 @@ def try_radiographs(
         current = following
     tried = [PatientAttempts(tuple(done), _choose(done)) for done in attempts]
     again = {
-        (k, used): Work(patient.attempts[used].work.task, _said(corrections[k], patient, used))
+        (k, used): Work(patient.attempts[used].work.task, _meant_for(corrections[k], patient, used))
         for k, patient in enumerate(tried)
         for used in patient.used
-        if _said(corrections[k], patient, used) and not patient.attempts[used].work.corrections
+        if _meant_for(corrections[k], patient, used) and not patient.attempts[used].work.corrections
     }
     for (k, used), done in zip(again, attempt(list(again.values())) if again else [], strict=True):
         redone = list(tried[k].attempts)
@@ -94,7 +94,7 @@ def _choose(attempts: Sequence[Attempt]) -> tuple[int, ...]:
     return used or (next((k for k, attempt in enumerate(attempts) if attempt.readable), 0),)
 
 
-def _said(corrections: Mapping[str, Correction], patient: PatientAttempts, used: int) -> dict[str, Correction]:
+def _meant_for(corrections: Mapping[str, Correction], patient: PatientAttempts, used: int) -> dict[str, Correction]:
     """The corrections that are meant for a radiograph: of one of several that are used, those of its own knees."""
     if len(patient.used) == 1:
         return dict(corrections)

@@ -66,8 +66,8 @@ def plan_dicom(
     tasks, without_grade = radiograph_tasks(
         root, radiographs, known, sites, splits=splits, ungraded=ungraded, sides=sides, own=own
     )
-    lonely = len(graded - set(radiographs))
-    notes = [f"{count(lonely, 'patient')} of the table without a radiograph"] if lonely else []
+    unmatched = len(graded - set(radiographs))
+    notes = [f"{count(unmatched, 'patient')} of the table without a radiograph"] if unmatched else []
     return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes)
 
 
@@ -123,22 +123,22 @@ def _grades(
     """Grades by patient and side, and by path those of the one knee on a radiograph."""
     grades: dict[str, dict[str, int | None]] = defaultdict(dict)
     own: dict[str, int | None] = {}
-    odd = []
+    invalid = []
     sided = {row.path for row in rows if row.side}
     for row in rows:
         if row.path and row.patient and not row.side:
             if ungraded and row.grade is None:
                 continue  # it says no more than whose radiograph it is
             if own.setdefault(row.path, row.grade) != row.grade or row.path in sided:
-                odd.append(row.where)
+                invalid.append(row.where)
         else:
             if not row.patient or grades[row.patient].get(row.side, row.grade) != row.grade:
-                odd.append(row.where)
+                invalid.append(row.where)
             grades[row.patient].setdefault(row.side, row.grade)
     mixed = [patient for patient, sides in grades.items() if "" in sides and len(sides) > 1]
-    if odd or mixed:
+    if invalid or mixed:
         raise UserError(
-            f"{table}: {some(odd or mixed)} without a patient or a side, or with a second grade of the same knee",
+            f"{table}: {some(invalid or mixed)} without a patient or a side, or with a second grade of the same knee",
             "one row per knee, sides L and R",
             "correct these rows",
         )
@@ -149,10 +149,10 @@ def _of_patients(rows: Sequence[KneeRow], field: str, table: str) -> dict[str, s
     """What the rows of each patient say of a field, where they say something."""
     found: dict[str, str] = {}
     known = [(row, value) for row in rows if (value := getattr(row, field))]
-    odd = [row.where for row, value in known if found.setdefault(row.patient, value) != value]
-    if odd:
-        expected = f"one {field} for all knees of a patient"
-        raise UserError(f"{table}: a second {field} of the same patient in {some(odd)}", expected, "correct these rows")
+    invalid = [row.where for row, value in known if found.setdefault(row.patient, value) != value]
+    if invalid:
+        repeated = f"{table}: a second {field} of the same patient in {some(invalid)}"
+        raise UserError(repeated, f"one {field} for all knees of a patient", "correct these rows")
     return found
 
 

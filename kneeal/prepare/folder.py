@@ -17,7 +17,7 @@ from kneeal.data.prepared import refuse_occupied, write_leftovers, write_prepare
 from kneeal.errors import UserError, count, some
 from kneeal.files import check_folder, disk_errors
 from kneeal.localizer.pose import find_side
-from kneeal.prepare.outputs import REJECTED, plain_text, write_rejected
+from kneeal.prepare.outputs import REJECTED, formula_safe, write_rejected
 from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows, without_duplicates
 from kneeal.prepare.summary import FolderSummary
 from kneeal.prepare.tables import KneeRow
@@ -79,10 +79,10 @@ def prepare_folder(
                 "val is the test set, since there is no other; a run takes its validation set from the training "
                 "patients"
             )
-        if lonely := [row.where for row in usable if not row.patient]:
+        if unknown := [row.where for row in usable if not row.patient]:
             notes.append(
-                f"no patient is known of {len(lonely)} of {len(usable)} pictures ({some(lonely, 2)}): each counts as a "
-                "patient of its own, so both knees of one person may be in two splits"
+                f"no patient is known of {len(unknown)} of {len(usable)} pictures ({some(unknown, 2)}): each counts as "
+                "a patient of its own, so both knees of one person may be in two splits"
             )
         frame = _manifest(options.table or source, usable, test)
         size: dict[str, float | None] = {"roi_mm": options.roi_mm or ROI_MM}
@@ -125,7 +125,7 @@ def _manifest(source: Path, rows: Sequence[KneeRow], test: str | None) -> pd.Dat
             "patient_id": patients,
             "side": [row.side for row in rows],
             "kl": ["" if row.grade is None else str(row.grade) for row in rows],
-            "path": [plain_text(row.path) for row in rows],
+            "path": [formula_safe(row.path) for row in rows],
             "split": ["test" if test and row.split == test else row.split for row in rows],
             "site": [row.site for row in rows],
         }

@@ -44,8 +44,10 @@ def plan_most(
         )
     places = {patient: sites[patient] or _SITES.get(patient[1:2].upper(), "") for patient in radiographs}
     tasks, rejected = radiograph_tasks(source, radiographs, grades, places, ungraded=ungraded)
-    lonely = len(patients) - len(radiographs)
-    return Plan("most", tasks, rejected, [f"{lonely} enrolled patients have no such radiograph"] if lonely else [])
+    unmatched = len(patients) - len(radiographs)
+    return Plan(
+        "most", tasks, rejected, [f"{unmatched} enrolled patients have no such radiograph"] if unmatched else []
+    )
 
 
 def _radiographs(source: Path, patients: set[str], visit: str, view: str) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.tables import plain
+from kneeal.tables import normalize
 
 NUMERALS = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4}
 _LISTS = tomllib.loads(files("kneeal.prepare").joinpath("words.toml").read_text("utf-8"))
@@ -37,11 +37,11 @@ def grade_names(text: str) -> dict[str, int | None]:
     end = 0
     while text[end:].strip():
         part = re.compile(r"\s*([^=]*[^=\s])\s*=\s*([0-4x])\s*(?:,|$)").match(text, end)
-        name = plain(part[1]).lower() if part else ""
+        name = normalize(part[1]).lower() if part else ""
         if part is None or name in names:
             raise UserError(
                 f"--grades {text!r}: {text[end:].strip()!r}",
-                f"each name once, as name=grade from 0 to {N_GRADES - 1}, or name=x where it says that there is none",
+                f"each name once, as name=grade from 0 to {N_GRADES - 1}, or name=x for a missing grade",
                 'write "Normal=0,Mild=2"',
             )
         names[name] = None if part[2] == "x" else int(part[2])
@@ -68,7 +68,7 @@ def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int 
     Raises:
         UnreadableError: It is none of these.
     """
-    text = re.sub(r"^\(([^()]*)\)$", r"\1", plain(text))
+    text = re.sub(r"^\(([^()]*)\)$", r"\1", normalize(text))
     if names and text.lower() in names:
         return names[text.lower()]
     # SAS writes a missing value as a point and its label.
@@ -110,7 +110,7 @@ def read_side(text: str) -> str:
     Raises:
         UnreadableError: The text is not known.
     """
-    text = plain(text).lower().removesuffix(".0")
+    text = normalize(text).lower().removesuffix(".0")
     if text in _LISTS["missing"]:
         return ""
     code, rest = re.fullmatch(r"(?:([12])\s*(?:[:=]|$))?(.*)", text).groups()  # type: ignore[union-attr]
@@ -132,6 +132,6 @@ def read_split(text: str) -> str:
     Raises:
         UnreadableError: The text is not known.
     """
-    if (split := _SPLITS.get(plain(text).lower())) is None:
+    if (split := _SPLITS.get(normalize(text).lower())) is None:
         raise UnreadableError(text)
     return split

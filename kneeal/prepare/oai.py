@@ -47,9 +47,9 @@ def plan_oai(source: Path, *, tables: Path | None = None, visit: str = "00", ung
         )
     present, rejected = _present(contents_path.parent, radiographs)
     tasks, more = radiograph_tasks(contents_path.parent, present, grades, sites, ungraded=ungraded)
-    lonely = sorted(set(grades) - set(radiographs))
-    if lonely:
-        notes.append(f"{count(len(lonely), 'graded patient')} without a radiograph in the contents table")
+    unmatched = sorted(set(grades) - set(radiographs))
+    if unmatched:
+        notes.append(f"{count(len(unmatched), 'graded patient')} without a radiograph in the contents table")
     without = sorted(task.patient for task in tasks if not task.site)
     if without:
         notes.append(
@@ -64,11 +64,11 @@ def _read_grades(
     """Grades by patient and side, barcodes of the radiographs read by patient, and notes."""
     rows: dict[tuple[str, str], list[tuple[tuple[int, float], int | None]]] = defaultdict(list)
     barcodes: dict[str, set[float]] = defaultdict(set)
-    odd = 0
+    invalid = 0
     for row in readings:
         side, patient = _SIDES.get(coded_number(row["side"])), identifier(row["id"])
         if side is None:
-            odd += 1
+            invalid += 1
             continue
         project = coded_number(row["readprj"])
         known = project in PROJECTS
@@ -90,8 +90,8 @@ def _read_grades(
             f"{count(repeated, 'knee')} graded by several reading projects, {disagreeing} of them differently: "
             "project 15 counts, else 37, else 42, else the lowest number"
         )
-    if odd:
-        notes.append(f"{odd} readings without a side of 1 (right) or 2 (left) are left out")
+    if invalid:
+        notes.append(f"{invalid} readings without a side of 1 (right) or 2 (left) are left out")
     return grades, barcodes, notes
 
 

@@ -103,13 +103,13 @@ def collect(
 def _row(patient: str, task: RadiographTask, name: str, pose: KneePose, kl: int | None) -> dict[str, Any]:
     return {
         "knee_id": f"{patient}_{pose.side}", "patient_id": patient, "side": pose.side, "site": task.site,
-        "kl": "" if kl is None else kl, "path": plain_text(name), "split": task.split,
+        "kl": "" if kl is None else kl, "path": formula_safe(name), "split": task.split,
         "x_mm": f"{pose.center_mm[0]:.2f}", "y_mm": f"{pose.center_mm[1]:.2f}", "angle_deg": f"{pose.angle_deg:.2f}",
         "score": f"{pose.score:.3f}",
     }  # fmt: skip
 
 
-def plain_text(path: str) -> str:
+def formula_safe(path: str) -> str:
     """The path, written so that no spreadsheet takes it for a formula."""
     return f"./{path}" if path.startswith(FORMULA) else path
 

@@ -9,7 +9,7 @@ from os.path import exists, isfile  # unlike the methods of `Path`, they raise n
 from pathlib import Path, PureWindowsPath
 
 #: How the names of pictures end.
-PICTURES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm")
 
 
 class NamedFiles:

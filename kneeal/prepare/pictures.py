@@ -12,7 +12,7 @@ import numpy as np
 from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError, count, some
 from kneeal.prepare.notation import GRADE_WORDS, SIDE_WORDS, option_for_grades
-from kneeal.prepare.paths import PICTURES, NamedFiles, walk_files
+from kneeal.prepare.paths import PICTURE_SUFFIXES, NamedFiles, walk_files
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
@@ -115,7 +115,7 @@ def _known(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list[st
 
 def _pictures(source: Path) -> list[str]:
     errors: list[OSError] = []
-    found = [path for path in walk_files(source, errors.append) if path.suffix.lower() in PICTURES]
+    found = [path for path in walk_files(source, errors.append) if path.suffix.lower() in PICTURE_SUFFIXES]
     if errors:
         unread = some(f"cannot read the folder {error.filename}: {error.strerror}" for error in errors)
         raise UserError(unread, "folders that can be read", "correct the permissions")

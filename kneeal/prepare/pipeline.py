@@ -65,7 +65,7 @@ def prepare_archive(
     published_ids = {task.patient: pseudonym(key, task.patient) if key else task.patient for task in plan.tasks}
     refuse_two_names(published_ids, f"the source {plan.source}")
     knees = [{side: f"{published_ids[task.patient]}_{side}" for side in "RL"} for task in plan.tasks]
-    said = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
+    by_task = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
     unknown = sorted(set(corrections) - {k for ids in knees for k in ids.values()})
     if unknown:
         raise UserError(
@@ -77,7 +77,7 @@ def prepare_archive(
     store = ResultStore(folder, options, weights)
     make = partial(make_worker, options, landmarks is None)
     with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:
-        patients = try_radiographs(plan.tasks, said, partial(_process, store=store, pool=pool, progress=progress))
+        patients = try_radiographs(plan.tasks, by_task, partial(_process, store=store, pool=pool, progress=progress))
     rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=key is not None)
     early = plan.rejected
     if key is not None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError, count, some
-from kneeal.prepare.paths import PICTURES
+from kneeal.prepare.paths import PICTURE_SUFFIXES
 from kneeal.prepare.tasks import Rejection
 from kneeal.prepare.work import PrepareOptions
 
@@ -123,5 +123,5 @@ def nothing_usable(
 
 def for_single_knees(names: Iterable[str]) -> str:
     """A further cure, where there are pictures among these paths."""
-    pictures = any(PurePosixPath(name).suffix.lower() in PICTURES for name in names)
+    pictures = any(PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES for name in names)
     return "; pictures of one knee each, cut out already, are for `kneeal prepare folder`" if pictures else ""

@@ -58,9 +58,9 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
 
 def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
     """The table of one of these names (without suffix, case does not count) in a folder or a few levels below it."""
-    wanted = [name.lower() for name in names]
+    stems = [name.lower() for name in names]
     candidates = (path for path in walk_files(folder, depth=_DEPTH) if path.suffix.lower() in SUFFIXES)
-    found = [path for path in candidates if path.stem.lower() in wanted]
+    found = [path for path in candidates if path.stem.lower() in stems]
     if not found:
         raise UserError(
             f"no table {' or '.join(names)} in {folder}",
@@ -68,7 +68,7 @@ def find_table(folder: Path, names: Sequence[str], what: str) -> Path:
             "put it there, or name its folder with --tables",
         )
     # The first name in the list, then text before SAS, then the shortest path.
-    return min(found, key=lambda p: (wanted.index(p.stem.lower()), SUFFIXES.index(p.suffix.lower()), len(p.parts), p))
+    return min(found, key=lambda p: (stems.index(p.stem.lower()), SUFFIXES.index(p.suffix.lower()), len(p.parts), p))
 
 
 def coded_number(text: str) -> float | None:
@@ -155,13 +155,13 @@ def make_rows(
     bad: dict[str, list[tuple[str, str]]] = {}
     rows = []
     for where, text in texts:
-        said: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for field in text.keys() & set(FIELDS):
             try:
-                said[field] = read_grade(text[field], grades) if field == "grade" else _READERS[field](text[field])
+                values[field] = read_grade(text[field], grades) if field == "grade" else _READERS[field](text[field])
             except UnreadableError:
                 bad.setdefault(field, []).append((text[field], where))
-        rows.append(KneeRow(where, **said))
+        rows.append(KneeRow(where, **values))
     if bad:
         found = "; ".join(f"{f} {some(f'{text!r} in {where}' for text, where in bad[f])}" for f in FIELDS if f in bad)
         expected = "; ".join(FIELDS[field] for field in FIELDS if field in bad)

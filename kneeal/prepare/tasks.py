@@ -99,15 +99,15 @@ def radiograph_tasks(
         shared = [name for name in names if name not in own]
         # Beside a radiograph with a grade of its own, only the knees that the table names are missed.
         asked = [""] if "" in known else ["R", "L"] if len(shared) == len(names) else sorted(known) if shared else []
-        wanted = {side: known.get(side) for side in asked if ungraded or known.get(side) is not None}
+        shared_grades = {side: known.get(side) for side in asked if ungraded or known.get(side) is not None}
         ungradable = [(name, "") for name in names if name in own and own[name] is None and not ungraded]
         rejected += [
             Rejection(name, patient, side, "no_grade", "the tables hold no grade from 0 to 4 of this knee")
-            for name, side in [*((shared[0], side) for side in asked if side not in wanted), *ungradable]
+            for name, side in [*((shared[0], side) for side in asked if side not in shared_grades), *ungradable]
         ]
         tasks_of_patient = []
         for name in names:
-            asked_here = wanted
+            asked_here = shared_grades
             if name in own:
                 asked_here = {"": own[name]} if ungraded or own[name] is not None else {}
             if asked_here:
@@ -127,19 +127,19 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     knee as it was found, whatever the localizer's doubts.
     """
     corrections: dict[str, Correction] = {}
-    odd = []
+    invalid = []
     for where, row in read_archive_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject")).records:
         knee, reject = row["knee_id"], row["reject"].lower()
         texts = [row[name] for name in ("x_mm", "y_mm", "angle_deg")]
         x, y, angle = numbers = [finite(text) for text in texts]
         wrong = any(text and value is None for text, value in zip(texts, numbers, strict=True))
         if not knee or knee in corrections or wrong or (x is None) != (y is None) or reject not in (*_YES, *_NO):
-            odd.append(where)
+            invalid.append(where)
             continue
         corrections[knee] = Correction(reject in _YES, None if x is None or y is None else (x, y), angle)
-    if odd:
+    if invalid:
         raise UserError(
-            f"{path}: {some(odd)} cannot be understood",
+            f"{path}: {some(invalid)} cannot be understood",
             "each knee once; x_mm and y_mm both or neither, numbers; reject yes or empty",
             "correct these rows",
         )

@@ -17,14 +17,14 @@ from kneeal import __version__
 from kneeal.errors import UserError
 from kneeal.files import atomic_file
 from kneeal.localizer.pose import KneePose, cut_patches, find_side, leaves_radiograph
-from kneeal.localizer.quality import REASONS, Selection, SelectionRules, SideEvidence, select_knees
+from kneeal.localizer.quality import REJECTION_REASONS, Selection, SelectionRules, SideEvidence, select_knees
 from kneeal.localizer.windows import reduce_whole
 from kneeal.prepare.tasks import Correction, RadiographTask, Work
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88
 _GREEN, _RED, _YELLOW, _QUALITY = (80, 220, 80), (240, 60, 60), (255, 210, 0), 70
-_WORDS = REASONS | {
+_REASONS = REJECTION_REASONS | {
     "by_hand": "rejected by hand",
     "not_marked": "the landmark file does not mark this knee",
     "side_unknown": "two knees were found, and the table does not say which of them its grade belongs to",
@@ -141,20 +141,20 @@ def _cut(
     def asked(side: str) -> bool:
         return side in task.grades or ("" in task.grades and (selection.single or not side))
 
-    rejected = [(side, reason, _WORDS[reason]) for side, reason in selection.rejected if not side or asked(side)]
+    rejected = [(side, reason, _REASONS[reason]) for side, reason in selection.rejected if not side or asked(side)]
     poses, patches, unused = [], [], []
     for pose in selection.poses:
         if not asked(pose.side):
             continue
         if leaves_radiograph(radiograph.gray.shape, radiograph.mm_per_px, pose):
-            rejected.append((pose.side, "off_film", _WORDS["off_film"]))
+            rejected.append((pose.side, "off_film", _REASONS["off_film"]))
             unused.append(pose)
             continue
         poses.append(pose)
         patches.append(cut_patches(radiograph.gray, radiograph.mm_per_px, pose))
     if selection.poses and not poses and not rejected:
         reason = "side_unknown" if "" in task.grades else "other_side"
-        rejected.append(("", reason, _WORDS[reason]))
+        rejected.append(("", reason, _REASONS[reason]))
     answered = {pose.side for pose in poses} | {pose.side for pose in unused}
     # Knees that are not used are shown too: to correct the radiograph, a person must know where they were seen.
     unused += [pose for pose in selection.seen if pose.side not in answered and (not pose.side or asked(pose.side))]
@@ -225,8 +225,8 @@ class ResultStore:
             state = [-1, -1]
         marked = None if work.task.marked is None else [asdict(knee) for knee in work.task.marked]
         corrections = {side: asdict(value) for side, value in sorted(work.corrections.items())}
-        wanted = sorted(work.task.grades)
-        text = json.dumps([self._common, work.task.name, work.task.side, state, marked, corrections, wanted])
+        sides = sorted(work.task.grades)
+        text = json.dumps([self._common, work.task.name, work.task.side, state, marked, corrections, sides])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> RadiographResult | None:

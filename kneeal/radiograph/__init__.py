@@ -7,7 +7,7 @@ import numpy as np
 from kneeal.radiograph.dicom import read_dicom
 from kneeal.radiograph.gray import count_levels, look_up, lookup_table
 from kneeal.radiograph.image import Radiograph, RadiographError, ReadOptions, read_start, unreadable
-from kneeal.radiograph.picture import PICTURES, read_codes
+from kneeal.radiograph.picture import PICTURE_SIGNATURES, read_codes
 
 __all__ = ["Radiograph", "RadiographError", "ReadOptions", "read_radiograph"]
 
@@ -35,7 +35,7 @@ def read_radiograph(path: Path, options: ReadOptions | None = None) -> Radiograp
         )
     if start[128:] == b"DICM" or start.startswith(_BARE_DICOM):
         return read_dicom(path, options)
-    if not start.startswith(PICTURES):
+    if not start.startswith(PICTURE_SIGNATURES):
         raise unreadable("neither a DICOM file nor a picture" if size else "an empty file")
     codes = read_codes(path, max_pixels=options.max_pixels)
     levels = np.arange(np.iinfo(codes.dtype).max + 1.0)

@@ -17,7 +17,7 @@ _JPEG_LS = 0xF7
 # Start-of-frame markers of JPEG (all but DHT, JPG and DAC, which lie between them) and of JPEG-LS.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 #: OpenJPEG takes 10 kB for each tile, however small.
-_MOST_TILES = 4096
+_MAX_TILES = 4096
 
 
 class Codestream(NamedTuple):
@@ -48,12 +48,12 @@ def codestream_size(data: bytes) -> Codestream | None:
     right, bottom, left, top, tile_width, tile_height, _, _, components, bits = struct.unpack_from(
         ">8IHB", data, start + 8
     )
-    if not tile_width * tile_height or -(-right // tile_width) * -(-bottom // tile_height) > _MOST_TILES:
+    if not tile_width * tile_height or -(-right // tile_width) * -(-bottom // tile_height) > _MAX_TILES:
         return None
     return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1)
 
 
-def decode_stream(data: bytes, rows: int, columns: int, most_bits: int = 16) -> NDArray[Any]:
+def decode_stream(data: bytes, rows: int, columns: int, max_bits: int = 16) -> NDArray[Any]:
     """The values of a stream, [H, W] or [H, W, components], in whatever color space they are.
 
     One that is not of this size, has more bits or is cut off is refused.
@@ -61,11 +61,11 @@ def decode_stream(data: bytes, rows: int, columns: int, most_bits: int = 16) -> 
     size = codestream_size(data)
     if size is None:
         raise unreadable("the compressed pixel data have no valid header")
-    if size[:2] != (rows, columns) or size.components > 4 or not 2 <= size.bits <= most_bits:
+    if size[:2] != (rows, columns) or size.components > 4 or not 2 <= size.bits <= max_bits:
         raise RadiographError(
             "mismatch",
             f"a compressed picture of {size.columns} x {size.rows} px, {size.components} components, {size.bits} bit",
-            f"{columns} x {rows} px with 1 to 4 of at most {most_bits} bit, as the header says",
+            f"{columns} x {rows} px with 1 to 4 of at most {max_bits} bit, as the header says",
         )
     if not size.marker:
         return imagecodecs.jpeg2k_decode(data, numthreads=1, verbose=0)

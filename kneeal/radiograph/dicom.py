@@ -21,7 +21,7 @@ from kneeal.radiograph.image import (
     Radiograph,
     RadiographError,
     ReadOptions,
-    damage_told,
+    decoder_errors,
     read_start,
 )
 from kneeal.radiograph.pixels import stored_codes
@@ -69,7 +69,7 @@ def quiet_pydicom() -> Iterator[None]:
         log.setLevel(level)
 
 
-@damage_told("the DICOM file is damaged")
+@decoder_errors("the DICOM file is damaged")
 @quiet_pydicom()
 def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
     """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""

@@ -31,7 +31,7 @@ _DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 _GRAY_LEVELS, _COLORED_SHARE = 24, 0.06
 #: A tint (film, paper, a screen) gives all pixels of one gray the same color: their channels are within so many levels
 #: of its means, and these differ by no more than the second number.
-_NEAR_TINT, _MOST_TINT = 16, 80
+_NEAR_TINT, _MAX_TINT = 16, 80
 
 
 def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[np.int64]:
@@ -235,5 +235,5 @@ def _is_tint(pixels: NDArray[Any], mean: NDArray[Any], step: int) -> NDArray[np.
         counts = cv2.calcHist([grays, there], [0, 1], None, [256, 256], [0, 256, 0, 256])
         usual.append(counts @ levels / np.maximum(counts.sum(axis=1), 1))
         near &= cv2.absdiff(there, look_up(np.rint(usual[-1]).astype(np.uint8), grays)) <= _NEAR_TINT
-    near &= look_up(np.ptp(usual, axis=0) <= _MOST_TINT, grays)
+    near &= look_up(np.ptp(usual, axis=0) <= _MAX_TINT, grays)
     return near

@@ -79,15 +79,15 @@ def read_start(path: Path) -> tuple[bytes, int]:
     raise unreadable("a pipe, a device or a link to a folder")
 
 
-def check_size(rows: int, columns: int, most: int) -> None:
+def check_size(rows: int, columns: int, max_pixels: int) -> None:
     """Refuse a picture that is beyond the limit, before anything of it is decoded."""
-    if rows * columns > most:
-        found, expected = f"the header says {columns} x {rows} px", f"at most {most / 1e6:g} million px"
+    if rows * columns > max_pixels:
+        found, expected = f"the header says {columns} x {rows} px", f"at most {max_pixels / 1e6:g} million px"
         raise RadiographError("too_large", found, expected, "remove the file, or scale it down")
 
 
 @contextmanager
-def damage_told(what: str) -> Iterator[None]:
+def decoder_errors(what: str) -> Iterator[None]:
     """Turn whatever a decoder raises into the error of a damaged file, which begins with `what`."""
     try:
         yield

@@ -14,17 +14,17 @@ from PIL import Image
 
 from kneeal.radiograph.codestream import codestream_size, decode_stream
 from kneeal.radiograph.gray import gray_channels
-from kneeal.radiograph.image import MAX_PIXELS, RadiographError, ReadOptions, check_size, damage_told
+from kneeal.radiograph.image import MAX_PIXELS, RadiographError, ReadOptions, check_size, decoder_errors
 
 #: First bytes of what is no picture for Pillow, of TIFF and of JPEG 2000, and of all pictures.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
-PICTURES = (*_TIFF, *_STREAMS, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
+PICTURE_SIGNATURES = (*_TIFF, *_STREAMS, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM")
 _FOR_PILLOW = (0xC0, 0xC1, 0xC2)
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}
 _SUBFILE, _COLUMNS, _ROWS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR = 254, 256, 257, 262, 274, 277, 284
-_WHITE_IS_0, _PALETTE, _MOST_PAGES = 0, 3, 16
+_WHITE_IS_0, _PALETTE, _MAX_PAGES = 0, 3, 16
 
 
 def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -33,7 +33,7 @@ def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     Channels that are equal but for rounding are gray; numbers of other types are scaled to 16 bit from the lowest to
     the highest. What cannot be read, is too large or in color is refused.
     """
-    with damage_told("the picture is damaged or of another format"), warnings.catch_warnings():
+    with decoder_errors("the picture is damaged or of another format"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Opened by its name, a picture may be mapped into memory, which Pillow 13.0 gets wrong for one that is turned.
         try:
@@ -88,7 +88,7 @@ def _read_tiff(data: bytes, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
 
     Several pages are refused, and one that is too large.
     """
-    pages = list(islice(_directories(data), _MOST_PAGES))
+    pages = list(islice(_directories(data), _MAX_PAGES))
     whole = [i for i, tags in enumerate(pages) if not tags.get(_SUBFILE, 0) & 1] or [0]
     if len(whole) > 1:
         raise RadiographError("frames", "more than one page", "one radiograph per file", "split or remove the file")

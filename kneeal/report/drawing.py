@@ -30,7 +30,7 @@ GRAY = "#777777"
 #: The baseline of all labels.
 DARK = "#33383f"
 #: KL 0 to 4, from light to dark as the disease goes on (ColorBrewer's OrRd).
-GRADES = ("#fdd9a0", "#fdae61", "#f0764a", "#cf3a26", "#7f0000")
+GRADE_COLORS = ("#fdd9a0", "#fdae61", "#f0764a", "#cf3a26", "#7f0000")
 #: Grades whose color takes white text.
 DARK_GRADES = (3, 4)
 #: An axis of percentages spans at least this many points, so that a difference of one does not fill it.

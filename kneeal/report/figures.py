@@ -13,7 +13,7 @@ from kneeal.data.grades import N_GRADES
 from kneeal.errors import count
 from kneeal.report.drawing import (
     COLORS,
-    GRADES,
+    GRADE_COLORS,
     GRAY,
     legend,
     matrix,
@@ -140,7 +140,7 @@ def queried_grades(runs: Runs, kl: Mapping[str, int]) -> Figure | None:
             table = np.concatenate([[pool], table])
             x, ticks = [-1.6, *x], {**ticks, -1.6: "pool"}
         bottom = np.zeros(len(table))
-        for grade, color in enumerate(GRADES):
+        for grade, color in enumerate(GRADE_COLORS):
             ax.bar(x, 100 * table[:, grade], bottom=bottom, color=color, width=0.9, label=f"KL {grade}")
             bottom += 100 * table[:, grade]
         ax.set_xticks(list(ticks), list(ticks.values()))

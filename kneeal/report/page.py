@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from numpy.typing import NDArray
 
 from kneeal import __version__
+from kneeal.data.grades import N_GRADES
 from kneeal.errors import count
 from kneeal.report.claims import Claim
-from kneeal.report.drawing import DARK_GRADES, GRADES, setting_colors
+from kneeal.report.drawing import DARK_GRADES, GRADE_COLORS, setting_colors
 from kneeal.report.queries import pool_shares
 from kneeal.report.runs import Run, Runs, Setting
 from kneeal.report.text import TextTable, heading
@@ -69,7 +70,7 @@ def make_page(
         "seeds": list(runs.seeds),
         "settings": [_setting(s, runs, colors[s.label], number) for s in runs.settings],
         "first": _shown_first(runs, metric),
-        "grades": {"colors": GRADES, "dark": DARK_GRADES, "pool": pool_shares(runs, kl)},
+        "grades": {"colors": GRADE_COLORS, "dark": DARK_GRADES, "pool": pool_shares(runs, kl)},
         "knees": {"ids": ids, "grades": [grades[i] for i in ids]},
         "pictures": {number[i]: _encode(thumbnail(i)) for i in pictured if thumbnail},
     }
@@ -88,7 +89,7 @@ def _metric(name: str) -> dict[str, Any]:
     metric = find_metric(name)
     return {
         "name": heading(name), "factor": metric.factor, "digits": metric.digits, "lower": metric.lower_is_better,
-        "chance": metric.chance(len(GRADES)) if metric.chance else None,
+        "chance": metric.chance(N_GRADES) if metric.chance else None,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from kneeal.build.network import load_backbone
 from kneeal.errors import UserError
-from kneeal.nn.backbones import OWN, Backbone, check_side, fetch_weights, published_weights
+from kneeal.nn.backbones import VGG_LIKE, Backbone, check_side, fetch_weights, published_weights
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import SiameseKneeNet
 
@@ -156,7 +156,7 @@ def test_a_name_that_torchvision_does_not_have() -> None:
 
 
 def test_the_patch_size_is_what_the_network_takes() -> None:
-    check_side(OWN, 8)
+    check_side(VGG_LIKE, 8)
     state = torch.get_rng_state()
     check_side("regnet_y_400mf", 32)
     assert torch.equal(torch.get_rng_state(), state)
@@ -225,4 +225,4 @@ def test_without_a_network_the_message_says_how_to_bring_the_file(
         fetch_weights(SMALL)
     assert published_weights(SMALL) in caught.value.cure and "model.weights" in caught.value.cure
     with pytest.raises(UserError, match="none are published"):
-        fetch_weights(OWN)
+        fetch_weights(VGG_LIKE)
