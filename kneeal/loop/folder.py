@@ -98,15 +98,8 @@ class RunFolder:
         return PoolState.from_dict(self.read_json(self.round(number) / STATE))
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Rows of rounds.csv: the finished rounds, oldest first; a number that is missing is NaN."""
-        path = self.path / ROUNDS
-        if not path.is_file():
-            return []
-        with _readable(path, "start the run again with --resume, which rewrites it"):
-            rows = [{str(name): _number(text) for name, text in row.items()} for row in _read_csv(path)]
-            if any(not isinstance(row[name], int) for row in rows for name in ("round", "n_labeled")):
-                raise ValueError("a round or a number of labels is missing")
-        return rows
+        """A row for each finished round, oldest first: what rounds.csv shows, which nothing reads."""
+        return [self.row(number) for number in range(len(self._rounds_with(QUERY)))]
 
     def evaluated(self) -> list[int]:
         """The rounds whose network is trained and tested, oldest first; the last one may still have no query."""
@@ -219,7 +212,3 @@ def _readable(path: Path, cure: str) -> Iterator[None]:
 def _read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text or "nan")

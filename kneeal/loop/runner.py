@@ -33,6 +33,11 @@ class RoundPredictions:
     uncertainty: tuple[float, ...]  #: [N] predictive entropy in nats.
 
     @property
+    def test_set(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Test knees and their grades."""
+        return self.ids, self.kl
+
+    @property
     def predicted(self) -> tuple[int, ...]:
         """[N] the most probable grade of each knee."""
         return tuple(max(range(len(knee)), key=knee.__getitem__) for knee in self.probs)

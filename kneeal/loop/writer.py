@@ -98,10 +98,8 @@ class RunWriter(RunFolder):
         self.write_json(self.query_folder(state) / ANSWERS, answers)
 
     def rebuild_rounds_csv(self) -> None:
-        """Rewrite rounds.csv from the finished rounds, so that it can never disagree with them."""
-        made = self._rounds_with(QUERY) if self.active else []
-        rows = [self.row(n) for n in made]
-        if rows:
+        """Rewrite rounds.csv from the finished rounds, which it cannot disagree with."""
+        if rows := self.rounds() if self.active else []:
             header = list(rows[-1])
             self.write_csv(self.path / ROUNDS, header, ([_cell(row.get(name)) for name in header] for row in rows))
 

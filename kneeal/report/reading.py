@@ -63,6 +63,17 @@ def read_runs(folders: Sequence[Path]) -> Runs:
                 f"{s.label}: no run of seed {', '.join(map(str, missing))}; its means are over {len(s.runs)} of "
                 f"{len(seeds)} seeds"
             )
+        copies = len(s.runs) - len({run.predictions(-1).probs for run in s.runs.values()})
+        if copies and not s.first.is_baseline:
+            messages.append(
+                f"{s.label}: {count(copies, 'seed')} predicted exactly what another did, so a copied run may be "
+                "among them, and the p-values count both"
+            )
+    if len({s.free_grades for s in settings if not s.first.is_baseline}) > 1:
+        messages.append(
+            "the settings use different numbers of validation grades in addition to their labels: where one wins at "
+            "equal labels, it may owe that to more grades"
+        )
     querying = [run for s in settings if not s.first.is_baseline for run in s.runs.values()]
     if len({tuple(run.rounds["n_labeled"])[:2] for run in querying if len(run.rounds) > 1}) > 1:
         messages.append("the runs have different label counts; a table cell uses the runs with exactly that count")
@@ -111,7 +122,7 @@ def _refuse_mixed(runs: Sequence[Run]) -> None:
     for what in ("data sets", "test sets"):
         groups: dict[Any, list[Path]] = {}
         for run in runs:
-            key = run.dataset if what == "data sets" else run.predictions(0).ids
+            key = run.dataset if what == "data sets" else run.predictions(0).test_set
             groups.setdefault(key, []).append(run.path)
         if len(groups) > 1:
             some = "; ".join(f"{len(paths)} like {paths[0]}" for paths in list(groups.values())[:3])
@@ -143,7 +154,6 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     labels = []
     for run, name in zip(runs, names, strict=True):
         alike = [other for other, n in zip(runs, names, strict=True) if n == name and other is not run]
-        hidden = (*SEED_KEYS, "active.strategy", "loss.consistency")
-        differing = [k for k in run.config if k not in hidden and any(o.config.get(k) != run.config[k] for o in alike)]
-        labels.append(", ".join([name, *(f"{key}={run.config[key]}" for key in differing)]))
+        differing = [k for k in run.config if any(o.config.get(k) != run.config[k] for o in alike)]
+        labels.append(", ".join([name, *(f"{k}={run.config[k]}" for k in differing if k not in SEED_KEYS)]))
     return labels

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kneeal.errors import unknown_name
+from kneeal.errors import UserError, unknown_name
 from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import QueryRecord
 from kneeal.loop.runner import RoundPredictions
@@ -29,7 +29,7 @@ class Run:
     data_dir: str | None  #: The data set's folder as the run was given it.
     devices: int  #: Number of devices it ran on.
     dataset: str  #: Fingerprint of the data set; empty where the run does not say.
-    rounds: pd.DataFrame  #: rounds.csv.
+    rounds: pd.DataFrame  #: A row for each finished round.
     n_rounds: int  #: Rounds of the whole run, as far as they are known.
     given_name: str = ""  #: The setting's name in the study that the run belongs to; empty elsewhere.
     _predictions: dict[int, RoundPredictions] = field(default_factory=dict, init=False, repr=False)
@@ -70,10 +70,16 @@ class Run:
         return RunFolder(self.path)
 
     def predictions(self, number: int) -> RoundPredictions:
-        """Test predictions of a round; of the last finished one for -1."""
+        """Test predictions of a round, of the same knees and grades in all; of the last finished one for -1."""
         number %= len(self.rounds)
         if number not in self._predictions:
-            self._predictions[number] = self.folder.predictions(number)
+            self._predictions[number] = found = self.folder.predictions(number)
+            if found.test_set != self.predictions(0).test_set:
+                raise UserError(
+                    f"the test knees or their grades are not the same in the rounds 0 and {number} of {self.path}",
+                    "the test_predictions.csv that kneeal wrote, rows in their order",
+                    "restore the files, or remove the round's folder and start the run again with --resume",
+                )
         return self._predictions[number]
 
     @cached_property

@@ -1,5 +1,6 @@
 """Everything that `kneeal report` writes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def write_report(
     patients, sites = _patients(runs, dataset)
     kl = {} if dataset is None else dataset.manifest.kl
     main = metric_table(runs, column, counts)
-    last = max(counts) if counts else 0
+    reached = Counter(n for s in runs.curves for n, _ in s.summaries(column))
+    last = max((n for n in counts if reached[n] > 1), default=0)
     test = runs.test_predictions
     test_set = TestSet.of(test.kl, [patients[i] for i in test.ids])
     comparisons = compare_settings(runs, last, test_set)
@@ -116,26 +118,20 @@ def _counts(runs: Runs, labels: Sequence[int]) -> tuple[int, ...]:
 
 def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, str]:
     """The data set, if it is where it should be, and else a message."""
+    named = given or next((Path(run.data_dir) for run in runs.all if run.data_dir), None)
+    dataset = None if named is None or (given is None and not named.is_dir()) else PreparedDataset.open(named)
+    if dataset is not None and dataset.fingerprint == runs.all[0].dataset:
+        return dataset, ""
     if given is not None:
-        return PreparedDataset.open(given), ""
-    named = next((run.data_dir for run in runs.all if run.data_dir), None)
-    if named is None or not Path(named).is_dir():
-        where = f" ({named})" if named else ""
-        return None, f"the data set{where} is not available, so there are no pictures and no sites; give --data DIR"
-    return PreparedDataset.open(Path(named)), ""
+        raise UserError(f"{given} is not the data set that the runs were made of", "that one", "correct --data")
+    where = f" ({named})" if named else ""
+    what = "not available" if dataset is None else "not the one that the runs were made of"
+    return None, f"the data set{where} is {what}, so there are no pictures and no sites; give --data DIR"
 
 
 def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Patient and site by knee. Without the data set the patient is in the knee's name: <patient>_<side>."""
     if dataset is not None:
-        known = dataset.manifest.patients
-        missing = [i for i in runs.test_predictions.ids if i not in known]
-        if missing:
-            raise UserError(
-                f"the data set {dataset.path} lacks {len(missing)} test knees of the runs, for example {missing[0]}",
-                "the data set that the runs were made of",
-                "give it with --data",
-            )
-        return known, dataset.manifest.column("site")
+        return dataset.manifest.patients, dataset.manifest.column("site")
     ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
     return {i: i.rpartition("_")[0] or i for i in ids}, {}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from kneeal.loop.writer import RunWriter
+
 PAPER = {
     "ENT-MCD": ("entropy_mcd", False, 0.52), "ENT-MCD + CR": ("entropy_mcd", True, 0.56),
     "MI-MCD": ("mi_mcd", False, 0.50), "MI-MCD + CR": ("mi_mcd", True, 0.52),
@@ -101,10 +103,10 @@ def write_run(
                 "fit_seconds": 10.0 + number, "predict_seconds": 2.0, "select_seconds": 0.1,
             }
         )  # fmt: skip
-        put(folder / "metrics.json", json.dumps({"row": {}, "confusion": confusion.tolist(), "test_seconds": 1.0}))
-    header = list(rows[0])
-    table = [",".join(header)] + [",".join(f"{row[name]:.6g}" for name in header) for row in rows]
-    put(path / "rounds.csv", "\n".join(table) + "\n")
+        put(
+            folder / "metrics.json", json.dumps({"row": rows[-1], "confusion": confusion.tolist(), "test_seconds": 1.0})
+        )
+    RunWriter(path).rebuild_rounds_csv()
     return path
 
 

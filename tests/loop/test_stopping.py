@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 from helpers.commands import done
+from helpers.fake_runs import put
 
 from kneeal.config import validate
 from kneeal.errors import UserError
@@ -35,11 +37,12 @@ def test_the_first_round_that_meets_a_criterion() -> None:
 
 
 def test_the_report_of_a_run(tmp_path: Path) -> None:
-    lines = ["round,n_labeled,val_balanced_accuracy,test_balanced_accuracy,pool_uncertainty,pool_agreement"]
-    accuracies, agreements = [(0.2, 0.2), (0.5, 0.4), (0.5, 0.45), (0.5, 0.5)], ["", 0.3, 1.0, ""]
+    accuracies, agreements = [(0.2, 0.2), (0.5, 0.4), (0.5, 0.45), (0.5, 0.5)], [math.nan, 0.3, 1.0, math.nan]
     for number, ((val, test), kappa) in enumerate(zip(accuracies, agreements, strict=True)):
-        lines.append(f"{number},{50 + 50 * number},{val},{test},,{kappa}")
-    (tmp_path / "rounds.csv").write_text("\n".join(lines) + "\n")
+        row = {"round": number, "n_labeled": 50 + 50 * number, "pool_agreement": kappa}
+        row |= {"val_balanced_accuracy": val, "test_balanced_accuracy": test, "pool_uncertainty": math.nan}
+        put(tmp_path / f"rounds/{number:03d}/metrics.json", json.dumps({"row": row}))
+        put(tmp_path / f"rounds/{number:03d}/query.json", json.dumps({"row": {}}))
     stable, sure, small = stopping_points(tmp_path, window=1)
     assert (stable.round, stable.n_labeled, stable.labels_saved) == (2, 150, 50)
     assert stable.cost == pytest.approx(0.05)

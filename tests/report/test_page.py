@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.fake_runs import knee_ids, write_study
+import yaml
+from helpers.fake_runs import knee_ids, put, write_study
 
-from kneeal.data.prepared import write_prepared
+from kneeal.data.prepared import PreparedDataset, write_prepared
+from kneeal.errors import UserError
 from kneeal.report.drawing import DARK, GRAY, color
 from kneeal.report.write import write_report
 
@@ -33,8 +35,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patches = np.random.default_rng(0).integers(0, 255, (140, 2, 16, 16)).astype(np.uint8)
     write_prepared(path / "data", frame, patches, source="test", options={}, patch_px=16)
     write_study(
-        path / "study", seeds=2, settings=SETTINGS, n_query=10, n_test=40, n_pool=100, data_dir=str(path / "data")
-    )
+        path / "study", seeds=2, settings=SETTINGS, n_query=10, n_test=40, n_pool=100,
+        data_dir=str(path / "data"), dataset=PreparedDataset.open(path / "data").fingerprint,
+    )  # fmt: skip
     write_report([path / "study"], path / "out", n_thumbnails=30)
     return path / "out" / "report.html"
 
@@ -53,6 +56,19 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_of(page: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S).group(1))  # type: ignore[union-attr]
     return found
+
+
+def test_another_data_set_is_refused_and_one_that_changed_is_left_out(page: Path, tmp_path: Path) -> None:
+    study = page.parents[1] / "study"
+    frame = pd.DataFrame({"knee_id": ["1_L"], "patient_id": ["1"], "side": ["L"], "site": ["E"], "kl": ["0"]})
+    write_prepared(tmp_path / "data", frame, np.zeros((1, 2, 16, 16), np.uint8), source="t", options={}, patch_px=16)
+    with pytest.raises(UserError, match="is not the data set that the runs were made of"):
+        write_report([study], tmp_path / "out", data=tmp_path / "data")
+    run = shutil.copytree(study / "random-naive-seed0", tmp_path / "run")
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    put(run / "config.yaml", yaml.safe_dump({**tree, "data": {"dir": str(tmp_path / "data")}}))
+    write_report([run], tmp_path / "out")
+    assert "is not the one that the runs were made of" in (tmp_path / "out/table.txt").read_text()
 
 
 def test_it_holds_everything_itself(page: Path) -> None:

@@ -102,11 +102,9 @@ def test_values_that_name_the_seed_do_not_divide_a_setting(tmp_path: Path) -> No
 
 def test_a_half_written_run_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
     write_study(tmp_path, seeds=1, settings=TWO)
-    table = (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").read_text().splitlines()
-    (tmp_path / "entropy_mcd-naive-seed0/rounds.csv").write_text("\n".join(table[:3]) + "\n")
     for number in ("002", "003"):
         shutil.rmtree(tmp_path / "entropy_mcd-naive-seed0/rounds" / number)
-    (tmp_path / "random-naive-seed0/rounds.csv").unlink()
+    shutil.rmtree(tmp_path / "random-naive-seed0/rounds")
     messages = read_runs([tmp_path]).messages
     assert any("2 of 4 rounds, 100 labels" in m for m in messages)
     assert any("random-naive-seed0 has no finished round yet" in m for m in messages)
@@ -133,14 +131,24 @@ def no_run(path: Path) -> list[Path]:
 
 def empty(path: Path) -> list[Path]:
     run = write_run(path / "a", "entropy", False, 0)
-    (run / "rounds.csv").unlink()
+    shutil.rmtree(run / "rounds")
     return [run]
 
 
 def damaged(path: Path) -> list[Path]:
     run = write_run(path / "a", "entropy", False, 0)
-    (run / "rounds.csv").write_text("nothing\n1\n")
+    (run / "rounds/001/metrics.json").write_text("{")
     return [run]
+
+
+def other_grades(path: Path) -> list[Path]:
+    """A spreadsheet program replaced the grades of a run by what it predicted."""
+    runs = [write_run(path / "a", "entropy", False, 0), write_run(path / "b", "random", False, 0)]
+    for table in runs[0].glob("rounds/*/test_predictions.csv"):
+        rows = pd.read_csv(table)
+        rows["kl"] = rows[[f"p{grade}" for grade in range(5)]].to_numpy().argmax(axis=1)
+        rows.to_csv(table, index=False)
+    return runs
 
 
 @pytest.mark.parametrize(
@@ -151,13 +159,70 @@ def damaged(path: Path) -> list[Path]:
         (twice, "the same run twice"),
         (no_run, "no run in .*: it is"),
         (empty, "no run with a finished round"),
-        (damaged, "rounds.csv cannot be read"),
+        (damaged, "metrics.json cannot be read"),
+        (other_grades, "2 different test sets"),
         (lambda path: [path / "gone"], "no run in .*: it does not exist"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, make: Callable[[Path], list[Path]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_runs(make(tmp_path))
+
+
+def test_a_rounds_csv_that_a_spreadsheet_sorted_changes_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", "entropy", False, 0)
+    rows = pd.read_csv(run / "rounds.csv")
+    rows[::-1].assign(test_balanced_accuracy=0.9).to_csv(run / "rounds.csv", index=False)
+    read = read_runs([run]).settings[0].first.rounds
+    assert read["n_labeled"].tolist() == [50, 100, 150, 200]
+    assert read["test_balanced_accuracy"].tolist() == pytest.approx(rows["test_balanced_accuracy"].tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows.sort_values("kl"), lambda rows: rows[:-10]])
+def test_a_table_of_predictions_that_was_sorted_or_cut_is_refused(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    table = write_run(tmp_path / "a", "entropy", False, 0) / "rounds/003/test_predictions.csv"
+    change(pd.read_csv(table)).to_csv(table, index=False)
+    write_run(tmp_path / "b", "random", False, 0)
+    with pytest.raises(UserError, match=r"not the same in the rounds 0 and 3 of .*a"):
+        write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+
+
+def test_settings_of_one_name_are_told_apart_by_their_strategy(tmp_path: Path) -> None:
+    for study, strategy in (("one", "entropy"), ("two", "margin")):
+        write_run(tmp_path / study / "cell", strategy, False, 0)
+        put(tmp_path / study / "study.json", json.dumps({"cells": {"cell": {"setting": "ours"}}}))
+    runs = read_runs([tmp_path / "one", tmp_path / "two"])
+    assert [s.label for s in runs.settings] == ["ours, active.strategy=entropy", "ours, active.strategy=margin"]
+    assert len(compare_settings(runs, 200, knees_of(runs))) == 1
+
+
+def test_a_copied_run_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", "entropy", False, 0)
+    shutil.copytree(run, tmp_path / "b")
+    put(tmp_path / "b/config.yaml", (run / "config.yaml").read_text().replace("seed: 0", "seed: 1"))
+    assert any("ENT: 1 seed predicted exactly what another did" in m for m in read_runs([tmp_path]).messages)
+    write_run(tmp_path / "b", "entropy", False, 1)
+    assert not any("predicted exactly" in m for m in read_runs([tmp_path]).messages)
+
+
+def test_unequal_validation_grades_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "entropy", False, 0)
+    run = write_run(tmp_path / "b", "random", False, 0)
+    assert not any("validation grades" in m for m in read_runs([tmp_path]).messages)
+    for file in run.glob("rounds/*/metrics.json"):
+        metrics = json.loads(file.read_text())
+        metrics["row"]["n_graded"] -= 80
+        put(file, json.dumps(metrics))
+    assert any("different numbers of validation grades" in m for m in read_runs([tmp_path]).messages)
+
+
+def test_of_unequal_budgets_the_labels_that_both_have_are_compared(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "entropy", False, 0, n_rounds=6)
+    write_run(tmp_path / "b", "random", False, 0, n_rounds=4)
+    write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert "at 200 labels" in (tmp_path / "out/comparisons.txt").read_text()
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest(study: Path, tmp_path: Path) -> None:
@@ -333,10 +398,10 @@ def test_cost_is_the_sum_of_the_seconds(tmp_path: Path) -> None:
 def test_a_round_that_adds_no_label_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     """After a query of unreadable knees alone, a run trains again on the same labels."""
     write_study(tmp_path / "study", seeds=2, settings=TWO)
-    for table in (tmp_path / "study").glob("*-naive-*/rounds.csv"):
-        rows = pd.read_csv(table)
-        rows.loc[rows["n_labeled"] > 100, "n_labeled"] -= 50
-        rows.to_csv(table, index=False)
+    for file in (tmp_path / "study").glob("*-naive-*/rounds/00[23]/metrics.json"):
+        metrics = json.loads(file.read_text())
+        metrics["row"]["n_labeled"] -= 50
+        put(file, json.dumps(metrics))
     write_report([tmp_path / "study"], tmp_path / "out")
     run = read_runs([tmp_path / "study"]).settings[0].first
     curve = run.curve("test_balanced_accuracy")

@@ -43,8 +43,9 @@ if seed == 3:
 if seed == 4:
     os.kill(os.getpid(), 9)
 (run / "rounds" / "000").mkdir(parents=True)
-(run / "rounds" / "000" / "query.json").write_text('{"ids": []}')
-(run / "rounds.csv").write_text("round,n_labeled,test_balanced_accuracy\\n0,50,0.25\\n")
+(run / "rounds" / "000" / "query.json").write_text('{"ids": [], "row": {}}')
+row = {"round": 0, "n_labeled": 50, "test_balanced_accuracy": 0.25}
+(run / "rounds" / "000" / "metrics.json").write_text(json.dumps({"row": row}))
 note = {"threads": os.environ["OMP_NUM_THREADS"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "begun": begun, "ended": time.monotonic()}
 (notes / run.name).write_text(json.dumps(note))
@@ -95,13 +96,13 @@ def test_a_failed_cell_is_reported_and_stops_no_other(tmp_path: Path) -> None:
 def test_finished_cells_are_kept_and_failed_ones_tried_again(tmp_path: Path) -> None:
     study = make(tmp_path, [0, 3])
     run(study)
-    before = (study.out / study.cells[0].name / "rounds.csv").stat().st_mtime_ns
+    before = (study.out / study.cells[0].name / "rounds/000/metrics.json").stat().st_mtime_ns
     _, said = run(study)
     assert said[0] == "1 of 2 cells are finished already"
     assert [line for line in said if "started" in line] == [
         f"demo, seed 3: started ({study.cells[1].name})".replace("demo", "s")
     ]
-    assert (study.out / study.cells[0].name / "rounds.csv").stat().st_mtime_ns == before
+    assert (study.out / study.cells[0].name / "rounds/000/metrics.json").stat().st_mtime_ns == before
 
 
 def test_cells_share_gpus_evenly(tmp_path: Path) -> None:
