@@ -53,6 +53,7 @@ def test_the_page_of_checks_names_everything_and_tests_that_exist() -> None:
     [
         ("| setting | 50 |", "curves", (50, 100, 200, 500, 800), False),
         ("| learner | 200 |", "ablation", (200, 500), True),
+        ("| strategy | 50 |", "strategies", (50, 100, 200, 500, 800), False),
     ],
 )
 def test_tables_of_results_are_those_of_the_committed_curves(
