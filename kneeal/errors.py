@@ -38,6 +38,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str], cure: str) -> UserE
     return UserError(f"no {kind} called {name!r}", f"one of: {some(known, 40) or 'none'}", cure)
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line of at most 300 characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def some(names: Iterable[str], max_names: int = 5) -> str:
     """The first names and how many more there are, for a message."""
     names = list(names)
@@ -55,6 +60,8 @@ def extra(name: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if (error.name or "").partition(".")[0] == "kneeal":
+            raise  # a fault of this package, which no installation mends
         raise UserError(
             f"{error.name or error} is not installed, which is needed for {purpose}",
             f"the packages of the extra {name}",

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kneeal.config import RunConfig, keywords
 from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 from kneeal.exchange.model_file import MODEL_SUFFIX, read_model
 from kneeal.nn.backbones import VGG_LIKE, Backbone, fetch_weights, published_weights
 from kneeal.nn.freezing import NONE
@@ -93,7 +95,7 @@ def load_init(network: SiameseKneeNet, path: Path, config: RunConfig) -> dict[st
         network.branch.load_state_dict({n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)})
     except _UNREADABLE as error:
         raise UserError(
-            f"training.init = {path} holds no weights for this branch ({str(error).splitlines()[0]})",
+            f"training.init = {path} holds no weights for this branch ({reason_of(error)})",
             f"a checkpoint that kneeal wrote, or a model that `kneeal export` wrote, with {theirs}",
             "check --init, or set these; a run with model.freeze is exported first",
         ) from error
@@ -117,9 +119,8 @@ def load_backbone(network: SiameseKneeNet, path: Path) -> None:
     try:
         backbone.load(_read(path))
     except _UNREADABLE as error:
-        reason = " ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines())
         raise UserError(
-            f"model.weights = {path} holds no weights for {backbone.name} ({reason[:300]})",
+            f"model.weights = {path} holds no weights for {backbone.name} ({reason_of(error)})",
             f"weights by the names of its library, for example {published}",
             f"check the file and model.backbone; give what `kneeal export` wrote by --init {path}",
         ) from error
@@ -138,13 +139,10 @@ def _backbone(network: SiameseKneeNet, weights: str) -> Backbone:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         try:
             return dict(load_file(path))
         except (OSError, SafetensorError) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(reason_of(error)) from error
     content = read_torch(path)
     for key in ("state_dict", "model"):  # where training scripts keep the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):

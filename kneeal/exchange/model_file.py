@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 from kneeal.files import check_new_file, write_atomic
 
 FORMAT = 1
@@ -50,8 +52,6 @@ class Card:
 
 def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write a model, whole or not at all."""
-    from safetensors.torch import save
-
     check_new_file(path)
     metadata = {"format": str(FORMAT), "card": json.dumps(asdict(card), indent=1)}
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, metadata=metadata)
@@ -60,8 +60,6 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
     """Read a model."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -72,7 +70,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         return weights, Card(**{**card, "threshold": Threshold(**card["threshold"])})
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read as a model ({str(error)[:200]})",
+            f"{path} cannot be read as a model ({reason_of(error)})",
             f"a model file of format {FORMAT}, as written by `kneeal export`",
             "check the path, or export the model again",
         ) from error

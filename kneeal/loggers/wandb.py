@@ -15,6 +15,7 @@ from urllib.request import getproxies
 import numpy as np
 from numpy.typing import NDArray
 
+from kneeal.errors import reason_of
 from kneeal.loop.events import LoopListener, RoundReport
 
 #: The x-axis of everything that is logged once per round.
@@ -89,8 +90,10 @@ class WandbTracker(LoopListener):
             yield
         except Exception as error:  # a run of days must not end because of its dashboard
             self._run = None
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            print(f"W&B stopped ({reason}); the run continues, and its folder holds every round", file=sys.stderr)
+            print(
+                f"W&B stopped ({reason_of(error)}); the run continues, and its folder holds every round",
+                file=sys.stderr,
+            )
 
     def _open(self, config: Mapping[str, Any]) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -123,7 +126,7 @@ class WandbTracker(LoopListener):
         except Exception as error:
             if mode != "online":
                 raise
-            print(f"W&B is out of reach ({' '.join(str(error).split())[:200]}); logging offline", file=sys.stderr)
+            print(f"W&B is out of reach ({reason_of(error)}); logging offline", file=sys.stderr)
             wandb.teardown()  # which still holds the run's id
             return wandb.init(mode="offline", settings=settings, **options)
 
@@ -132,7 +135,7 @@ class WandbTracker(LoopListener):
             return self.mode
         if mode := os.environ.get("WANDB_MODE"):
             return {"dryrun": "offline", "run": "online"}.get(mode, mode)
-        return "online" if has_key() and _is_up(_base_url()) else "offline"
+        return "online" if has_key() and _is_up(base_url()) else "offline"
 
     def _row(self, report: RoundReport) -> dict[str, Any]:
         import wandb
@@ -175,7 +178,7 @@ def has_key() -> bool:
     """Whether W&B can sign in without asking."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    server = urlsplit(_base_url())
+    server = urlsplit(base_url())
     # With and without the port, as versions of W&B differ; its own server stands behind a name of the provider too.
     machines = {server.netloc, server.hostname or ""}
     if (server.hostname or "").endswith((".wandb.ai", "forge.coreweave.com")):
@@ -187,20 +190,21 @@ def has_key() -> bool:
     return bool(machines & known.keys())
 
 
-def _base_url() -> str:
+def base_url() -> str:
+    """The address of the W&B server."""
     import wandb
 
     return str(wandb.setup().settings.base_url)
 
 
-def _is_up(url: str, timeout: float = 5.0) -> bool:
+def _is_up(url: str) -> bool:
     """Whether a server takes connections; W&B itself would try for a minute and a half."""
     server = urlsplit(url)
     if getproxies().get(server.scheme):
         return True  # the proxy knows
     try:
         address = (server.hostname or "", server.port or (443 if server.scheme == "https" else 80))
-        socket.create_connection(address, timeout).close()
+        socket.create_connection(address, timeout=5.0).close()
     except OSError:
         return False
     return True

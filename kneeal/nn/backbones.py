@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kneeal.errors import UserError, extra, unknown_name
+from kneeal.errors import UserError, extra, reason_of, unknown_name
 from kneeal.nn.knee_encoder import KNEE_ENCODER, KneeEncoder
 
 #: The branch of the paper.
@@ -173,7 +173,7 @@ def fetch_weights(name: str) -> Mapping[str, Tensor]:
             weights = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
     except Exception as error:  # each library's own network errors
         raise UserError(
-            f"no published weights for {name} ({(str(error) or type(error).__name__).splitlines()[0]})",
+            f"no published weights for {name} ({reason_of(error)})",
             "weights in the library's cache, or internet access to download them",
             f"download {address or 'the weights'} on a machine with internet access, copy the file here, and set "
             "model.weights to its path",
@@ -219,5 +219,5 @@ def _refusal(backbone: Backbone, side: int) -> str | None:
     try:
         backbone(torch.zeros(2, 1, side, side, device="meta"))
     except Exception as error:  # each network raises its own
-        return (str(error) or type(error).__name__).splitlines()[0]
+        return reason_of(error)
     return None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kneeal.errors import reason_of
 from kneeal.nn.backbones import VGG_LIKE, Backbone
 from kneeal.nn.freezing import ALL, NONE, FrozenEncoder, Standardize, cut, one_by_one
 from kneeal.nn.heads import HEADS
@@ -191,7 +192,7 @@ def read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:  # whose message advises to run code from the file
         raise ValueError("torch did not write it, or it is damaged") from error
     except Exception as error:  # of struct, zip, decoding: each kind of damage raises its own
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def _bytes(checksum: str) -> Tensor:

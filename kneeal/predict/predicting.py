@@ -16,7 +16,7 @@ from kneeal.build.start import make_source
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.data.source import Source
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 from kneeal.exchange.model_file import (
     Card,
     Threshold,
@@ -197,7 +197,7 @@ def open_model(path: Path) -> tuple[list[SiameseKneeNet], Card]:
             network.load_whole_state({n: w for n, w in own.items() if not n.startswith("member.")})
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"the weights in {path} do not fit its card ({str(error).splitlines()[0]})",
+            f"the weights in {path} do not fit its card ({reason_of(error)})",
             "a model file as written by `kneeal export`",
             "export the model again",
         ) from error

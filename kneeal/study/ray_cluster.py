@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from kneeal.errors import UserError, extra
+from kneeal.errors import UserError, extra, reason_of
 from kneeal.files import hold_lock, write_atomic
 from kneeal.study.cell import PROGRAM, start_new
 from kneeal.study.folder import CellStatus, StudyFolder, outcome
@@ -38,7 +38,7 @@ def run_on_ray(
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(
-            f"no Ray cluster at {address!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            f"no Ray cluster at {address!r} ({reason_of(error)})",
             "the address of a running cluster, or auto on one of its nodes",
             "start it with `ray start --head`, or leave out --ray to run on this machine",
         ) from error
@@ -60,7 +60,7 @@ def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None,
         )
     folder = StudyFolder(study.out.resolve())
     folder.write(study)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD")(_cell_task)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD")(run_task)
     waiting = {}
     for cell in study.cells:
         if folder.status(cell).state != "finished":
@@ -83,7 +83,7 @@ def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None,
     return {cell.name: folder.status(cell) for cell in study.cells}
 
 
-def _cell_task(folder: StudyFolder, cell: Cell) -> str:
+def run_task(folder: StudyFolder, cell: Cell) -> str:
     """Run on a node: one cell in a process of its own. Returns the node's name; failures go to the error file."""
     node = socket.gethostname()
     if not folder.config(cell).is_file():

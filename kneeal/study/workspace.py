@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from kneeal.data.grades import N_GRADES
-from kneeal.errors import UserError, extra
+from kneeal.errors import UserError, extra, reason_of
 from kneeal.loggers.wandb import STEP, has_key
 from kneeal.stats.metrics import METRICS
 from kneeal.study.grid import Study
@@ -73,7 +73,7 @@ def save_workspace(study: Study, entity: str) -> str:
         workspace.save()
     except Exception as error:  # whatever the library and the server behind it raise
         raise UserError(
-            f"W&B did not save the workspace ({str(error).strip() or type(error).__name__})",
+            f"W&B did not save the workspace ({reason_of(error)})",
             f"a project {workspace.project!r} of {entity!r} that this key may write to",
             "log at least one cell of the study first, and check --entity",
         ) from error

@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kneeal.acquisition import Posterior
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 from kneeal.nn.heads import Head, Softmax
 from kneeal.nn.mc_dropout import MonteCarloDropout
 from kneeal.nn.network import Output
@@ -196,7 +196,7 @@ def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise UserError(
-                f"the network cannot be compiled here ({next(filter(None, str(error).splitlines()), '')})",
+                f"the network cannot be compiled here ({reason_of(error)})",
                 "a machine with a C++ compiler and a network that torch.compile can follow",
                 "install a compiler (g++ or clang), or set compute.compile=none",
             ) from error

@@ -17,7 +17,7 @@ from kneeal.acquisition import Needs, Posterior, Predictions, measures
 from kneeal.data.batches import EvaluationBatches, training_batches
 from kneeal.data.source import Source
 from kneeal.data.splits import Validation
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 from kneeal.files import disk_errors, move_whole
 from kneeal.loop.events import SILENT, FitProgress
 from kneeal.loop.runner import Evaluation
@@ -198,9 +198,8 @@ def load_network(network: nn.Module, checkpoint: Path) -> None:
             {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
         )
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{checkpoint} is not a checkpoint of this network ({reason})",
+            f"{checkpoint} is not a checkpoint of this network ({reason_of(error)})",
             "a checkpoint that kneeal wrote with the same model settings",
             "restore the weight files that the run was started with, or remove the folder of that round and start "
             "again with --resume",

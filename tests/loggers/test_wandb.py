@@ -218,7 +218,7 @@ def test_a_login_is_recognized_whichever_host_it_is_written_for(
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr("kneeal.loggers.wandb._base_url", lambda: url)
+    monkeypatch.setattr("kneeal.loggers.wandb.base_url", lambda: url)
     assert not has_key()
     (tmp_path / "netrc").write_text(f"machine {machine}\n login user\n password {'0' * 40}\n")
     assert has_key() is known
@@ -227,7 +227,7 @@ def test_a_login_is_recognized_whichever_host_it_is_written_for(
 def test_a_key_without_a_network_logs_offline_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("kneeal.loggers.wandb._base_url", lambda: "http://127.0.0.1:9")
+    monkeypatch.setattr("kneeal.loggers.wandb.base_url", lambda: "http://127.0.0.1:9")
     monkeypatch.setattr("kneeal.loggers.wandb.getproxies", dict)
     assert has_key() and tracker(tmp_path, "auto")._mode() == "offline"
 

@@ -20,7 +20,7 @@ from helpers.knees import pairs, table
 from kneeal.data.prepared import write_prepared
 from kneeal.study.folder import StudyFolder
 from kneeal.study.grid import read_study
-from kneeal.study.ray_cluster import _cell_task, run_on_ray
+from kneeal.study.ray_cluster import run_on_ray, run_task
 
 ray = pytest.importorskip("ray", reason="the extra kneeal[ray] is not installed")
 
@@ -133,9 +133,9 @@ def test_a_node_without_the_data_or_the_study_folder_says_so(tmp_path: Path) -> 
     folder = StudyFolder(study.out)
     (cell,) = study.cells
     with pytest.raises(RuntimeError, match="must be on shared storage"):
-        _cell_task(folder, cell)
+        run_task(folder, cell)
     folder.write(study)
-    _cell_task(folder, cell)
+    run_task(folder, cell)
     status = folder.status(cell)
     assert status.state == "failed"
     assert str(tmp_path / "elsewhere") in str(status.error)
