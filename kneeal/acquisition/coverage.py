@@ -19,6 +19,9 @@ from kneeal.acquisition.registry import register
 from kneeal.acquisition.strategy import check_float, check_int
 from kneeal.acquisition.uncertainty import Margin
 
+#: Largest number of points whose balls are considered for the radius.
+_MAX_BALLS = 5000
+
 
 @register("coreset")
 class CoreSet(CoverageStrategy):
@@ -92,19 +95,19 @@ class ProbCover(CoverageStrategy):
         return chosen
 
 
-def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator, max_balls: int = 5000) -> float:
+def pure_radius(x: Tensor, n_clusters: int, purity: float, generator: Generator) -> float:
     """The largest radius at which a share `purity` of the balls around points holds points of only one cluster.
 
-    A ball is pure up to the distance r to the nearest point of another cluster, so the answer is a quantile of r.
+    A ball is pure up to the distance r to the nearest point of another cluster, so the answer is a quantile of r, taken
+    over the first 5,000 points at most.
 
     Args:
         x: [N, F].
         n_clusters: Number of clusters of k-means.
         purity: In (0, 1].
         generator: Source of all randomness.
-        max_balls: Number of points whose balls are considered.
     """
-    x = x[:max_balls]
+    x = x[:_MAX_BALLS]
     labels = k_means(x, min(n_clusters, len(x)), generator)[1]
     radius = x.new_full((len(x),), torch.inf)
     for cluster in range(int(labels.max()) + 1):

@@ -43,8 +43,8 @@ def serve(run: Path, options: ServeOptions) -> None:
     data = options.data
     dataset = open_run(run, data=data).cohort.dataset
     pictures = PictureService(Pictures(dataset, options.images, bits=16), dataset.manifest.patients)
-    if hasattr(signal, "SIGHUP"):  # a terminal that closes stops the server as cleanly as SIGTERM does
-        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    # A terminal that closes stops the server as cleanly as SIGTERM does.
+    signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
     logging.getLogger("kneeal.annotate").setLevel(logging.INFO)
     command = [sys.executable, "-m", "kneeal.annotate.training_process", str(run), *([str(data)] if data else [])]

@@ -54,11 +54,8 @@ class TrainingProcess(subprocess.Popen[bytes]):
         """End it with its children and what it has not published; the run stays where it was."""
         if self.stdin is not None:
             self.stdin.close()
-        if sys.platform != "win32":
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-        else:
-            self.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.wait()
         shutil.rmtree(self._run / AHEAD, ignore_errors=True)
 
@@ -83,9 +80,7 @@ def watch_input() -> SimpleQueue[bytes]:
     def watch() -> None:
         while order := os.read(0, 1):  # not through a buffer, whose lock would be held when the interpreter ends
             orders.put(order)
-        if sys.platform != "win32":
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch input", daemon=True).start()
     return orders

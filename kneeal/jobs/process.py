@@ -97,7 +97,7 @@ def exit_on_signals(advice: str) -> Iterator[None]:
     library's own handler or in a long call into C, the process is ended all the same; every file of a run is written
     whole, so only the work in progress is lost. `advice`, how to continue, is printed to stderr.
     """
-    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     owner = os.getpid()

@@ -1,11 +1,12 @@
 """Processes that survive their tasks: one that dies or hangs is replaced, and the task that did it is named.
 
-``concurrent.futures`` loses the whole pool when one process dies, and cannot say which task was at fault.
+`concurrent.futures` loses the whole pool when one process dies, and cannot say which task was at fault.
 """
 
 from __future__ import annotations
 
 import contextlib
+import resource
 import sys
 import time
 import types
@@ -156,10 +157,7 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
 
 
 def _limit_memory() -> None:
-    # Windows has no such limit, and /proc is Linux's.
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
+    with contextlib.suppress(OSError, ValueError):  # /proc is Linux's
         now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, hard))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kneeal.data.grades import N_GRADES
 from kneeal.report.comparisons import (
     HEADER,
     LEVEL,
@@ -31,8 +32,10 @@ from kneeal.stats.summary import Summary, summarize_at
 METRIC = "test_balanced_accuracy"
 #: Whether a setting may differ between a run with consistency and the one without it that it is compared with.
 _OF_CONSISTENCY = re.compile(r"seed|data\.split_seed|active\.pseudo_by|views\.kept|loss\.(?!balance).*").fullmatch
-#: A test knee counts as certain below this share of the largest entropy of 5 grades.
-CERTAIN = 0.1 * float(np.log(5))
+#: A test knee counts as certain below this share of the largest entropy.
+CERTAIN = 0.1 * float(np.log(N_GRADES))
+#: The paper compares with random querying beyond this number of labels.
+_AFTER = 300
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,21 @@ def check_claims(runs: Runs, test_set: TestSet) -> list[Claim]:
     return [claim for claim in found if claim is not None]
 
 
-def _beats_random(runs: Runs, test_set: TestSet, after: int = 300) -> Claim | None:
+def _beats_random(runs: Runs, test_set: TestSet) -> Claim | None:
     differences: dict[tuple[str, str], Accuracies] = {}
     for setting in runs.curves:
         random = find_random(runs, consistency=setting.first.consistency)
         if random is None or setting.first.strategy == "random":
             continue
-        counts = [n for n in common_counts(METRIC, setting, random) if n > after]
+        counts = [n for n in common_counts(METRIC, setting, random) if n > _AFTER]
         found = [accuracies(s, counts, test_set) for s in (setting, random)] if counts else [{}, {}]
         if (d := difference(found[0], found[1])) is not None:
             differences[setting.label, random.label] = d
     compared = decide(differences)
     return _claim(
-        f"uncertainty beats random after {after} labels",
+        f"uncertainty beats random after {_AFTER} labels",
         f"balanced accuracy minus that of random (which has consistency too, where there are such runs), mean over the "
-        f"label counts above {after}: {WIN_RULE}",
+        f"label counts above {_AFTER}: {WIN_RULE}",
         {c.a: c.verdict for c in compared},
         TextTable("", ["setting vs random", *HEADER], [[f"{c.a} vs {c.b}", *cells(c)] for c in compared]),
     )

@@ -35,6 +35,8 @@ GRADE_COLORS = ("#fdd9a0", "#fdae61", "#f0764a", "#cf3a26", "#7f0000")
 DARK_GRADES = (3, 4)
 #: An axis of percentages spans at least this many points, so that a difference of one does not fill it.
 MIN_SPAN = 20.0
+#: Most panels in a row.
+MAX_COLUMNS = 5
 
 
 def color(k: int) -> str:
@@ -61,12 +63,12 @@ def setting_colors(runs: Runs) -> dict[str, str]:
     return found
 
 
-def panels(n: int, *, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
+def panels(n: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of n panels with one scale from bottom to top, in rows of about equal length; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = math.ceil(n / columns)
+    rows = math.ceil(n / MAX_COLUMNS)
     columns = math.ceil(n / rows)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
