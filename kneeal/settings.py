@@ -31,9 +31,11 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Shift = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
-def _count(value: Any) -> int | Literal["all"]:
-    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value  # type: ignore[no-any-return]
+def _count(value: object) -> int | Literal["all"]:
+    if value == "all":
+        return "all"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
     raise ValueError("should be a whole number of at least 1, or all")
 
 

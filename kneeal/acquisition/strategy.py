@@ -172,11 +172,10 @@ def check_float(name: str, value: object, low: float, high: float = math.inf) ->
     Raises:
         UserError: It is not.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low < value <= high or math.isinf(value):  # type: ignore[operator, arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high or math.isinf(value):
         bounds = f"above {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
         raise UserError(f"{name} = {value!r}", f"a number {bounds}", f"correct {name}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:

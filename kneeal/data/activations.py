@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class RowFile:
         n = self.shape[0]
         self._row_bytes = 2 * math.prod(self.shape[1:])
         self._valid = np.zeros(n, bool)
-        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._files: tuple[FileIO, FileIO] | None = None
         self._writable = False
         self._small = n * self._row_bytes <= _IN_MEMORY
         self._memory: _Values | None = None
@@ -137,7 +138,7 @@ class RowFile:
             assert self._files is not None
             start = int(rows[k]) * self._row_bytes + (0 if part is None else int(part[k]) * size)
             self._files[0].seek(start)
-            if self._files[0].readinto(values[k]) != size:  # type: ignore[attr-defined]
+            if self._files[0].readinto(values[k]) != size:
                 raise UserError(
                     f"{self.path} is shorter than when it was opened",
                     "activations that only kneeal writes",
@@ -145,7 +146,7 @@ class RowFile:
                 )
         return values
 
-    def _write(self, data: BinaryIO, checksums: BinaryIO, rows: _Rows, values: _Values) -> None:
+    def _write(self, data: FileIO, checksums: FileIO, rows: _Rows, values: _Values) -> None:
         for row, value in zip(rows.tolist(), values, strict=True):
             for file, start, content in (
                 (data, row * self._row_bytes, value.tobytes()),
@@ -170,7 +171,7 @@ class RowFile:
         self._in_memory[rows] = True
 
 
-def _content(file: BinaryIO, start: int, size: int) -> bytes:
+def _content(file: FileIO, start: int, size: int) -> bytes:
     """Bytes of a file, 0 beyond its end."""
     file.seek(start)
     return file.read(size).ljust(size, b"\0")

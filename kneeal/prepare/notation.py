@@ -113,9 +113,8 @@ def read_side(text: str) -> str:
     text = normalize(text).lower().removesuffix(".0")
     if text in _LISTS["missing"]:
         return ""
-    code, rest = re.fullmatch(r"(?:([12])\s*(?:[:=]|$))?(.*)", text).groups()  # type: ignore[union-attr]
-    words = [{"1": "r", "2": "l"}.get(code, ""), *re.split(r"[\s_.,:()-]+", rest)]
-    found = sides_of(words)
+    text_by_words = re.sub(r"^[12]\s*(?:[:=]|$)", lambda code: f"{'r' if code[0][0] == '1' else 'l'} ", text)
+    found = sides_of(re.split(r"[\s_.,:()-]+", text_by_words))
     if found not in ({"R"}, {"L"}):
         raise UnreadableError(text)
     return found.pop()

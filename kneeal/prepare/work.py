@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal import __version__
-from kneeal.errors import UserError
-from kneeal.files import atomic_file
+from kneeal.files import atomic_file, check_writable
 from kneeal.localizer.pose import KneePose, cut_patches, find_side, leaves_radiograph
 from kneeal.localizer.quality import REJECTION_REASONS, Selection, SelectionRules, SideEvidence, select_knees
 from kneeal.localizer.windows import reduce_whole
@@ -211,10 +210,7 @@ class ResultStore:
     def __init__(self, folder: Path, options: PrepareOptions, weights: str) -> None:
         self.folder = folder
         self._common = json.dumps([__version__, weights, asdict(options)], sort_keys=True, default=str)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write {folder}: {error.strerror}", "a writable folder", "give another") from error
+        check_writable(folder)
 
     def key(self, work: Work) -> str:
         """The key of a radiograph."""
