@@ -26,6 +26,8 @@ from kneeal.tables import finite
 
 #: Columns of the manifest that say where on its radiograph a knee is; `kneeal.prepare` writes them.
 POSE_COLUMNS = ("x_mm", "y_mm", "angle_deg")
+#: How the names of DICOM files end.
+DICOM_SUFFIXES = (".dcm", ".dicom", "")
 _GAP_PX = 8
 
 
@@ -179,7 +181,7 @@ def read_source(path: Path, bits: int = 8) -> NDArray[Any]:
     Returns:
         uint8 or uint16 [H, W].
     """
-    if path.suffix.lower() in (".dcm", ".dicom", ""):
+    if path.suffix.lower() in DICOM_SUFFIXES:
         # Where the header has no pixel size none is needed: nothing is measured on this picture.
         return read_radiograph(path, ReadOptions(mm_per_px=1.0, bits=bits)).gray
     pixels: NDArray[Any] = read_gray(path)

@@ -42,6 +42,11 @@ class RoundPredictions:
         """[N] the most probable grade of each knee."""
         return tuple(max(range(len(knee)), key=knee.__getitem__) for knee in self.probs)
 
+    @property
+    def correct(self) -> tuple[bool, ...]:
+        """[N] whether that is the grade."""
+        return tuple(guess == grade for guess, grade in zip(self.predicted, self.kl, strict=True))
+
 
 class Runner(Protocol):
     """Trains, evaluates and predicts; knows nothing of budgets and queries."""

@@ -5,14 +5,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
 
 from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError, extra
 from kneeal.exchange.model_file import Card
-from kneeal.exchange.pictures import KneePicture, Pictures
+from kneeal.exchange.pictures import DICOM_SUFFIXES, KneePicture, Pictures
 from kneeal.files import atomic_folder
 from kneeal.predict.predicting import Grading
 from kneeal.radiograph.dicom import quiet_pydicom
@@ -30,8 +32,6 @@ _MAY_BE_EMPTY = (
 
 def read_reference(source: Path) -> Any | None:
     """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series."""
-    import pydicom
-
     try:
         with quiet_pydicom():
             image = pydicom.dcmread(source, stop_before_pixels=True)
@@ -48,8 +48,6 @@ def read_reference(source: Path) -> Any | None:
 def structured_report(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
     """A comprehensive SR (TID 1500) on a row of the predictions, which refers to the radiograph of `image`."""
     import highdicom as hd
-    import pydicom
-    from pydicom.sr.codedict import codes
 
     device = hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
@@ -57,10 +55,28 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
             uid=hd.UID(), manufacturer_name="kneeal", model_name=f"kneeal {__version__}"
         ),
     )
-    algorithm = hd.sr.AlgorithmIdentification(name="kneeal", version=__version__, parameters=[_NOT_FOR_USE])
-    site = hd.sr.FindingSite(
-        anatomic_location=codes.SCT.KneeJoint, laterality=codes.SCT.Left if side == "L" else codes.SCT.Right
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=codes.SCT.PlainRadiography,
+        imaging_measurements=[_findings(image, side, grading, row, card)],
     )
+    with quiet_pydicom():  # the name of the patient is as the radiograph has it; a warning about its form would show it
+        written = hd.sr.ComprehensiveSR(
+            evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900,
+            sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
+        )  # fmt: skip
+    scheme = pydicom.Dataset()
+    scheme.CodingSchemeDesignator = _SCHEME
+    scheme.CodingSchemeName = "kneeal: Kellgren-Lawrence grades and their predictions"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = "kneeal"
+    written.CodingSchemeIdentificationSequence = [scheme]
+    return written
+
+
+def _findings(image: Any, side: str, grading: Grading, row: int, card: Card) -> Any:
+    """Probabilities, uncertainties, the grade and the flag of a knee, as a group of measurements."""
+    import highdicom as hd
 
     def code(value: str, meaning: str) -> Any:
         return hd.sr.CodedConcept(value=value, scheme_designator=_SCHEME, meaning=meaning)
@@ -71,10 +87,14 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
     probs, total = grading.probs[row], float(grading.total[row])
     kl, flag = int(probs.argmax()), total > card.threshold.uncertainty
     one, nats = codes.UCUM.NoUnits, hd.sr.CodedConcept(value="{nat}", scheme_designator="UCUM", meaning="nat")
-    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="knee"),
-        finding_sites=[site],
-        algorithm_id=algorithm,
+        finding_sites=[
+            hd.sr.FindingSite(
+                anatomic_location=codes.SCT.KneeJoint, laterality=codes.SCT.Left if side == "L" else codes.SCT.Right
+            )
+        ],
+        algorithm_id=hd.sr.AlgorithmIdentification(name="kneeal", version=__version__, parameters=[_NOT_FOR_USE]),
         source_images=[hd.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)],
         measurements=[
             *(measurement(code(f"P{g}", f"Probability of Kellgren-Lawrence grade {g}"), float(probs[g]), one)
@@ -92,23 +112,6 @@ def structured_report(image: Any, side: str, grading: Grading, row: int, card: C
             ),
         ],
     )  # fmt: skip
-    report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=device),
-        procedure_reported=codes.SCT.PlainRadiography,
-        imaging_measurements=[group],
-    )  # fmt: skip
-    with quiet_pydicom():  # the name of the patient is as the radiograph has it; a warning about its form would show it
-        written = hd.sr.ComprehensiveSR(
-            evidence=[image], content=report[0], series_instance_uid=hd.UID(), series_number=900,
-            sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", is_complete=True, is_verified=False,
-        )  # fmt: skip
-    scheme = pydicom.Dataset()
-    scheme.CodingSchemeDesignator = _SCHEME
-    scheme.CodingSchemeName = "kneeal: Kellgren-Lawrence grades and their predictions"
-    scheme.CodingSchemeVersion = __version__
-    scheme.CodingSchemeResponsibleOrganization = "kneeal"
-    written.CodingSchemeIdentificationSequence = [scheme]
-    return written
 
 
 def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Grading, row: int, card: Card) -> Any:
@@ -135,7 +138,7 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
     with atomic_folder(folder) as work:
         for row, i in enumerate(grading.ids):
             source, side = pictures.source(i), pictures.sides[i]
-            is_dicom = source is not None and source.suffix.lower() in (".dcm", ".dicom", "")
+            is_dicom = source is not None and source.suffix.lower() in DICOM_SUFFIXES
             reference = read_reference(source) if source is not None and is_dicom else None
             if reference is not None:
                 written = structured_report(reference, side, grading, row, card)

@@ -82,8 +82,7 @@ def accuracies(setting: Setting, counts: Sequence[int], test_set: TestSet) -> di
     for seed, run in setting.runs.items():
         rounds = {int(n): number for number, n in enumerate(run.rounds["n_labeled"])}
         if all(n in rounds for n in counts):
-            by_round = [run.predictions(rounds[n]) for n in counts]
-            correct = [np.array([p.predicted]) == np.array(p.kl) for p in by_round]
+            correct = [np.array([run.predictions(rounds[n]).correct]) for n in counts]
             found[seed] = Accuracies.mean([test_set.balanced_accuracy(c) for c in correct])
     return found
 

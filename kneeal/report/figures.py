@@ -11,17 +11,7 @@ import numpy as np
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import count
-from kneeal.report.drawing import (
-    COLORS,
-    GRADE_COLORS,
-    GRAY,
-    legend,
-    matrix,
-    panels,
-    save_figures,
-    span_at_least,
-    title,
-)
+from kneeal.report.drawing import COLORS, GRADE_COLORS, GRAY, legend, matrix, panels, save_figures, span_at_least, title
 from kneeal.report.queries import grade_shares, overlap_by_chance, overlap_matrix, pool_shares
 from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last

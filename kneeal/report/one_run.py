@@ -15,7 +15,7 @@ from kneeal.loop.folder import RunFolder
 from kneeal.report.drawing import COLORS, GRAY, legend, panels, save_figures, span_at_least, title
 from kneeal.report.figures import queried_grades, uncertainty
 from kneeal.report.reading import read_runs
-from kneeal.report.runs import Run
+from kneeal.report.runs import Run, patient_in
 from kneeal.report.text import TextTable, fixed
 from kneeal.stats.crossed import Estimate, TestSet
 from kneeal.stats.metrics import METRICS, find_metric
@@ -67,10 +67,9 @@ def _learning_curve(run: Run) -> Figure:
     figure, (ax,) = panels(1, width=6.8, height=4.0)
     labels, test = run.rounds["n_labeled"], 100 * run.rounds["test_balanced_accuracy"]
     found = [run.predictions(number) for number in range(len(labels))]
-    # A knee is named <patient>_<side>.
-    test_set = TestSet.of(found[0].kl, [i.rpartition("_")[0] or i for i in found[0].ids])
-    correct = [np.array([f.predicted]) == np.array(f.kl) for f in found]
-    low, high = 100 * np.array([Estimate.of(test_set.balanced_accuracy(c)).interval() for c in correct]).T
+    test_set = TestSet.of(found[0].kl, [patient_in(i) for i in found[0].ids])
+    accuracies = [test_set.balanced_accuracy(np.array([f.correct])) for f in found]
+    low, high = 100 * np.array([Estimate.of(accuracy).interval() for accuracy in accuracies]).T
     ax.fill_between(labels, low, high, color=COLORS[0], alpha=0.15, linewidth=0, label="95 % interval, test patients")
     ax.plot(labels, test, "o-", color=COLORS[0], label="test")
     shown = [*test, *low, *high]

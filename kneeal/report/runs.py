@@ -183,3 +183,8 @@ class Runs:
     def any_free_grades(self) -> bool:
         """Whether any setting uses grades in addition to its labels."""
         return any(s.free_grades != "0" for s in self.settings)
+
+
+def patient_in(knee_id: str) -> str:
+    """The patient in a knee's name, <patient>_<side>; the whole name where it has another form."""
+    return knee_id.rpartition("_")[0] or knee_id

@@ -14,7 +14,7 @@ from kneeal.report.figures import draw_figures
 from kneeal.report.page import TEMPLATES, make_page
 from kneeal.report.queries import mix_table, overlap_table
 from kneeal.report.reading import read_runs
-from kneeal.report.runs import Runs
+from kneeal.report.runs import Runs, patient_in
 from kneeal.report.tables import area_table, cost_table, long_table, metric_table, paper_table, saved_table
 from kneeal.report.text import TextTable
 from kneeal.stats.crossed import TestSet
@@ -130,8 +130,8 @@ def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, st
 
 
 def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Patient and site by knee. Without the data set the patient is in the knee's name: <patient>_<side>."""
+    """Patient and site by knee. Without the data set the patients are those in the knees' names."""
     if dataset is not None:
         return dataset.manifest.patients, dataset.manifest.column("site")
     ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
-    return {i: i.rpartition("_")[0] or i for i in ids}, {}
+    return {i: patient_in(i) for i in ids}, {}

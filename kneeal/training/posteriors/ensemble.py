@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kneeal.acquisition import Needs, Posterior
+from kneeal.acquisition import Needs, Posterior, measures
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.training.posteriors.base import Ingredients, PosteriorRunner, Sampler, register
@@ -61,7 +61,7 @@ class EnsembleRunner(PosteriorRunner):
     def point(self, checkpoint: Path, round: int, ids: Sequence[str]) -> Tensor:
         """The mean of the members' deterministic predictions."""
         parts = self._of_all(checkpoint, round, ids, Needs(Posterior.POINT))
-        return parts.logsumexp(dim=1, keepdim=True) - torch.log(torch.tensor(float(len(self.members))))
+        return measures.mean_log_probs(parts).unsqueeze(1)
 
     def _of_all(self, checkpoint: Path, round: int, ids: Sequence[str], needs: Needs) -> Tensor:
         parts = [
