@@ -21,3 +21,13 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("the real radiographs (../shared/data) are not on this machine")
     return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic data set of 120 knees, for modules without one of their own."""
+    from helpers.commands import done  # only now: it imports the package, and so what the variables above are for
+
+    path = tmp_path_factory.mktemp("data") / "knees"
+    done("demo-data", "--out", path, "--knees", "120")
+    return path

@@ -19,7 +19,8 @@ from kneeal.errors import UserError, unknown_name
 #: Entry-point group in which other packages register strategies.
 GROUP = "kneeal.strategies"
 
-_registered: dict[str, type[Strategy]] = {}
+#: Strategies that were registered in this process, by name.
+registered: dict[str, type[Strategy]] = {}
 _S = TypeVar("_S", bound=type[Strategy])
 
 
@@ -71,7 +72,7 @@ def register(name: str) -> Callable[[_S], _S]:
     """
 
     def add(strategy: _S) -> _S:
-        _registered[name] = _only(name, [_registered.get(name, strategy), strategy])
+        registered[name] = _only(name, [registered.get(name, strategy), strategy])
         return strategy
 
     return add
@@ -79,7 +80,7 @@ def register(name: str) -> Callable[[_S], _S]:
 
 def available() -> tuple[str, ...]:
     """The names of all strategies, of this package and of other installed ones, sorted."""
-    return tuple(sorted({*_registered, *(point.name for point in _plugins())}))
+    return tuple(sorted({*registered, *(point.name for point in _plugins())}))
 
 
 def get(name: str, **options: Any) -> Strategy:
@@ -134,7 +135,7 @@ def _find(name: str) -> type[Strategy]:
     if name.endswith(".py"):
         raise UserError(f"{name} without a class", "a file and a class in it", f"write for example {name}:Mine")
     found = [_load(point) for point in _plugins() if point.name == name]
-    found += [_registered[name]] if name in _registered else []
+    found += [registered[name]] if name in registered else []
     if not found:
         raise unknown_name("strategy", name, available(), "see `kneeal strategies`")
     return _only(name, found)

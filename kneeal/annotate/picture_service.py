@@ -45,7 +45,7 @@ class PictureService:
         self, pictures: Pictures, patients: Mapping[str, str], *, timeout: float = 20.0, readers: int = 6
     ) -> None:
         self._pictures = pictures
-        self._timeout = timeout
+        self.timeout = timeout
         self._slots = threading.BoundedSemaphore(readers)
         self._reading: dict[str, asyncio.Future[EncodedPicture]] = {}
         self._kept: dict[str, EncodedPicture] = {}
@@ -69,7 +69,7 @@ class PictureService:
             reading = self._reading[knee_id] = self._read(knee_id)
             reading.add_done_callback(lambda done: self._finish(knee_id, done))
         # Unlike a shielded future, a waited-for one is not logged with its error, which names the knee's file.
-        finished, _ = await asyncio.wait([reading], timeout=self._timeout)
+        finished, _ = await asyncio.wait([reading], timeout=self.timeout)
         try:
             if not finished:
                 raise TimeoutError

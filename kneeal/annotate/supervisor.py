@@ -92,7 +92,7 @@ class RoundSupervisor:
 
     def __post_init__(self) -> None:
         """Take over the pending query."""
-        self._process: TrainingProcess | None = None
+        self.process: TrainingProcess | None = None  # what trains, or waits for the order to
         self._computed_at: int | None = None  # number of the last answer when the process was to compute ahead
         self._publishing = False
         self._failed: str | None = None
@@ -125,7 +125,7 @@ class RoundSupervisor:
 
     def step(self) -> None:
         """Check on a training in progress, and start the next one when it is due."""
-        process = self._process if self._publishing else None
+        process = self.process if self._publishing else None
         status = process.poll() if process is not None else None
         if process is not None and status is None:
             return
@@ -200,16 +200,17 @@ class RoundSupervisor:
         enough = settled >= math.ceil(self.enough * n) and (settled == n or counts["graded"] > 0)
         if not n:
             if not self.pending.finished:
-                self._publish()
+                self.publish()
         elif enough and self._grace_is_over():
-            self._publish()
+            self.publish()
         elif enough or n - settled <= READY_AT:
             process = self._get_process()
             if settled == n and self._computed_at is None:
                 self._computed_at = last
                 process.order(COMPUTE)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Close the settled knees for good, and have the next round made of them."""
         # Closed before anybody can see that the training begins: from then on no answer can be taken back.
         self.store.decide(self.pending.ids)
         self._get_process().order(PUBLISH)
@@ -217,13 +218,13 @@ class RoundSupervisor:
         logger.info("training begins")
 
     def _get_process(self) -> TrainingProcess:
-        self._process = self._process or TrainingProcess(self.command, self.run)
-        return self._process
+        self.process = self.process or TrainingProcess(self.command, self.run)
+        return self.process
 
     def _end_process(self) -> None:
-        if self._process is not None:
-            self._process.end()
-        self._process, self._computed_at, self._publishing = None, None, False
+        if self.process is not None:
+            self.process.end()
+        self.process, self._computed_at, self._publishing = None, None, False
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1 if self._publishing or self._computed_at is not None else 1.0):

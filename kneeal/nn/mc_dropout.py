@@ -38,6 +38,9 @@ class MonteCarloDropout:
     Only dropout modules can be sampled. Dropout as a function, inside an attention or recurrent module, or where the
     first dimension is not the batch, is refused at the first call.
 
+    Attributes:
+        together: Whether several samples are computed in one pass; False once the network turns out not to allow it.
+
     Args:
         network: Any network with a dropout module; the first dimension of its inputs and outputs is the batch.
         n_samples: Samples K.
@@ -74,7 +77,7 @@ class MonteCarloDropout:
         self.samples_per_pass = samples_per_pass
         self._masks = DropoutMasks(self._dropouts, seed)
         self._hidden = HiddenDropout()
-        self._together = True  # until the network turns out not to allow several samples in one pass
+        self.together = True
         self._largest_pass: int | None = None  # known once memory has run out
         self._largest_batch: int | None = None
 
@@ -159,18 +162,18 @@ class MonteCarloDropout:
 
     def _pass(self, forward: Callable[[], Tensor], first: int, n: int, tail: LinearTail | None) -> Tensor:
         """Samples `first` to `first + n`: [n, N, ...]."""
-        if n > 1 and self._together:
+        if n > 1 and self.together:
             try:
                 if tail is not None:
                     outputs = tail.outputs(self._masks, first, n)
                     return torch.vmap(lambda output: tail.replay(output, forward))(outputs)
                 return torch.vmap(lambda masks: self._masks.apply(masks, forward))(self._masks.of(first, n))
             except UnforeseenDropout:
-                self._together = False
+                self.together = False
             except RuntimeError as error:
                 if _out_of_memory(error):
                     raise
-                self._together = False  # the network does something that torch.vmap cannot follow
+                self.together = False  # the network does something that torch.vmap cannot follow
         parts = []
         for k in range(first, first + n):
             with self._masks.observe(k):

@@ -17,7 +17,7 @@ from kneeal.errors import UserError
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "_registered", dict(registry_module._registered))
+    monkeypatch.setattr(registry_module, "registered", dict(registry_module.registered))
 
 
 class Mine(Strategy):
@@ -147,7 +147,7 @@ def test_the_page_has_a_row_for_every_strategy_with_what_it_needs() -> None:
     page = (Path(__file__).parents[2] / "docs/strategies.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
     said = {row[0].strip("`"): row for row in cells}
-    ours = {name for name, strategy in registry_module._registered.items() if strategy.__module__.startswith("kneeal.")}
+    ours = {name for name, strategy in registry_module.registered.items() if strategy.__module__.startswith("kneeal.")}
     assert set(said) == ours
     for name in ours:
         info = acquisition.describe(name)

@@ -277,7 +277,7 @@ def test_a_locked_store_and_a_full_disk_are_said(desk: Desk) -> None:
     locked = ann.post("/api/answer", json=body(ann, task))
     assert locked.status_code == 503 and "locked" in locked.json()["error"]
     other.execute("ROLLBACK")
-    desk.store._writer.execute("PRAGMA max_page_count = 1")
+    desk.store.write(lambda db: db.execute("PRAGMA max_page_count = 1"))
     full = None
     for _ in range(400):
         said = ann.post("/api/answer", json=body(ann, task, {"comment": "x" * 200}))
@@ -288,7 +288,7 @@ def test_a_locked_store_and_a_full_disk_are_said(desk: Desk) -> None:
             break
         task = said.json()["task"]
     assert full is not None and full.status_code == 507 and "disk is full" in full.json()["error"]
-    desk.store._writer.execute("PRAGMA max_page_count = 1000000")
+    desk.store.write(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
     current = ann.get("/api/next").json()["task"]
     assert ann.post("/api/answer", json=body(ann, current)).status_code == 200
 
@@ -378,7 +378,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_costs_no_answer(
         raise {"empty folder": OSError, "no permission": PermissionError}.get(fault, OSError)(f"secret {knee_id}")
 
     monkeypatch.setattr(Pictures, "source", fail)
-    desk.pictures._timeout = 0.3
+    desk.pictures.timeout = 0.3
     with ann:  # one event loop, as in a server
         saved = ann.post("/api/answer", json=answer)
         assert saved.status_code == 200 and saved.json()["done"] == 1  # whatever the share does
@@ -398,8 +398,9 @@ def test_a_picture_that_cannot_be_read_is_said_and_costs_no_answer(
 
 def test_a_share_that_is_not_mounted_is_no_reason_to_show_less(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
-    pictures = Pictures(PreparedDataset.open(data), tmp_path / "mount")
-    first, second = pictures._dataset.manifest.ids[:2]
+    dataset = PreparedDataset.open(data)
+    pictures = Pictures(dataset, tmp_path / "mount")
+    first, second = dataset.manifest.ids[:2]
     with pytest.raises(OSError, match="empty"):
         pictures[first]
     (tmp_path / "mount" / "0.png").symlink_to(tmp_path / "mount" / "0.png")

@@ -221,9 +221,8 @@ def test_a_failed_training_is_tried_again_by_itself(tmp_path: Path, monkeypatch:
     store = Store(run / STORE)
     store.sync([], {})
     supervisor = RoundSupervisor(run, store, auto=True, command=command)
-    supervisor._pause = 0.2
     supervisor.pending = Pending()
-    supervisor._go_on = supervisor._publish  # type: ignore[method-assign]
+    supervisor._go_on = supervisor.publish  # type: ignore[method-assign]
     supervisor.start()
     until(lambda: supervisor.status(decides=False)["phase"] == "failed", "the failure")
     status = supervisor.status(decides=False)
@@ -291,21 +290,21 @@ while order:
 
     for k in range(2):
         answer(k)
-    assert supervisor._process is None
+    assert supervisor.process is None
     for k in range(2, 7):
         answer(k)
     until(lambda: mark.is_file() and mark.read_text() == "started ", "the process, while the last knees are read")
     answer(7)
     until(lambda: mark.read_text() == "started c " and (run / AHEAD).is_dir(), "the computation")
     assert supervisor.status(decides=True)["phase"] == "read"
-    first = supervisor._process
+    first = supervisor.process
     assert first is not None
     store.undo(ann, nonce=f"{9:020d}")
     supervisor.step()
     assert first.poll() is not None and not (run / AHEAD).exists()  # nothing of it remains
     answer(10)
     until(lambda: mark.read_text() == "started c started c ", "the computation with the new answer")
-    second = supervisor._process
+    second = supervisor.process
     store.undo(ann, nonce=f"{11:020d}")
     answer(12)  # another answer before anybody looks
     assert second is not None and second.poll() is not None
@@ -326,7 +325,7 @@ def test_a_child_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
         "command = [sys.executable, '-m', 'kneeal.annotate.training_process', sys.argv[1]]; "
         "store = Store(Path(sys.argv[1]) / 'annotate.sqlite'); "
         "s = RoundSupervisor(Path(sys.argv[1]), store, auto=True, command=command); "
-        "s.pending = Pending(); s._publish(); print(s._process.pid, flush=True); time.sleep(600)"
+        "s.pending = Pending(); s.publish(); print(s.process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -472,15 +472,17 @@ def test_who_asked_may_go(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_everything_else(tmp_path: Path) -> None:
     store, (ann,) = make(tmp_path, [f"{k}_L" for k in range(3000)])
     give(store, ann)
-    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-    store._writer.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite says of a disk without a free page
+    pages = rows(store, "PRAGMA page_count")[0][0]
+    store.write(
+        lambda db: db.execute(f"PRAGMA max_page_count = {pages}")
+    )  # what SQLite says of a disk without a free page
     stored = 1
     with pytest.raises(sqlite3.OperationalError, match="full"):
         for _ in range(3000):
             give(store, ann)
             stored += 1
     assert rows(store, "SELECT count(*) FROM answer") == [(stored,)]
-    store._writer.execute("PRAGMA max_page_count = 1000000")
+    store.write(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
     give(store, ann)
     assert rows(store, "SELECT count(*) FROM answer") == [(stored + 1,)]
     assert rows(store, "PRAGMA integrity_check") == [("ok",)]

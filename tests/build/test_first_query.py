@@ -25,13 +25,6 @@ def report() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 def test_coverage_is_counted_by_hand(report: ModuleType) -> None:
     found = report.summarize([[0, 0, 1, 2, 3, 4], [0, 0, 0, 0, 0, 1]])
     assert found["covered"] == pytest.approx(3.5)

@@ -12,14 +12,6 @@ from helpers.commands import QUICK, done
 from kneeal.nn import ssl
 from kneeal.training import posteriors
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 PARTS = [("posterior.method", name) for name in posteriors.available() if name != "laplace"]
 PARTS += [("loss.method", name) for name in ssl.available()]
 

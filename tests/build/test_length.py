@@ -11,13 +11,6 @@ from helpers.commands import QUICK, done
 from kneeal.training.learner import Learner
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 def rates(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> list[float]:
     """The learning rate of each step of one fit on six knees."""
     found: list[float] = []

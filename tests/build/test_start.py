@@ -34,13 +34,6 @@ FROZEN = [*QUICK, "--set", "model.freeze=all", "--set", "views.kept=3", "--seed"
 STRATEGY = ("--strategy", "entropy_mcd")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 class NotKept:
     """The same finite set of views, encoded for every batch anew."""
 

@@ -13,13 +13,6 @@ from helpers.commands import QUICK, done, kneeal, refused
 from kneeal.exchange.model_file import read_model
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 @pytest.mark.parametrize("mode", ["free", "budget", "none"])
 def test_a_run_says_which_grades_it_used(mode: str, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -121,18 +121,28 @@ def test_steps_are_spread_over_the_epochs() -> None:
     assert len(seen[2]) == 5
 
 
-def test_a_data_set_of_the_size_is_not_copied() -> None:
-    assert source()._patches is PIXELS
+def test_patches_of_the_size_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "resize", lambda pair, size: pytest.fail("they were resampled"))
+    patches = source()
+    expected = torch.from_numpy(PIXELS[[ROW[knee] for knee in IDS]]).float() / 127.5 - 1
+    torch.testing.assert_close(patches.plain(patches.rows(IDS), CPU), expected)
 
 
 def test_what_memory_does_not_hold_is_read_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = source(16)
     expected = roomy.plain(roomy.rows(IDS), CPU)
+    resampled: list[int] = []
+
+    def counted(pair: np.ndarray, size: int) -> np.ndarray:
+        resampled.append(size)
+        return resize(pair, size)
+
     monkeypatch.setattr(source_module, "free_memory", lambda device=None: 5000)
+    monkeypatch.setattr(source_module, "resize", counted)
     tight = source(16)
-    assert tight._patches is PIXELS
     assert torch.equal(tight.plain(tight.rows(IDS), CPU), expected)
     assert torch.equal(tight.plain(tight.rows(IDS[:3]), CPU), expected[:3])
+    assert resampled == [16] * 14
 
 
 def test_one_view_of_a_knee_is_that_of_its_seed_in_whatever_batch() -> None:
@@ -149,7 +159,7 @@ def test_on_another_device_patches_stay_resident_where_they_fit(monkeypatch: pyt
     meta = torch.device("meta")
     patches = source()
     assert patches.rows(IDS, meta).device == meta
-    assert patches._resident[meta].shape == (11, 2, 32, 32)
+    assert patches.plain(patches.rows(IDS, meta), meta).shape == (11, 2, 32, 32)
     assert patches.rows(IDS, CPU).device == CPU
     monkeypatch.setattr(source_module, "free_memory", lambda device=None: 5000)
     assert source().rows(IDS, meta).device == CPU

@@ -211,7 +211,7 @@ def test_samples_drawn_together_are_those_drawn_alone(case: tuple[nn.Module, Ten
     several = sampler(network, n_samples=7, seed=1, samples_per_pass=together)
     for _ in range(2):  # the second time with the masks of the first
         close(several(x.clone()), alone(x.clone()))
-    assert several._together
+    assert several.together
 
 
 def test_the_mask_is_the_documented_function_of_seed_and_sample() -> None:
@@ -253,7 +253,7 @@ def test_a_network_that_cannot_be_drawn_together_is_drawn_alone(kind: type[nn.Mo
     x = torch.randn(4, 6)
     several, alone = MonteCarloDropout(kind(), 9), MonteCarloDropout(kind(), 9, samples_per_pass=1)
     torch.testing.assert_close(several(x), alone(x))
-    assert not several._together
+    assert not several.together
 
 
 class Hungry(nn.Module):

@@ -16,13 +16,6 @@ from kneeal.errors import UserError
 from kneeal.training.lightning_runner import load_network
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "knees"
-    done("demo-data", "--out", path, "--knees", "120")
-    return path
-
-
 def results(run: Path) -> tuple[list[list[str]], list[float]]:
     queries = [json.loads(p.read_text())["ids"] for p in (run / "start/query.json", *run.glob("rounds/*/query.json"))]
     with (run / "rounds.csv").open() as file:
