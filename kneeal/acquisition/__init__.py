@@ -14,14 +14,7 @@ from importlib import import_module
 
 from kneeal.acquisition import measures
 from kneeal.acquisition.predictions import Needs, Posterior, Predictions
-from kneeal.acquisition.registry import (
-    StrategyInfo,
-    available,
-    describe,
-    describe_all,
-    get,
-    register,
-)
+from kneeal.acquisition.registry import StrategyInfo, available, describe, describe_all, get, register
 from kneeal.acquisition.strategy import SamplingStrategy, Strategy, top_n
 
 # Importing a module registers its strategies, so a new one needs no entry anywhere. All modules depend on torch alone,

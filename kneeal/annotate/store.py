@@ -15,8 +15,6 @@ from kneeal.errors import UserError
 class Store(Readings):
     """The readings of one run, and which of them settle its queries."""
 
-    # -- the plan ----------------------------------------------------------------------------------------------------
-
     @property
     def id(self) -> str:
         """Tells the stores of two runs apart."""
@@ -43,8 +41,6 @@ class Store(Readings):
             return _counts(db)
 
         return self.try_out(change) if dry else self.write(change)
-
-    # -- the query ---------------------------------------------------------------------------------------------------
 
     @transaction
     def sync(self, db: sqlite3.Connection, ids: Sequence[str], answered: Mapping[str, int | None]) -> None:
@@ -100,8 +96,6 @@ class Store(Readings):
             "AND knee.state IN ('settled', 'closed') ORDER BY task.kind = 'adjudication'"
         )
         return {row["knee_id"]: row["reason"] for row in rows}
-
-    # -- reading -----------------------------------------------------------------------------------------------------
 
     def inform(self, reader: int) -> None:
         """Note that a reader is about to see readings of others; from then on hers stand in this query."""

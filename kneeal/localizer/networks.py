@@ -113,7 +113,7 @@ class MarkerNetwork(nn.Module):
         self.kind = nn.Linear(widths[-1] * 36, len(MARKER_CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the classes ``MARKER_CLASSES``."""
+        """Logits of the classes `MARKER_CLASSES`."""
         kind: Tensor = self.kind(self.features(x).flatten(1))
         return kind
 

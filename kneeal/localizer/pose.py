@@ -15,7 +15,7 @@ from kneeal.localizer.windows import cut_window, to_radiograph
 #: The knee region is 140 mm on a side.
 REGION_MM = 140.0
 #: The center of the region is between the tibial spines, this far above the line through the plateau edges: the
-#: mean of 748 annotated OAI knees (``kneeal/data/knee_shape.json``), whose regions are centered there.
+#: mean of 748 annotated OAI knees (`kneeal/data/knee_shape.json`), whose regions are centered there.
 SPINES_ABOVE_MM = 7.5
 #: Patches may reach this far beyond the radiograph, and sideways farther: a knee is narrower than its patches.
 _BEYOND_MM, _BESIDE_MM = 3.0, 10.0
@@ -52,7 +52,7 @@ def cut_patches(radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], p
     The radiograph is bone bright and scaled between the percentiles of its whole.
 
     Returns:
-        uint8 [2, 128, 128], medial then lateral; see ``kneeal.data.patches``.
+        uint8 [2, 128, 128], medial then lateral; see `kneeal.data.patches`.
     """
     region, region_mm_per_px = cut_region(radiograph, mm_per_px, pose)
     return cut_patch_pair(region, region_mm_per_px, pose.side)
@@ -98,6 +98,6 @@ def contrast(pair: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @cache
 def _side_weights() -> NDArray[np.float32]:
-    """The 256 weights that ``python -m tools.localizer.fit_side`` fitted."""
+    """The 256 weights that `python -m tools.localizer.fit_side` fitted."""
     with files("kneeal.localizer").joinpath("side.npy").open("rb") as file:
         return np.asarray(np.load(file, allow_pickle=False), np.float32)

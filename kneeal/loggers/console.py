@@ -38,8 +38,6 @@ class Console(LoopListener, FitProgress):
         self._fits: dict[int, float] = {}  # seconds of a round's fit, by its labels
         self._per_knee = math.inf  # seconds of the fastest prediction
 
-    # -- rounds ------------------------------------------------------------------------------------------------------
-
     def run_started(self, config: Mapping[str, Any], finished: Sequence[RoundReport]) -> None:
         """Say from which round a run resumes."""
         self._same_steps = config.get("training.steps") is not None
@@ -94,8 +92,6 @@ class Console(LoopListener, FitProgress):
         if "predict pool" in self._spent:  # which the last round does not do
             predicted += sum(report.n_labeled + report.n_pool - n for n in labels[:-1])
         return fitting + self._per_knee * predicted
-
-    # -- inside a round ----------------------------------------------------------------------------------------------
 
     def begin(self, what: str, total: int, unit: str) -> None:
         """Open a bar."""

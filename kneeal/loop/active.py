@@ -197,8 +197,6 @@ class ActiveLearningLoop:
         last = self.state.round + (1 if self.finished else 0)
         return [self.folder.report(number, self.schedule.n_rounds) for number in range(last)]
 
-    # -- one round ---------------------------------------------------------------------------------------------------
-
     def _train_and_choose(self) -> Query:
         state, round = self.state, self.state.round
         for listener in self.listeners:

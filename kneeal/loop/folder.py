@@ -30,8 +30,6 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    # -- places ------------------------------------------------------------------------------------------------------
-
     def round(self, number: int) -> Path:
         """The folder of a round."""
         return self.path / ROUNDS_FOLDER / f"{number:03d}"
@@ -43,8 +41,6 @@ class RunFolder:
     def checkpoint(self, number: int) -> Path:
         """The weights of a round."""
         return self.round(number) / CHECKPOINT
-
-    # -- reading -----------------------------------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:

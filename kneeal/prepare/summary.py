@@ -11,7 +11,7 @@ from kneeal.prepare.paths import PICTURE_SUFFIXES
 from kneeal.prepare.tasks import Rejection
 from kneeal.prepare.work import PrepareOptions
 
-#: Knees in the paper's Table 1, as far as this package knows it (see ``kneeal.data.synthetic.cohort``): by group of
+#: Knees in the paper's Table 1, as far as this package knows it (see `kneeal.data.synthetic.cohort`): by group of
 #: sites, never by grade. Of the sites A, C and D it knows only what is left for the three together.
 PAPER_KNEES: Mapping[str, int] = {"B": 1882, "E": 903, "A, C, D": 8050 - 1882, "A to D": 8050, "all": 8953}
 _PAPER_NOTE = (

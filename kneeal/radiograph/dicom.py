@@ -72,7 +72,7 @@ def quiet_pydicom() -> Iterator[None]:
 @decoder_errors("the DICOM file is damaged")
 @quiet_pydicom()
 def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
-    """Read a DICOM radiograph; see ``kneeal.radiograph.read_radiograph``."""
+    """Read a DICOM radiograph; see `kneeal.radiograph.read_radiograph`."""
     header = _read_header(path, _TAGS)
     if "PixelData" not in header:
         with path.open("rb") as file:

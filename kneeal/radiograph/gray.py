@@ -46,7 +46,7 @@ def count_levels(codes: NDArray[np.unsignedinteger], n_levels: int) -> NDArray[n
 
 
 def look_up(table: NDArray[Any], codes: NDArray[np.unsignedinteger]) -> NDArray[Any]:
-    """``table[codes]`` [H, W], in blocks: whole, the codes would be copied as 64-bit indices."""
+    """`table[codes]` [H, W], in blocks: whole, the codes would be copied as 64-bit indices."""
     gray = np.empty(codes.shape, table.dtype)
     flat, out = codes.reshape(-1), gray.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
@@ -55,7 +55,7 @@ def look_up(table: NDArray[Any], codes: NDArray[np.unsignedinteger]) -> NDArray[
 
 
 def weighted_percentile(values: NDArray[np.float64], counts: NDArray[np.int64], percent: float) -> float:
-    """The percentile of the multiset of values, as ``numpy.percentile`` with linear interpolation gives it."""
+    """The percentile of the multiset of values, as `numpy.percentile` with linear interpolation gives it."""
     order = np.argsort(values, kind="stable")
     sorted_values, last = values[order], np.cumsum(counts[order])
     position = percent / 100 * (int(last[-1]) - 1)

@@ -11,16 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kneeal.build.run_folder import run_name
 from kneeal.build.selection import make_strategies
-from kneeal.config import (
-    RunConfig,
-    config_names,
-    flatten,
-    packaged_config,
-    parse_settings,
-    put,
-    read_config,
-    validate,
-)
+from kneeal.config import RunConfig, config_names, flatten, packaged_config, parse_settings, put, read_config, validate
 from kneeal.errors import UserError
 from kneeal.files import read_yaml
 

@@ -1,4 +1,4 @@
-"""Measure the localizer: ``python -m tools.localizer.evaluate [--radiographs N] [--faulty N]``.
+"""Measure the localizer: `python -m tools.localizer.evaluate [--radiographs N] [--faulty N]`.
 
 Synthetic radiographs know where their plateaus are. Real pictures do not: for radiographs composed from them the
 reference is the median of the marks that the fine network gives the upright picture, alone on a plain radiograph, in

@@ -1,4 +1,4 @@
-"""Fit the rule that tells right knees from left ones: ``python -m tools.localizer.fit_side --pictures DIR``.
+"""Fit the rule that tells right knees from left ones: `python -m tools.localizer.fit_side --pictures DIR`.
 
 Logistic regression without an intercept on pictures of single knees whose file names end in L or R, each at a width and
 a height of the joint that vary, with a quadratic penalty on the weights.

@@ -34,7 +34,7 @@ def letter_windows(
         rng: Source of everything random.
 
     Returns:
-        uint8 [48, 48] each, and their classes (indices into ``MARKER_CLASSES``).
+        uint8 [48, 48] each, and their classes (indices into `MARKER_CLASSES`).
     """
     low, high = np.percentile(radiograph.gray, (LOW_PERCENTILE, HIGH_PERCENTILE))
     if not high > low:

@@ -1,12 +1,12 @@
-"""Train the localizer: ``python -m tools.localizer.train --out localizer.npz [--pictures DIR] [--work DIR]``.
+"""Train the localizer: `python -m tools.localizer.train --out localizer.npz [--pictures DIR] [--work DIR]`.
 
 Radiographs are composed from synthetic knees and, where a folder of pictures of single knees is given, from those as
 well, of every tone and size, with and without metal; others show no knee at all. Nobody has marked the plateau in the
 pictures, so a network that has seen synthetic plateaus alone marks each picture in several poses first; the median of
 marks that agree becomes the picture's plateau, and the others are not used.
 
-With ``--work`` the samples and each finished network are kept, so that a killed run goes on from there; with
-``--only marker`` that network alone is trained, and the other two are taken from ``--base``.
+With `--work` the samples and each finished network are kept, so that a killed run goes on from there; with
+`--only marker` that network alone is trained, and the other two are taken from `--base`.
 """
 
 from __future__ import annotations

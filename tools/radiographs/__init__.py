@@ -1,6 +1,6 @@
 """Synthetic bilateral radiographs: two legs, shafts, soft tissue, side markers, collimation, any pose and exposure.
 
-To develop and test on, and to train the localizer with. The knees come from ``kneeal.data.synthetic`` or from pictures.
+To develop and test on, and to train the localizer with. The knees come from `kneeal.data.synthetic` or from pictures.
 """
 
 from __future__ import annotations

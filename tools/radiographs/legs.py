@@ -59,7 +59,7 @@ class Pose:
 
 
 def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> Leg:
-    """A synthetic knee, the same anatomy and grade as ``kneeal.data.synthetic.draw_synthetic`` draws.
+    """A synthetic knee, the same anatomy and grade as `kneeal.data.synthetic.draw_synthetic` draws.
 
     Args:
         patient: Number of the patient, 0 or more.
@@ -92,7 +92,7 @@ def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> L
 
 
 def implant(leg: Leg, rng: np.random.Generator, kind: str) -> Leg:
-    """The leg with metal in its knee; see ``tools.radiographs.overlays``."""
+    """The leg with metal in its knee; see `tools.radiographs.overlays`."""
     return replace(leg, picture=add_metal(leg.picture, leg.mm_per_px, leg.plateau, rng, kind))
 
 

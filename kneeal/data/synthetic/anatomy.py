@@ -54,12 +54,12 @@ _MIDDLES = [_NORMAL.inv_cdf(float(0.5 * (a + b))) for a, b in pairwise(_EDGES)]
 class ShapeStatistics:
     """The content of `knee_shape.json` (source: see the module)."""
 
-    mean: Array  #: mean landmarks of each grade, mm, `[5, 16, 2]`.
-    modes: Array  #: directions of the main variation, unit length, `[8, 16, 2]`.
-    mode_sd: Array  #: standard deviation along each mode, mm, `[8]`.
-    #: mean and standard deviation in mm by grade of the lateral, medial and narrowest joint space, `[5, 3, 2]`.
+    mean: Array  #: Mean landmarks of each grade, mm, [5, 16, 2].
+    modes: Array  #: Directions of the main variation, unit length, [8, 16, 2].
+    mode_sd: Array  #: Standard deviation along each mode, mm, [8].
+    #: Mean and standard deviation in mm by grade of the lateral, medial and narrowest joint space, [5, 3, 2].
     joint_space: Array
-    angle_deg: tuple[float, float]  #: mean and standard deviation of the plateau's angle in the radiograph, degrees.
+    angle_deg: tuple[float, float]  #: Mean and standard deviation of the plateau's angle in the radiograph, degrees.
 
 
 @cache
@@ -81,24 +81,24 @@ def shape_statistics() -> ShapeStatistics:
 class KneeAnatomy:
     """What makes one knee: everything that the outlines depend on."""
 
-    severity: float  #: continuous severity on the scale of the grades, about -0.3 to 4.6.
-    modes: Array  #: scores along the modes of `ShapeStatistics`, in standard deviations, `[8]`.
-    joint_space_mm: tuple[float, float]  #: narrowest width of the lateral and the medial compartment, mm, at least 0.
-    #: length at the lateral tibia, medial tibia, lateral femur, medial femur, mm.
+    severity: float  #: Continuous severity on the scale of the grades, about -0.3 to 4.6.
+    modes: Array  #: Scores along the modes of `ShapeStatistics`, in standard deviations, [8].
+    joint_space_mm: tuple[float, float]  #: Narrowest width of the lateral and the medial compartment, mm, at least 0.
+    #: Length at the lateral tibia, medial tibia, lateral femur, medial femur, mm.
     osteophytes_mm: tuple[float, float, float, float]
-    #: density of the band under the lateral and the medial plateau, 0 (normal) to about 1.
+    #: Density of the band under the lateral and the medial plateau, 0 (normal) to about 1.
     sclerosis: tuple[float, float]
-    attrition_mm: tuple[float, float]  #: bone lost from the lateral and the medial plateau, mm.
-    flare_mm: float  #: how much wider than common the shafts are, mm.
-    #: standard normal scores of what the landmarks do not cover, `[10]`: fibula (x, y), patella (x, y, size),
+    attrition_mm: tuple[float, float]  #: Bone lost from the lateral and the medial plateau, mm.
+    flare_mm: float  #: How much wider than common the shafts are, mm.
+    #: Standard normal scores of what the landmarks do not cover, [10]: fibula (x, y), patella (x, y, size),
     #: epicondyles (lateral, medial), corners of the femoral and of the tibial wall, spines.
     variety: Array
-    angle_deg: float  #: rotation in the radiograph, degrees, positive: the medial side lies lower.
-    shift_mm: tuple[float, float]  #: where the center of the plateau lies from the center of the radiograph, (x, y) mm.
+    angle_deg: float  #: Rotation in the radiograph, degrees, positive: the medial side lies lower.
+    shift_mm: tuple[float, float]  #: Where the center of the plateau lies from the center of the radiograph, (x, y) mm.
 
 
 def landmarks(anatomy: KneeAnatomy) -> Array:
-    """Mean shape at the severity plus the modes: 16 landmarks in mm, `[16, 2]`."""
+    """Mean shape at the severity plus the modes: 16 landmarks in mm, [16, 2]."""
     stats = shape_statistics()
     mean = _at_severity(stats.mean, anatomy.severity)
     return np.asarray(mean + np.tensordot(anatomy.modes * stats.mode_sd, stats.modes, axes=1))
@@ -112,7 +112,7 @@ class Correlated:
     knee: np.random.Generator
 
     def normal(self, share: float, size: int = 1) -> Array:
-        """Numbers `[size]` that correlate by `share` with those of the patient's other knee."""
+        """Numbers [size] that correlate by `share` with those of the patient's other knee."""
         common, own = self.patient.standard_normal(size), self.knee.standard_normal(size)
         return np.asarray(np.sqrt(share) * common + np.sqrt(1 - share) * own)
 

@@ -30,7 +30,7 @@ _PATELLA = ((-20, -58), (-3, -62), (15, -58), (19, -45), (12, -31), (-2, -25), (
 
 @dataclass(frozen=True)
 class KneeOutlines:
-    """Closed outlines and open lines of one knee, each `[n, 2]` in mm, in the radiograph's place.
+    """Closed outlines and open lines of one knee, each [n, 2] in mm, in the radiograph's place.
 
     `plateau` and `condyles` are the parts of `tibia` and `femur` that face the joint, from lateral to medial.
     """
@@ -48,12 +48,12 @@ def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
     """Smooth curve through points: centripetal cubic Hermite, which does not overshoot at uneven spacing.
 
     Args:
-        points: `[n, 2]`, consecutive ones distinct.
-        closed: whether the last point joins the first.
-        steps: samples for each segment.
+        points: [n, 2], consecutive ones distinct.
+        closed: Whether the last point joins the first.
+        steps: Samples for each segment.
 
     Returns:
-        `[n * steps, 2]` when closed, else `[(n - 1) * steps + 1, 2]`.
+        [n * steps, 2] when closed, else [(n - 1) * steps + 1, 2].
     """
     padded = np.vstack([points[-1:], points, points[:2]]) if closed else points
     gap = np.diff(padded, axis=0)
@@ -161,7 +161,7 @@ def _condyle_points(marks: Array, spurs: Array) -> Array:
 
 
 def _walls(marks: Array, offsets: Array, flare: float) -> Array:
-    """Points from the medial margin along the shaft and back to the lateral margin; offsets `[2, n, 2]` in mm."""
+    """Points from the medial margin along the shaft and back to the lateral margin; offsets [2, n, 2] in mm."""
     # A wider shaft, not a wider joint: the flare grows with the distance from it.
     wider = np.zeros_like(offsets)
     wider[..., 0] = flare * np.clip(np.abs(offsets[..., 1]) / 50, 0, 1) * [[1], [-1]]

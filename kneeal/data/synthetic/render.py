@@ -45,12 +45,12 @@ def _add_bone(bones: Image, outline: Array, density: float, core: float, cortex:
     """Add one bone to the attenuation, in place: round in section, with a dense shell seen edge-on.
 
     Args:
-        bones: attenuation so far, `[H, W]`.
-        outline: of the bone, mm.
-        density: attenuation in the center of the bone.
-        core: attenuation near the rim as a share of the middle's; between them it follows a parabola.
-        cortex: share that the shell adds at the rim.
-        fade_mm: depth over which the bone's upper end gains its thickness, for the thin tibial spines.
+        bones: Attenuation so far, [H, W].
+        outline: Of the bone, mm.
+        density: Attenuation in the center of the bone.
+        core: Attenuation near the rim as a share of the middle's; between them it follows a parabola.
+        cortex: Share that the shell adds at the rim.
+        fade_mm: Depth over which the bone's upper end gains its thickness, for the thin tibial spines.
     """
     low, high = outline.min(0) / MM_PER_PX + CENTER_PX, outline.max(0) / MM_PER_PX + CENTER_PX
     x0, y0 = max(int(low[0]) - 1, 0), max(int(low[1]) - 1, 0)
@@ -135,13 +135,13 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     """Draw the radiograph of one knee region.
 
     Args:
-        anatomy: the knee.
-        exposure: how the radiograph was taken.
+        anatomy: The knee.
+        exposure: How the radiograph was taken.
         side: `"R"` or `"L"`; a left knee is seen mirrored, as on a radiograph (its fibula on the right).
-        rng: source of texture and noise.
+        rng: Source of texture and noise.
 
     Returns:
-        Radiograph `[382, 382]` of 140 mm at `MM_PER_PX`, 0 (dark) to 255.
+        Radiograph [382, 382] of 140 mm at `MM_PER_PX`, 0 (dark) to 255.
     """
     outlines = build_outlines(anatomy)
     bone = np.zeros(_SHAPE, np.float32)
@@ -184,17 +184,17 @@ def pixels(points: Array) -> NDArray[np.int32]:
 
 
 def blank() -> NDArray[np.uint8]:
-    """An empty canvas, `[382, 382]`."""
+    """An empty canvas, [382, 382]."""
     return np.zeros(_SHAPE, np.uint8)
 
 
 def fill(canvas: NDArray[np.uint8], outline: Array, gray: int = 255) -> None:
-    """Fill a closed outline `[n, 2]` in mm with a gray, smooth at its edge."""
+    """Fill a closed outline [n, 2] in mm with a gray, smooth at its edge."""
     cv2.fillPoly(canvas, [pixels(outline)], gray, cv2.LINE_AA, _SHIFT)
 
 
 def stroke(canvas: NDArray[np.uint8], line: Array, gray: int, thickness: int, closed: bool = False) -> None:
-    """Draw a line `[n, 2]` in mm, `thickness` px wide; what it covers is replaced, not added to."""
+    """Draw a line [n, 2] in mm, `thickness` px wide; what it covers is replaced, not added to."""
     cv2.polylines(canvas, [pixels(line)], closed, gray, thickness, cv2.LINE_AA, _SHIFT)
 
 
