@@ -115,14 +115,17 @@ def refuse_patients_in_two(splits: Mapping[str, str], patients: Mapping[str, str
         )
 
 
+def folded_id(patient: str) -> str:
+    """A patient id without what programs change in ids: case, leading zeros, a trailing .0, forms of characters."""
+    plain = re.sub(r"^(\d+)\.0*$", r"\1", unicodedata.normalize("NFKC", patient).casefold())
+    return plain.lstrip("0") if plain.isdecimal() else plain
+
+
 def refuse_two_names(patients: Iterable[str], where: str, places: Mapping[str, str] | None = None) -> None:
     """Refuse ids that differ only in case, leading zeros, a trailing .0 or the form of their characters."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     for patient in patients:
-        plain = unicodedata.normalize("NFKC", patient).casefold()
-        plain = re.sub(r"^(\d+)\.0*$", r"\1", plain)
-        shown = f"{patient} in {places[patient]}" if places else patient
-        names[plain.lstrip("0") if plain.isdecimal() else plain].add(shown)
+        names[folded_id(patient)].add(f"{patient} in {places[patient]}" if places else patient)
     twice = [" = ".join(sorted(same)) for same in names.values() if len(same) > 1]
     if twice:
         raise UserError(

@@ -44,12 +44,12 @@ class PatientAttempts:
 
 def settled(attempts: Sequence[Attempt]) -> bool:
     """Whether no other radiograph of the patient need be tried."""
-    last = attempts[-1]
-    if not last.work.task.alternatives:
-        return True
+    task = attempts[-1].work.task
+    wanted = {side for other in (task, *task.alternatives) for side in other.grades}
     found = {side for attempt in attempts for side in attempt.sides}
-    # A radiograph of both knees is enough, even where one of them was rejected.
-    return bool(last.sides) and (not last.single or set(last.work.task.grades) <= found)
+    # A radiograph of both knees is enough for those asked of it, even where one of them was rejected.
+    enough = {side for tried in attempts if tried.sides and not tried.single for side in tried.work.task.grades}
+    return not task.alternatives or wanted <= found | enough
 
 
 def try_radiographs(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from kneeal.data.manifest import folded_id, refuse_two_names
 from kneeal.data.prepared import LEFTOVERS
 from kneeal.errors import UserError, count, some
 from kneeal.prepare.paths import NamedFiles, walk_files
@@ -48,6 +49,9 @@ def plan_dicom(
                 radiographs[row.patient].append(row.path)
     else:
         radiographs, more = _by_header(root, paths)
+        folded = {folded_id(patient) for patient in graded}
+        alike = {patient for patient in radiographs if folded_id(patient) in folded}
+        refuse_two_names(graded | alike, f"{table} with the headers")
         if table is not None and not set(radiographs) & graded:
             ids = some(sorted(radiographs), 3)
             found = f"none of the patient ids {ids}" if ids else "no patient id of a header"
@@ -62,9 +66,8 @@ def plan_dicom(
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         named[row.path].add(row.side)
-    sides = {path: next(iter(found)) for path, found in named.items() if len(found) == 1}
     tasks, without_grade = radiograph_tasks(
-        root, radiographs, known, sites, splits=splits, ungraded=ungraded, sides=sides, own=own
+        root, radiographs, known, sites, splits=splits, ungraded=ungraded, named=named, own=own
     )
     unmatched = len(graded - set(radiographs))
     notes = [f"{count(unmatched, 'patient')} of the table without a radiograph"] if unmatched else []

@@ -5,7 +5,7 @@ The rules are the same for every source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,15 +83,15 @@ def radiograph_tasks(
     *,
     ungraded: bool,
     splits: Mapping[str, str] | None = None,
-    sides: Mapping[str, str] | None = None,
+    named: Mapping[str, Collection[str]] | None = None,
     own: Mapping[str, int | None] | None = None,
 ) -> tuple[list[RadiographTask], list[Rejection]]:
     """One task per patient, sorted by patient, the first radiograph with the others as alternatives; and rejections.
 
-    The side of a grade is empty for the one knee of a radiograph, whichever it is; `own` has such grades, and `sides`
-    the side of the one knee, by the name of the radiograph.
+    The side of a grade is empty for the one knee of a radiograph, whichever it is; `own` has such grades by the name of
+    the radiograph, and `named` the sides of the knees for which the table names it.
     """
-    own, sides, splits = own or {}, sides or {}, splits or {}
+    own, named, splits = own or {}, named or {}, splits or {}
     tasks: list[RadiographTask] = []
     rejected: list[Rejection] = []
     for patient, names in sorted(radiographs.items()):
@@ -106,13 +106,17 @@ def radiograph_tasks(
             for name, side in [*((shared[0], side) for side in asked if side not in shared_grades), *ungradable]
         ]
         tasks_of_patient = []
+        elsewhere = {side for name in names for side in named.get(name, ())}
         for name in names:
-            asked_here = shared_grades
+            here = named.get(name, ())
+            # A grade that the table gives to another radiograph may be of another day.
+            asked_here = {side: grade for side, grade in shared_grades.items() if side in here or side not in elsewhere}
             if name in own:
                 asked_here = {"": own[name]} if ungraded or own[name] is not None else {}
             if asked_here:
                 place = sites.get(patient, ""), splits.get(patient, "")
-                task = RadiographTask(root / name, name, patient, asked_here, *place, sides.get(name, ""))
+                only = next(iter(here)) if len(here) == 1 else ""
+                task = RadiographTask(root / name, name, patient, asked_here, *place, only)
                 tasks_of_patient.append(task)
         if tasks_of_patient:
             first, *others = tasks_of_patient

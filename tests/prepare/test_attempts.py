@@ -50,6 +50,8 @@ class Script:
             return Attempt(radiograph, "", lost=Lost("crashed", ""))
         if outcome in ("R", "L"):
             return Attempt(radiograph, "", (str(outcome),), single=True, readable=True)
+        if outcome == "one":  # a radiograph of both knees, of which one was asked for
+            return Attempt(radiograph, "", tuple(radiograph.task.grades), readable=True)
         knees = outcome if isinstance(outcome, int) and not radiograph.corrections else 0
         return Attempt(radiograph, "", ("R", "L")[:knees], readable=outcome != "broken")
 
@@ -95,6 +97,14 @@ def test_radiographs_of_one_knee_each_give_both_knees() -> None:
     assert run(script, chain("a1", "a2", R=1, L=2), said=said) == [("a1 a2", "a1 a2", "")]
     # What is said of the left knee reaches the radiograph of the left knee alone.
     assert script.rounds == [[("a1", False)], [("a2", False)], [("a2", True)]]
+
+
+def test_a_knee_that_the_table_names_for_another_radiograph_is_looked_for_there() -> None:
+    first, second, third = (
+        chain(name, **grades) for name, grades in (("a1", {"R": 1}), ("a2", {"L": 2}), ("a3", {"R": 1}))
+    )
+    task = replace(first, alternatives=(second, third))
+    assert run(Script(a1="one", a2="one", a3="one"), task) == [("a1 a2", "a1 a2", "a3")]
 
 
 def test_what_a_person_says_holds_for_the_radiograph_in_use_and_brings_no_other_in() -> None:

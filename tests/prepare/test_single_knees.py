@@ -74,6 +74,16 @@ def test_a_table_by_path_tells_the_side_or_the_option_does(tmp_path: Path) -> No
     assert "2 radiographs: the side of the knee is not known" in said
 
 
+def test_each_knee_is_cut_from_the_radiograph_to_which_the_table_gives_its_grade(tmp_path: Path) -> None:
+    for name, number in (("v1", 3), ("v2", 4)):
+        write(tmp_path / "in" / name, draw_radiograph(number, number, LOOK).gray, "a")
+    table = tmp_path / "t.csv"
+    table.write_text("path,side,grade\nv1,R,1\nv2,L,2\n")
+    done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--table", table, "--workers", "0")
+    assert rows(tmp_path / "out") == {"a_R": ("v1", "1"), "a_L": ("v2", "2")}
+    assert reasons(tmp_path / "out") == []
+
+
 def test_a_table_of_patients_alone_gives_every_knee_and_a_lone_grade_needs_a_side(tmp_path: Path) -> None:
     write(tmp_path / "in/both", BOTH.gray, "a")
     write(tmp_path / "in/one", RIGHT, "b", ImageLaterality="R")

@@ -101,6 +101,36 @@ def test_dicom_finds_radiographs_by_their_header(tmp_path: Path) -> None:
         plan_dicom(radiographs, table=table, columns=columns)
 
 
+@pytest.mark.parametrize(("header", "cell"), [("007", "7"), ("ab1", "AB1"), ("0012", "12.00")])
+def test_an_id_that_a_spreadsheet_has_changed_loses_no_knee_unseen(tmp_path: Path, header: str, cell: str) -> None:
+    radiographs, table = tmp_path / "radiographs", tmp_path / "g.csv"
+    for name, patient in (("a", header), ("b", "p2"), ("c", "x1"), ("d", "X1")):
+        radiograph(radiographs / name, patient)
+    table.write_text(f"patient,KL_R,KL_L\n{cell},1,1\np2,2,2\n")
+    with pytest.raises(UserError, match=f"patients under two names: ({header} = {cell}|{cell} = {header})"):
+        plan_dicom(radiographs, table=table)
+    # Ids of which the table knows nothing are no matter of the table.
+    table.write_text("patient,KL_R,KL_L\np2,2,2\n")
+    assert [task.patient for task in plan_dicom(radiographs, table=table).tasks] == ["p2"]
+    table.write_text("patient,side,grade\np2,R,2\nP2,L,2\n")
+    with pytest.raises(UserError, match="P2 = p2"):
+        plan_dicom(radiographs, table=table)
+
+
+def test_a_grade_by_path_counts_for_its_radiograph_alone(tmp_path: Path) -> None:
+    for name in ("v1", "v2", "v3"):
+        radiograph(tmp_path / "in" / name, "A")
+    table = tmp_path / "t.csv"
+    table.write_text("path,side,grade\nv1,R,1\nv2,L,2\nv3,R,1\nv3,L,2\n")
+    (task,) = plan_dicom(tmp_path / "in", table=table).tasks
+    tried = [(one.name, dict(one.grades), one.side) for one in (task, *task.alternatives)]
+    assert tried == [("v1", {"R": 1}, "R"), ("v2", {"L": 2}, "L"), ("v3", {"R": 1, "L": 2}, "")]
+    # A side that the table gives to none of them may be on each.
+    table.write_text("path,side,grade\nv1,R,1\nv2,R,1\n")
+    (task,) = plan_dicom(tmp_path / "in", table=table, ungraded=True).tasks
+    assert [dict(one.grades) for one in (task, *task.alternatives)] == [{"R": 1, "L": None}] * 2
+
+
 def test_dicom_takes_paths_of_a_table_or_a_list(tmp_path: Path) -> None:
     radiograph(tmp_path / "radiographs" / "бедро", "x")
     (tmp_path / "radiographs" / "loop").symlink_to("loop")
