@@ -13,23 +13,16 @@ from kneeal.errors import UserError, some
 
 @dataclass(frozen=True)
 class PoolState:
-    """The pool at the start of a round, keyed by stable knee ids and never by position.
+    """The pool at the start of a round, keyed by stable knee ids and never by position."""
 
-    Attributes:
-        labeled: D_L, knee id to KL grade, in the order of acquisition.
-        unlabeled: D_U, the knees that may still be queried.
-        pseudo: U, the least uncertain knees, a subset of `unlabeled`. They have no labels.
-        round: Number of finished rounds. A round is fit + evaluate + query, so the answers to the
-            first query, before which nothing was trained, do not end one.
-        unreadable: Knees that could not be graded. They are out of the pool and have no label.
-        asked: Unanswered knees of earlier queries, a subset of `unlabeled`. The next query begins with them.
-    """
-
-    labeled: Mapping[str, int]
-    unlabeled: tuple[str, ...]
-    pseudo: tuple[str, ...] = ()
+    labeled: Mapping[str, int]  #: D_L, knee id to KL grade, in the order of acquisition.
+    unlabeled: tuple[str, ...]  #: D_U, the knees that may still be queried.
+    pseudo: tuple[str, ...] = ()  #: U, the least uncertain knees, a subset of `unlabeled`. They have no labels.
+    #: Number of finished rounds. A round is fit + evaluate + query, so the answers to the first query, before which
+    #: nothing was trained, do not end one.
     round: int = 0
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  #: Knees that could not be graded. They are out of the pool and have no label.
+    #: Unanswered knees of earlier queries, a subset of `unlabeled`. The next query begins with them.
     asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

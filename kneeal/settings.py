@@ -1,7 +1,5 @@
 """The settings of a run: their types, ranges, defaults and meanings."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 

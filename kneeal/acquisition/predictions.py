@@ -20,29 +20,19 @@ _CHUNK = 65536
 class Posterior(enum.Enum):
     """Which predictive probabilities a strategy needs."""
 
-    NONE = "none"
-    """None at all."""
-    POINT = "point"
-    """One deterministic prediction per knee, K = 1."""
-    SAMPLES = "samples"
-    """K predictions per knee, drawn from an approximate posterior over the weights."""
+    NONE = "none"  #: None at all.
+    POINT = "point"  #: One deterministic prediction per knee, K = 1.
+    SAMPLES = "samples"  #: K predictions per knee, drawn from an approximate posterior over the weights.
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What predictions must hold.
+    """What predictions must hold."""
 
-    Attributes:
-        posterior: None, a point estimate or posterior samples.
-        n_samples: Number of posterior samples K; 1 unless `posterior` is SAMPLES.
-        features: Whether feature vectors are needed.
-        label_counts: Whether the number of labeled knees of each grade is needed.
-    """
-
-    posterior: Posterior
-    n_samples: int = 1
-    features: bool = False
-    label_counts: bool = False
+    posterior: Posterior  #: None, a point estimate or posterior samples.
+    n_samples: int = 1  #: Number of posterior samples K; 1 unless `posterior` is SAMPLES.
+    features: bool = False  #: Whether feature vectors are needed.
+    label_counts: bool = False  #: Whether the number of labeled knees of each grade is needed.
 
     def joined(self, other: Needs) -> Needs:
         """The needs of both, with the richer of the two posteriors."""
@@ -62,19 +52,14 @@ class Needs:
 class Predictions:
     """Predictions for N knees (or any other samples).
 
-    Attributes:
-        ids: N distinct ids.
-        log_probs: [N, K, C] log probabilities in nats, K = posterior samples; None for Posterior.NONE.
-        features: [N, F] feature vectors, if the strategy needs them.
-        label_counts: [C] number of labeled knees of each grade (not of these N), if the strategy needs it.
-
     Raises:
         ValueError: The shapes disagree, an id is repeated, or the probabilities are invalid.
     """
 
-    ids: tuple[str, ...]
-    log_probs: Tensor | None = None
-    features: Tensor | None = None
+    ids: tuple[str, ...]  #: N distinct ids.
+    log_probs: Tensor | None = None  #: [N, K, C] in nats, K = posterior samples; None for Posterior.NONE.
+    features: Tensor | None = None  #: [N, F] feature vectors, if the strategy needs them.
+    #: [C] number of labeled knees of each grade (not of these N), if the strategy needs it.
     label_counts: Tensor | None = None
     _memo: dict[Callable[[Predictions], Tensor], Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False

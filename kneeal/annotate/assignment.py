@@ -5,15 +5,13 @@ reading: it is planned before the reader begins, so that her counter includes it
 All of it happens inside a transaction of the store. Times are in seconds since 1970.
 """
 
-from __future__ import annotations
-
 import random
 import secrets
 import sqlite3
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from kneeal.annotate.consensus import reach_consensus
 from kneeal.annotate.tasks import Progress
@@ -73,13 +71,13 @@ class ReadingPlan:
     reads: int = 1  #: Readers that each knee needs.
     repeat: float = 0.0  #: Share of the knees that a reader is silently given twice, in [0, 1].
 
-    def changed(self, reads: int | None, repeat: float | None) -> ReadingPlan:
+    def changed(self, reads: int | None, repeat: float | None) -> Self:
         """The plan with one or both of them replaced; None keeps what is.
 
         Raises:
             UserError: A number is out of range.
         """
-        plan = ReadingPlan(self.reads if reads is None else reads, self.repeat if repeat is None else repeat)
+        plan = type(self)(self.reads if reads is None else reads, self.repeat if repeat is None else repeat)
         if plan.reads < 1:
             raise UserError(f"--reads {plan.reads}", "1 reader per knee or more", "correct the option")
         if not 0 <= plan.repeat <= 1:

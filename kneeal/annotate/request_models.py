@@ -1,8 +1,6 @@
 """What the page sends."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -57,7 +55,7 @@ class Answer(_Request):
     comment: Annotated[str, Field(max_length=1000), AfterValidator(str.strip)] = ""  #: Her own words.
 
     @model_validator(mode="after")
-    def _check(self) -> Answer:
+    def _check(self) -> Self:
         if (self.kl is None) == (self.reason is None):
             raise ValueError("an answer with neither or both of a grade and a reason")
         reasons = [] if self.reason is None else [self.reason]

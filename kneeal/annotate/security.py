@@ -1,8 +1,7 @@
 """Which requests are answered at all, and the security headers of every response."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,7 +42,7 @@ class Origin:
     secure: bool  #: Whether browsers reach it through TLS.
 
     @classmethod
-    def of(cls, host: str, port: int, public_url: str | None) -> Origin:
+    def of(cls, host: str, port: int, public_url: str | None) -> Self:
         """The addresses of a server on `host` and `port`, or of the proxy before it.
 
         Raises:

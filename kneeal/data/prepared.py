@@ -1,7 +1,5 @@
 """A prepared data set on disk: manifest.csv, patches.npy and dataset.json, written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -49,7 +47,7 @@ class PreparedDataset:
         return np.concatenate(list(self.patches[self.row[knee_id]]), axis=1)
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = False) -> PreparedDataset:
+    def open(cls, path: Path, *, verify: bool = False) -> Self:
         """Open a data set; `verify` also compares the checksum of the patches, which reads them all."""
         manifest, info, patches, changed = _read(path)
         if changed:

@@ -1,13 +1,11 @@
 """The part of a branch that is not trained, and the part after it that is."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +80,7 @@ class FrozenEncoder:
             digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def __deepcopy__(self, memo: Mapping[int, Any]) -> FrozenEncoder:
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> Self:
         """The same object: what never changes is shared."""
         return self
 

@@ -38,9 +38,6 @@ class MonteCarloDropout:
     Only dropout modules can be sampled. Dropout as a function, inside an attention or recurrent module, or where the
     first dimension is not the batch, is refused at the first call.
 
-    Attributes:
-        together: Whether several samples are computed in one pass; False once the network turns out not to allow it.
-
     Args:
         network: Any network with a dropout module; the first dimension of its inputs and outputs is the batch.
         n_samples: Samples K.
@@ -77,7 +74,7 @@ class MonteCarloDropout:
         self.samples_per_pass = samples_per_pass
         self._masks = DropoutMasks(self._dropouts, seed)
         self._hidden = HiddenDropout()
-        self.together = True
+        self.together = True  #: Whether several samples are computed in one pass; not once the network refuses it.
         self._largest_pass: int | None = None  # known once memory has run out
         self._largest_batch: int | None = None
 

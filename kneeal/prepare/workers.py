@@ -3,8 +3,6 @@
 `concurrent.futures` loses the whole pool when one process dies, and cannot say which task was at fault.
 """
 
-from __future__ import annotations
-
 import contextlib
 import resource
 import sys
@@ -14,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,7 +69,7 @@ class WorkerPool(Generic[T, R]):
         self._crew: list[_Worker] = []
         self._work: Callable[[T], R] | None = None
 
-    def __enter__(self) -> WorkerPool[T, R]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

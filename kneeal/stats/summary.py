@@ -1,7 +1,5 @@
 """Mean and standard error over seeds, area under the budget curve, labels needed for a value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
