@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kneeal.errors import UserError
+from kneeal.errors import UserError, reason_of
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
@@ -202,12 +202,21 @@ def hold_lock(path: Path, *, what: object = None, on_wait: Callable[[], None] | 
         os.close(handle)
 
 
+@contextmanager
+def readable(path: Path, expected: str, cure: str) -> Iterator[None]:
+    """Turn what a damaged file raises while the block reads it into a message to the user."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({reason_of(error)})", expected, cure) from error
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file."""
-    try:
+    with readable(path, "a YAML text file", "check the path"):
         return parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a YAML text file", "check the path") from error
 
 
 def parse_yaml(text: str, where: str) -> Any:

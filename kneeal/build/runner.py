@@ -30,12 +30,9 @@ def make_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitPr
         chosen = start if view is None else in_one_view(start, config.seed, view)
         return plain_runner(_length(config, cycles).model_copy(update=changed), cohort, chosen, progress)
 
-    posterior = posteriors.get(config.posterior.method)
-    return posterior(
-        posteriors.Ingredients(
-            make, cohort.splits.test, HEADS[config.model.head](N_GRADES), config.posterior.members, config.seed
-        )
-    )
+    head = HEADS[config.model.head](N_GRADES)
+    given = posteriors.Ingredients(make, cohort.splits.test, head, config.posterior.members, config.seed)
+    return posteriors.get(config.posterior.method)(given)
 
 
 def plain_runner(config: RunConfig, cohort: Cohort, start: Start, progress: FitProgress = SILENT) -> LightningRunner:
@@ -129,9 +126,5 @@ def _length(config: RunConfig, cycles: int) -> RunConfig:
         "validate_every": scaled(training.validate_every, epochs),
     }
     ramp_up = config.loss.ramp_up_epochs and scaled(config.loss.ramp_up_epochs, epochs)
-    return config.model_copy(
-        update={
-            "training": training.model_copy(update=changed),
-            "loss": config.loss.model_copy(update={"ramp_up_epochs": ramp_up}),
-        }
-    )
+    loss = config.loss.model_copy(update={"ramp_up_epochs": ramp_up})
+    return config.model_copy(update={"training": training.model_copy(update=changed), "loss": loss})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
 from kneeal.errors import UserError
-from kneeal.files import atomic_folder, cannot_write, describe_path, disk_errors, write_atomic
+from kneeal.files import atomic_folder, cannot_write, describe_path, disk_errors, readable, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 #: Reports that a preparation without a single usable knee leaves behind.
@@ -184,13 +184,9 @@ def _write_patches(path: Path, patches: Iterable[NDArray[np.uint8]], shape: tupl
 
 def _open_patches(path: Path, n: int) -> NDArray[np.uint8]:
     cure = "restore the file, or prepare the data set again"
-    try:
+    with readable(path, "the patches of a prepared data set, whole", cure):
         # Not np.load, which would open an .npz archive under this name as well.
         patches = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error})", "the patches of a prepared data set, whole", cure
-        ) from error
     shape = patches.shape
     if patches.dtype != np.uint8 or patches.ndim != 4 or shape[1] != 2 or shape[2] != shape[3] or len(patches) != n:
         raise UserError(
@@ -214,17 +210,11 @@ def _read(path: Path) -> tuple[Manifest, dict[str, Any], NDArray[np.uint8], list
             else "check the path, or make one; `kneeal prepare -h` and `kneeal demo-data -h` say how",
         )
     manifest = read_manifest(path / MANIFEST)
-    try:
+    with readable(path / INFO, "dataset.json as written by kneeal", "restore it, or prepare the data set again"):
         info = dict(json.loads((path / INFO).read_text(encoding="utf-8")))
         before = info.get("checksums")
         if not isinstance(before, dict) or PATCHES not in before:
             raise ValueError("no checksums")
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path / INFO} cannot be read ({error})",
-            "dataset.json as written by kneeal",
-            "restore it, or prepare the data set again",
-        ) from error
     patches = _open_patches(path / PATCHES, len(manifest))
     now = _column_checksums(manifest.frame)
     changed = [name for name in now if before.get(name) != now[name]]

@@ -13,7 +13,7 @@ from typing import Any
 from kneeal.data.grades import GRADE_TEXTS, N_GRADES
 from kneeal.errors import UserError
 from kneeal.exchange.pictures import Pictures, to_png
-from kneeal.files import write_atomic
+from kneeal.files import readable, write_atomic
 from kneeal.loop.query import Query
 from kneeal.prepare.notation import UnreadableError, read_grade
 from kneeal.tables import csv_text, load_openpyxl, read_table
@@ -104,13 +104,10 @@ def add_reasons(run: Path, reasons: Mapping[str, str]) -> None:
 
 
 def _label_studio(path: Path) -> list[tuple[str, str, str, str]]:
-    try:
+    with readable(path, "a whole export of Label Studio as JSON", "export it again"):
         tasks = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise ValueError("it is not a list of tasks")
-    except (OSError, ValueError) as error:
-        found = f"{path} cannot be read ({error})"
-        raise UserError(found, "a whole export of Label Studio as JSON", "export it again") from error
     cells, ours = [], False
     for number, task in enumerate(tasks, 1):
         place = f"task {number}"

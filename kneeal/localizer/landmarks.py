@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneeal.errors import UserError, some
+from kneeal.files import readable
 from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
 from kneeal.localizer.windows import to_radiograph
 from kneeal.tables import read_table
@@ -77,16 +78,12 @@ class LandmarkSource:
 def read_pts(path: Path) -> NDArray[np.float64]:
     """The points of a BoneFinder file in mm, [n, 2]."""
     n = max(BONEFINDER_EDGES)
-    try:
+    with readable(path, f"a BoneFinder .pts file of more than {n} points", "export it again"):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         inside = lines[lines.index("{") + 1 : lines.index("}")]
         points = np.array([[float(v) for v in line.split()] for line in inside if line.strip()])
         if points.shape[1:] != (2,) or len(points) <= n or not np.isfinite(points).all():
             raise ValueError(f"it holds {len(points)} points")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error})", f"a BoneFinder .pts file of more than {n} points", "export it again"
-        ) from error
     return points
 
 

@@ -3,13 +3,11 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kneeal.errors import UserError
-from kneeal.files import describe_path, read_yaml
+from kneeal.files import describe_path, read_yaml, readable
 from kneeal.loop.events import RoundReport
 from kneeal.loop.query import Query, QueryRecord
 from kneeal.loop.runner import RoundPredictions
@@ -22,6 +20,11 @@ LOCK = ".lock"
 ROUNDS, ROUNDS_FOLDER, START = "rounds.csv", "rounds", "start"
 STATE, EVALUATION, SCORES, QUERY, ANSWERS = "state.json", "metrics.json", "scores.csv", "query.json", "answers.json"
 TEST_PREDICTIONS, QUERY_PREDICTIONS, CHECKPOINT = "test_predictions.csv", "query_predictions.csv", "best.ckpt"
+#: What a damaged file of a round should have been, and what helps.
+_RESTORE = (
+    "the file that kneeal wrote",
+    "restore it from a backup, or remove its round's folder and continue the run, which does that round again",
+)
 
 
 class RunFolder:
@@ -114,13 +117,14 @@ class RunFolder:
     def pool_grades(self, number: int) -> dict[str, int]:
         """Grades that the network of a round predicted for the unlabeled knees, where it predicted any."""
         path = self.round(number) / SCORES
-        rows = _read_csv(path) if number >= 0 and path.is_file() else []
-        return {row["knee_id"]: int(row["predicted"]) for row in rows if row.get("predicted")}
+        with readable(path, *_RESTORE):
+            rows = _read_csv(path) if number >= 0 and path.is_file() else []
+            return {row["knee_id"]: int(row["predicted"]) for row in rows if row.get("predicted")}
 
     def predictions(self, number: int) -> RoundPredictions:
         """Test predictions of a round."""
         path = self.round(number) / TEST_PREDICTIONS
-        with _readable(path, "restore the file, or remove its round's folder and start the run again with --resume"):
+        with readable(path, *_RESTORE):
             rows = _read_csv(path)
             grades = sorted(name for name in rows[0] if name[:1] == "p" and name[1:].isdigit())
             return RoundPredictions(
@@ -159,8 +163,9 @@ class RunFolder:
     def query_probabilities(self, number: int) -> dict[str, tuple[float, ...]]:
         """Probabilities of the grades of each knee that a round asked for, where its strategy had any."""
         path = self.round(number) / QUERY_PREDICTIONS
-        rows = _read_csv(path) if path.is_file() else []
-        return {row["knee_id"]: tuple(float(row[name]) for name in row if name != "knee_id") for row in rows}
+        with readable(path, *_RESTORE):
+            rows = _read_csv(path) if path.is_file() else []
+            return {row["knee_id"]: tuple(float(row[name]) for name in row if name != "knee_id") for row in rows}
 
     def report(self, number: int, n_rounds: int) -> RoundReport:
         """The report of a finished round of a run that has `n_rounds` as a whole."""
@@ -186,7 +191,7 @@ class RunFolder:
 
     def read_json(self, path: Path) -> Any:
         """Read JSON."""
-        with _readable(path, "restore it from a backup, or remove its round's folder to do that round again"):
+        with readable(path, *_RESTORE):
             return json.loads(path.read_text(encoding="utf-8"))
 
     def _read_if_there(self, path: Path) -> Any | None:
@@ -194,15 +199,6 @@ class RunFolder:
 
     def _rounds_with(self, name: str) -> list[int]:
         return sorted(int(path.parent.name) for path in self.path.glob(f"{ROUNDS_FOLDER}/[0-9]*/{name}"))
-
-
-@contextmanager
-def _readable(path: Path, cure: str) -> Iterator[None]:
-    """Refuse a file that is damaged."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "the file that kneeal wrote", cure) from error
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from kneeal import acquisition
 from kneeal.errors import UserError
 from kneeal.loop.active import ActiveLearningLoop
 from kneeal.loop.events import RoundReport
+from kneeal.loop.folder import RunFolder
 from kneeal.loop.query import Schedule, SimulatedOracle
 from kneeal.loop.writer import RunWriter
 from kneeal.pool import PoolState
@@ -359,3 +360,22 @@ def test_a_process_that_does_not_write_leaves_no_trace(tmp_path: Path) -> None:
     assert query is not None
     assert isinstance(run.tell({i: GRADES[i] for i in query.ids}), PoolState)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["state.json", "query.json", "metrics.json", "scores.csv", "test_predictions.csv"])
+def test_a_damaged_file_of_a_round_is_named_with_its_cure(tmp_path: Path, name: str) -> None:
+    loop(tmp_path).run(SimulatedOracle(GRADES))
+    last = max(path for path in (tmp_path / "rounds").glob(f"*/{name}"))
+    last.write_text("knee_id,predicted\n9_L,many\n" if name.endswith("csv") else "[1")
+    folder = RunFolder(tmp_path)
+    number = int(last.parent.name)
+    with pytest.raises(UserError, match=rf"(?s){name} cannot be read.*continue the run"):
+        folder.pool_grades(number) if name == "scores.csv" else folder.report(number, 4)
+
+
+@pytest.mark.parametrize("content", ["knee_id,p0\n9_L,\n", "p0\n0.5\n"])
+def test_damaged_probabilities_of_a_query_are_named(tmp_path: Path, content: str) -> None:
+    loop(tmp_path).run(SimulatedOracle(GRADES))
+    (tmp_path / "rounds/000/query_predictions.csv").write_text(content)
+    with pytest.raises(UserError, match=r"query_predictions\.csv cannot be read"):
+        RunFolder(tmp_path).query_probabilities(0)
