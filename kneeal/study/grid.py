@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kneeal.build.run_folder import run_name
 from kneeal.build.selection import make_strategies
 from kneeal.config import RunConfig, config_names, flatten, packaged_config, parse_settings, put, read_config, validate
-from kneeal.errors import UserError
+from kneeal.errors import UserError, unknown_name
 from kneeal.files import read_yaml
 
 #: Keys of an entry of `cells` and `exclude` that are not keys of a run.
@@ -151,9 +151,7 @@ def _points(study: StudyFile) -> Iterator[tuple[str, dict[str, Any]]]:
     for entry in study.cells:
         setting = str(entry.get(SETTING, ""))
         if setting and setting not in study.settings:
-            raise UserError(
-                f"a cell of the setting {setting!r}", f"one of: {', '.join(study.settings)}", "correct the cell"
-            )
+            raise unknown_name("setting", setting, study.settings, "correct the cell")
         own = {key: value for key, value in entry.items() if key != SETTING}
         yield setting, {**study.settings.get(setting, {}), SEED: 0, **own}
 

@@ -18,11 +18,14 @@ from kneeal.data.source import Source
 from kneeal.errors import UserError, extra
 from kneeal.files import atomic_file, check_new_file
 from kneeal.nn.network import SiameseKneeNet
+from kneeal.registry import Registry
 from kneeal.seeds import derive_seed
 
-METHODS = ("simsiam", "vicreg")
+#: What the network is trained for, by the name of the method; made of lightly's heads and losses, for features F.
+OBJECTIVES: Registry[Callable[[Any, Any, int], nn.Module]] = Registry("pretraining method", "--method")
 
 
+@OBJECTIVES.register("simsiam")
 class SimSiam(nn.Module):
     """Each view predicts the other, which passes no gradient; `heads` and `losses` are lightly's."""
 
@@ -40,6 +43,7 @@ class SimSiam(nn.Module):
         return loss
 
 
+@OBJECTIVES.register("vicreg")
 class VICReg(nn.Module):
     """Views agree while every feature keeps its variance and none repeats another."""
 
@@ -56,12 +60,11 @@ class VICReg(nn.Module):
 
 def make_objective(name: str, n_features: int) -> nn.Module:
     """An objective by name, for features [N, `n_features`]."""
-    if name not in METHODS:
-        raise UserError(f"no method called {name!r}", f"one of: {', '.join(METHODS)}", "correct --method")
+    objective = OBJECTIVES[name]
     with extra("pretrain", "self-supervised training"):
         from lightly import loss
         from lightly.models.modules import heads
-    return {"simsiam": SimSiam, "vicreg": VICReg}[name](heads, loss, n_features)
+    return objective(heads, loss, n_features)
 
 
 def pretrain(

@@ -213,7 +213,7 @@ def test_constraints(data: Path, tmp_path: Path, name: str) -> None:
     check(fit(data, tmp_path / "run", SAMPLED | {"active.constraints": listed}), tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", pretrain.METHODS)
+@pytest.mark.parametrize("method", pretrain.OBJECTIVES.names())
 def test_pretraining(data: Path, tmp_path: Path, method: str) -> None:
     pytest.importorskip("lightly")
     small = [f"--set={key}={BASE[key]}" for key in ("data.patch_size", "model.width", "compute.accelerator")]

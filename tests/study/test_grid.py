@@ -142,7 +142,7 @@ def test_runs_are_grouped_for_wandb(tmp_path: Path) -> None:
         ({"name": "a/b"}, "name"),
         ({"exclude": [{"seed": 7}]}, "matches no cell"),
         ({"exclude": [{"seed": 0}]}, "has no cell"),
-        ({"cells": [{"setting": "nope"}]}, "a cell of the setting 'nope'"),
+        ({"cells": [{"setting": "nope"}]}, "no setting called 'nope'"),
         ({"base": "papr"}, "did you mean 'paper'"),
     ],
 )  # fmt: skip

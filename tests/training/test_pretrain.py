@@ -13,7 +13,7 @@ from kneeal.data.source import PatchSource
 from kneeal.data.views import Views
 from kneeal.errors import UserError
 from kneeal.nn.network import SiameseKneeNet
-from kneeal.training.pretrain import METHODS, make_objective, pretrain, write_weights
+from kneeal.training.pretrain import OBJECTIVES, make_objective, pretrain, write_weights
 
 IDS = tuple(f"{k}_L" for k in range(17))
 SMALL = ["--set", "data.patch_size=8", "--set", "model.width=1", "--accelerator", "cpu"]
@@ -70,14 +70,14 @@ def test_a_file_is_never_written_over(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="no method called 'dino'"):
+    with pytest.raises(UserError, match="no pretraining method called 'dino'"):
         make_objective("dino", 8)
     monkeypatch.setitem(sys.modules, "lightly", None)
     with pytest.raises(UserError, match=r"pip install '\.\[pretrain\]'"):
         make_objective("simsiam", 8)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_the_objectives_of_lightly_train_the_branch(name: str) -> None:
     pytest.importorskip("lightly", reason="lightly is not installed")
     torch.manual_seed(0)
