@@ -25,6 +25,7 @@ _GRADE = re.compile(
     rf"(?P<grade>{'|'.join(sorted(NUMERALS, reverse=True))}|\d+(?:[.,]\d+)?)(?P<rest>.*)",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"^\d+[\s.:()_-]*|[\s.:()_-]*\d+$|\)$")
 
 
 class UnreadableError(ValueError):
@@ -50,13 +51,16 @@ def grade_names(text: str) -> dict[str, int | None]:
 
 
 def option_for_grades(texts: Iterable[str]) -> tuple[list[str], str]:
-    """The words among these texts that mean a grade, and `--grades` for them; nothing where two mean the same."""
-    named = {text.lower(): text for text in sorted(texts) if text.lower() in _VALUES}
-    words = sorted(named, key=lambda word: _VALUES[word])
-    if not len(words) == len({_VALUES[word] for word in words}) > 1:
+    """The texts among these that name a grade, and `--grades` for them; nothing where two mean the same.
+
+    A number beside a word, as in `1 (normal)`, belongs to another scale, and the word counts.
+    """
+    meant = {text.lower(): (_VALUES.get(_NUMBERED.sub("", text.lower())), text) for text in sorted(texts)}
+    named = sorted((value, text) for value, text in meant.values() if value is not None and not set(text) & set("=,"))
+    if not len(named) == len(dict(named)) > 1:
         return [], ""
-    mapping = ",".join(f"{named[word]}={_VALUES[word]}" for word in words)
-    return words, f'--grades "{mapping}"'
+    mapping = ",".join(f"{text}={value}" for value, text in named)
+    return [text for _, text in named], f'--grades "{mapping}"'
 
 
 def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int | None:
@@ -76,15 +80,16 @@ def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int 
         r"\.[a-z]?\s*:.*", text, re.IGNORECASE
     ):
         return None
-    match = _GRADE.fullmatch(text)
+    # A word and a number, such as Moderate3, are read in the other order, too.
+    match = _GRADE.fullmatch(text) or _GRADE.fullmatch(re.sub(r"^([^\W\d_]\D*)(\d)$", r"\2 \1", text))
     if match is None:
         raise UnreadableError(text)
     value, rest = _number(match["grade"]), match["rest"].lower()
     # MOST's codes for "not gradable", "replaced", "missing", and what is common for the last.
     if value in (1.9, 8, 9, 99) and re.match(r"\s*([:=]|$)", rest):
         return None
-    first, *words = re.split(r"[\s°.:=,;()_\u2013\u2014-]+", rest)
-    fits = not first and not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)
+    words = re.split(r"[\s°.:=,;()_\u2013\u2014-]+", rest)
+    fits = not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)
     if value not in range(N_GRADES) or not fits:
         raise UnreadableError(text)
     return int(value)
@@ -99,9 +104,11 @@ def _number(text: str) -> float:
 
 
 def _fits(word: str, grade: float) -> bool:
-    """Whether a word that follows a grade says nothing else."""
-    meaning = GRADE_WORDS.get(word, "any" if not word else "")
-    return meaning == "any" or abs(_number(meaning or word) - grade) <= bool(meaning)
+    """Whether a word beside a grade says nothing else; from mild on, a word may mean one less."""
+    meaning = GRADE_WORDS.get(word, "" if word else "any")
+    if not meaning:
+        return _number(word) == grade
+    return meaning == "any" or 0 <= int(meaning) - grade <= (meaning >= "2")
 
 
 def read_side(text: str) -> str:

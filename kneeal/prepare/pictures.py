@@ -11,7 +11,7 @@ import numpy as np
 
 from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError, count, some
-from kneeal.prepare.notation import GRADE_WORDS, SIDE_WORDS, option_for_grades
+from kneeal.prepare.notation import GRADE_WORDS, NUMERALS, SIDE_WORDS, UnreadableError, option_for_grades, read_grade
 from kneeal.prepare.paths import PICTURE_SUFFIXES, NamedFiles, walk_files
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
 
@@ -25,10 +25,10 @@ _FIRST = ("test", "val", "train", "")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
 _SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
 #: The layout of most public copies of OAI's knees.
-DEFAULT_PATTERN = rf"^(?:{_SPLIT}/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?P<side>[LR])\.[^./]+$"
+DEFAULT_PATTERN = rf"^(?:{_SPLIT}/)?(?P<grade>[0-4])/(?P<patient>[^/]+?)_?(?<![A-Za-z])(?P<side>[LR])\.[^./]+$"
 #: A pattern is suggested that takes at least this share of the pictures, and of those the one that says most of them.
 _FITS = 0.4
-_WORTH = {"patient": 3, "grade": 3, "split": 1, "side": 1}
+_WORTH = {"patient": 4, "grade": 3, "split": 1, "side": 0}
 #: Paths on which patterns are compared before the best is tried on all.
 _COMPARED = 1000
 
@@ -206,6 +206,9 @@ def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> 
         for part in [*splits, *grades, *knees]
     }
     # Where no split is known, some pictures may be without a grade.
+    for part, option in list(grades.items()):
+        if not option and any(not _is_grade(fields.get("grade", "")) for fields in found[part].values()):
+            del grades[part]
     choices = [*product(splits, grades, knees, [False]), *product([""], filter(None, grades), knees, [True])]
     ranked = []
     for order, (split, grade, knee, optional) in enumerate(choices):
@@ -229,36 +232,51 @@ def suggest(names: Sequence[str], *, side: str = "", ungraded: bool = False) -> 
     return "", 0
 
 
+def _is_grade(text: str) -> bool:
+    try:
+        read_grade(text)
+    except UnreadableError:
+        return False
+    return True
+
+
 def _parts(names: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
     """Patterns for split, grade (with the option that they need), and patient and side; the simpler first."""
     words = {word for name in names for word in re.findall(r"[^\W\d_]+", name.lower())}
     splits = [rf"(?:.*/)?{_SPLIT}/", rf"(?:.*?[/ _-])?(?<!auto[ _-]){_SPLIT}[/ _0-9-]", ""]
-    scale = "(?i:klg?|grade|class|label|level|stage|g)"
+    scale = "(?i:klg?|grade|grado?|grau|stade|stadium|class|label|level|stage|g)"
+    number = f"(?:[0-9]|(?i:{'|'.join(NUMERALS)}))"
     label = f"(?i:{'|'.join(sorted(words & set(GRADE_WORDS))) or 'normal'})"
     grades = dict.fromkeys([
-        "(?:.*/)?(?P<grade>[0-4])/",
-        f"(?:.*/)?{scale}[ _-]*(?P<grade>[0-4]|I{{1,3}}|IV)/",
-        f"(?:.*/)?(?P<grade>[0-4])[ _.-]*{label}[^/0-9]*/",
-        f"(?:.*/)?{label}[ _.-]*(?P<grade>[0-4])/",
+        "(?:.*/)?(?P<grade>[0-9])/",
+        f"(?:.*/)?{scale}[ _-]*(?P<grade>{number})/",
+        f"(?:.*/)?(?P<grade>[0-9][ _.-]*{label})[^/0-9]*/",
+        f"(?:.*/)?(?P<grade>{label}[ _.-]*[0-9])/",
         "(?:.*/)?(?P<grade>0|I{1,3}|IV)/",
-        "(?:.*[/ _-])?(?i:klg?|grade)[ _-]*(?P<grade>[0-4])(?![0-9])",
-        rf"(?:.*?[/ _-])?{_SPLIT.replace('P<split>', ':')}[ _-](?P<grade>[0-4])(?![0-9])",
+        "(?:.*[/ _-])?(?i:klg?|grade)[ _-]*(?P<grade>[0-9])(?![0-9])",
+        rf"(?:.*?[/ _-])?{_SPLIT.replace('P<split>', ':')}[ _-](?P<grade>[0-9])(?![0-9])",
     ], "")  # fmt: skip
-    named, option = option_for_grades(folder for name in names for folder in PurePosixPath(name).parts[:-1])
+    named, option = option_for_grades({folder for name in names for folder in PurePosixPath(name).parts[:-1]})
     if named:
-        grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(named)}))/"] = option
+        grades[f"(?:.*/)?(?P<grade>(?i:{'|'.join(map(re.escape, named))}))/"] = option
     sides = sorted(word for word in words & set(SIDE_WORDS) if SIDE_WORDS[word] and len(word) > 1)
-    side = f"(?P<side>(?i:{'|'.join([*sides, '[lr]'])}))"
+    if {SIDE_WORDS[word] for word in sides} != {"R", "L"}:  # such as sag, which may be a plane
+        sides = [word for word in sides if word in ("left", "right")]
+    # Single letters of other languages count where names end in these two alone.
+    ends = {match[1].lower() for name in names if (match := re.search(r"[ _.-]([A-Za-z])\.[^./]+$", name))}
+    letters = next((pair for pair in ("dg", "de", "di", "ds") if ends == set(pair)), "lr")
+    side = f"(?P<side>(?i:{'|'.join([*sides, f'[{letters}]'])}))"
     end = r"\.[^./]+$"
     knees = [
-        rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]?(?<![A-Za-z])(?P<side>[LR])(?:[ _-]+(?i:klg?|grade)[ _-]*[0-4])?{end}",
+        rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]?(?<![A-Za-z])(?P<side>[LRlr])(?:[ _-]+(?i:klg?|grade)[ _-]*[0-4])?{end}",
         rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]{side}(?:[ _-]+(?i:klg?|grade)[ _-]*[0-4])?{end}",
         rf"(?:.*/)?{side}[ _-](?P<patient>[^/]+?){end}",
         r"(?:.*[^0-9])?(?P<patient>[0-9]{4,})[ _.-]?(?P<side>[LR])(?![A-Za-z0-9])[^/]*$",
         rf"(?:.*/)?(?P<patient>[^/]+)/{side}(?:[ _-][^/]*)?{end}",
         rf"(?:.*/)?{side}/(?:[^/]+/)*(?P<patient>[^/]+?){end}",
         rf"(?:.*/)?(?P<patient>[^/]+)/{side}/[^/]+$",
-        rf"(?:.*/)?{side}/",
-        "",
+        rf"(?:.*/)?(?P<patient>[^/]+?)[ _.-]{side}[ _.-][^/]*$",
     ]
+    # A patient may have several pictures of a knee, each of which then counts by itself, with its side.
+    knees += [*(part.replace("P<patient>", ":") for part in knees), rf"(?:.*/)?{side}/", ""]
     return splits, {**grades, "": ""}, knees

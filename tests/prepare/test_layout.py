@@ -19,7 +19,8 @@ def numbered(template: str) -> list[str]:
     return [
         template.format(split="train" if k < 12 else "val", grade=k % 5, name=NAMES[k % 5], patient=9001000 + k // 2,
                         side="LR"[k % 2], low="lr"[k % 2], word=("left", "right")[k % 2], de=("links", "rechts")[k % 2],
-                        roman=("0", "I", "II", "III", "IV")[k % 5], hash=f"{k:04x}",
+                        roman=("0", "I", "II", "III", "IV")[k % 5], one=k % 5 + 1, french="GD"[k % 2],
+                        iberian="ED"[k % 2], hash=f"{k:04x}",
                         count=("zero", "one", "two", "three", "four")[k % 5])
         for k in range(20)
     ]  # fmt: skip
@@ -56,6 +57,12 @@ def numbered(template: str) -> list[str]:
         ("{split} Set/{grade}/{patient}{side}.png", "split grade patient side"),
         ("{split}1/{grade}/{patient}{side}.png", "split grade patient side"),
         ("{split}/{name}/{hash}.png", "split grade"),
+        ("{split}/{grade}/{patient}{low}.png", "split grade patient side"),
+        ("{split}/stade {grade}/{patient}_{french}.png", "split grade patient side"),
+        ("{split}/Grade {count}/{patient}-{iberian}.png", "split grade patient side"),
+        ("{split}/{name}{grade}/{patient}_{side}_pa.png", "split grade patient side"),
+        ("{split}/{one}{name}/{patient}{side}.png", "split grade patient side"),
+        ("{split}/{one}. {name}/{hash}.png", "split grade"),
     ],
 )
 def test_a_layout_gets_the_pattern_that_takes_it(template: str, groups: str) -> None:
@@ -138,6 +145,32 @@ def test_a_pattern_says_what_it_can_and_what_does_not_match_is_told() -> None:
         rows_by_pattern(["a/7/x_l.png"], compile_pattern(r"(?P<grade>\d)/"), "f")
 
 
+@pytest.mark.parametrize("template", ["{one}/{patient}{side}.png", "class_{one}/{patient}{side}.png"])
+def test_numbers_from_1_to_5_are_no_grades(template: str) -> None:
+    text, taken = suggest(numbered(template))
+    assert taken == 20 and "<grade>" not in text and "--ungraded" in text
+    # Where they are, the option says which.
+    pattern = compile_pattern("(?P<grade>[0-9])/(?P<patient>[0-9]+)(?P<side>[LR])")
+    rows, _ = rows_by_pattern(numbered(template), pattern, "f", grade_names("1=0,2=1,3=2,4=3,5=4"))
+    assert [row.grade for row in rows] == [k % 5 for k in range(20)]
+
+
+def test_a_side_that_the_paths_say_is_proposed_though_a_patient_has_several_pictures_of_a_knee() -> None:
+    names = [f"{k % 5}/{year}/{9001000 + k}{side}.png" for year in (2019, 2020) for k in range(9) for side in "LR"]
+    text, taken = suggest(names)
+    assert taken == 36 and "--side" not in text and "<patient>" not in text
+    rows, _ = rows_by_pattern(names, compile_pattern(shlex.split(text)[1]), "f")
+    assert [row.side for row in rows] == ["L", "R"] * 18 and [row.grade for row in rows] == [
+        int(name[0]) for name in names
+    ]
+
+
+def test_a_word_that_means_a_side_in_one_language_alone_is_none() -> None:
+    names = [f"{k % 5}/sag_{k:03}.png" for k in range(20)]
+    assert "--side unknown" in suggest(names)[0]
+    assert "<side>" in suggest([name.replace("sag", "left") for name in names])[0]
+
+
 def test_two_folders_of_one_grade_are_not_told_apart_by_a_suggestion() -> None:
     names = [f"{name}/{k}{'LR'[k % 2]}.png" for k in range(9) for name in ("Normal", "Minimal", "Mild", "Severe")]
     assert "--grades" not in suggest(names)[0]
@@ -158,5 +191,6 @@ def test_a_pattern_that_cannot_be_read_is_refused(pattern: str) -> None:
 def test_the_layout_of_the_public_set_is_the_default() -> None:
     for name in ("train/0/9001695L.png", "4/1_R.tif", "val/2/é 7L.jpg", "Train/0/1L.png", "valid/0/1L.png"):
         assert re.search(DEFAULT_PATTERN, name)
-    for name in ("train/5/1L.png", "train/0/1.png", "train/0/deep/1L.png", "more/train/0/1L.png"):
+    for name in ("train/5/1L.png", "train/0/1.png", "train/0/deep/1L.png", "more/train/0/1L.png",
+                 "train/0/1_LATERAL.png", "0/FINAL.png", "0/1XR.png"):  # fmt: skip
         assert not re.search(DEFAULT_PATTERN, name)

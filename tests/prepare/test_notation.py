@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kneeal.errors import UserError
-from kneeal.prepare.notation import UnreadableError, grade_names, read_grade, read_side, read_split
+from kneeal.prepare.notation import UnreadableError, grade_names, option_for_grades, read_grade, read_side, read_split
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,8 @@ from kneeal.prepare.notation import UnreadableError, grade_names, read_grade, re
         ("0 (normal)", 0), ("0 - normal", 0), ("2 mild", 2), ("0=normal", 0), ("2: mild", 2), ("2: KL grade 2", 2),
         ("K.L. 2", 2), ("stade 3", 3), ("Grau II", 2), ("2 - mild to moderate", 2), ("1 (mild)", 1), ("III: mäßig", 3),
         ("Grad II nach Kellgren", 2), ("2: 2", 2), ("2_Minimal", 2), ("0: keine Arthrose", 0), ("2 (II)", 2),
-        ("Gr. 2", 2), ("gr 3", 3), ("Gr.II", 2), ("(2)", 2), ("two", 2), ("KL two", 2), ("Zero", 0),
+        ("Gr. 2", 2), ("gr 3", 3), ("Gr.II", 2), ("(2)", 2), ("two", 2), ("KL two", 2), ("Zero", 0), ("0Normal", 0),
+        ("4Severe", 4), ("Moderate3", 3), ("Normal 0", 0), ("3 (severe)", 3), ("Gonarthrose Grad 2", 2),
     ],
 )  # fmt: skip
 def test_a_grade_is_read_however_it_is_written(text: str, grade: int) -> None:
@@ -43,7 +44,8 @@ def test_what_says_that_there_is_no_grade_is_missing(text: str) -> None:
      "2: left 3", "2:3", "2: possible 3", "i: 2", "III (2)", "I don't know", "2 not sure", "2 unclear", "1 x", "1 n/a",
      "2 TKR", "4 (TKR)", "0 = missing", "0 - severe", "4 (normal)", "2-Jan", "3-Apr", "2 months", "3 mm", "8 mm",
      ".2", "1 of two", "two of three", "fourth", "(2", "(none)", "five",
-     "one knee", "2 plus", "2:mild/3:moderate", "2024-03-02 00:00:00"],
+     "1 (normal)", "2 (doubtful)", "3 (mild)", "4 (moderate)", "0 (doubtful)", "1Normal", "Doubtful 2", "links 2",
+     "KL <2", "one knee", "2 plus", "2:mild/3:moderate", "2024-03-02 00:00:00"],
 )  # fmt: skip
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(UnreadableError):
@@ -83,3 +85,12 @@ def test_splits_are_read() -> None:
     ]  # fmt: skip
     with pytest.raises(UnreadableError):
         read_split("fold 1")
+
+
+def test_grades_of_a_scale_from_1_are_named_by_the_option_that_is_proposed() -> None:
+    texts = ["1 (normal)", "2Doubtful", "mild_3", "4. Moderate", "5 severe"]
+    named, option = option_for_grades(texts)
+    assert named == texts
+    names = grade_names(option.removeprefix('--grades "').removesuffix('"'))
+    assert [read_grade(text, names) for text in texts] == [0, 1, 2, 3, 4]
+    assert option_for_grades([*texts, "Minimal"]) == ([], "")
