@@ -115,12 +115,14 @@ def check_header(where: str, header: Sequence[str], needed: Sequence[str] = ()) 
         )
     missing = [name for name in needed if fold(name) not in folded]
     if missing:
-        raise UserError(
-            f"{where} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{some(header, 12) or 'none'}",
-            f"a header with the columns {', '.join(needed)}",
-            "add or rename them, or check that this is the right table",
-        )
+        cure = "add or rename them, or check that this is the right table"
+        raise missing_columns(where, missing, header, f"a header with the columns {', '.join(needed)}", cure)
+
+
+def missing_columns(where: str, missing: Sequence[str], header: Iterable[str], expected: str, cure: str) -> UserError:
+    """The error for a table without some columns, which names those that it has."""
+    lacked = f"column{'s' * (len(missing) > 1)} {', '.join(missing)}"
+    return UserError(f"{where} without the {lacked}; it has {some(header, 12) or 'none'}", expected, cure)
 
 
 def decode(data: bytes) -> str | None:

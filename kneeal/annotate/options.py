@@ -34,7 +34,7 @@ class ServeOptions:
         float, Option(help="Share of a query that is enough for --auto; the rest comes with the next query.")
     ] = 1.0
     images: Annotated[Path | None, Option(help="Folder that the data set was prepared from.")] = None
-    data: Annotated[Path | None, Option(help="The data set, where it has moved.")] = None
+    data: Annotated[Path | None, Option(help="The data set, if it has moved.")] = None
     atlas: Annotated[
         Path | None, Option(help="Folder with your own examples; each file name begins with its grade.")
     ] = None

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kneeal.data.grades import GRADE_TEXTS, N_GRADES
 from kneeal.errors import UserError, some
-from kneeal.tables import FORMULA, read_table
+from kneeal.tables import FORMULA, missing_columns, read_table
 
 COLUMNS = ("knee_id", "patient_id", "side", "site", "kl", "path", "split")
 SPLITS = ("", "train", "val", "test")
@@ -66,11 +66,8 @@ def check_manifest(frame: pd.DataFrame, where: str, *, places: Sequence[str] | N
     """
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
-        raise UserError(
-            f"{where} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}",
-            f"the columns {', '.join(COLUMNS)}",
-            "add them (kl, site, path and split may be empty); cells are separated by commas",
-        )
+        cure = "add them (kl, site, path and split may be empty); cells are separated by commas"
+        raise missing_columns(where, missing, map(str, frame.columns), f"the columns {', '.join(COLUMNS)}", cure)
     if frame.empty:
         raise UserError(f"{where} without a single knee", "one row per knee", "prepare the data set again")
     frame = frame.astype(object).where(frame.notna(), "").astype(str).reset_index(drop=True)

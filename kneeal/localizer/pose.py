@@ -66,7 +66,7 @@ def cut_region(radiograph: NDArray[Any], mm_per_px: tuple[float, float], pose: K
     """
     # The rotated region has the radiograph's own resolution: averaging comes after, when it is brought to 0.367 mm a
     # pixel.
-    size = round(REGION_MM / min(min(mm_per_px), MM_PER_PX))
+    size = round(REGION_MM / min(*mm_per_px, MM_PER_PX))
     return cut_window(
         radiograph, mm_per_px, pose.region_center_mm, pose.angle_deg, size, REGION_MM / size
     ), REGION_MM / size

@@ -128,18 +128,10 @@ def read_knee_table(
     there = {field: name for field, name in names.items() if name in header}
     missing = [fields for fields in needed if not set(fields.split(" or ")) & set(there)]
     if missing:
-        raise UserError(
-            f"{path} without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{some(table.header, 12)}",
-            f"columns for {', '.join(needed)}",
-            "name it with "
-            + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing)
-            + (
-                "; a grade for each side is in columns KL_R and KL_L, without a column side"
-                if "grade" in missing
-                else ""
-            ),
-        )
+        cure = "name it with " + " and ".join(f"--{fields.split(' or ')[0]}-column" for fields in missing)
+        if "grade" in missing:
+            cure += "; a grade for each side is in columns KL_R and KL_L, without a column side"
+        raise tables.missing_columns(str(path), missing, table.header, f"columns for {', '.join(needed)}", cure)
     texts = ((where, {field: row[name] for field, name in there.items()}) for where, row in records)
     return make_rows(texts, str(path), grades)
 

@@ -34,7 +34,7 @@ METRIC = "test_balanced_accuracy"
 _OF_CONSISTENCY = re.compile(r"seed|data\.split_seed|active\.pseudo_by|views\.kept|loss\.(?!balance).*").fullmatch
 #: A test knee counts as certain below this share of the largest entropy.
 CERTAIN = 0.1 * float(np.log(N_GRADES))
-#: The paper compares with random querying beyond this number of labels.
+#: Labels after which the paper claims that uncertainty beats random querying.
 _AFTER = 300
 
 

@@ -193,7 +193,7 @@ def fill(canvas: NDArray[np.uint8], outline: Array, gray: int = 255) -> None:
     cv2.fillPoly(canvas, [pixels(outline)], gray, cv2.LINE_AA, _SHIFT)
 
 
-def stroke(canvas: NDArray[np.uint8], line: Array, gray: int, thickness: int, closed: bool = False) -> None:
+def stroke(canvas: NDArray[np.uint8], line: Array, gray: int, thickness: int, *, closed: bool = False) -> None:
     """Draw a line [n, 2] in mm, `thickness` px wide; what it covers is replaced, not added to."""
     cv2.polylines(canvas, [pixels(line)], closed, gray, thickness, cv2.LINE_AA, _SHIFT)
 
