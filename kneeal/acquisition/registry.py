@@ -28,8 +28,8 @@ _S = TypeVar("_S", bound=type[Strategy])
 class StrategyInfo:
     """What `kneeal strategies` shows of a strategy."""
 
-    name: str
-    strategy: type[Strategy]
+    name: str  #: The name under which it is asked for.
+    strategy: type[Strategy]  #: Its class.
 
     @property
     def summary(self) -> str:

@@ -127,9 +127,9 @@ def encode(picture: KneePicture, side: str) -> EncodedPicture:
 class Example(NamedTuple):
     """A picture of a grade."""
 
-    grade: int
-    caption: str
-    png: bytes
+    grade: int  #: The KL grade that it shows.
+    caption: str  #: The rest of its file name.
+    png: bytes  #: The picture.
 
 
 def read_atlas(folder: Path) -> list[Example]:

@@ -14,10 +14,10 @@ from kneeal.errors import UserError
 class Cohort:
     """A data set with its splits and the grades that only the oracle may see."""
 
-    dataset: PreparedDataset
-    splits: Splits
-    validation: Validation
-    grades: Mapping[str, int]
+    dataset: PreparedDataset  #: The data set.
+    splits: Splits  #: Its training, validation and test knees.
+    validation: Validation  #: How a round chooses its epoch.
+    grades: Mapping[str, int]  #: Knee id to KL grade, of all knees whose grade is known.
 
 
 def open_cohort(config: RunConfig) -> Cohort:

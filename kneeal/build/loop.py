@@ -31,15 +31,15 @@ from kneeal.nn.network import SiameseKneeNet
 class RunParts:
     """All parts of a run except its folder."""
 
-    config: RunConfig
-    cohort: Cohort
-    network: SiameseKneeNet
-    runner: Runner
-    strategy: Strategy
-    pseudo: Strategy | None
-    schedule: Schedule
-    first_query: FirstQuery
-    stop: StopRule | None
+    config: RunConfig  #: Its settings.
+    cohort: Cohort  #: Its data set with the splits.
+    network: SiameseKneeNet  #: A network as a fit starts from it.
+    runner: Runner  #: Trains and predicts.
+    strategy: Strategy  #: Selects queries, under the constraints.
+    pseudo: Strategy | None  #: Chooses the pseudo pool; None where `strategy` does, or there is none.
+    schedule: Schedule  #: How many labels to ask for.
+    first_query: FirstQuery  #: Makes the first query.
+    stop: StopRule | None  #: Ends the run early; never if None.
 
     def loop(self, folder: RunWriter, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
         """The loop of the run, from the state that its folder holds."""

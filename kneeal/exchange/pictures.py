@@ -35,10 +35,10 @@ _GAP_PX = 8
 class Box:
     """A rectangle on a picture, in px; x to the right, y down."""
 
-    x: float
-    y: float
-    width: float
-    height: float
+    x: float  #: Its left edge.
+    y: float  #: Its upper edge.
+    width: float  #: To the right.
+    height: float  #: Downward.
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,11 @@ DEFAULT_CONFIG = "frozen"
 class OpenRun:
     """A run and its data."""
 
-    path: Path
-    config: RunConfig
-    cohort: Cohort
-    folder: RunWriter
-    parts: RunParts | None = None
+    path: Path  #: Its folder.
+    config: RunConfig  #: Its settings.
+    cohort: Cohort  #: Its data set with the splits.
+    folder: RunWriter  #: Its files.
+    parts: RunParts | None = None  #: All other parts; made when they are needed if None.
 
     def loop(self, listeners: Sequence[LoopListener] = ()) -> ActiveLearningLoop:
         """The loop, at the point that the folder has reached."""

@@ -12,10 +12,10 @@ from kneeal.tables import csv_text
 class TextTable:
     """A table of cells: the first column is text, the others are numbers."""
 
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
+    title: str  #: A line above it.
+    header: Sequence[str]  #: Heading of each column.
+    rows: Sequence[Sequence[str]]  #: Cells, as many in each row as there are columns.
+    notes: Sequence[str] = ()  #: Lines below it; an empty one stands for a gap.
 
     def text(self) -> str:
         """For a terminal."""

@@ -109,7 +109,7 @@ class Correlated:
     """Standard normal numbers for one knee, which share a part with those of the patient's other knee."""
 
     patient: np.random.Generator  #: In the same state for both knees.
-    knee: np.random.Generator
+    knee: np.random.Generator  #: Of this knee alone.
 
     def normal(self, share: float, size: int = 1) -> Array:
         """Numbers [size] that correlate by `share` with those of the patient's other knee."""

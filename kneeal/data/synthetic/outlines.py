@@ -35,13 +35,13 @@ class KneeOutlines:
     `plateau` and `condyles` are the parts of `tibia` and `femur` that face the joint, from lateral to medial.
     """
 
-    femur: Array
-    tibia: Array
-    fibula: Array
-    patella: Array
-    plateau: Array
-    condyles: Array
-    half_width_mm: float
+    femur: Array  #: Closed.
+    tibia: Array  #: Closed.
+    fibula: Array  #: Closed.
+    patella: Array  #: Closed.
+    plateau: Array  #: Open.
+    condyles: Array  #: Open.
+    half_width_mm: float  #: Half the width of the plateau.
 
 
 def spline(points: Array, *, closed: bool, steps: int = 10) -> Array:
