@@ -164,7 +164,7 @@ def _load(point: EntryPoint) -> type[Strategy]:
         strategy = point.load()
         if not _is_strategy(strategy):
             raise TypeError(f"{strategy!r} is not a strategy")
-    except Exception as error:
+    except Exception as error:  # whatever the other package raises as it is imported
         raise UserError(
             f"the strategy {point.name!r} of the package {owner} cannot be loaded ({error!r})",
             f"{point.value}, a subclass of kneeal.acquisition.Strategy",
@@ -189,7 +189,7 @@ def _from_file(path: Path, attribute: str) -> type[Strategy]:
     sys.modules[name] = module  # dataclasses and pickle look the module up
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # whatever the user's file does as it is run
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
         where = f"{path}, line {lines[-1]}" if lines else str(path)

@@ -74,7 +74,7 @@ class PictureService:
             if not finished:
                 raise TimeoutError
             return reading.result()
-        except Exception as error:
+        except Exception as error:  # of a file system, a decoder or the wait: the page asks again
             why = "it takes too long" if isinstance(error, TimeoutError) else type(error).__name__
             raise RefusedError(
                 503,
@@ -94,7 +94,7 @@ class PictureService:
             with self._slots:
                 try:
                     future.set_result(encode(self._pictures[knee_id], self._pictures.sides[knee_id]))
-                except Exception as error:
+                except Exception as error:  # given on to who waits for it
                     future.set_exception(error)
 
         # Not from a pool: a thread that hangs in a system call would keep the server from stopping.

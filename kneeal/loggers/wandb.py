@@ -123,7 +123,7 @@ class WandbTracker(LoopListener):
         mode = self._mode()
         try:
             return wandb.init(mode=mode, settings=settings, **options)
-        except Exception as error:
+        except Exception as error:  # the library's own, and those of the network
             if mode != "online":
                 raise
             print(f"W&B is out of reach ({reason_of(error)}); logging offline", file=sys.stderr)

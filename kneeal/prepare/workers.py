@@ -133,7 +133,7 @@ class WorkerPool(Generic[T, R]):
 def _serve(pipe: connection.Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     try:
         work = make()
-    except Exception as error:
+    except Exception as error:  # raised again by the process that collects it
         pipe.send(error)
         return
     _limit_memory()

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         with exit_on_signals("start the study again to continue"):
             run_cell(config, out)
-    except Exception as error:
+    except Exception as error:  # kept in a file for the study to show
         mistake = isinstance(error, UserError)
         report = str(error) if mistake else f"{type(error).__name__}: {error}"
         if first:

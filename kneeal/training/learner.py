@@ -192,7 +192,7 @@ def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
     def call(*inputs: Any) -> Any:
         try:
             return fast(*inputs)
-        except Exception as error:
+        except Exception as error:  # torch's compilers have no common one
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise UserError(
