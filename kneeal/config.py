@@ -21,13 +21,7 @@ _EXPECTED = {"tuple_type": "a list", "model_type": "a section with keys", "dict_
 STUDY_KEYS = {"name", "set", "settings", "grid", "seeds", "cells"}
 
 #: Keys that say where and how a run is executed or shown, not what comes out of it.
-EXECUTION_KEYS = (
-    "data.dir",
-    "tracking",
-    "compute.accelerator",
-    "compute.compile",
-    "training.eval_batch_size",
-)
+EXECUTION_KEYS = ("data.dir", "tracking", "compute.accelerator", "compute.compile", "training.eval_batch_size")
 
 
 def resolve(

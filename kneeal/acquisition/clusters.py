@@ -33,12 +33,7 @@ class TypiClust(CoverageStrategy):
     source = "Hacohen, Dekel and Weinshall, Active Learning on a Budget, ICML 2022"
 
     def __init__(
-        self,
-        *,
-        n_neighbors: int = 20,
-        max_clusters: int = 500,
-        min_cluster_size: int = 5,
-        normalize: bool = True,
+        self, *, n_neighbors: int = 20, max_clusters: int = 500, min_cluster_size: int = 5, normalize: bool = True
     ) -> None:
         self.n_neighbors = check_int("n_neighbors", n_neighbors)
         self.max_clusters = check_int("max_clusters", max_clusters)

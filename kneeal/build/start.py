@@ -103,12 +103,7 @@ def make_source(
         network.encoder,
         n_views=views.kept,
         folder=dataset.path / FOLDER,
-        made_of={
-            "kneeal": __version__,
-            "encoder": network.encoder.checksum(),
-            PATCHES: checksum,
-            "patch_size": size,
-        },
+        made_of={"kneeal": __version__, "encoder": network.encoder.checksum(), PATCHES: checksum, "patch_size": size},
         view_settings=options,
         device=device,
     )

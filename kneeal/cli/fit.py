@@ -25,11 +25,7 @@ def fit(
     """Run active learning, with the manifest's grades as answers."""
     from kneeal import config as configuration
 
-    flags = {
-        **given.flags(data),
-        "training.init": None if init is None else str(init),
-        "compute.devices": devices,
-    }
+    flags = {**given.flags(data), "training.init": None if init is None else str(init), "compute.devices": devices}
     resolved = configuration.resolve(config, settings or (), flags)
 
     from kneeal.jobs.fit import run_fit

@@ -141,8 +141,7 @@ class PictureArguments:
     """How pictures of single knees are read."""
 
     pattern: Annotated[
-        str | None,
-        Option(help="Regular expression for paths, with the groups split, grade, patient, side."),
+        str | None, Option(help="Regular expression for paths, with the groups split, grade, patient, side.")
     ] = None
     roi_mm: Annotated[float | None, Option(help="Width of the pictures in mm; by default 101 for square ones.")] = None
     mm_per_px: Annotated[float | None, Option(help="Pixel size in mm, instead of --roi-mm.")] = None

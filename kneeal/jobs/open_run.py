@@ -54,11 +54,7 @@ def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) ->
 
 
 def begin_run(
-    run: Path,
-    source: str | None,
-    settings: Sequence[str],
-    flags: Mapping[str, Any],
-    progress: FitProgress = SILENT,
+    run: Path, source: str | None, settings: Sequence[str], flags: Mapping[str, Any], progress: FitProgress = SILENT
 ) -> OpenRun:
     """Begin a run, or open the one in the folder if it has the given settings.
 

@@ -52,12 +52,7 @@ class ActiveLearningLoop:
         self.schedule.check(len(self.pool))
         uncertainty = (self.pseudo_strategy or self.strategy) if self.consistency else None
         self.querying = Querying(
-            self.runner,
-            self.strategy,
-            uncertainty,
-            n_grades=self.n_grades,
-            seed=self.seed,
-            grades=stop is not None,
+            self.runner, self.strategy, uncertainty, n_grades=self.n_grades, seed=self.seed, grades=stop is not None
         )
         self.state = folder.latest_state() or PoolState({}, tuple(self.pool))
         if {*self.state.labeled, *self.state.unlabeled, *self.state.unreadable} != set(self.pool):

@@ -106,11 +106,7 @@ def start_new(
     """Start a cell in a new process; the arguments are those of `ForkedCell`."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*program, *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [*program, *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
 
 

@@ -18,12 +18,7 @@ _RETRIES = 5
 
 
 def run_on_ray(
-    study: Study,
-    address: str,
-    *,
-    log: Callable[[str], None],
-    gpus: float | None = None,
-    cpus: float = 1.0,
+    study: Study, address: str, *, log: Callable[[str], None], gpus: float | None = None, cpus: float = 1.0
 ) -> dict[str, CellStatus]:
     """Run the unfinished cells of a study on a cluster, and return the status of each cell by name.
 
