@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -10,8 +12,20 @@ import pytest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
-hypothesis.settings.register_profile("kneeal", deadline=None)
+# No limit in seconds: how long an example takes is a matter of what else the machine does.
+hypothesis.settings.register_profile("kneeal", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("kneeal")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Start each test, and the fixtures that it is the first to use, from one random state, whatever ran before."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].use_deterministic_algorithms(False)  # as a run in this process leaves them
 
 
 @pytest.fixture(scope="session")

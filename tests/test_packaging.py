@@ -38,7 +38,6 @@ def run(*command: str | Path, cwd: Path, site: Path | None = None) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,15 @@ def make_run(folder: Path, n_init: int = 12, *settings: str) -> Path:
     return folder / "run"
 
 
+def free_port() -> int:
+    """A port below those that the system gives out by itself: nobody gets it while the server starts or is down."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Site:
     """`kneeal annotate` in a process of its own.
 
@@ -64,9 +75,7 @@ class Site:
     def __init__(self, run: Path, *options: str) -> None:
         self.run = run
         self.options = options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.links: dict[str, str] = {}
         self.start()
@@ -106,7 +115,7 @@ class Site:
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
-                self.process.wait(60)
+                self.process.wait(240)
             except subprocess.TimeoutExpired:
                 self.kill()
         self.log.close()
@@ -138,7 +147,7 @@ class Reader:
         self.csrf = self.call("GET", "/api/me")[1]["csrf"]
 
     def connect(self) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=400)
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any, dict[str, str]]:
         headers = {"origin": f"http://127.0.0.1:{self.port}", "cookie": self.cookie, "x-kneeal-csrf": self.csrf}

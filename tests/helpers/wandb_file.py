@@ -12,7 +12,7 @@ from wandb.proto import wandb_internal_pb2
 BLOCK, HEADER, FULL, FIRST, LAST = 32768, 7, 1, 2, 4
 
 
-def read_finished(path: Path, timeout: float = 60.0) -> list[wandb_internal_pb2.Record]:
+def read_finished(path: Path, timeout: float = 400.0) -> list[wandb_internal_pb2.Record]:
     """All records of a run that was finished.
 
     `finish` returns when W&B's own process has taken the last record, a few milliseconds before it has written them.

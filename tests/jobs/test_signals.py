@@ -29,19 +29,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: A command in an interpreter that takes a minute to be taken apart, as one does that is loaded with torch on a machine
+#: A command in an interpreter that takes minutes to be taken apart, as one does that is loaded with torch on a machine
 #: that others fill. No signal is handled then.
 SLOW_TO_END = """
 import time
 
 class Slow:
     def __del__(self, sleep=time.sleep):
-        sleep(60)
+        sleep(600)
 
 slow = Slow()
 from kneeal.cli import main
 main()
 """
+#: Seconds for a process to end, on a loaded machine, and before a slow interpreter is taken apart.
+PATIENCE = 300
+
+pytestmark = pytest.mark.timeout(1200)
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -51,13 +55,13 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def stop(process: subprocess.Popen[str], signum: int, when: Callable[[], bool]) -> str:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE
     while not when():
         assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
         time.sleep(0.05)
     time.sleep(1)
     process.send_signal(signum)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE)
     return said
 
 
@@ -109,7 +113,7 @@ def test_a_signal_that_is_swallowed_ends_the_process_all_the_same(program: str) 
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert said == "kneeal: stopped by SIGTERM; start again\n"
 
@@ -121,7 +125,7 @@ def test_work_that_went_wrong_because_of_a_signal_is_no_failure_of_its_own() -> 
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "SIGINT" in said
 
 
@@ -136,7 +140,7 @@ def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, sta
         f"def work():\n    atexit.register(pathlib.Path({str(mark)!r}).touch); {command}\n"
         "run_and_exit(work)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == status and mark.exists()
     assert done.stdout == ("done\n" if "print" in command else "")
     assert ("ZeroDivisionError" in done.stderr) == ("/" in command) and ("a message" in done.stderr) == (
@@ -147,7 +151,5 @@ def test_a_command_ends_with_its_status_and_what_it_left_to_do(command: str, sta
 def test_output_that_cannot_be_written_is_no_success() -> None:
     program = "from kneeal.jobs.process import run_and_exit; run_and_exit(lambda: print('lost'))"
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", program], stdout=full, timeout=30, env={**os.environ, "PYTHONUNBUFFERED": ""}
-        )
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, env={**os.environ, "PYTHONUNBUFFERED": ""})
     assert done.returncode == 120

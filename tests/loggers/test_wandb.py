@@ -245,7 +245,6 @@ def test_nothing_is_asked_without_a_key(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env={"PATH": "", "HOME": str(tmp_path)},
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

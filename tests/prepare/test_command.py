@@ -18,7 +18,7 @@ from tools.radiographs import RadiographOptions, draw_radiograph
 def kneeal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "kneeal", *map(str, arguments)],
-        capture_output=True, text=True, timeout=280, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ def test_what_is_finished_is_kept_and_the_data_set_is_the_same(inside: Path) -> 
         stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )  # fmt: skip
-    until = time.monotonic() + 250
+    until = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < until and len(list((inside / "work").glob("*/*.npz"))) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -129,9 +129,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds) -> Iterator[R
     one.end()
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.timeout(300)
 def test_damaged_files_cost_little(
     reader: Reader, seeds: Seeds, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

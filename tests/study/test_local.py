@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,20 @@ from kneeal.study.folder import StudyFolder, show_grid
 from kneeal.study.grid import Study, read_study
 from kneeal.study.local import LocalStudy, Resources, find_resources
 
-#: Writes a finished run, notes how many of its kind run at once and with what environment; fails on seed 3.
+#: Waits until as many of its kind have begun as the first argument says, writes a finished run, and notes when it ran
+#: with what environment; fails on seed 3, and is killed on seed 4.
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
 import yaml
-config, run, error = map(Path, sys.argv[1:4])
+together, (config, run, error) = int(sys.argv[1]), map(Path, sys.argv[2:5])
 seed = yaml.safe_load(config.read_text())["seed"]
-notes = run.parent / "notes"
-notes.mkdir(exist_ok=True)
+notes, marks = run.parent / "notes", run.parent / "begun"
+notes.mkdir(exist_ok=True), marks.mkdir(exist_ok=True)
 begun = time.monotonic()
-time.sleep(0.4)
+(marks / run.name).touch()
+while len(list(marks.iterdir())) < together:
+    time.sleep(0.01)
 if seed == 3:
     error.write_text("a grid cell of sorrow\\n\\nTraceback")
     sys.exit(1)
@@ -58,11 +62,17 @@ def make(path: Path, seeds: list[int], **keys: Any) -> Study:
     return read_study(file, out=path / "out")
 
 
-def run(study: Study, **resources: Any) -> tuple[dict[str, str], list[str]]:
+def run(
+    study: Study, *, together: int = 1, on_log: Callable[[str], object] = str, **resources: Any
+) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
     resources = {"workers": 2, "threads": 1, **resources}
     local = LocalStudy(
-        study, Resources(**resources), log=said.append, program=(sys.executable, "-c", PROGRAM), poll=0.01
+        study,
+        Resources(**resources),
+        log=lambda message: (said.append(message), on_log(message))[0],
+        program=(sys.executable, "-c", PROGRAM, str(together)),
+        poll=0.01,
     )
     return {name: status.state for name, status in local.run().items()}, said
 
@@ -73,7 +83,7 @@ def notes(study: Study) -> list[dict[str, Any]]:
 
 def test_cells_run_side_by_side_with_their_share_of_threads(tmp_path: Path) -> None:
     study = make(tmp_path, [0, 1, 2])
-    states, said = run(study, workers=2, threads=3)
+    states, said = run(study, together=2, workers=2, threads=3)
     assert set(states.values()) == {"finished"}
     at = notes(study)
     assert {note["threads"] for note in at} == {"3"}
@@ -138,13 +148,13 @@ def test_a_cell_that_another_process_works_on_is_waited_for(tmp_path: Path) -> N
     folder = StudyFolder(study.out)
     lock = folder.lock(study.cells[0])
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from kneeal.files import try_lock\n"
-         "assert try_lock(Path(sys.argv[1])) is not None; print('held', flush=True); time.sleep(1)", str(lock)],
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", "import sys; from pathlib import Path; from kneeal.files import try_lock\n"
+         "assert try_lock(Path(sys.argv[1])) is not None; print('held', flush=True); sys.stdin.read()", str(lock)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
-    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    assert holder.stdin is not None and holder.stdout is not None and holder.stdout.readline() == b"held\n"
     assert folder.status(study.cells[0]).state == "running"
-    states, said = run(study)
+    states, said = run(study, on_log=lambda message: holder.stdin.close())  # type: ignore[union-attr]
     assert "another process is working on it" in said[0]
     assert list(states.values()) == ["finished"]
     holder.wait()
@@ -202,7 +212,7 @@ def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kneeal", "study", *arguments, "--workers", "2"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not list((path / "out").glob("*/rounds/000/metrics.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
@@ -230,6 +240,9 @@ def test_a_killed_study_resumes_and_its_cells_share_the_first_labels(real: tuple
     state = json.loads((runs["Random"] / "rounds/000/state.json").read_text())
     assert full["unlabeled"] == [] and not (runs["Full"] / "rounds/001").exists()
     assert len(full["labeled"]) == len(state["labeled"]) + len(state["unlabeled"])
+    shown = kneeal("study", "status", *arguments)
+    assert shown.returncode == 0, shown.stderr
+    assert "ENT + CR" in shown.stdout and "4 cells in" in shown.stdout
 
 
 def test_a_cell_waits_for_that_of_a_killed_study_to_end(real: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -243,15 +256,6 @@ def test_a_cell_waits_for_that_of_a_killed_study_to_end(real: tuple[Path, list[s
     run_cell(config, run)
     released.join()
     assert RunFolder(run).finished
-
-
-def test_status_shows_the_grid(real: tuple[Path, list[str]]) -> None:
-    _, arguments = real
-    if not (real[0] / "out").is_dir():
-        pytest.skip("needs the study of the test above")
-    done = kneeal("study", "status", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "ENT + CR" in done.stdout and "4 cells in" in done.stdout
 
 
 def test_no_study_file_is_one_message() -> None:

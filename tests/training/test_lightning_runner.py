@@ -17,7 +17,9 @@ from kneeal.training.lightning_runner import load_network
 
 
 def results(run: Path) -> tuple[list[list[str]], list[float]]:
-    queries = [json.loads(p.read_text())["ids"] for p in (run / "start/query.json", *run.glob("rounds/*/query.json"))]
+    queries = [
+        json.loads(p.read_text())["ids"] for p in (run / "start/query.json", *sorted(run.glob("rounds/*/query.json")))
+    ]
     with (run / "rounds.csv").open() as file:
         return queries, [float(row["test_balanced_accuracy"]) for row in csv.DictReader(file)]
 
