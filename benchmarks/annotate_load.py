@@ -63,7 +63,7 @@ def serve(folder: Path, port: int, readers: int, knees: int, links: Queue, over:
     supervisor = RoundSupervisor(folder / "run", store)
     origin = Origin.of("127.0.0.1", port, None)
     pictures = PictureService(Pictures(dataset), dataset.manifest.patients)
-    app = Timed(make_app(store, accounts, supervisor, pictures, origin, folder / "run"))
+    app = Timed(make_app(store, accounts, supervisor, pictures, origin))
     begun = time.process_time()
 
     def report() -> None:

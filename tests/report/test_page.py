@@ -134,10 +134,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def opened(browser: Any, page: Path) -> Any:
+def window(browser: Any) -> Any:
+    """The browser as each test finds it, whatever another did to its size and left in its log."""
     browser.set_window_size(1400, 1000)
-    browser.get(page.as_uri())
+    browser.get_log("browser")
     return browser
+
+
+@pytest.fixture
+def opened(window: Any, page: Path) -> Any:
+    window.get(page.as_uri())
+    return window
 
 
 def find(browser: Any, css: str) -> list[Any]:
@@ -216,20 +223,20 @@ def test_the_knees_of_each_query(opened: Any, page: Path) -> None:
     assert opened.get_log("browser") == []
 
 
-def test_without_pictures_there_are_no_boxes_for_them(browser: Any, large: Path) -> None:
-    browser.get(large.as_uri())
-    assert len(find(browser, "#knees figure")) == 10 and find(browser, "#knees .picture") == []
-    assert len(find(browser, "#curves .curve")) == 8
-    assert browser.get_log("browser") == []
+def test_without_pictures_there_are_no_boxes_for_them(window: Any, large: Path) -> None:
+    window.get(large.as_uri())
+    assert len(find(window, "#knees figure")) == 10 and find(window, "#knees .picture") == []
+    assert len(find(window, "#curves .curve")) == 8
+    assert window.get_log("browser") == []
 
 
-def test_the_axis_does_not_zoom_into_a_point(browser: Any, large: Path) -> None:
-    browser.get(large.as_uri())
-    find(browser, "#none")[0].click()
-    find(browser, "#legend button")[0].click()
-    ticks = [float(t.text) for t in find(browser, "#curves text") if re.fullmatch(r"[\d.]+", t.text)]
+def test_the_axis_does_not_zoom_into_a_point(window: Any, large: Path) -> None:
+    window.get(large.as_uri())
+    find(window, "#none")[0].click()
+    find(window, "#legend button")[0].click()
+    ticks = [float(t.text) for t in find(window, "#curves text") if re.fullmatch(r"[\d.]+", t.text)]
     shown = [t for t in ticks if t < 50]  # the others are label counts
-    assert find(browser, "#curves .chance") and max(shown) - min(shown) >= 15
+    assert find(window, "#curves .chance") and max(shown) - min(shown) >= 15
 
 
 def test_errors_and_calibration_of_a_setting(opened: Any) -> None:
