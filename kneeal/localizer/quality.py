@@ -9,7 +9,8 @@ from kneeal.localizer.pose import KneePose
 #: How side markers count: `require` rejects a radiograph without one, `check` only one whose markers contradict,
 #: `ignore` does not look at them.
 MARKER_RULES = ("require", "check", "ignore")
-_SURE, _METAL = 0.5, 0.7
+#: From the first probability on a place is no knee; from the second on a knee has metal in it.
+_NOTHING, _METAL = 0.5, 0.7
 #: A letter below the first probability is not read; below the second it is not read where it lies on the knee itself.
 _LETTER, _LETTER_ON_BONE = 0.8, 0.95
 _BONE_MM = (48.0, 60.0)
@@ -18,7 +19,7 @@ _CERTAIN = 0.9
 #: How many times as much must speak for an answer as against it.
 _MAJORITY = 1.5
 #: Plateaus of a pair: distance across the radiograph in mm, difference in height in mm and as a share of it, in angle.
-_APART_MM, _HEIGHT_MM, _HEIGHT_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.0
+_APART_MM, _UNEVEN_MM, _UNEVEN_SHARE, _ANGLE_DEG = (80.0, 360.0), 70.0, 0.5, 30.0
 #: A knee further than this from the middle of a radiograph that is wider than this may be one of two.
 _OFF_CENTER_MM, _BILATERAL_MM = 50.0, 280.0
 
@@ -137,7 +138,7 @@ def select_knees(
     rules, evidence = rules or SelectionRules(), evidence or SideEvidence()
     if evidence.lateral:
         return Selection((), (("", "view"),))
-    knees = [knee for knee in localization.knees if knee.nothing < _SURE]
+    knees = [knee for knee in localization.knees if knee.nothing < _NOTHING]
     if len(knees) > 2:
         knees = _likeliest_pair(knees, rules.min_score)
     if len(knees) == 1:
@@ -190,7 +191,7 @@ def _is_pair(left: LocalizedKnee, right: LocalizedKnee) -> bool:
     height = abs(right.center_mm[1] - left.center_mm[1])
     return (
         _APART_MM[0] <= apart <= _APART_MM[1]
-        and height <= min(_HEIGHT_MM, _HEIGHT_SHARE * apart)
+        and height <= min(_UNEVEN_MM, _UNEVEN_SHARE * apart)
         and abs(right.angle_deg - left.angle_deg) <= _ANGLE_DEG
     )
 

@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from kneeal.radiograph.codestream import codestream_size, decode_stream
 from kneeal.radiograph.gray import gray_channels
@@ -18,13 +19,14 @@ from kneeal.radiograph.image import MAX_PIXELS, RadiographError, ReadOptions, ch
 
 #: First bytes of what is no picture for Pillow, of TIFF and of JPEG 2000, and of all pictures.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_STREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
-PICTURE_SIGNATURES = (*_TIFF, *_STREAMS, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
+_STREAM_SIGNATURES = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+PICTURE_SIGNATURES = (*_TIFF, *_STREAM_SIGNATURES, b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"GIF8", b"P2", b"P5", b"P6")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM")
 _FOR_PILLOW = (0xC0, 0xC1, 0xC2)
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}
-_SUBFILE, _COLUMNS, _ROWS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR = 254, 256, 257, 262, 274, 277, 284
-_WHITE_IS_0, _PALETTE, _MAX_PAGES = 0, 3, 16
+#: Values of PhotometricInterpretation (TIFF 6.0).
+_WHITE_IS_0, _PALETTE_COLOR = 0, 3
+_MAX_PAGES = 16
 
 
 def read_codes(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -61,7 +63,7 @@ def _decode(file: BinaryIO, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
     file.seek(0)
     if start.startswith(_TIFF):
         return _read_tiff(file.read(ReadOptions.max_bytes), max_pixels)
-    if start.startswith(_STREAMS):
+    if start.startswith(_STREAM_SIGNATURES):
         data = file.read(ReadOptions.max_bytes)
         size = codestream_size(data)
         # Pillow knows what JPEG of 8 bit is used for in pictures: CMYK, orientation, several pictures in one.
@@ -74,7 +76,7 @@ def _decode(file: BinaryIO, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
         # The further pictures of MPO are smaller ones, or other views for those who have two eyes.
         if picture.format != "MPO" and getattr(picture, "n_frames", 1) != 1:
             raise RadiographError("frames", "several pictures", "one radiograph per file", "split or remove the file")
-        orientation = picture.getexif().get(_ORIENTATION, 1)
+        orientation = picture.getexif().get(Tag.Orientation, 1)
         if picture.format != "PNG":
             gray_or_rgb = picture.convert("RGB") if picture.mode in ("P", "CMYK") else picture
             return np.asarray(gray_or_rgb), orientation, False
@@ -89,16 +91,16 @@ def _read_tiff(data: bytes, max_pixels: int) -> tuple[NDArray[Any], int, bool]:
     Several pages are refused, and one that is too large.
     """
     pages = list(islice(_directories(data), _MAX_PAGES))
-    whole = [i for i, tags in enumerate(pages) if not tags.get(_SUBFILE, 0) & 1] or [0]
+    whole = [i for i, tags in enumerate(pages) if not tags.get(Tag.NewSubfileType, 0) & 1] or [0]
     if len(whole) > 1:
         raise RadiographError("frames", "more than one page", "one radiograph per file", "split or remove the file")
     tags = pages[whole[0]]
-    samples, photometric = tags.get(_SAMPLES, 1), tags.get(_PHOTOMETRIC)
-    check_size(tags[_ROWS], tags[_COLUMNS] * max(1, samples // 4), max_pixels)
-    pixels = imagecodecs.tiff_decode(data, index=whole[0], asrgb=photometric == _PALETTE)
-    if samples > 1 and tags.get(_PLANAR) == 2:
+    samples, photometric = tags.get(Tag.SamplesPerPixel, 1), tags.get(Tag.PhotometricInterpretation)
+    check_size(tags[Tag.ImageLength], tags[Tag.ImageWidth] * max(1, samples // 4), max_pixels)
+    pixels = imagecodecs.tiff_decode(data, index=whole[0], asrgb=photometric == _PALETTE_COLOR)
+    if samples > 1 and tags.get(Tag.PlanarConfiguration) == 2:
         pixels = np.moveaxis(pixels, 0, -1)
-    return pixels, tags.get(_ORIENTATION, 1), photometric == _WHITE_IS_0
+    return pixels, tags.get(Tag.Orientation, 1), photometric == _WHITE_IS_0
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:

@@ -13,7 +13,7 @@ from kneeal.radiograph.codestream import decode_stream
 from kneeal.radiograph.gray import gray_channels, word
 from kneeal.radiograph.image import RadiographError, check_size
 
-_STREAMS = {
+_STREAM_SYNTAXES = {
     *uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes,
     uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL,
 }  # fmt: skip
@@ -32,7 +32,7 @@ def stored_codes(header: Any, max_pixels: int) -> tuple[NDArray[np.unsignedinteg
     if syntax is None:
         little = header.original_encoding[1]
         syntax = header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-    if syntax in _STREAMS:
+    if syntax in _STREAM_SYNTAXES:
         frame = get_frame(header.PixelData, 0, number_of_frames=1)
         pixels = decode_stream(frame, rows, columns, int(header.BitsAllocated))
     else:
@@ -42,7 +42,7 @@ def stored_codes(header: Any, max_pixels: int) -> tuple[NDArray[np.unsignedinteg
     codes: Any = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
     if codes.ndim == 2:
-        codes = _stored_bits(header, codes, compressed=syntax in _STREAMS)
+        codes = _stored_bits(header, codes, compressed=syntax in _STREAM_SYNTAXES)
     if header.PhotometricInterpretation == _PALETTE:
         codes = apply_color_lut(codes, header)
     if codes.ndim == 2:
