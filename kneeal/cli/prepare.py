@@ -149,7 +149,7 @@ class PictureArguments:
         float, Option(help="How far the joint line lies below its place in the published pipeline, in mm.")
     ] = 3.0
     drop_duplicates: Annotated[
-        bool, Option("--drop-duplicates", help="Keep one of identical pictures, none if their grades differ.")
+        bool, Option("--drop-duplicates", help="Keep one of files that hold one picture, none if their grades differ.")
     ] = False
     drop_unusable: Annotated[
         bool, Option("--drop-unusable", help="Leave out pictures that cannot be used, and name them.")

@@ -64,14 +64,16 @@ def plan_dicom(
     known, own = _grades(rows, str(table), ungraded=ungraded)
     sites, splits = (_of_patients(rows, field, str(table)) for field in ("site", "split"))
     named: dict[str, set[str]] = defaultdict(set)
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
         named[row.path].add(row.side)
+        lines[row.path, row.patient].append(row.where)
     tasks, without_grade = radiograph_tasks(
         root, radiographs, known, sites, splits=splits, ungraded=ungraded, named=named, own=own
     )
     unmatched = len(graded - set(radiographs))
     notes = [f"{count(unmatched, 'patient')} of the table without a radiograph"] if unmatched else []
-    return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes)
+    return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes, lines)
 
 
 def _paths(source: Path) -> tuple[Path, list[str], list[Rejection]]:

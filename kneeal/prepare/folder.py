@@ -19,6 +19,7 @@ from kneeal.files import check_folder, disk_errors
 from kneeal.localizer.pose import find_side
 from kneeal.prepare.outputs import REJECTED, formula_safe, write_rejected
 from kneeal.prepare.pictures import ROI_MM, FolderOptions, find_rows, without_duplicates
+from kneeal.prepare.sameness import fingerprint, same_knees
 from kneeal.prepare.summary import FolderSummary
 from kneeal.prepare.tables import KneeRow
 from kneeal.prepare.tasks import Rejection
@@ -43,15 +44,15 @@ def prepare_folder(
     options = options or FolderOptions()
     check_folder(source, "a folder of pictures of single knees")
     rows, notes = find_rows(source, options)
-    rows, duplicates = without_duplicates(rows, source, drop=options.drop_duplicates)
     rows, sides = _with_sides(rows, options)
-    notes += [*duplicates, *sides]
+    notes += sides
     splits = {row.split for row in rows}
     test = "test" if "test" in splits else "val" if {"val", "train"} <= splits else None
-    if not (sides or options.drop_unusable):
+    if not (sides or options.drop_unusable or options.drop_duplicates):
         _manifest(options.table or source, rows, test)  # what is wrong with it is told before the pictures are read
     rejected: list[Rejection] = []
     usable: list[KneeRow] = []
+    prints: list[NDArray[np.float16]] = []
     roomy = next(folder for folder in out.absolute().parents if folder.is_dir())
     with disk_errors(out), TemporaryFile(dir=roomy) as pairs:
         for row in rows:
@@ -61,6 +62,7 @@ def prepare_folder(
                 rejected.append(Rejection(row.path, row.patient, row.side, "unusable", error.found))
             else:
                 pairs.write(pair.tobytes())
+                prints.append(fingerprint(pair))
                 usable.append(replace(row, side=side))
             progress(1)
         if rejected and not (usable and options.drop_unusable):
@@ -72,6 +74,14 @@ def prepare_folder(
                 "where the size or shape is at fault, give --roi-mm or --mm-per-px; else replace them"
                 + (", or leave them out with --drop-unusable" if usable else ""),
             )
+
+        def saved(position: int) -> NDArray[np.uint8]:
+            shape = (2, PATCH_PX, PATCH_PX)
+            pairs.seek(position * math.prod(shape))
+            return np.frombuffer(pairs.read(math.prod(shape)), np.uint8).reshape(shape)
+
+        kept, duplicates = without_duplicates(usable, same_knees(prints, saved), drop=options.drop_duplicates)
+        usable, notes = [usable[k] for k in kept], duplicates + notes
         if rejected:
             notes.append(f"left out because unusable: {count(len(rejected), 'picture')}, named in rejected.csv")
         if test == "val":
@@ -88,12 +98,10 @@ def prepare_folder(
         size: dict[str, float | None] = {"roi_mm": options.roi_mm or ROI_MM}
         if options.mm_per_px is not None:
             size = {"roi_mm": None, "mm_per_px": options.mm_per_px}
-        pairs.seek(0)
-        shape = (2, PATCH_PX, PATCH_PX)
         write_prepared(
             out,
             frame,
-            (np.frombuffer(pairs.read(math.prod(shape)), np.uint8).reshape(shape) for _ in usable),
+            map(saved, kept),
             source="folder",
             options={**size, "joint_offset_mm": options.joint_offset_mm, "test_split": test},
             more=(lambda folder: write_rejected(folder, rejected)) if rejected else None,

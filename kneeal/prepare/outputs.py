@@ -17,6 +17,8 @@ from kneeal.data.prepared import LEFTOVERS
 from kneeal.errors import count, some
 from kneeal.localizer.pose import KneePose
 from kneeal.prepare.attempts import PatientAttempts
+from kneeal.prepare.sameness import fingerprint, same_knees, tell_same
+from kneeal.prepare.tables import KneeRow
 from kneeal.prepare.tasks import RadiographTask, Rejection
 from kneeal.prepare.work import RadiographResult, ResultStore, nothing, patches_jpeg
 from kneeal.prepare.workers import Lost
@@ -42,9 +44,14 @@ class ContactSheetEntry:
 
 
 def collect(
-    patients: Sequence[PatientAttempts], store: ResultStore, published_ids: Mapping[str, str], *, hide: bool
+    patients: Sequence[PatientAttempts],
+    store: ResultStore,
+    published_ids: Mapping[str, str],
+    lines: Mapping[tuple[str, str], Sequence[str]],
+    *,
+    hide: bool,
 ) -> tuple[list[dict[str, Any]], list[Rejection], list[ContactSheetEntry], list[str]]:
-    """What comes of the radiographs, in the order of the plan; `hide` leaves out their paths.
+    """What comes of the radiographs, in the order of the plan; `lines` as in `Plan`; `hide` leaves out their paths.
 
     Returns:
         Rows of the manifest, what was rejected, the entries of the contact sheet, and what the user should know.
@@ -52,7 +59,10 @@ def collect(
     rows: list[dict[str, Any]] = []
     rejections: list[Rejection] = []
     sheet: list[ContactSheetEntry] = []
-    seen: defaultdict[str, list[tuple[str, str, str, dict[str, int | None]]]] = defaultdict(list)
+    radiographs: defaultdict[str, list[KneeRow]] = defaultdict(list)
+    knees: list[KneeRow] = []
+    prints: list[NDArray[np.float16]] = []
+    places: list[tuple[Callable[[], RadiographResult], int]] = []
     notes: defaultdict[str, list[str]] = defaultdict(list)
     for tried in patients:
         patient = published_ids[tried.attempts[0].work.task.patient]
@@ -67,9 +77,16 @@ def collect(
             rows += [_row(patient, task, name, pose, grades[pose.side]) for pose in result.poses]
             for note in result.notes:
                 notes[note].append(title)
+            said = lines.get((task.name, task.patient)) or lines.get(("", task.patient), ())
+            where = ", ".join(filter(None, (name, *dict.fromkeys(said))))
+            where = f"{patient} ({where})" if where else patient
             if result.checksum:
-                said = "".join(f", {side} KL {grade}" for side, grade in grades.items() if grade is not None)
-                seen[result.checksum].append((patient, title + said, task.split, grades))
+                radiographs[result.checksum].append(KneeRow(where, patient=patient, split=task.split))
+            for k, (side, grade) in enumerate(grades.items()):
+                graded = side if grade is None else f"{side} KL {grade}"
+                knees.append(KneeRow(f"{where}, {graded}", where, patient, side, grade, task.split))
+                prints.append(fingerprint(result.patches[k]))
+                places.append((load, k))
             score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
             sheet.append(
                 ContactSheetEntry(
@@ -85,18 +102,18 @@ def collect(
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]
     noted = [f"{count(len(titles), 'radiograph')}: {note}: {some(titles, 3)}" for note, titles in notes.items()]
-    # One patient may have a picture several times, but both knees cannot be on it.
-    alike = [same for same in seen.values() if len({p for p, *_ in same}) > 1 or sum(bool(k) for *_, k in same) > 1]
-    if alike:
-        torn = [same for same in alike if len({split for *_, split, known in same if known}) > 1]
-        pairs = ((same, {pair for *_, known in same for pair in known.items()}) for same in alike)
-        graded = [same for same, found in pairs if len(dict(found)) < len(found)]
-        noted.append(
-            f"{count(len(alike), 'picture')} given for several patients or for both knees "
-            f"({len(torn)} of them in two splits, {len(graded)} under two grades): "
-            + "; ".join(" = ".join(title for _, title, *_ in same) for same in alike)
-            + "; the results would be too good or wrong" * bool(torn or graded)
-        )
+    groups = same_knees(prints, lambda k: places[k][0]().patches[places[k][1]])
+    twice = [[knees[k] for k in group] for group in groups]
+    told = {knee.path for group in twice for knee in group}
+    # One picture whose right knee is said to be of one patient and the left one of another.
+    shared = [
+        group
+        for group in radiographs.values()
+        if len({row.patient for row in group}) > 1 and {row.where for row in group} - told
+    ]
+    for what, found in (("knee", twice), ("radiograph", shared)):
+        if found:
+            noted.append(f"{count(len(found), what)} given for several patients or both sides {tell_same(found)}")
     return rows, rejections, sheet, noted
 
 

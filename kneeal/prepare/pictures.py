@@ -1,7 +1,7 @@
 """The pictures of a folder, and what a table, a pattern or the layout says of each; the pattern that would fit."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kneeal.data.prepared import file_checksum
 from kneeal.errors import UserError, count, some
 from kneeal.prepare.notation import GRADE_WORDS, NUMERALS, SIDE_WORDS, UnreadableError, option_for_grades, read_grade
 from kneeal.prepare.paths import PICTURE_SUFFIXES, NamedFiles, walk_files
+from kneeal.prepare.sameness import tell_same
 from kneeal.prepare.tables import FIELDS, KneeRow, make_rows, read_knee_table
 
 #: Width of the pictures of the public set: its tibial plateau, 77 mm on average, spans about 170 of 224 px.
@@ -20,7 +20,7 @@ ROI_MM = 101.0
 #: In the mean picture of 500 knees of the public set the joint line is 8 mm below the center, 3 mm lower than in the
 #: published pipeline.
 JOINT_OFFSET_MM = 3.0
-#: Which of identical pictures is kept.
+#: Which of several files of one picture is kept.
 _FIRST = ("test", "val", "train", "")
 _LAYOUT = "<train|val|test>/<grade 0 to 4>/<patient><L|R>.png, or a --table or --pattern that says what is where"
 _SPLIT = r"(?P<split>(?i:train|training|val|valid|validation|test|testing))"
@@ -46,7 +46,7 @@ class FolderOptions:
     grades: Mapping[str, int | None] = field(default_factory=dict)  #: Names of grades.
     side: str = ""  #: "R" or "L" for knees of which no side is known; "unknown": found on the picture.
     ungraded: bool = False  #: Whether knees without a grade are kept.
-    drop_duplicates: bool = False  #: Whether of identical pictures one is kept; otherwise all are kept and reported.
+    drop_duplicates: bool = False  #: Whether of files of one picture one is kept; otherwise all are reported.
     drop_unusable: bool = False  #: Whether pictures that cannot be used are left out; otherwise they are refused.
 
     def __post_init__(self) -> None:
@@ -136,39 +136,26 @@ def _of_splits(source: Path, names: list[str]) -> tuple[list[str], list[str]]:
     return [name for name in names if name.split("/", 1)[0] in splits], notes
 
 
-def without_duplicates(rows: list[KneeRow], source: Path, *, drop: bool) -> tuple[list[KneeRow], list[str]]:
-    """The rows to keep, and notes on pictures that occur more than once: files of equal content.
+def without_duplicates(
+    rows: Sequence[KneeRow], groups: Sequence[Sequence[int]], *, drop: bool
+) -> tuple[list[int], list[str]]:
+    """Positions of the rows to keep, and a note on the groups of `same_knees`.
 
-    With `drop`, identical pictures are reduced to one (that of the test set, else of the validation set, else the
-    first), and left out altogether if their grades differ; otherwise all are kept and reported.
+    With `drop`, those that are one picture are reduced to one (that of the test set, else of the validation set, else
+    the first), and left out altogether if their grades differ; otherwise all are kept and reported.
     """
-    files = [source / row.path for row in rows]
-    sizes = Counter(file.stat().st_size for file in files)
-    alike: defaultdict[str, list[int]] = defaultdict(list)
-    for position, file in enumerate(files):
-        if sizes[file.stat().st_size] > 1:
-            alike[file_checksum(file)].append(position)
-    groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
-        return rows, []
-    torn = [group for group in groups if len({rows[k].split for k in group}) > 1]
-    graded = [group for group in groups if len({rows[k].grade for k in group}) > 1]
-    # Those that do harm first, each named by two of its files, which differ where any do.
-    ranked = {
-        group[0]: sorted(group, key=lambda k: (str(rows[k].grade), rows[k].split))
-        for group in [*graded, *torn, *groups]
-    }
-    named = some((f"{rows[group[0]].where} = {rows[group[-1]].where}" for group in ranked.values()), 3)
-    note = (
-        f"{sum(map(len, groups))} files hold {count(len(groups), 'picture')} more than once "
-        f"({len(torn)} of them in two splits, {len(graded)} under two grades): {named}"
-    )
+        return list(range(len(rows))), []
+    n, pictures = sum(map(len, groups)), count(len(groups), "picture")
+    note = f"{n} files hold {pictures} more than once {tell_same([[rows[k] for k in group] for group in groups])}"
     if not drop:
-        bad = "; the results would be too good or wrong" if torn or graded else ""
-        return rows, [f"{note}{bad}; --drop-duplicates keeps one of each, and none where their grades differ"]
-    kept = {min(group, key=lambda k: _FIRST.index(rows[k].split)) for group in groups if group not in graded}
-    left_out = {k for group in groups for k in group} - kept
-    return [row for k, row in enumerate(rows) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]
+        kept = list(range(len(rows)))
+        return kept, [f"{note}; --drop-duplicates keeps one of each, and none where their grades differ"]
+    left_out = {k for group in groups for k in group}
+    for group in groups:
+        if len({rows[k].grade for k in group} - {None}) < 2:
+            left_out.remove(min(group, key=lambda k: _FIRST.index(rows[k].split)))
+    return [k for k in range(len(rows)) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:

@@ -78,7 +78,7 @@ def prepare_archive(
     make = partial(make_worker, options, landmarks is None)
     with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:
         patients = try_radiographs(plan.tasks, by_task, partial(_process, store=store, pool=pool, progress=progress))
-    rows, rejections, sheet, notes = collect(patients, store, published_ids, hide=key is not None)
+    rows, rejections, sheet, notes = collect(patients, store, published_ids, plan.lines, hide=key is not None)
     early = plan.rejected
     if key is not None:
         early = [replace(rejection, name="", patient=pseudonym(key, rejection.patient)) for rejection in early]

@@ -73,6 +73,8 @@ class Plan:
     tasks: Sequence[RadiographTask]  #: Radiographs, in the order of the data set, one per patient.
     rejected: Sequence[Rejection] = ()  #: What the tables rejected already.
     notes: Sequence[str] = field(default_factory=list)  #: Decisions that the user should know.
+    #: Rows of the table, by the name of the radiograph, empty where the table has none, and the patient.
+    lines: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
 
 
 def radiograph_tasks(

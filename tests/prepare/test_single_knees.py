@@ -165,25 +165,29 @@ def test_the_same_picture_of_two_patients_is_told(tmp_path: Path) -> None:
     ):  # fmt: skip
         write(tmp_path / "in" / name, gray, patient, ImageLaterality=side, SpecificCharacterSet="ISO_IR 192")
     said = done("prepare", "dicom", tmp_path / "in", "--out", tmp_path / "out", "--workers", "0")
-    assert (
-        "given for several patients or for both knees (0 of them in two splits, 0 under two grades): a (1) = b (2)"
-        in said
-    )
+    told = "1 knee given for several patients or both sides (0 of them in two splits, 0 under two grades): "
+    assert told + "a (1), R = b (2), R\n" in said
     # One person, whose name is written with other accents: one knee.
     assert sorted(rows(tmp_path / "out")) == ["a_R", "b_R", "\u00e9_L"]
     # One picture cannot be of both knees of a patient either.
     for name, side in (("1", "R"), ("2", "L")):
         write(tmp_path / "both" / name, RIGHT, "a", ImageLaterality=side)
     said = done("prepare", "dicom", tmp_path / "both", "--out", tmp_path / "a", "--workers", "0")
-    assert (
-        "given for several patients or for both knees (0 of them in two splits, 0 under two grades): a (1) = a (2)"
-        in said
-    )
+    assert told + "a (1), R = a (2), L\n" in said
     (tmp_path / "t.csv").write_text("path,patient,grade,split\n1,a,1,train\n2,b,3,test\n")
     (tmp_path / "both/2").write_bytes((tmp_path / "both/1").read_bytes())
     given = ("--table", tmp_path / "t.csv", "--out", tmp_path / "t", "--workers", "0")
     said = done("prepare", "dicom", tmp_path / "both", *given)
-    assert "(1 of them in two splits, 1 under two grades): a (1), R KL 1 = b (2), R KL 3; the results would be" in said
+    found = "a (1, line 2), R KL 1 = b (2, line 3), R KL 3; the results would be"
+    assert f"(1 of them in two splits, 1 under two grades): {found}" in said
+    # Two patients, each of whom is said to have one of the knees.
+    (tmp_path / "half").mkdir()
+    for name in ("1", "2"):
+        write(tmp_path / "half" / name, BOTH.gray, "x")
+    (tmp_path / "t.csv").write_text("path,patient,side,grade\n1,a,R,1\n2,b,L,3\n")
+    given = ("--table", tmp_path / "t.csv", "--out", tmp_path / "h", "--workers", "0")
+    said = done("prepare", "dicom", tmp_path / "half", *given)
+    assert "1 radiograph given for several patients" in said and "a (1, line 2) = b (2, line 3)\n" in said
 
 
 def test_ids_of_one_person_are_refused_under_pseudonyms_too(tmp_path: Path) -> None:
