@@ -28,7 +28,7 @@ class Codestream(NamedTuple):
     components: int  #: 1 for gray.
     bits: int  #: Of each value; those of the first component.
     marker: int = 0  #: Of its frame, in JPEG and JPEG-LS.
-    start: int = 0  #: Of that marker.
+    start: int = 0  #: Of that marker, or of the stream.
 
 
 def codestream_size(data: bytes) -> Codestream | None:
@@ -50,7 +50,7 @@ def codestream_size(data: bytes) -> Codestream | None:
     )
     if not tile_width * tile_height or -(-right // tile_width) * -(-bottom // tile_height) > _MAX_TILES:
         return None
-    return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1)
+    return Codestream(bottom - top, right - left, components, (bits & 0x7F) + 1, start=start)
 
 
 def decode_stream(data: bytes, rows: int, columns: int, max_bits: int = 16) -> NDArray[Any]:
@@ -67,11 +67,11 @@ def decode_stream(data: bytes, rows: int, columns: int, max_bits: int = 16) -> N
             f"a compressed picture of {size.columns} x {size.rows} px, {size.components} components, {size.bits} bit",
             f"{columns} x {rows} px with 1 to 4 of at most {max_bits} bit, as the header says",
         )
-    if not size.marker:
-        return imagecodecs.jpeg2k_decode(data, numthreads=1, verbose=0)
     # libjpeg fills up with gray what is cut off, and CharLS looks for the end for ever.
     if data.find(_END, size.start) < 0:
         raise RadiographError("truncated", "the compressed picture is cut off", "a whole file", "fetch the file again")
+    if not size.marker:
+        return imagecodecs.jpeg2k_decode(data, numthreads=1, verbose=0)
     if size.marker == _JPEG_LS:
         return imagecodecs.jpegls_decode(data)
     as_stored = "RGB" if size.components == 3 else None

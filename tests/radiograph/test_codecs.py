@@ -153,7 +153,7 @@ def test_a_stream_that_is_cut_off_is_refused_at_once(tmp_path: Path, syntax: uid
         encoded(header, syntax, stream[: int(share * len(stream)) // 2 * 2])
         with pytest.raises(RadiographError) as caught:
             read(tmp_path, header)
-        assert caught.value.reason in ("truncated", "unreadable")
+        assert caught.value.reason == "truncated"
 
 
 def test_a_stream_of_very_many_tiles_is_not_decoded(tmp_path: Path) -> None:
