@@ -5,6 +5,7 @@
 
 import contextlib
 import resource
+import signal
 import sys
 import time
 import types
@@ -44,9 +45,12 @@ class _Worker:
         # A new process imports the main module again; console scripts without a guard would run the command once more.
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
+        # Ctrl-C is for this process, which ends the others: they inherit the mask, and say nothing of it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             sys.modules["__main__"] = main
         theirs.close()
 
@@ -138,7 +142,7 @@ def _serve(pipe: connection.Connection, make: Callable[[], Callable[[Any], Any]]
         return
     _limit_memory()
     # The parent is gone when nothing can be read or written any more.
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, OSError):
         pipe.send(None)
         while True:
             pipe.send(_attempt(work, pipe.recv()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_a_process_that_dies_or_hangs_costs_its_own_task_only() -> None:
     reasons = {k: value.reason for k, value in results.items() if isinstance(value, Lost)}
     assert reasons == {1: "crashed", 2: "failed", 3: "hung"}
     assert "secret" not in str(results)
+
+
+def make_interrupted() -> Any:
+    os.kill(os.getpid(), signal.SIGINT)
+    return lambda task: os.kill(os.getpid(), signal.SIGINT) or task  # type: ignore[func-returns-value]
+
+
+def test_ctrl_c_is_left_to_the_command_while_processes_start_and_work() -> None:
+    with WorkerPool(make_interrupted, workers=1, timeout_s=60) as pool:
+        assert dict(pool.run([7])) == {0: 7}
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def make_numbered() -> Any:
