@@ -93,6 +93,7 @@ def nothing_usable(
     """The error for a preparation without a single knee; options that were given are not proposed again."""
     reasons, rules, n = Counter(rejection.reason for rejection in rejections), options.select, summary.n_radiographs
     named = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) or "no radiograph"
+    size = options.read.mm_per_px
     known = [
         ("no_grade", not n, "--ungraded keeps knees without a grade"),
         ("no_patient", True, "a --table with columns path and patient names the patients of files without a header"),
@@ -101,7 +102,13 @@ def nothing_usable(
         ("side_unknown", True, "a column side, or the columns KL_R and KL_L, say which knee a grade belongs to"),
         ("codec", True, "convert the files, as rejected.csv says"),
         ("marker_missing", rules.markers == "require", "--markers check accepts radiographs without side markers"),
-        ("spacing", options.read.mm_per_px is None, "--mm-per-px gives the pixel size of files without one"),
+        ("spacing", size is None, "--mm-per-px gives the pixel size of files without one"),
+        (
+            "no_knee",
+            True,
+            f"no knee is found at a wrong pixel size{f' (--mm-per-px {size:g})' if size else ''} or if bone is dark: "
+            "correct that, or give x_mm and y_mm with --corrections",
+        ),
         ("one_knee", not rules.side, "--side R, L or unknown gives the side of radiographs of one knee"),
         ("low_score", rules.min_score > 0, f"--min-score below {rules.min_score:g} accepts less certain knees"),
         ("other_knee", True, "--keep-other keeps the good knee beside one that cannot be used"),

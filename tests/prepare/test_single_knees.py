@@ -219,6 +219,22 @@ def test_a_cure_helps_with_the_very_input(tmp_path: Path) -> None:
     refused(kneeal(*command), "side_conflict 1", "--corrections")
     done(*command, "--corrections", tmp_path / "c.csv")
     assert list(rows(tmp_path / "odd.out")) == ["a_L"]
+    # A wrong pixel size is corrected, and a knee that is not seen is marked.
+    for name, gray in (("scale", BOTH.gray), ("upside", BOTH.gray[::-1])):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.rint(255 * gray).astype(np.uint8))
+        (tmp_path / f"{name}.csv").write_text(f"path\n{name}.png\n")
+    marks = tmp_path / "c.csv"
+    marks.write_text("knee_id,x_mm,y_mm,angle_deg,reject\nupside_L,{},{},,\n".format(*BOTH.knees[1].center_mm))
+    for name, wrong, cure, knees in (
+        ("scale", "0.1", ("--mm-per-px", "0.5"), ["scale_R", "scale_L"]),
+        ("upside", "0.5", ("--mm-per-px", "0.5", "--corrections", marks), ["upside_L"]),
+    ):
+        command = ("prepare", "dicom", tmp_path, "--out", tmp_path / f"{name}.out", "--workers", "0", "--ungraded",
+                   "--table", tmp_path / f"{name}.csv")  # fmt: skip
+        said = ("no_knee 1", f"a wrong pixel size (--mm-per-px {wrong})", "x_mm and y_mm")
+        refused(kneeal(*command, "--mm-per-px", wrong), *said)
+        done(*command, *cure)
+        assert list(rows(tmp_path / f"{name}.out")) == knees
     # An id that no data set may have is replaced by a pseudonym.
     for k, patient in enumerate(("=1+1", "+1", "-2+3", "a,b")):
         write(tmp_path / "ids" / str(k), RIGHT, patient, ImageLaterality="R")
