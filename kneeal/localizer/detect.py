@@ -3,8 +3,9 @@
 Metal (markers of lead, and implants) is bright and even with a steep border, which bone is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,9 +50,12 @@ _DISAGREEMENT_MM = 5.0
 _LARGEST_MM = 700.0
 #: Height, width and pixel size in mm of the window in which an implant is looked for.
 _HEIGHT_MM, _WIDTH_MM, _STEP_MM = 90.0, 76.0, 0.5
-#: Metal is above one of these shares of the brightest gray of its window; smallest area in mm², and how much darker its
-#: surroundings are. Measured: docs/prepare.md.
-_WHITE, _IMPLANT_MM2, _IMPLANT_DROP = (0.98, 0.93), 150.0, 50.0
+#: Metal, and what may be metal, by one of: shares of the brightest gray of the window that it exceeds, smallest area in
+#: mm², and how much darker its surroundings are. Measured: docs/prepare.md.
+_METAL = (((0.98, 0.93), 150.0, 50.0),)
+_MAYBE_METAL = (((0.98,), 60.0, 20.0), ((0.93, 0.88, 0.8), 60.0, 65.0))
+#: Probability of metal that is believed whatever is seen, and contrast in levels below which nothing is.
+_CERTAIN, _EVEN = 0.9, 25.0
 #: A letter of lead: smallest area in mm², contrast in levels, share of it by which the border drops, mm off the center.
 _LETTER_MM2, _LETTER_CONTRAST, _LETTER_DROP, _LETTER_OFF_MM = 15.0, 40.0, 0.8, 8.0
 
@@ -70,27 +74,19 @@ class Localizer:
             radiograph: uint8 [H, W], bone bright, scaled between its percentiles.
             mm_per_px: Height and width of its pixels.
         """
-        found = self._best_look(*shrink(radiograph, mm_per_px, MARKER_MM))
-        knees = (
-            replace(knee, replaced=1.0)
-            if _shows_implant(radiograph, mm_per_px, knee.center_mm, knee.angle_deg)
-            else knee
-            for knee in found.knees
-        )
-        return replace(found, knees=tuple(knees))
-
-    def _best_look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> Localization:
+        half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
         found, peak = self._look(half, half_mm)
-        if peak < _SECOND_LOOK_PEAK or _n_sure(found) == 2:
-            return found
-        for gamma, size in _SECOND_LOOKS:
-            tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-            again, _ = self._look(tones[half], (half_mm[0] * size, half_mm[1] * size))
-            # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
-            if _n_sure(again) == 2:
-                knees = (replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in again.knees)
-                return Localization(tuple(knees), found.markers)
-        return found
+        knees = [_weigh(knee, radiograph, mm_per_px) for knee in found.knees]
+        if peak >= _SECOND_LOOK_PEAK and _n_sure(knees) != 2:
+            for gamma, size in _SECOND_LOOKS:
+                tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+                look, _ = self._look(tones[half], (half_mm[0] * size, half_mm[1] * size))
+                again = [replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in look.knees]
+                # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
+                if _n_sure(again) == 2:
+                    knees = [_weigh(knee, radiograph, mm_per_px, first=False) for knee in again]
+                    break
+        return Localization(tuple(knees), found.markers)
 
     def _look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> tuple[Localization, float]:
         """What is on a radiograph of about `MARKER_MM` a pixel, and the highest value of the map of knees."""
@@ -169,9 +165,9 @@ class Localizer:
         return sorted(found, key=lambda marker: marker.center_mm)
 
 
-def _n_sure(found: Localization) -> int:
+def _n_sure(knees: Sequence[LocalizedKnee]) -> int:
     """How many knees are found for sure, natural or replaced."""
-    return sum(knee.score >= _SURE or knee.replaced >= _SURE for knee in found.knees)
+    return sum(knee.score >= _SURE or knee.replaced >= _SURE for knee in knees)
 
 
 def _batch(pictures: NDArray[np.float32]) -> Tensor:
@@ -216,20 +212,31 @@ class _Part(NamedTuple):
     whole: bool  #: Whether it lies within the window.
 
 
-def _shows_implant(
-    radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], center_mm: tuple[float, float], angle_deg: float
-) -> bool:
-    """Whether there is metal in the knee whose plateau has this center and angle."""
+def _weigh(
+    knee: LocalizedKnee, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], *, first: bool = True
+) -> LocalizedKnee:
+    """The knee as its gray bears it out.
+
+    In an even area there is none. Metal that is seen has the probability 1; where nothing could be metal, a first look
+    that is not certain of it is wrong, and the other classes remain.
+    """
     size = round(_HEIGHT_MM / _STEP_MM)
     margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
-    window = cut_window(radiograph, mm_per_px, center_mm, angle_deg, size, _STEP_MM)[:, margin:-margin]
+    window = cut_window(radiograph, mm_per_px, knee.center_mm, knee.angle_deg, size, _STEP_MM)[:, margin:-margin]
     # Something brighter elsewhere, such as a frame, may leave metal below white.
-    brightest = float(np.percentile(window, 99.8))
-    return any(
-        part.drop >= _IMPLANT_DROP
-        for share in _WHITE
-        for part in _bright_parts(window, share * brightest, _IMPLANT_MM2 / _STEP_MM**2, border_px=2)
-    )
+    low, high, brightest = np.percentile(window, (5, 95, 99.8))
+    if high - low < _EVEN:
+        return replace(knee, score=0.0, nothing=1.0)
+
+    def shows(shares: Sequence[float], area_mm2: float, drop: float) -> bool:
+        parts = (_bright_parts(window, share * brightest, area_mm2 / _STEP_MM**2, border_px=2) for share in shares)
+        return any(part.drop >= drop for part in chain.from_iterable(parts))
+
+    if any(shows(*metal) for metal in _METAL):
+        return replace(knee, replaced=1.0)
+    if first and knee.replaced < _CERTAIN and not any(shows(*metal) for metal in _MAYBE_METAL):
+        return replace(knee, replaced=0.0, score=knee.score / (1 - knee.replaced))
+    return knee
 
 
 def _shows_letter(window: NDArray[np.uint8], mm_per_px: float) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kneeal.data.patches import scale_intensities
-from kneeal.localizer.detect import Localizer, _shows_implant, _shows_letter
-from kneeal.localizer.quality import Selection, SelectionRules, SideEvidence, select_knees
+from kneeal.localizer.detect import Localizer, _shows_letter, _weigh
+from kneeal.localizer.quality import LocalizedKnee, Selection, SelectionRules, SideEvidence, select_knees
 from tools.radiographs import RadiographOptions, draw_radiograph
 from tools.radiographs.markers import letter_mask, stamp
 
@@ -52,14 +52,31 @@ def test_an_implant_in_either_knee_rejects_the_pair(localizer: Localizer) -> Non
         assert not selection.poses and selection.rejected[0][1] in ("replacement", "low_score")
 
 
+def weighed(gray: np.ndarray, replaced: float) -> tuple[float, float, float]:
+    """Probabilities of a natural knee, of metal and of none, of a knee that the networks gave these of metal."""
+    knee = _weigh(LocalizedKnee((120.0, 120.0), 0.0, 0.9 - replaced, replaced, 0.1), gray, (0.4, 0.4))
+    return round(knee.score, 3), round(knee.replaced, 3), round(knee.nothing, 3)
+
+
 @pytest.mark.parametrize("frame", [0, 255])
-def test_metal_is_seen_below_a_brighter_frame_and_bone_is_none(frame: int) -> None:
+def test_metal_is_seen_below_a_brighter_frame_and_is_believed_only_where_it_could_be(frame: int) -> None:
     gray = np.full((600, 600), 60, np.uint8)
     cv2.line(gray, (300, 0), (300, 600), 100, 80)
+    gray = cv2.GaussianBlur(gray, (0, 0), 15)
     gray[:10] = max(frame, 60)
-    assert not _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
+    assert weighed(gray, 0.4) == (0.833, 0.0, 0.1)
+    assert weighed(gray, 0.9)[1] == 0.9
+    faint = gray.copy()
+    faint[280:300, 270:300] = 125
+    assert weighed(faint, 0.4) == (0.5, 0.4, 0.1)
     gray[280:330, 270:330] = 190
-    assert _shows_implant(gray, (0.4, 0.4), (120.0, 120.0), 0.0)
+    assert weighed(gray, 0.0)[1] == 1.0
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_an_even_area_is_no_knee(level: int) -> None:
+    gray = np.random.default_rng(0).normal(level, 3, (600, 600)).clip(0, 255).astype(np.uint8)
+    assert weighed(gray, 0.0) == (0.0, 0.0, 1.0)
 
 
 def test_a_letter_is_judged_by_its_own_gray_and_not_by_a_brighter_edge_beside_it() -> None:
