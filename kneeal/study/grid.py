@@ -110,7 +110,7 @@ def _parse(path: Path) -> StudyFile:
         path = packaged
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise UserError(f"{path} holds {type(tree).__name__}", "the keys of a study", "see docs/studies.md")
+        raise UserError(f"{path} has no keys", "the keys of a study", "see docs/studies.md")
     if tree and tree.keys() <= {*RunConfig.model_fields, "base"}:
         raise UserError(
             f"{path} is the configuration of one run", "a study of several runs", "start it with `kneeal fit --config`"
