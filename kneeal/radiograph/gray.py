@@ -131,6 +131,9 @@ def _modality(header: Any, stored: NDArray[np.int32]) -> tuple[NDArray[Any], tup
     """The stored numbers, rescaled."""
     # pydicom raises anything on an empty LUT, or on text for a number.
     with contextlib.suppress(Exception):
+        for lut in header.get("ModalityLUTSequence") or ():
+            # Entries of 9 to 15 bit take 16, which pydicom does not know here.
+            lut.LUTDescriptor[2] = 16 if lut.LUTDescriptor[2] > 8 else 8
         values = np.asarray(apply_modality_lut(stored, header))
         if values.min() < values.max():
             return values, ()

@@ -108,6 +108,18 @@ def test_a_rescale_or_modality_lut_that_is_no_such_is_not_applied_and_told(tmp_p
     assert read(tmp_path, RescaleSlope="2", RescaleIntercept="-1000").notes == ()
 
 
+def test_a_modality_lut_is_applied_whatever_bits_its_entries_have(tmp_path: Path) -> None:
+    plain, header = read(tmp_path), radiograph_header(GRAY, 0.8, patient="p")
+    inverted = 4095 - np.frombuffer(header.PixelData, "<u2")
+    for bits in (12, 16):
+        lut = pydicom.Dataset()
+        lut.add_new(0x00283002, "US", [4096, 0, bits])
+        lut.add_new(0x00283004, "LO", "US")
+        lut.add_new(0x00283006, "OW", np.arange(4095, -1, -1, dtype="<u2").tobytes())
+        found = read(tmp_path, PixelData=inverted.tobytes(), ModalityLUTSequence=pydicom.Sequence([lut]))
+        assert off(found, plain) < 0.01 and found.notes == ()
+
+
 def test_padding_is_no_part_of_the_radiograph(tmp_path: Path) -> None:
     plain, header = read(tmp_path), radiograph_header(GRAY, 0.8, patient="p")
     stored = np.frombuffer(header.PixelData, "<u2").reshape(GRAY.shape).copy()
