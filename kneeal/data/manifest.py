@@ -108,7 +108,7 @@ def refuse_patients_in_two(splits: Mapping[str, str], patients: Mapping[str, str
         raise UserError(
             f"{where} has patients in two splits: {some(in_two)}",
             "all knees of a patient at one site and in one split, or the test result would be too good",
-            "correct the columns site and split of the manifest",
+            "correct the columns site and split",
         )
 
 

@@ -11,7 +11,7 @@ from kneeal.data.prepared import LEFTOVERS
 from kneeal.errors import UserError, count, some
 from kneeal.prepare.paths import NamedFiles, walk_files
 from kneeal.prepare.summary import for_single_knees
-from kneeal.prepare.tables import KneeRow, identifier, read_knee_table
+from kneeal.prepare.tables import SUFFIXES, KneeRow, identifier, read_knee_table
 from kneeal.prepare.tasks import Plan, Rejection, radiograph_tasks
 from kneeal.radiograph import RadiographError
 from kneeal.radiograph.dicom import read_patient_id
@@ -73,6 +73,9 @@ def plan_dicom(
     )
     unmatched = len(graded - set(radiographs))
     notes = [f"{count(unmatched, 'patient')} of the table without a radiograph"] if unmatched else []
+    others = {path for path in paths if not path.lower().endswith(SUFFIXES)} - {row.path for row in rows}
+    if by_path and others:
+        notes.append(f"{count(len(others), 'file')} of the folder not named in the table")
     return Plan("dicom", tasks, [*rejected, *more, *without_grade], notes, lines)
 
 

@@ -74,6 +74,12 @@ def find_rows(source: Path, options: FolderOptions) -> tuple[list[KneeRow], list
         notes.append(f"left out without a grade: {left_out}; --ungraded keeps such knees")
     named = NamedFiles(source)
     found = [replace(row, path=named.find(row.path)[0]) for row in graded]
+    if options.table is not None:
+        there = {named.find(row.path)[0] for row in rows}
+        if others := [name for name in _pictures(source) if name not in there]:
+            notes.append(
+                f"left out, since the table does not name them: {count(len(others), 'picture')}: {some(others)}"
+            )
     bad = [f"{row.path!r} in {row.where}" for row, file in zip(graded, found, strict=True) if not file.path]
     if bad:
         raise UserError(

@@ -336,10 +336,14 @@ def test_a_table_names_pictures_of_any_shape_and_side(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert any("left out without a grade: 1 knee;" in note for note in summary.notes)
     assert any("no patient is known" in note for note in summary.notes)
+    assert not any("not name" in note for note in summary.notes)
     expected = cut_patch_pair(scale_intensities(picture(3, (260, 300))), 0.4, "L", joint_offset_mm=3.0)
     np.testing.assert_array_equal(data.patches[2], expected)
     assert data.info["options"]["mm_per_px"] == 0.4
-    prepare_folder(tmp_path / "in", tmp_path / "all", replace(options, ungraded=True, roi_mm=120, mm_per_px=None))
+    save(tmp_path / "in" / "e.png", picture(4, (260, 300)))
+    options_of_all = replace(options, ungraded=True, roi_mm=120, mm_per_px=None)
+    summary = prepare_folder(tmp_path / "in", tmp_path / "all", options_of_all)
+    assert "left out, since the table does not name them: 1 picture: e.png" in summary.notes
     assert len(PreparedDataset.open(tmp_path / "all").manifest) == 4
     for wrong, said in (
         ({"side": ""}, "no side for 1 of 3"), ({"mm_per_px": None}, "not square"),

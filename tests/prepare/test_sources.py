@@ -125,6 +125,9 @@ def test_a_grade_by_path_counts_for_its_radiograph_alone(tmp_path: Path) -> None
     (task,) = plan_dicom(tmp_path / "in", table=table).tasks
     tried = [(one.name, dict(one.grades), one.side) for one in (task, *task.alternatives)]
     assert tried == [("v1", {"R": 1}, "R"), ("v2", {"L": 2}, "L"), ("v3", {"R": 1, "L": 2}, "")]
+    assert plan_dicom(tmp_path / "in", table=table).notes == []
+    radiograph(tmp_path / "in" / "v4", "A")
+    assert plan_dicom(tmp_path / "in", table=table).notes == ["1 file of the folder not named in the table"]
     # A side that the table gives to none of them may be on each.
     table.write_text("path,side,grade\nv1,R,1\nv2,R,1\n")
     (task,) = plan_dicom(tmp_path / "in", table=table, ungraded=True).tasks
