@@ -15,6 +15,8 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+from kneeal.errors import UserError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,6 +51,8 @@ class _Worker:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
+        except OSError as error:
+            raise _not_started(error.strerror or str(error)) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             sys.modules["__main__"] = main
@@ -92,7 +96,8 @@ class WorkerPool(Generic[T, R]):
                 yield position, _attempt(self._work, task)
             return
         waiting = iter(range(len(tasks)))
-        self._crew += [_Worker(self._make) for _ in range(min(self._n, len(tasks)) - len(self._crew))]
+        while len(self._crew) < min(self._n, len(tasks)):
+            self._crew.append(_Worker(self._make))
         unfinished = len(tasks)
         while unfinished:
             for worker in self._crew:
@@ -108,8 +113,8 @@ class WorkerPool(Generic[T, R]):
                 if result is not None:
                     worker.task = None
                 if isinstance(result, Lost) and result.reason != "failed":
-                    worker.stop()
                     self._crew[place] = _Worker(self._make)
+                    worker.stop()
                 if result is not None and done is not None:
                     unfinished -= 1
                     yield done, result
@@ -121,7 +126,7 @@ class WorkerPool(Generic[T, R]):
                 message = worker.pipe.recv()
             except (EOFError, OSError):
                 if not worker.ready:
-                    raise RuntimeError("a worker process died before its first task; its message is above") from None
+                    raise _not_started("it ended before its first radiograph") from None
                 return Lost("crashed", "the process that read it died")
             if worker.ready:
                 result: R | Lost = message
@@ -132,6 +137,14 @@ class WorkerPool(Generic[T, R]):
         elif worker.task is not None and time.monotonic() - worker.since > self._timeout_s:
             return Lost("hung", f"it took longer than {self._timeout_s:g} s")
         return None
+
+
+def _not_started(why: str) -> UserError:
+    return UserError(
+        f"a worker process did not start: {why}",
+        f"room for further processes of {sys.executable} and leave to start them",
+        "give --workers 0, which needs none, or fewer --workers",
+    )
 
 
 def _serve(pipe: connection.Connection, make: Callable[[], Callable[[Any], Any]]) -> None:

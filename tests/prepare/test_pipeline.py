@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing.spawn
 import os
+import sys
+from multiprocessing.process import BaseProcess
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.archive import PLANTED, Made, write_test_archive
+from helpers.commands import kneeal, refused
 
 from kneeal.data.prepared import PreparedDataset
 from kneeal.errors import UserError
@@ -161,6 +165,36 @@ def test_ctrl_c_is_left_to_the_command_while_processes_start_and_work() -> None:
     with WorkerPool(make_interrupted, workers=1, timeout_s=60) as pool:
         assert dict(pool.run([7])) == {0: 7}
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def refuse_start(*_: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize(("python", "said"), [
+    ("/nonexistent", "ended before"), (sys.executable, "temporarily unavailable"),
+])  # fmt: skip
+def test_processes_that_cannot_start_are_one_message(
+    python: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "1.dcm").write_bytes(b"")
+    (tmp_path / "t.csv").write_text("path,patient\n1.dcm,a\n")
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(python))
+    if python == sys.executable:
+        monkeypatch.setattr(BaseProcess, "start", refuse_start)
+    result = kneeal("prepare", "dicom", tmp_path, "--table", tmp_path / "t.csv", "--ungraded", "--workers", "2",
+                    "--out", tmp_path / "out")  # fmt: skip
+    refused(result, "worker process did not start", said, "--workers 0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_process_that_cannot_be_replaced_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WorkerPool(make_fragile, workers=1, timeout_s=60) as pool:
+        results = pool.run([0, 1, 4])
+        assert next(results) == (0, 0)
+        monkeypatch.setattr(BaseProcess, "start", refuse_start)
+        with pytest.raises(UserError, match="did not start"):
+            next(results)
 
 
 def make_numbered() -> Any:
