@@ -88,16 +88,9 @@ def collect(
                 prints.append(fingerprint(result.patches[k]))
                 places.append((load, k))
             score = min((pose.score for pose in result.poses), default=0.0) - (1.0 if result.rejected else 0.0)
-            sheet.append(
-                ContactSheetEntry(
-                    title=title,
-                    # Corrections go to the radiographs that are used, so that no other carries its knees' ids.
-                    knee_ids={side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED,
-                    grades=grades,
-                    score=score,
-                    load=load,
-                )
-            )
+            # Corrections go to the radiographs that are used, so that no other carries its knees' ids.
+            ids = {side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED
+            sheet.append(ContactSheetEntry(title, ids, grades, score, load))
         rejections += [
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
         ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 import re
 import shutil
 from collections import Counter
@@ -9,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.resources import as_file, files
+from itertools import combinations, groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +33,8 @@ from kneeal.tables import FORMULA
 #: A radiograph takes well under a second; a process that needs this long for one hangs.
 TIMEOUT_S = 60.0
 _MIN_KEY_BYTES = 16
+#: Nearer centers are of one knee: half the width of a plateau.
+_ONE_KNEE_MM = 40.0
 _ID = re.compile(r'(?! )[^,"/\\]+(?<! )')
 _BAD_ID = 'the patient id begins with = + - or @, or holds , " / \\ or what cannot be printed'
 
@@ -77,7 +83,12 @@ def prepare_archive(
     store = ResultStore(folder, options, weights)
     make = partial(make_worker, options, landmarks is None)
     with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:
-        patients = try_radiographs(plan.tasks, by_task, partial(_process, store=store, pool=pool, progress=progress))
+        attempt = partial(_process, store=store, pool=pool)
+        # A person's mistake is told before the other radiographs are read.
+        chosen = [(task, own) for task, own in zip(plan.tasks, by_task, strict=True) if own]
+        corrected = try_radiographs([task for task, _ in chosen], [own for _, own in chosen], attempt)
+        _refuse_corrections(corrections, *collect(corrected, store, published_ids, {}, hide=False)[:2])
+        patients = try_radiographs(plan.tasks, by_task, partial(attempt, progress=progress))
     rows, rejections, sheet, notes = collect(patients, store, published_ids, plan.lines, hide=key is not None)
     early = plan.rejected
     if key is not None:
@@ -146,7 +157,7 @@ def _process(
     *,
     store: ResultStore,
     pool: WorkerPool[Work, RadiographResult],
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
     keys = [store.key(radiograph) for radiograph in radiographs]
@@ -173,6 +184,29 @@ def _process(
             store.put(keys[todo[position]], result)
         finish(todo[position], result)
     return [attempts[k] for k in range(len(keys))]
+
+
+def _refuse_corrections(
+    corrections: Mapping[str, Correction], rows: Sequence[Mapping[str, Any]], rejections: Sequence[Rejection]
+) -> None:
+    """Refuse corrections that give no knee, or put one where another one of the same radiograph is."""
+    path, given = itemgetter("path"), {row["knee_id"] for row in rows}
+    reasons = {f"{r.patient}_{side}": r.detail for r in rejections for side in r.side or "RL"}
+    invalid = [
+        f"{said.where}: {knee} cannot be used ({reasons.get(knee, 'its radiograph gives no such knee')})"
+        for knee, said in corrections.items()
+        if not said.reject and knee not in given
+    ]
+    for _, knees in groupby(sorted(rows, key=path), path):
+        for pair in combinations(knees, 2):
+            said = [corrections[row["knee_id"]] for row in pair if row["knee_id"] in corrections]
+            apart = math.dist(*([float(row["x_mm"]), float(row["y_mm"])] for row in pair))
+            if apart < _ONE_KNEE_MM and any(correction.center_mm for correction in said):
+                where = " and ".join(correction.where for correction in said)
+                invalid.append(f"{where}: {' and '.join(row['knee_id'] for row in pair)} are in one place")
+    if invalid:
+        expected = f"knees on their radiographs, at least {_ONE_KNEE_MM:g} mm from each other"
+        raise UserError(f"--corrections, {some(invalid)}", expected, "correct or remove these rows")
 
 
 def _with_landmarks(plan: Plan, landmarks: LandmarkSource | None) -> Plan:

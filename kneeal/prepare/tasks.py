@@ -14,6 +14,8 @@ from kneeal.localizer.landmarks import MarkedKnee
 from kneeal.prepare.tables import read_archive_table
 from kneeal.tables import finite
 
+#: Legs that lie further on their side are none that the localizer knows.
+MAX_ANGLE_DEG = 45
 _YES, _NO = ("1", "yes", "true", "x", "reject"), ("", "0", "no", "false")
 
 
@@ -44,6 +46,7 @@ class Correction:
     #: Center of its plateau, mm from the radiograph's upper left corner; None: where the localizer saw it.
     center_mm: tuple[float, float] | None = None
     angle_deg: float | None = None  #: Angle of the plateau; None: as the localizer saw it.
+    where: str = ""  #: What to call its row in a message.
 
 
 @dataclass(frozen=True)
@@ -136,17 +139,18 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     invalid = []
     for where, row in read_archive_table(path, ("knee_id", "x_mm", "y_mm", "angle_deg", "reject")).records:
         knee, reject = row["knee_id"], row["reject"].lower()
-        texts = [row[name] for name in ("x_mm", "y_mm", "angle_deg")]
-        x, y, angle = numbers = [finite(text) for text in texts]
-        wrong = any(text and value is None for text, value in zip(texts, numbers, strict=True))
-        if not knee or knee in corrections or wrong or (x is None) != (y is None) or reject not in (*_YES, *_NO):
-            invalid.append(where)
-            continue
-        corrections[knee] = Correction(reject in _YES, None if x is None or y is None else (x, y), angle)
+        numbers = {name: finite(row[name].replace(",", ".")) for name in ("x_mm", "y_mm", "angle_deg")}
+        x, y, angle = numbers.values()
+        wrong = [name for name, value in numbers.items() if row[name] and value is None]
+        wrong += ["knee_id"] * (not knee or knee in corrections) + ["x_mm", "y_mm"] * ((x is None) != (y is None))
+        wrong += ["angle_deg"] * (abs(angle or 0) > MAX_ANGLE_DEG) + ["reject"] * (reject not in (*_YES, *_NO))
+        invalid += [f"{where} ({name} {row[name]!r})" for name in dict.fromkeys(wrong)]
+        corrections[knee] = Correction(reject in _YES, None if x is None or y is None else (x, y), angle, where)
     if invalid:
         raise UserError(
             f"{path}: {some(invalid)} cannot be understood",
-            "each knee once; x_mm and y_mm both or neither, numbers; reject yes or empty",
+            f"each knee once; x_mm and y_mm both or neither, numbers; angle_deg from -{MAX_ANGLE_DEG} to "
+            f"{MAX_ANGLE_DEG}; reject yes or empty",
             "correct these rows",
         )
     return corrections

@@ -220,7 +220,7 @@ class ResultStore:
         except OSError:
             state = [-1, -1]
         marked = None if work.task.marked is None else [asdict(knee) for knee in work.task.marked]
-        corrections = {side: asdict(value) for side, value in sorted(work.corrections.items())}
+        corrections = {side: asdict(replace(value, where="")) for side, value in sorted(work.corrections.items())}
         sides = sorted(work.task.grades)
         text = json.dumps([self._common, work.task.name, work.task.side, state, marked, corrections, sides])
         return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import multiprocessing.spawn
 import os
+import re
+import shutil
+import signal
 import sys
 from multiprocessing.process import BaseProcess
-import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from helpers.archive import PLANTED, Made, write_test_archive
@@ -24,6 +27,7 @@ from kneeal.prepare.pipeline import prepare_archive, pseudonym
 from kneeal.prepare.tasks import read_corrections
 from kneeal.prepare.work import PrepareOptions
 from kneeal.prepare.workers import Lost, WorkerPool
+from tools.radiographs import RadiographOptions, draw_radiograph
 
 OPTIONS = PrepareOptions(select=SelectionRules("ignore"))
 KEY = b"0123456789abcdef0123"
@@ -116,6 +120,45 @@ def test_corrections_go_before_the_finder(archive: tuple[Path, list[Made]], tmp_
     table.write_text("knee_id,x_mm,y_mm,angle_deg,reject\nnobody_R,,,,yes\n")
     with pytest.raises(UserError, match="nobody_R"):
         prepare(source, tmp_path / "out2", corrections=read_corrections(table))
+
+
+def test_corrections_that_cannot_be_are_refused_with_their_rows(
+    archive: tuple[Path, list[Made]], tmp_path: Path
+) -> None:
+    source, made = archive
+    knees = {knee.side: knee.center_mm for knee in made[0].radiograph.knees}
+    (rx, ry), (lx, ly), name, other = knees["R"], knees["L"], made[0].patient, made[1].patient
+    damaged = tmp_path / "damaged"
+    shutil.copytree(source, damaged)
+    (damaged / made[1].folder / "001").write_bytes(b"")
+    for rows, said in (
+        (f"{name}_R,{rx},{ry},,\n{name}_L,{rx + 9},{ry},,", f"line 2 and line 3: {name}_R and {name}_L are in"),
+        (f"{name}_R,{lx},{ly},,", f"line 2: {name}_R and {name}_L are in one place"),
+        (f"{name}_R,2000,{ry},,", f"line 2: {name}_R cannot be used (the knee region leaves the radiograph)"),
+        (f"{name}_R,{rx},{ry},,\n{other}_R,,,,", f"line 3: {other}_R cannot be used (an empty file"),
+    ):  # fmt: skip
+        (tmp_path / "c.csv").write_text(f"knee_id,x_mm,y_mm,angle_deg,reject\n{rows}\n")
+        read = list[int]()
+        with pytest.raises(UserError, match=re.escape(said)):
+            prepare(damaged, tmp_path / "out", corrections=read_corrections(tmp_path / "c.csv"), progress=read.append)
+        assert read == [] and not (tmp_path / "out").exists()
+    # Both knees may be exchanged, and what is left out need not be there.
+    (tmp_path / "c.csv").write_text(
+        f"knee_id,x_mm,y_mm,angle_deg,reject\n{name}_R,{lx},{ly},,\n{name}_L,{rx},{ry},,\n{other}_R,,,,x\n"
+    )
+    data = prepare(damaged, tmp_path / "out", corrections=read_corrections(tmp_path / "c.csv"))
+    assert float(data.manifest.frame.set_index("knee_id").loc[f"{name}_R", "x_mm"]) == pytest.approx(lx, abs=0.01)
+
+
+def test_two_patients_are_not_put_in_one_place_of_a_picture(tmp_path: Path) -> None:
+    radiograph = draw_radiograph(1, 31, RadiographOptions(mm_per_px=0.5))
+    cv2.imwrite(str(tmp_path / "x.png"), np.rint(255 * np.clip(radiograph.gray, 0, 1)))
+    x, y = radiograph.knees[0].center_mm
+    (tmp_path / "t.csv").write_text("path,patient,side,grade\nx.png,a,R,1\nx.png,b,L,2\n")
+    (tmp_path / "c.csv").write_text(f"knee_id,x_mm,y_mm,angle_deg,reject\na_R,{x},{y},,\nb_L,{x},{y + 20},,\n")
+    result = kneeal("prepare", "dicom", tmp_path, "--table", tmp_path / "t.csv", "--out", tmp_path / "out",
+                    "--mm-per-px", "0.5", "--workers", "0", "--corrections", tmp_path / "c.csv")  # fmt: skip
+    refused(result, "line 2 and line 3: a_R and b_L are in one place", "correct or remove these rows")
 
 
 def test_paths_that_leave_the_archive_and_ids_without_a_match(tmp_path: Path) -> None:

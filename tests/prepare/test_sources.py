@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -181,16 +182,21 @@ def test_tables_are_read_whatever_their_separator_and_letters(tmp_path: Path) ->
     assert (coded_number("1: Right"), coded_number("x"), identifier(" 9000099.0 ")) == (1.0, None, "9000099")
 
 
-def test_corrections_are_read_or_their_rows_named(tmp_path: Path) -> None:
-    path, head = tmp_path / "c.csv", "knee_id,x_mm,y_mm,angle_deg,reject\n"
-    path.write_text(f"{head}a,1,2,3,\nb,,,,YES\nc,,,,\nd,,,-4,no\n")
+def test_corrections_are_read_or_their_cells_named(tmp_path: Path) -> None:
+    path, head = tmp_path / "c.csv", "knee_id;x_mm;y_mm;angle_deg;reject\n"
+    path.write_text(f"{head}a;1;2,5;3;\nb;;;;YES\nc;;;;\nd;;;-4;no\n")
     assert read_corrections(path) == {
-        "a": Correction(False, (1.0, 2.0), 3.0), "b": Correction(True), "c": Correction(False),
-        "d": Correction(False, None, -4.0),
+        "a": Correction(False, (1.0, 2.5), 3.0, "line 2"), "b": Correction(True, where="line 3"),
+        "c": Correction(False, where="line 4"), "d": Correction(False, None, -4.0, "line 5"),
     }  # fmt: skip
-    for row in ("a,1,,,", "a,one,2,,", "a,nan,2,,", "a,,,,perhaps", ",1,2,3,", "ok,,,,\nok,,,,"):
+    for row, said in (
+        ("a;1;;;", "line 2 (x_mm '1'), line 2 (y_mm '')"), ("a;one;2;;", "line 2 (x_mm 'one')"),
+        ("a;nan;2;;", "line 2 (x_mm 'nan')"), ("a;;;;perhaps", "line 2 (reject 'perhaps')"),
+        (";1;2;3;", "line 2 (knee_id '')"), ("ok;;;;\nok;;;;", "line 3 (knee_id 'ok')"),
+        ("a;1;2;400;", "line 2 (angle_deg '400')"), ("a;;;-45,5;", "line 2 (angle_deg '-45,5')"),
+    ):  # fmt: skip
         path.write_text(head + row + "\n")
-        with pytest.raises(UserError, match=f"line {row.count(chr(10)) + 2}"):
+        with pytest.raises(UserError, match=re.escape(said)):
             read_corrections(path)
 
 
