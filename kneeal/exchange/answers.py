@@ -25,6 +25,8 @@ UNREADABLE_REASONS = ("poor image quality", "wrong position", "implant or hardwa
 #: File of a run with the reasons that were given, by knee.
 REASONS_FILE = "unreadable.csv"
 _NO = {"", "0", "no", "false", "n"}
+#: Finds the name of a knee in that of its picture.
+_SHOWN = re.compile(r"pictures/\d+-(.+)\.png$").search
 #: Problems that one message names.
 _MAX_NAMED = 20
 
@@ -41,21 +43,24 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
     """Answers from CSV, XLSX or Label Studio JSON; rows without one are left out.
 
     Args:
-        path: A sheet with the columns `knee_id`, `kl` and, optionally, `unreadable` (a reason), or an export of
-            Label Studio, full or JSON-MIN.
+        path: A sheet with the columns `knee_id`, `kl` and, optionally, `unreadable` (a reason) and `picture`, or an
+            export of Label Studio, full or JSON-MIN.
         as_written: Also read grades such as `II`, `KL 2`, `2+` and `2,0`.
 
     Raises:
         UserError: The file is of another kind or was cut off, or some of its answers cannot be taken: a value that is
-            not a grade from 0 to 4, an unknown reason, two answers to one knee. The first 20 are named.
+            not a grade from 0 to 4, an unknown reason, two answers to one knee, a knee beside another's picture. The
+            first 20 are named.
     """
     if not path.is_file():
         raise UserError(f"no file {path}", "a file of answers: CSV, XLSX or Label Studio JSON", "check the path")
+    pictured: dict[str, str] = {}
     if path.suffix.lower() == ".json":
         cells = _label_studio(path)
     else:
         rows = read_table(path, (KNEE, GRADE), whole=True).records
         cells = [(place, row[KNEE], row[GRADE], row.get(UNREADABLE, "")) for place, row in rows]
+        pictured = {place: shown[1] for place, row in rows if (shown := _SHOWN(row.get(PICTURE, "")))}
     problems: list[UserError] = []
     answers, places = Answers({}, {}), dict[str, str]()
     for place, knee, grade, unreadable in cells:
@@ -63,6 +68,12 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
             answer = _answer(place, knee, grade, unreadable, as_written=as_written)
             if answer is None:
                 continue
+            if (shown := pictured.get(place, _file_name(knee))) != _file_name(knee):
+                raise UserError(
+                    f"knee {knee} beside the picture of {shown} in {place}",
+                    "each knee in the row of its picture, as in the sheet of the query",
+                    "one column was sorted alone: enter the grades into the query's sheet again, and sort whole rows",
+                )
             kl = answer if isinstance(answer, int) else None
             if (first := answers.grades.setdefault(knee, kl)) != kl:
                 one, other = ("unreadable" if k is None else f"grade {k}" for k in (first, kl))
@@ -206,9 +217,7 @@ def write_query(
     folder.chmod(0o700)  # grades and pictures, for nobody else on this machine
     rows, tasks = [[KNEE, PICTURE, GRADE, UNREADABLE]], []
     for number, knee in enumerate(query.ids, 1):
-        # A knee id as a file name that stays in its folder and that every file system takes.
-        name, png = re.sub(r"[^A-Za-z0-9_.-]", "-", knee)[:100], to_png(pictures[knee].pixels)
-        picture = f"pictures/{number:03d}-{name}.png"
+        picture, png = f"pictures/{number:03d}-{_file_name(knee)}.png", to_png(pictures[knee].pixels)
         write_atomic(folder / picture, png)
         kl = answers.get(knee)
         reason = reasons.get(knee, "other") if knee in answers and kl is None else ""
@@ -225,6 +234,11 @@ def write_query(
     write_atomic(others[0], json.dumps(tasks) + "\n")
     write_atomic(others[1], _interface())
     return [*sheets, *others]
+
+
+def _file_name(knee: str) -> str:
+    """A knee id as a file name that stays in its folder and that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", knee)[:100]
 
 
 def _sheet_for(folder: Path, query: Query) -> Path:

@@ -122,7 +122,7 @@ def check_answers(
         raise UserError(
             f"answers for knees that were not asked for: {some(map(repr, unknown))}",
             f"answers for the {len(asked)} knees of the pending query",
-            "remove those rows",
+            "remove those rows, or restore their knee ids as the sheet of the query has them",
         )
     for i, kl in answers.items():
         whole = isinstance(kl, int | float) and not isinstance(kl, bool) and kl == kl // 1

@@ -44,6 +44,7 @@ READERS = (
     "Dr Kim",
     "Dr Lea",
     "Dr Mia",
+    "Dr Ned",
 )
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -187,6 +188,36 @@ def test_fifty_knees_by_keyboard(site: Site, page: Page) -> None:
     assert [kl for kl, _ in list(holding.values())[:14]] == [k % 5 for k in range(14)]
     severe = [entry for entry in page.driver.get_log("browser") if "net::ERR" not in entry["message"]]
     assert [entry for entry in severe if entry["level"] == "SEVERE"] == []
+
+
+#: Buttons of the answer that are cut off at the right.
+OUTSIDE = """
+return [...document.querySelectorAll('aside button')].filter((b) => b.offsetWidth
+  && b.getBoundingClientRect().right > innerWidth).map((b) => b.textContent);
+"""
+
+
+def test_a_used_link_never_opens_another_readers_page_and_every_answer_fits_on_a_phone(site: Site, page: Page) -> None:
+    name = "Dr Ned"
+    enter(page, site, name)
+    page.driver.get("about:blank")
+    page.driver.get(site.address + "#" + site.links[name])
+    page.until(lambda: "works once" in page.text("notice"), "the notice")
+    page.press("2")
+    assert page.view() == "enter"
+    page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "#view-enter button"), "the button")
+    button = page.driver.find_element(By.CSS_SELECTOR, "#view-enter button")
+    assert button.text == f"Continue as {name}"
+    button.click()
+    page.settle()
+    assert page.text("notice") == "" and stored(site, name) == []
+    for width, height in ((360, 640), (640, 360), (768, 1024)):  # a phone, upright and on its side, and a tablet
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page.until(lambda width=width: page.driver.execute_script("return innerWidth") == width, "the size")
+        assert page.driver.execute_script(OUTSIDE) == []
+        assert page.driver.execute_script("return document.getElementById('picture').clientHeight") > 0.4 * height
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_picture_is_worked_with_keys_and_mouse(site: Site, page: Page) -> None:

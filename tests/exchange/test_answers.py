@@ -39,6 +39,16 @@ def test_sheets_of_many_hands(tmp_path: Path, text: str) -> None:
     assert read_answers(write(tmp_path / "a.csv", text)).grades == {"a_L": 3, "c_L": 0}
 
 
+def test_a_column_that_was_sorted_alone_moves_no_grade_to_another_knee(tmp_path: Path) -> None:
+    head, rows = "knee_id,picture,kl\n", [("b_R", 1), ("a_L", 2)]
+    own = "".join(f"{knee},pictures/{n:03d}-{knee}.png,{n}\n" for knee, n in rows)
+    assert read_answers(write(tmp_path / "a.csv", head + own)).grades == {"b_R": 1, "a_L": 2}
+    assert read_answers(write(tmp_path / "a.csv", head + "a_L,my pictures/5-xray.jpg,2\n")).grades == {"a_L": 2}
+    swapped = "a_L,pictures/001-b_R.png,1\nb_R,pictures/002-a_L.png,2\n"
+    with pytest.raises(UserError, match=r"2 answers cannot be taken.*\n.*knee a_L beside the picture of b_R in line 2"):
+        read_answers(write(tmp_path / "a.csv", head + swapped))
+
+
 def test_an_unreadable_knee(tmp_path: Path) -> None:
     sheet = "knee_id,kl,unreadable\na_L,,implant or hardware\nb_R,2,\n"
     answers = read_answers(write(tmp_path / "a.csv", sheet))

@@ -443,6 +443,10 @@ by("leave").addEventListener("click", () => guarded(async () => {
   await change("api/sign-out", {});
   location.reload();
 }));
+// While an answer is not saved, the browser asks before it closes or reloads the page.
+addEventListener("beforeunload", (event) => {
+  if (state.busy) event.preventDefault();
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && state.since !== null) {
     state.seconds += (performance.now() - state.since) / 1000;
@@ -498,10 +502,12 @@ guarded(async () => {
       const said = await response.json();
       view("enter");
       notice(`This link cannot be used: ${said.expected}.`);
-      try {
-        await start();  // somebody who is signed in already opens an old link
+      // Whoever is signed in may be somebody else than whom the link is for: nobody reads under another's name unawares.
+      const me = await (await request("api/me")).json();
+      by("view-enter").append(button(`Continue as ${me.name}`, "", () => {
         notice("");
-      } catch { /* the notice says it */ }
+        guarded(start);
+      }));
       return;
     }
   }
