@@ -25,9 +25,14 @@ def vectors(predictions: Predictions, labeled: Predictions | None, *, normalize:
         predictions: The pool.
         labeled: The labeled knees, if there are any.
         normalize: Scale each vector to length 1 first; a zero vector stays zero.
+
+    Raises:
+        ValueError: The two differ in F.
     """
     x = predictions.require_features()
     known = x[:0] if labeled is None else labeled.require_features().to(x.dtype)
+    if known.shape[1] != x.shape[1]:
+        raise ValueError(f"the labeled knees have {known.shape[1]} features, those of the pool {x.shape[1]}.")
     if normalize:
         x, known = F.normalize(x, dim=1), F.normalize(known, dim=1)
     offset = x.mean(dim=0, dtype=torch.float64).to(x.dtype)

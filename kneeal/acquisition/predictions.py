@@ -50,7 +50,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for N knees (or any other samples).
+    """Predictions for N knees (or any other samples), as tensors, numpy arrays or lists.
 
     Raises:
         ValueError: The shapes disagree, an id is repeated, or the probabilities are invalid.
@@ -67,6 +67,9 @@ class Predictions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
+        for name in ("log_probs", "features", "label_counts"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, torch.as_tensor(value))
         n = len(self.ids)
         if len(set(self.ids)) != n:
             raise ValueError("ids must be distinct.")

@@ -60,7 +60,7 @@ def read_answers(path: Path, *, as_written: bool = False) -> Answers:
     else:
         rows = read_table(path, (KNEE, GRADE), whole=True).records
         cells = [(place, row[KNEE], row[GRADE], row.get(UNREADABLE, "")) for place, row in rows]
-        pictured = {place: shown[1] for place, row in rows if (shown := _SHOWN(row.get(PICTURE, "")))}
+        pictured = {place: found[1] for place, row in rows if (found := _SHOWN(row.get(PICTURE, "")))}
     problems: list[UserError] = []
     answers, places = Answers({}, {}), dict[str, str]()
     for place, knee, grade, unreadable in cells:

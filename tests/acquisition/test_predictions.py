@@ -30,6 +30,21 @@ def test_one_prediction_serves_both_only_with_one_posterior() -> None:
     assert POINT.merged(COUNTS) == Needs(Posterior.POINT, features=True, label_counts=True)
 
 
+def test_plain_arrays_and_lists_are_predictions_too() -> None:
+    knees = pool(20)
+    log_probs, features = knees.require_log_probs(), knees.require_features()
+    plain = Predictions(knees.ids, log_probs.numpy(), features.tolist(), label_counts=[3, 2, 0])  # type: ignore[arg-type]
+    tensors = Predictions(knees.ids, log_probs, features, torch.tensor([3, 2, 0]))
+    for name in ("mi_mcd", "coreset", "class_balanced"):
+        assert acquisition.get(name).select(plain, 4, seed=0) == acquisition.get(name).select(tensors, 4, seed=0)
+
+
+def test_labeled_knees_with_other_features_are_refused() -> None:
+    labeled = Predictions(("a", "b"), None, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="labeled knees have 3 features"):
+        acquisition.get("coreset").select(pool(20), 4, seed=0, labeled=labeled)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("n_classes", [2, 5, 200])
 def test_half_precision_is_accepted_and_comes_near(dtype: torch.dtype, n_classes: int) -> None:
