@@ -62,7 +62,7 @@ bench-next-query: $(DEVELOPED)  ## measure the seconds from the last answer to t
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/next_query.py --data $(or $(DATA),knees) \
 	  --images $(or $(IMAGES),oai_knees)
 
-bench-report: $(DEVELOPED)  ## measure the time of `kneeal report` for all of Table 2, into docs/studies.md
+bench-report: $(DEVELOPED)  ## measure the CPU time of `kneeal report` for all of Table 2, into docs/studies.md
 	$(BIN)/python benchmarks/report.py
 
 bench-false-wins: $(DEVELOPED)  ## count wins in 1,000 simulated reports of equal strategies, into docs/statistics.md
