@@ -1,6 +1,5 @@
 """Grades, sides and splits as people write them."""
 
-import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -8,7 +7,7 @@ from importlib.resources import files
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import UserError
-from kneeal.tables import normalize
+from kneeal.tables import finite, normalize
 
 NUMERALS = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4}
 _LISTS = tomllib.loads(files("kneeal.prepare").joinpath("words.toml").read_text("utf-8"))
@@ -84,30 +83,24 @@ def read_grade(text: str, names: Mapping[str, int | None] | None = None) -> int 
     match = _GRADE.fullmatch(text) or _GRADE.fullmatch(re.sub(r"^([^\W\d_]\D*)(\d)$", r"\2 \1", text))
     if match is None:
         raise UnreadableError(text)
-    value, rest = _number(match["grade"]), match["rest"].lower()
+    number, rest = match["grade"].lower().replace(",", "."), match["rest"].lower()
+    value = finite(NUMERALS.get(number, number))
     # MOST's codes for "not gradable", "replaced", "missing", and what is common for the last.
     if value in (1.9, 8, 9, 99) and re.match(r"\s*([:=]|$)", rest):
         return None
     words = re.split(r"[\s°.:=,;()_\u2013\u2014-]+", rest)
-    fits = not rest.endswith(("=", ",", ";", "_", "-")) and all(_fits(word, value) for word in words)
-    if value not in range(N_GRADES) or not fits:
+    if value is None or value not in range(N_GRADES) or rest.endswith(("=", ",", ";", "_", "-")):
+        raise UnreadableError(text)
+    if not all(_fits(word, value) for word in words):
         raise UnreadableError(text)
     return int(value)
-
-
-def _number(text: str) -> float:
-    """The value of a numeral or of a number with a point or comma; NaN for anything else."""
-    try:
-        return float(NUMERALS.get(text.lower(), text.replace(",", ".")))
-    except ValueError:
-        return math.nan
 
 
 def _fits(word: str, grade: float) -> bool:
     """Whether a word beside a grade says nothing else; from mild on, a word may mean one less."""
     meaning = GRADE_WORDS.get(word, "" if word else "any")
     if not meaning:
-        return _number(word) == grade
+        return finite(NUMERALS.get(word, word)) == grade
     return meaning == "any" or 0 <= int(meaning) - grade <= (meaning >= "2")
 
 

@@ -107,11 +107,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Radiograph:
 
 
 def _read_header(path: Path, tags: list[str], *, last: int | None = None) -> Any:
-    """Some tags of a DICOM file, up to one that is given, as a pydicom data set.
-
-    Raises:
-        RadiographError: It cannot be opened, or the data set is deflated: unpacked, it may have any size.
-    """
+    """Some tags of a DICOM file, up to one that is given; deflated data, which may have any size, are refused."""
     start = 132 if read_start(path)[0][128:] == b"DICM" else 0
     with path.open("rb") as file:
         file.seek(start)
