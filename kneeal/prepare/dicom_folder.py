@@ -134,9 +134,9 @@ def _grades(
     invalid = []
     sided = {row.path for row in rows if row.side}
     for row in rows:
+        if row.patient and not row.side and row.grade is None and (ungraded or not row.path):
+            continue  # it says no more than whose radiograph it is
         if row.path and row.patient and not row.side:
-            if ungraded and row.grade is None:
-                continue  # it says no more than whose radiograph it is
             if own.setdefault(row.path, row.grade) != row.grade or row.path in sided:
                 invalid.append(row.where)
         else:

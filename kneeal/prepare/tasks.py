@@ -102,8 +102,13 @@ def radiograph_tasks(
     for patient, names in sorted(radiographs.items()):
         known = grades.get(patient, {})
         shared = [name for name in names if name not in own]
+        if "" in known and len(shared) > 1:
+            text = "the table gives one grade for several radiographs, and does not say of which knee"
+            rejected += [Rejection(name, patient, "", "side_unknown", text) for name in shared]
+            shared = []
         # Beside a radiograph with a grade of its own, only the knees that the table names are missed.
-        asked = [""] if "" in known else ["R", "L"] if len(shared) == len(names) else sorted(known) if shared else []
+        asked = sorted(known) if "" in known or len(shared) < len(names) else ["R", "L"]
+        asked = asked if shared else []
         shared_grades = {side: known.get(side) for side in asked if ungraded or known.get(side) is not None}
         ungradable = [(name, "") for name in names if name in own and own[name] is None and not ungraded]
         rejected += [

@@ -92,6 +92,17 @@ def test_a_table_of_patients_alone_gives_every_knee_and_a_lone_grade_needs_a_sid
     command = ("prepare", "dicom", tmp_path / "in", "--table", table, "--workers", "0", "--out")
     done(*command, tmp_path / "out", "--ungraded")
     assert rows(tmp_path / "out") == {"p_R": ("both", ""), "p_L": ("both", ""), "q_R": ("one", "")}
+    # A row that says no more than the patient leaves both knees without a grade.
+    write(tmp_path / "one/both", BOTH.gray, "a")
+    write(tmp_path / "two/1", RIGHT, "a", ImageLaterality="R")
+    write(tmp_path / "two/2", LEFT, "a", ImageLaterality="L")
+    by_header = ("--table", table, "--workers", "0", "--out")
+    table.write_text("patient,site\na,X\n")
+    for case in ("one", "two"):
+        done("prepare", "dicom", tmp_path / case, *by_header, tmp_path / f"{case}.out", "--ungraded")
+        assert sorted(rows(tmp_path / f"{case}.out")) == ["a_L", "a_R"]
+    table.write_text("patient,grade\na,3\n")
+    refused(kneeal("prepare", "dicom", tmp_path / "two", *by_header, tmp_path / "x"), "side_unknown 2", "KL_R and KL_L")
     # One grade for two knees says of neither what it is.
     table.write_text("path,patient,grade\nboth,p,2\n")
     refused(kneeal(*command, tmp_path / "lone"), "side_unknown 1", "KL_R and KL_L")
