@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -52,6 +53,18 @@ def some(names: Iterable[str], max_names: int = 5) -> str:
 def count(n: int, what: str) -> str:
     """A number with its noun: "1 knee", "2 knees"."""
     return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+@contextmanager
+def readable(path: Path, expected: str, cure: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn what a damaged file raises while the block reads it, `others` too, into a message to the user."""
+    damage: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, *others)
+    try:
+        yield
+    except UserError:
+        raise
+    except damage as error:
+        raise UserError(f"{path} cannot be read ({reason_of(error)})", expected, cure) from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kneeal.errors import UserError, reason_of
+from kneeal.errors import UserError, readable
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
@@ -101,12 +101,8 @@ def check_new_file(path: Path) -> None:
     """Refuse an output file that exists, or whose folder does not, before the work for it is done."""
     if path.exists():
         raise UserError(f"{path} already exists", "a new file", "give another name, or remove it first")
-    if not path.parent.exists():
-        raise UserError(
-            f"no folder {path.parent} for {path.name}",
-            "a file in an existing folder",
-            f"make it with `mkdir -p {path.parent}`, or correct the path",
-        )
+    cure = f"make it with `mkdir -p {path.parent}`, or correct the path"
+    check_folder(path.parent, "a file in an existing folder", cure)
     check_writable(path.parent)
 
 
@@ -200,17 +196,6 @@ def hold_lock(path: Path, *, what: object = None, on_wait: Callable[[], None] | 
         yield
     finally:
         os.close(handle)
-
-
-@contextmanager
-def readable(path: Path, expected: str, cure: str) -> Iterator[None]:
-    """Turn what a damaged file raises while the block reads it into a message to the user."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({reason_of(error)})", expected, cure) from error
 
 
 def read_yaml(path: Path) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kneeal.errors import UserError, extra, some
+from kneeal.errors import UserError, extra, readable, some
 
 SEPARATORS = ",;\t|"
 #: Cells that begin so are formulas to a spreadsheet.
@@ -194,7 +194,8 @@ def _xlsx_rows(path: Path, data: bytes) -> list[_Rows]:
     """The rows of each visible sheet; each row of cells that are merged has what they show."""
     openpyxl = load_openpyxl()
     sheets = []
-    try:
+    # The package raises whatever zipfile and its XML parser raise.
+    with readable(path, "a whole XLSX file", "save or export it again", Exception):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".xml")}
         # Programs that cannot calculate leave that to the next one that opens the file.
@@ -207,8 +208,6 @@ def _xlsx_rows(path: Path, data: bytes) -> list[_Rows]:
                     row[area.min_col - 1] = rows[area.min_row - 1][area.min_col - 1]
             if sheet.sheet_state == "visible":
                 sheets.append([(f"row {number}", row) for number, row in enumerate(rows, 1)])
-    except Exception as error:  # openpyxl raises whatever zipfile and its XML parser raise
-        raise UserError(f"{path} cannot be read ({error})", "a whole XLSX file", "save or export it again") from error
     if stale:
         found = f"{path} has formulas whose values were not calculated yet"
         raise UserError(found, "values", "open it in a spreadsheet program and save it")

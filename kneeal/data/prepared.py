@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from kneeal import __version__
 from kneeal.data.manifest import COLUMNS, Manifest, check_manifest, read_manifest
-from kneeal.errors import UserError
-from kneeal.files import atomic_folder, cannot_write, describe_path, disk_errors, readable, write_atomic
+from kneeal.errors import UserError, readable
+from kneeal.files import atomic_folder, cannot_write, describe_path, disk_errors, write_atomic
 
 MANIFEST, PATCHES, INFO = "manifest.csv", "patches.npy", "dataset.json"
 #: Reports that a preparation without a single usable knee leaves behind.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kneeal.data.grades import GRADE_TEXTS, N_GRADES
-from kneeal.errors import UserError
+from kneeal.errors import UserError, readable
 from kneeal.exchange.pictures import Pictures, to_png
-from kneeal.files import readable, write_atomic
+from kneeal.files import write_atomic
 from kneeal.loop.query import Query
 from kneeal.prepare.notation import UnreadableError, read_grade
 from kneeal.tables import csv_text, load_openpyxl, read_table

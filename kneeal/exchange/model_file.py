@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kneeal.errors import UserError, reason_of
+from kneeal.errors import UserError, readable
 from kneeal.files import check_new_file, write_atomic
 
 FORMAT = 1
@@ -60,7 +60,8 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
     """Read a model."""
-    try:
+    expected = f"a model file of format {FORMAT}, as written by `kneeal export`"
+    with readable(path, expected, "check the path, or export the model again", SafetensorError):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             card = json.loads(metadata["card"])
@@ -68,12 +69,6 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         if metadata["format"] != str(FORMAT):
             raise ValueError(f"format {metadata['format']}")
         return weights, Card(**{**card, "threshold": Threshold(**card["threshold"])})
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read as a model ({reason_of(error)})",
-            f"a model file of format {FORMAT}, as written by `kneeal export`",
-            "check the path, or export the model again",
-        ) from error
 
 
 def preparation_of(info: Mapping[str, Any]) -> dict[str, Any]:

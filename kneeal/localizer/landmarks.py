@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kneeal.errors import UserError, some
-from kneeal.files import readable
+from kneeal.errors import UserError, readable, some
 from kneeal.localizer.pose import SPINES_ABOVE_MM, KneePose
 from kneeal.localizer.windows import to_radiograph
 from kneeal.tables import read_table

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kneeal.errors import UserError
+from kneeal.errors import readable
 from kneeal.localizer import WEIGHTS
 
 #: Pixel size of the coarse network's input, and of its maps, in mm.
@@ -143,21 +143,16 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
 
 def fill_networks(networks: Mapping[str, nn.Module], path: Path | None = None) -> None:
     """Give networks the weights that a file has under their names, and put them into evaluation mode."""
-    try:
-        with (path or files("kneeal.localizer").joinpath(WEIGHTS)).open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            for name, network in networks.items():
-                state = network.state_dict()
-                for key in state:
-                    if not key.endswith("num_batches_tracked"):
-                        state[key] = torch.from_numpy(np.asarray(arrays[f"{name}/{key}"], np.float32))
-                network.eval().load_state_dict(state)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"the localizer's weights {path or WEIGHTS} cannot be read ({error})",
-            "weights as tools/localizer writes them",
-            "give other weights, or install the package again",
-        ) from error
+    expected, cure = "weights as tools/localizer writes them", "give other weights, or install the package again"
+    shipped = files("kneeal.localizer").joinpath(WEIGHTS)
+    with readable(path or Path(WEIGHTS), expected, cure, RuntimeError), (path or shipped).open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        for name, network in networks.items():
+            state = network.state_dict()
+            for key in state:
+                if not key.endswith("num_batches_tracked"):
+                    state[key] = torch.from_numpy(np.asarray(arrays[f"{name}/{key}"], np.float32))
+            network.eval().load_state_dict(state)
 
 
 def _fuse(network: nn.Module) -> None:

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from kneeal.errors import UserError
-from kneeal.files import describe_path, read_yaml, readable
+from kneeal.errors import UserError, readable
+from kneeal.files import describe_path, read_yaml
 from kneeal.loop.events import RoundReport
 from kneeal.loop.query import Query, QueryRecord
 from kneeal.loop.runner import RoundPredictions

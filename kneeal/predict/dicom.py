@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from kneeal import __version__
 from kneeal.data.grades import N_GRADES
 from kneeal.data.prepared import PreparedDataset
-from kneeal.errors import UserError, extra
+from kneeal.errors import extra, readable
 from kneeal.exchange.model_file import Card
 from kneeal.exchange.pictures import DICOM_SUFFIXES, KneePicture, Pictures
 from kneeal.files import atomic_folder
@@ -32,11 +32,9 @@ _MAY_BE_EMPTY = (
 
 def read_reference(source: Path) -> Any | None:
     """The header of a DICOM radiograph for a report to refer to; None where it does not name its study and series."""
-    try:
-        with quiet_pydicom():
-            image = pydicom.dcmread(source, stop_before_pixels=True)
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        raise UserError(f"{source} cannot be read as DICOM ({error})", "a DICOM radiograph", "replace it") from error
+    # Of a damaged file, pydicom raises many kinds.
+    with readable(source, "a DICOM radiograph", "replace it", Exception), quiet_pydicom():
+        image = pydicom.dcmread(source, stop_before_pixels=True)
     if not all(image.get(name) for name in _REFERRED_BY):
         return None
     for name in _MAY_BE_EMPTY:  # anonymized radiographs often lack them

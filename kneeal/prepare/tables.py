@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kneeal import tables
-from kneeal.errors import UserError, some
+from kneeal.errors import UserError, readable, some
 from kneeal.prepare.notation import UnreadableError, option_for_grades, read_grade, read_side, read_split, sides_of
 from kneeal.prepare.paths import walk_files
 
@@ -37,13 +37,9 @@ def read_archive_table(path: Path, needed: Sequence[str] = (), *, exact: bool = 
     """
     if path.suffix.lower() != ".sas7bdat":
         return tables.read_table(path, needed, exact=exact)
-    try:
-        frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
     # The parser raises whatever a damaged file leads it to.
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a table ({error})", "a whole SAS7BDAT file", "fetch it again"
-        ) from error
+    with readable(path, "a whole SAS7BDAT file", "fetch it again", Exception):
+        frame = pd.read_sas(path, format="sas7bdat", encoding="latin-1")
     header = tuple(map(str, frame.columns))
     tables.check_header(str(path), header, needed)
     cells = frame.astype(object).where(frame.notna(), "").map(tables.as_text)

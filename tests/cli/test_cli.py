@@ -190,8 +190,8 @@ def test_a_folder_of_another_kind_is_named_with_what_to_do(data: Path, tmp_path:
         "it is a folder of pictures",
         f"`kneeal prepare folder {pictures} --out knees`",
     )
-    refused(kneeal("export", run, "--out", out / "model"), f"no folder {out} for model", f"mkdir -p {out}")
-    refused(kneeal("pretrain", "--data", data, "--out", out / "weights"), f"no folder {out} for weights")
+    refused(kneeal("export", run, "--out", out / "model"), f"no folder {out}: it does not exist", f"mkdir -p {out}")
+    refused(kneeal("pretrain", "--data", data, "--out", out / "weights"), f"no folder {out}: it does not exist")
     (tmp_path / "file").touch()
     refused(kneeal("report", run, "--out", tmp_path / "file"), f"{tmp_path / 'file'} is a file", "expected: a folder")
     assert not out.exists()

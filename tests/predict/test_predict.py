@@ -158,11 +158,11 @@ def test_what_is_no_model(place: Path, tmp_path: Path) -> None:
         refused(kneeal("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path / "out"), *messages)
 
     whole = (place / "m.safetensors").read_bytes()
-    attempt(b"", "cannot be read as a model")
-    attempt(whole[: len(whole) // 2], "cannot be read as a model")
-    attempt(pickle.dumps({"a": 1}), "cannot be read as a model")
+    attempt(b"", "cannot be read (")
+    attempt(whole[: len(whole) // 2], "cannot be read (")
+    attempt(pickle.dumps({"a": 1}), "cannot be read (")
     (tmp_path / "m").unlink()
-    refused(kneeal("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path), "cannot be read as a model")
+    refused(kneeal("predict", tmp_path / "m", "--data", place / "data", "--out", tmp_path), "cannot be read (")
     weights, card = read_model(place / "m.safetensors")
     write_model(tmp_path / "wide", weights, replace(card, network={**card.network, "width": 3}))
     with pytest.raises(UserError, match="do not fit its card"):
@@ -344,7 +344,7 @@ def test_a_film_that_names_no_study_cannot_be_referred_to(tmp_path: Path, name: 
     image.save_as(tmp_path / "b.dcm")
     assert read_reference(tmp_path / "a.dcm") is not None and read_reference(tmp_path / "b.dcm") is None
     (tmp_path / "c.dcm").write_bytes(b"not DICOM")
-    with pytest.raises(UserError, match="cannot be read as DICOM"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_reference(tmp_path / "c.dcm")
 
 

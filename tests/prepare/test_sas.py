@@ -24,7 +24,7 @@ def test_numbers_and_texts_come_out_as_text(tmp_path: Path) -> None:
     write_sas(path, ("ID", "V00XRKL"), [(9000099.0, missing)])
     assert read_rows(path) == [{"id": "9000099", "v00xrkl": ""}]
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(UserError, match="cannot be read as a table"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_rows(path)
 
 
