@@ -37,6 +37,8 @@ from kneeal.localizer.windows import cut_window, shrink, stretch, to_radiograph
 #: Where the first look does not find two knees for sure but the map of knees has a peak of this height, others follow,
 #: brighter (a power of the gray) and as if pixels were larger, which helps with dark pictures of small knees.
 _SECOND_LOOK_PEAK, _SURE = 0.4, 0.7
+#: Height of the peak of the map of knees from which what it shows is no other body part.
+_CLEAR_PEAK = 0.8
 _SECOND_LOOKS = ((0.35, 1.2), (0.7, 1.2), (0.35, 1.0))
 
 Points = NDArray[np.float64]
@@ -76,7 +78,7 @@ class Localizer:
         """
         half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
         found, peak = self._look(half, half_mm)
-        knees = [_weigh(knee, radiograph, mm_per_px) for knee in found.knees]
+        knees = [_weigh(knee, radiograph, mm_per_px, clear=peak >= _CLEAR_PEAK) for knee in found.knees]
         if peak >= _SECOND_LOOK_PEAK and _n_sure(knees) != 2:
             for gamma, size in _SECOND_LOOKS:
                 tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
@@ -84,7 +86,7 @@ class Localizer:
                 again = [replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in look.knees]
                 # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
                 if _n_sure(again) == 2:
-                    knees = [_weigh(knee, radiograph, mm_per_px, first=False) for knee in again]
+                    knees = [_weigh(knee, radiograph, mm_per_px, clear=False) for knee in again]
                     break
         return Localization(tuple(knees), found.markers)
 
@@ -213,12 +215,12 @@ class _Part(NamedTuple):
 
 
 def _weigh(
-    knee: LocalizedKnee, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], *, first: bool = True
+    knee: LocalizedKnee, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], *, clear: bool
 ) -> LocalizedKnee:
     """The knee as its gray bears it out.
 
-    In an even area there is none. Metal that is seen has the probability 1; where nothing could be metal, a first look
-    that is not certain of it is wrong, and the other classes remain.
+    In an even area there is none. Metal that is seen has the probability 1; where nothing could be metal, and the map
+    of knees is clear, a network that is not certain of metal is wrong, and the other classes remain.
     """
     size = round(_HEIGHT_MM / _STEP_MM)
     margin = round((_HEIGHT_MM - _WIDTH_MM) / 2 / _STEP_MM)
@@ -234,7 +236,7 @@ def _weigh(
 
     if any(shows(*metal) for metal in _METAL):
         return replace(knee, replaced=1.0)
-    if first and knee.replaced < _CERTAIN and not any(shows(*metal) for metal in _MAYBE_METAL):
+    if clear and knee.replaced < _CERTAIN and not any(shows(*metal) for metal in _MAYBE_METAL):
         return replace(knee, replaced=0.0, score=knee.score / (1 - knee.replaced))
     return knee
 

@@ -52,9 +52,9 @@ def test_an_implant_in_either_knee_rejects_the_pair(localizer: Localizer) -> Non
         assert not selection.poses and selection.rejected[0][1] in ("replacement", "low_score")
 
 
-def weighed(gray: np.ndarray, replaced: float) -> tuple[float, float, float]:
+def weighed(gray: np.ndarray, replaced: float, *, clear: bool = True) -> tuple[float, float, float]:
     """Probabilities of a natural knee, of metal and of none, of a knee that the networks gave these of metal."""
-    knee = _weigh(LocalizedKnee((120.0, 120.0), 0.0, 0.9 - replaced, replaced, 0.1), gray, (0.4, 0.4))
+    knee = _weigh(LocalizedKnee((120.0, 120.0), 0.0, 0.9 - replaced, replaced, 0.1), gray, (0.4, 0.4), clear=clear)
     return round(knee.score, 3), round(knee.replaced, 3), round(knee.nothing, 3)
 
 
@@ -65,6 +65,7 @@ def test_metal_is_seen_below_a_brighter_frame_and_is_believed_only_where_it_coul
     gray = cv2.GaussianBlur(gray, (0, 0), 15)
     gray[:10] = max(frame, 60)
     assert weighed(gray, 0.4) == (0.833, 0.0, 0.1)
+    assert weighed(gray, 0.4, clear=False) == (0.5, 0.4, 0.1)
     assert weighed(gray, 0.9)[1] == 0.9
     faint = gray.copy()
     faint[280:300, 270:300] = 125
