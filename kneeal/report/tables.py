@@ -83,14 +83,14 @@ def area_summary(setting: Setting, metric: str, low: int, high: int) -> Summary 
     return summarize(values) if values else None
 
 
-def area_table(runs: Runs, metric: str) -> TextTable:
-    """Area under the budget curve, divided by its range: the mean of the metric over the budget."""
+def area_table(runs: Runs, metric: str) -> TextTable | None:
+    """Area under the budget curve, divided by its range: the mean of the metric over the budget.
+
+    None where no range of label counts is common to all runs.
+    """
     span = common_range(runs, metric)
     if span is None:
-        return TextTable(
-            "area under the budget curve", ["setting"], [[s.label] for s in runs.curves],
-            ["", "no range of label counts that all runs share"],
-        )  # fmt: skip
+        return None
     rows = [[s.label, show(area_summary(s, metric, *span), metric, n_seeds=len(runs.seeds))] for s in runs.curves]
     title = f"area under the budget curve from {span[0]} to {span[1]} labels, as the mean of {heading(metric)}"
     return TextTable(title, ["setting", "area"], rows)

@@ -1,7 +1,7 @@
 """Everything that `kneeal report` writes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +43,12 @@ def write_report(
     dataset, note = _dataset(runs, data)
     if note:
         runs = replace(runs, messages=(*runs.messages, note))
-    patients, sites = _patients(runs, dataset)
-    kl = {} if dataset is None else dataset.manifest.kl
+    if dataset is None:  # the patient is in the knee's name: <patient>_<side>
+        ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
+        kl, sites, patients = dict[str, int](), dict[str, str](), {i: patient_in(i) for i in ids}
+    else:
+        known = dataset.manifest
+        kl, sites, patients = known.kl, known.column("site"), known.patients
     main = metric_table(runs, column, counts)
     reached = Counter(n for s in runs.curves for n, _ in s.summaries(column))
     last = max((n for n in counts if reached[n] > 1), default=0)
@@ -127,11 +131,3 @@ def _dataset(runs: Runs, given: Path | None) -> tuple[PreparedDataset | None, st
     where = f" ({named})" if named else ""
     what = "not available" if dataset is None else "not the one that the runs were made of"
     return None, f"the data set{where} is {what}, so there are no pictures and no sites; give --data DIR"
-
-
-def _patients(runs: Runs, dataset: PreparedDataset | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Patient and site by knee. Without the data set the patients are those in the knees' names."""
-    if dataset is not None:
-        return dataset.manifest.patients, dataset.manifest.column("site")
-    ids = {*runs.test_predictions.ids, *(i for run in runs.all for q in run.queries for i in q.ids)}
-    return {i: patient_in(i) for i in ids}, {}

@@ -113,7 +113,9 @@ def _parse(path: Path) -> StudyFile:
         raise UserError(f"{path} has no keys", "the keys of a study", "see docs/studies.md")
     if tree and tree.keys() <= {*RunConfig.model_fields, "base"}:
         raise UserError(
-            f"{path} is the configuration of one run", "a study of several runs", "start it with `kneeal fit --config`"
+            f"{path} is the configuration of one run",
+            "a study of several runs",
+            f"start it with `kneeal fit --config {path.stem if path == packaged_config(path.stem) else path}`",
         )
     try:
         return StudyFile.model_validate(tree)

@@ -179,3 +179,12 @@ def test_the_baseline_of_all_labels_stays_one_under_set() -> None:
     study = read_study(TABLE2, settings=["active.n_init=6", "active.budget=60"])
     budgets = {cell.setting: cell.config.active.budget for cell in study.cells}
     assert budgets.pop("Full training set") == "all" and set(budgets.values()) == {60}
+
+
+def test_the_configuration_of_one_run_is_answered_with_its_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start it with `kneeal fit --config frozen`"):
+        read_study(Path("frozen"))
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: frozen\n")
+    with pytest.raises(UserError, match=r"start it with `kneeal fit --config .*mine.yaml`"):
+        read_study(file)
