@@ -1,22 +1,18 @@
 """What the figures of one run and of many, and the page, have in common: colors, panels, legends."""
 
-from __future__ import annotations
-
 import colorsys
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kneeal.report.runs import Runs
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Okabe and Ito's colors, which the color-blind can tell apart; then each the farthest from all before it in OKLab,
 #: among colors that stand out on white and on black.
@@ -65,9 +61,6 @@ def setting_colors(runs: Runs) -> dict[str, str]:
 
 def panels(n: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of n panels with one scale from bottom to top, in rows of about equal length; sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = math.ceil(n / MAX_COLUMNS)
     columns = math.ceil(n / rows)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")

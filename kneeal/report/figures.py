@@ -1,13 +1,12 @@
 """Figures over seeds: learning curves and uncertainty as the paper draws them, calibration, confusion, queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import count
@@ -17,10 +16,6 @@ from kneeal.report.runs import Runs, Setting
 from kneeal.report.tables import find_random, last
 from kneeal.report.text import heading
 from kneeal.stats.metrics import find_metric
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: A calibration bin with fewer knees says nothing.
 _FEW = 10

@@ -1,13 +1,12 @@
 """The table and the figures of one run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from kneeal.data.grades import N_GRADES
 from kneeal.errors import count
@@ -19,9 +18,6 @@ from kneeal.report.runs import Run, patient_in
 from kneeal.report.text import TextTable, fixed
 from kneeal.stats.crossed import Estimate, TestSet
 from kneeal.stats.metrics import METRICS, find_metric
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _COUNTS = {"n_labeled": "labels", "n_graded": "graded", "n_pseudo": "pseudo"}
 _SECONDS = {"fit_seconds": "fit s", "predict_seconds": "predict s"}
