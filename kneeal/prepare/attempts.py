@@ -31,11 +31,6 @@ class PatientAttempts:
     #: Positions of those that give the patient's knees; of one that gave none where no other did.
     used: tuple[int, ...]
 
-    @property
-    def untried(self) -> tuple[RadiographTask, ...]:
-        """Radiographs that were not needed."""
-        return self.attempts[-1].work.task.alternatives
-
     def new_sides(self, position: int) -> tuple[str, ...]:
         """The sides that a radiograph gave and none before it."""
         before = {side for k in self.used if k < position for side in self.attempts[k].sides}

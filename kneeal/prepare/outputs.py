@@ -92,7 +92,8 @@ def collect(
             ids = {side: f"{patient}_{side}" for side in "RL"} if used else _UNUSED
             sheet.append(ContactSheetEntry(title, ids, grades, score, load))
         rejections += [
-            Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED) for task in tried.untried
+            Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED)
+            for task in tried.attempts[-1].work.task.alternatives
         ]
     noted = [f"{count(len(titles), 'radiograph')}: {note}: {some(titles, 3)}" for note, titles in notes.items()]
     groups = same_knees(prints, lambda k: places[k][0]().patches[places[k][1]])

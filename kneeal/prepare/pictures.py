@@ -150,18 +150,18 @@ def without_duplicates(
     With `drop`, those that are one picture are reduced to one (that of the test set, else of the validation set, else
     the first), and left out altogether if their grades differ; otherwise all are kept and reported.
     """
-    if not groups:
-        return list(range(len(rows))), []
-    n, pictures = sum(map(len, groups)), count(len(groups), "picture")
-    note = f"{n} files hold {pictures} more than once {tell_same([[rows[k] for k in group] for group in groups])}"
-    if not drop:
-        kept = list(range(len(rows)))
-        return kept, [f"{note}; --drop-duplicates keeps one of each, and none where their grades differ"]
-    left_out = {k for group in groups for k in group}
-    for group in groups:
+    left_out: set[int] = set()
+    for group in groups if drop else ():
+        left_out.update(group)
         if len({rows[k].grade for k in group} - {None}) < 2:
             left_out.remove(min(group, key=lambda k: _FIRST.index(rows[k].split)))
-    return [k for k in range(len(rows)) if k not in left_out], [f"{note}; {len(left_out)} files are left out"]
+    n, pictures = sum(map(len, groups)), count(len(groups), "picture")
+    told = tell_same([[rows[k] for k in group] for group in groups])
+    done = "--drop-duplicates keeps one of each, and none where their grades differ"
+    if drop:
+        done = f"{len(left_out)} files are left out"
+    notes = [f"{n} files hold {pictures} more than once {told}; {done}"] if groups else []
+    return [k for k in range(len(rows)) if k not in left_out], notes
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:

@@ -63,7 +63,7 @@ def run(script: Script, *tasks: RadiographTask, said: Mapping[int, Any] | None =
         (
             " ".join(done.work.task.name for done in radiograph.attempts),
             " ".join(radiograph.attempts[k].work.task.name for k in radiograph.used),
-            " ".join(task.name for task in radiograph.untried),
+            " ".join(task.name for task in radiograph.attempts[-1].work.task.alternatives),
         )
         for radiograph in tried
     ]
