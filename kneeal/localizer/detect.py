@@ -25,6 +25,7 @@ from kneeal.localizer.networks import (
     MARKER_MAP,
     MARKER_MM,
     MARKER_PX,
+    METAL_PX,
     NATURAL,
     NO_KNEE,
     REPLACED,
@@ -52,6 +53,8 @@ _DISAGREEMENT_MM = 5.0
 _LARGEST_MM = 700.0
 #: Height, width and pixel size in mm of the window in which an implant is looked for.
 _HEIGHT_MM, _WIDTH_MM, _STEP_MM = 90.0, 76.0, 0.5
+#: A knee has metal where the network shows so many mm² of it with this probability.
+_SHOWN, _SHOWN_MM2 = 0.9, 60.0
 #: Metal, and what may be metal, by one of: shares of the brightest gray of the window that it exceeds, smallest area in
 #: mm², and how much darker its surroundings are. Measured: docs/prepare.md.
 _METAL = (((0.98, 0.93), 150.0, 50.0),)
@@ -66,7 +69,7 @@ class Localizer:
     """Finds knees and side markers, by the weights that ship with the package or others."""
 
     def __init__(self, weights: Path | None = None) -> None:
-        self.coarse, self.fine, self.marker = load_networks(weights)
+        self.coarse, self.fine, self.marker, self.metal = load_networks(weights)
 
     @torch.inference_mode()
     def find(self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]) -> Localization:
@@ -88,7 +91,7 @@ class Localizer:
                 if _n_sure(again) == 2:
                     knees = [_weigh(knee, radiograph, mm_per_px, clear=False) for knee in again]
                     break
-        return Localization(tuple(knees), found.markers)
+        return Localization(tuple(self._with_metal(knees, half, half_mm)), found.markers)
 
     def _look(self, half: NDArray[np.uint8], half_mm: tuple[float, float]) -> tuple[Localization, float]:
         """What is on a radiograph of about `MARKER_MM` a pixel, and the highest value of the map of knees."""
@@ -150,6 +153,15 @@ class Localizer:
         ends = np.array([[to_radiograph(pair, *frame) for pair, frame in zip(look, frames, strict=True)]
                          for look in points])  # fmt: skip
         return ends, kinds.softmax(-1).numpy().astype(np.float64).reshape(len(looks), len(frames), -1)
+
+    def _with_metal(
+        self, knees: Sequence[LocalizedKnee], radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float]
+    ) -> Iterator[LocalizedKnee]:
+        """The knees; those in which the network shows metal have the probability 1 of it."""
+        for knee in knees:
+            window = cut_window(radiograph, mm_per_px, knee.center_mm, knee.angle_deg, METAL_PX, MARKER_MM)
+            shown = self.metal(_batch(window.astype(np.float32)[None, None] / np.float32(255))).sigmoid() >= _SHOWN
+            yield replace(knee, replaced=1.0) if float(shown.sum()) * (2 * MARKER_MM) ** 2 >= _SHOWN_MM2 else knee
 
     def _read_markers(
         self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]

@@ -1,4 +1,4 @@
-"""The three small networks of the localizer, and their weights: arrays in a .npz beside this module, without pickle."""
+"""The four small networks of the localizer, and their weights: arrays in a .npz beside this module, without pickle."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -20,6 +20,8 @@ COARSE_MM, COARSE_STRIDE = 8 / 3, 2
 FINE_PX, FINE_MM = 96, 5 / 3
 #: Side in px and pixel size in mm of the marker network's window.
 MARKER_PX, MARKER_MM = 48, 0.8
+#: Side in px of the window of the metal network, whose pixels are those of the marker network's.
+METAL_PX = 96
 #: Maps of the coarse network.
 KNEE_MAP, MARKER_MAP = 0, 1
 #: Classes of the fine network.
@@ -27,7 +29,7 @@ NATURAL, REPLACED, NO_KNEE = 0, 1, 2
 #: Classes of the marker network.
 MARKER_CLASSES = ("R", "L", "mirrored", "")
 #: The networks, in the order in which functions give them.
-NAMES = ("coarse", "fine", "marker")
+NAMES = ("coarse", "fine", "marker", "metal")
 
 
 def _layer(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -71,16 +73,23 @@ class CoarseNetwork(nn.Module):
     Pictures [B, 1, H, W] at 2.67 mm a pixel, 0 to 1, give logits [B, 2, H/2, W/2]: knees, markers.
     """
 
-    def __init__(self, widths: Sequence[int] = (8, 16, 32, 48, 48)) -> None:
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 48, 48), maps: int = 2) -> None:
         super().__init__()
         self.pyramid = _Pyramid(widths)
-        self.maps = nn.Conv2d(widths[0], 2, 1)
+        self.maps = nn.Conv2d(widths[0], maps, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the two maps."""
+        """Logits of the maps."""
         features, _ = self.pyramid(x)
         maps: Tensor = self.maps(features)
         return maps
+
+
+class MetalNetwork(CoarseNetwork):
+    """Where in a knee there is metal: pictures [B, 1, 96, 96] at 0.8 mm a pixel, 0 to 1, give logits [B, 1, 48, 48]."""
+
+    def __init__(self) -> None:
+        super().__init__((8, 16, 32, 48), maps=1)
 
 
 class FineNetwork(nn.Module):
@@ -132,9 +141,9 @@ def map_points(maps: Tensor) -> Tensor:
     return torch.stack([(probability.sum(2) * x).sum(-1), (probability.sum(3) * y).sum(-1)], dim=-1)
 
 
-def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork]:
+def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork, MarkerNetwork, MetalNetwork]:
     """The networks, ready to predict: in evaluation mode, their normalization folded into the convolutions."""
-    networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork())
+    networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork(), MetalNetwork())
     fill_networks(dict(zip(NAMES, networks, strict=True)), path)
     for network in networks:
         _fuse(network)

@@ -1,4 +1,4 @@
-"""Metal is told from bone: partial implants and plates reject a knee, and an edge of bone or skin is no letter."""
+"""Metal is told from bone: whatever lies in a knee rejects it, and an edge of bone or skin is no letter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from kneeal.data.patches import scale_intensities
 from kneeal.localizer.detect import Localizer
 from kneeal.localizer.networks import MARKER_MM, MARKER_PX
 from kneeal.localizer.quality import select_knees
-from tools.radiographs import RadiographOptions, draw_radiograph
+from tools.radiographs import RadiographOptions, compose_radiograph, draw_leg, draw_radiograph, scatter_poses
+from tools.radiographs.legs import implant
 from tools.radiographs.markers import letter_mask, stamp
+from tools.radiographs.overlays import METAL
 
 MM = 0.4
 PLAIN = RadiographOptions(mm_per_px=MM, marker="missing", texts=0, max_rotation_deg=5, max_shift_mm=10)
@@ -65,6 +67,33 @@ def test_metal_in_one_knee_rejects_the_pair_and_the_same_without_is_used(localiz
             selection = select_knees(localizer.find(scale_intensities(gray), (MM, MM)))
             other = "L" if knee.side == "R" else "R"
             assert selection.rejected == ((knee.side, "replacement"), (other, "other_knee")), (patient, draw.__name__)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METAL if kind != "wire"])  # thin wires are mostly missed
+def test_metal_of_each_kind_rejects_its_knee_and_none_is_seen_in_the_other(localizer: Localizer, kind: str) -> None:
+    for patient, side in ((2, "R"), (5, "L"), (8, "R")):
+        rng = np.random.default_rng(patient)
+        legs = [draw_leg(patient, leg_side, 23) for leg_side in "RL"]
+        legs["RL".index(side)] = implant(legs["RL".index(side)], rng, kind)
+        radiograph = compose_radiograph(legs, scatter_poses(2, PLAIN, rng), PLAIN, rng)
+        found = localizer.find(scale_intensities(radiograph.gray), (MM, MM))
+        assert dict(select_knees(found).rejected).get(side) == "replacement", patient
+        assert [knee.replaced > 0.5 for knee in found.knees] == [side == "R", side == "L"]
+
+
+@pytest.mark.parametrize("edge", ["black", "white"])
+def test_metal_is_seen_beside_a_frame_and_a_frame_is_none(localizer: Localizer, edge: str) -> None:
+    radiograph = draw_radiograph(2, 23, PLAIN)
+    lowest = round((max(knee.center_mm[1] for knee in radiograph.knees) + 48) / MM)
+    gray = radiograph.gray**2
+    gray[lowest:] = 0
+    if edge == "white":
+        gray[:, : round(6 / MM)] = 2
+        gray[: round(6 / MM)] = 2
+    assert len(select_knees(localizer.find(scale_intensities(gray), (MM, MM))).poses) == 2
+    partial_implant(gray, *radiograph.knees[0].center_mm)
+    selection = select_knees(localizer.find(scale_intensities(gray), (MM, MM)))
+    assert selection.rejected == (("R", "replacement"), ("L", "other_knee"))
 
 
 def test_the_edge_of_a_thigh_is_no_letter(localizer: Localizer) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from torch import nn
 
 from kneeal.files import atomic_file
-from kneeal.localizer.networks import NAMES, CoarseNetwork, FineNetwork, MarkerNetwork, fill_networks
+from kneeal.localizer.networks import NAMES, CoarseNetwork, FineNetwork, MarkerNetwork, MetalNetwork, fill_networks
 
-_KINDS: dict[str, type[nn.Module]] = dict(zip(NAMES, (CoarseNetwork, FineNetwork, MarkerNetwork), strict=True))
+_KINDS: dict[str, type[nn.Module]] = dict(
+    zip(NAMES, (CoarseNetwork, FineNetwork, MarkerNetwork, MetalNetwork), strict=True)
+)
 
 
 def save_networks(path: Path, networks: Mapping[str, nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""How the three networks of the localizer learn from samples."""
+"""How the four networks of the localizer learn from samples."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kneeal.localizer.networks import (
     CoarseNetwork,
     FineNetwork,
     MarkerNetwork,
+    MetalNetwork,
     map_points,
 )
 from kneeal.localizer.windows import stretch
@@ -84,6 +85,23 @@ def train_marker(samples: Arrays, steps: int) -> MarkerNetwork:
         return F.cross_entropy(logits, torch.from_numpy(kinds[rows]), label_smoothing=0.02)
 
     _fit(network, loss, len(windows), steps, batch=48, rate=2e-3, name="marker")
+    return network
+
+
+def train_metal(samples: Arrays, steps: int) -> MetalNetwork:
+    """Train the network that shows metal in a knee."""
+    network = MetalNetwork()
+    windows, masks = samples["windows"], samples["masks"]
+
+    def loss(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        x, metal = (pictures[rows].astype(np.float32)[:, None] / np.float32(255) for pictures in (windows, masks))
+        if rng.random() < 0.5:
+            x, metal = x[..., ::-1], metal[..., ::-1]
+        # A wire that covers half of a pixel is metal, and the faint blur around it is not.
+        target = torch.from_numpy(np.clip((metal - 0.1) / 0.4, 0, 1))
+        return F.binary_cross_entropy_with_logits(network(_vary(x, rng)), target)
+
+    _fit(network, loss, len(windows), steps, batch=16, rate=3e-3, name="metal")
     return network
 
 

@@ -117,7 +117,7 @@ def collect(
             _add_other(samples, options, rng)
             continue
         legs, metal = [], []
-        factor = float(np.exp(rng.normal(*_SIZE)).clip(*_SIZE_LIMITS))
+        factor = draw_size(rng)
         real = bool(pictures) and rng.random() < _REAL
         for side in "RL" if kind == "pair" else rng.choice(("R", "L")):
             if real:
@@ -135,7 +135,7 @@ def collect(
             if metal[-1]:
                 leg = implant(leg, rng, str(rng.choice(list(METAL), p=_METAL_SHARES)))
             legs.append(resize_leg(leg, factor * float(rng.uniform(0.97, 1.03))))
-        poses = scatter_poses(2, options, rng) if kind == "pair" else [_single_pose(options, rng)]
+        poses = scatter_poses(2, options, rng) if kind == "pair" else [single_pose(options, rng)]
         radiograph = compose_radiograph(legs, poses, options, rng)
         if options.marker == "mirrored":
             width = options.size_mm[0]
@@ -175,7 +175,19 @@ def _size(kind: str, rng: np.random.Generator) -> tuple[float, float]:
     return float(rng.uniform(300, 440)), float(rng.uniform(190, 440))
 
 
-def _single_pose(options: RadiographOptions, rng: np.random.Generator) -> Pose:
+def draw_size(rng: np.random.Generator) -> float:
+    """How many times as large as it was a knee is shown."""
+    return float(np.exp(rng.normal(*_SIZE)).clip(*_SIZE_LIMITS))
+
+
+def draw_tones(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What each of 256 levels of gray becomes: a power of it."""
+    power = float(np.exp(rng.normal(*_TONE)).clip(*_TONE_LIMITS))
+    return np.rint(255 * (np.arange(256) / 255) ** power).astype(np.uint8)
+
+
+def single_pose(options: RadiographOptions, rng: np.random.Generator) -> Pose:
+    """Where the leg of a radiograph of one knee lies."""
     width, height = options.size_mm
     x = float(np.clip(width / 2 + rng.normal(0, 20), 55, width - 55))
     y = float(np.clip(height / 2 + rng.normal(0, 30), 70, height - 70))
@@ -254,9 +266,9 @@ def _add_whole(
     samples: Samples, radiograph: SyntheticRadiograph, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[float, float]]:
     """The whole radiograph for the coarse network; returns it as it is read, and at the fine network's scale."""
-    tone = float(np.exp(rng.normal(*_TONE)).clip(*_TONE_LIMITS))
+    tones = draw_tones(rng)
     seen = _sharpen(radiograph, rng) if rng.random() < _SHARP else radiograph.gray
-    gray = np.rint(255 * (np.arange(256) / 255) ** tone).astype(np.uint8)[scale_intensities(seen)]
+    gray = tones[scale_intensities(seen)]
     spacing = (radiograph.mm_per_px, radiograph.mm_per_px)
     small, small_mm = shrink(gray, spacing, COARSE_MM)
     canvas = np.zeros((CANVAS_PX, CANVAS_PX), np.uint8)

@@ -6,7 +6,7 @@ pictures, so a network that has seen synthetic plateaus alone marks each picture
 marks that agree becomes the picture's plateau, and the others are not used.
 
 With `--work` the samples and each finished network are kept, so that a killed run goes on from there; with
-`--only marker` that network alone is trained, and the other two are taken from `--base`.
+`--only marker` that network alone is trained, and the others are taken from `--base`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from kneeal.files import atomic_file
 from kneeal.localizer.networks import FINE_MM, FINE_PX, NAMES, FineNetwork, map_points
 from kneeal.localizer.windows import cut_window, stretch, to_radiograph
 from tools.localizer.checkpoints import read_networks, save_networks
-from tools.localizer.fitting import train_coarse, train_fine, train_marker
+from tools.localizer.fitting import train_coarse, train_fine, train_marker, train_metal
+from tools.localizer.metal_samples import collect_metal
 from tools.localizer.samples import MarkedPicture, collect, read_leg, real_pictures
 from tools.radiographs.legs import Pose, place_leg
 
@@ -48,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     pictures = real_pictures(options.pictures) if options.pictures else []
     work = _work(options.work, options, len(pictures))
-    networks = read_networks(options.base) if options.only else {}
     wanted = options.only or NAMES
+    networks = read_networks(options.base, tuple(name for name in NAMES if name not in wanted))
 
     def stage(name: str, train: Callable[[], N]) -> N:
         """One network: as the work folder keeps it, or trained now."""
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             save_networks(path, {name: network})
         return network
 
-    coarse_steps, fine_steps, marker_steps = options.steps
+    coarse_steps, fine_steps, marker_steps, metal_steps = options.steps
     first: FineNetwork | None = None
     marked: tuple[MarkedPicture, ...] = ()
     if options.start:
@@ -76,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if first is not None:
         marked = _marked(first, pictures, work)
         print(f"plateaus marked in {len(marked)} of {len(pictures)} pictures", flush=True)
-    samples = _samples("samples", options.radiographs, options, marked, work)
+    if "metal" in wanted:
+        knees = _samples("knees", options.radiographs, options, marked, work, collect_metal)
+        networks["metal"] = stage("metal", lambda: train_metal(knees, metal_steps))
+    samples = _samples("samples", options.radiographs, options, marked, work) if {*wanted} - {"metal"} else {}
     if "marker" in wanted:
         networks["marker"] = stage("marker", lambda: train_marker(samples, marker_steps))
     if "coarse" in wanted:
@@ -96,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads that train")
     parser.add_argument("--seed", type=int, default=9001, help="seed of the samples and of the networks")
     parser.add_argument("--work", type=Path, help="keep samples and finished networks in this folder, and use them")
-    parser.add_argument("--steps", type=int, nargs=3, default=(3000, 10000, 2500), help="batches: coarse, fine, marker")
+    parser.add_argument("--steps", type=int, nargs=4, default=(3000, 10000, 2500, 2500), help="batches, by network")
     parser.add_argument("--only", nargs="+", choices=NAMES, help="train these alone")
     parser.add_argument("--start", type=Path, help="weights whose fine network marks the pictures and learns on")
     parser.add_argument("--base", type=Path, help="weights that give the others; by default those of the package")
@@ -161,7 +165,12 @@ def _marked(network: FineNetwork, pictures: list[Path], work: Path | None) -> tu
 
 
 def _samples(
-    name: str, radiographs: int, options: argparse.Namespace, pictures: Sequence[MarkedPicture], work: Path | None
+    name: str,
+    radiographs: int,
+    options: argparse.Namespace,
+    pictures: Sequence[MarkedPicture],
+    work: Path | None,
+    collect: Callable[[int, int, Sequence[MarkedPicture]], dict[str, NDArray[Any]]] = collect,
 ) -> dict[str, NDArray[Any]]:
     path = work / f"{name}.npz" if work else None
     if path is not None and path.is_file():

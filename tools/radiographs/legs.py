@@ -93,7 +93,7 @@ def draw_leg(patient: int, side: str, seed: int, *, replaced: bool = False) -> L
 
 def implant(leg: Leg, rng: np.random.Generator, kind: str) -> Leg:
     """The leg with metal in its knee; see `tools.radiographs.overlays`."""
-    return replace(leg, picture=add_metal(leg.picture, leg.mm_per_px, leg.plateau, rng, kind))
+    return replace(leg, picture=add_metal(leg.picture, leg.mm_per_px, leg.plateau, rng, kind)[0])
 
 
 def resize_leg(leg: Leg, factor: float) -> Leg:

@@ -46,8 +46,10 @@ class _Sheet:
         return np.asarray(np.round((points @ self._turn + self._origin) * 16), np.int32)
 
 
-def add_metal(picture: Gray8, mm_per_px: float, plateau: Points, rng: np.random.Generator, kind: str) -> Gray8:
-    """The picture with metal.
+def add_metal(
+    picture: Gray8, mm_per_px: float, plateau: Points, rng: np.random.Generator, kind: str, blur_mm: float = 0.6
+) -> tuple[Gray8, Gray8]:
+    """The picture with metal, and the metal alone, 255 where there is nothing else.
 
     Args:
         picture: uint8 [H, W], bone bright.
@@ -55,12 +57,14 @@ def add_metal(picture: Gray8, mm_per_px: float, plateau: Points, rng: np.random.
         plateau: The plateau edges on the left and the right, mm from the picture's center, [2, 2].
         rng: Source of everything random.
         kind: One of `METAL`.
+        blur_mm: Standard deviation of the blur of its edges.
     """
     sheet = _Sheet(picture, mm_per_px, plateau)
     METAL[kind](sheet, rng)
-    shine = sheet.shade(0.6)
+    shine = sheet.shade(blur_mm)
     white = np.float32(min(255.0, float(np.percentile(picture, 99)) + rng.uniform(*_BRIGHTER)))
-    return np.asarray(picture + shine * np.maximum(white - picture, 0), np.float32).clip(0, 255).astype(np.uint8)
+    shown = np.asarray(picture + shine * np.maximum(white - picture, 0), np.float32).clip(0, 255).astype(np.uint8)
+    return shown, np.rint(255 * shine).astype(np.uint8)
 
 
 def add_sclerosis(picture: Gray8, mm_per_px: float, plateau: Points, rng: np.random.Generator) -> Gray8:

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from kneeal.localizer.networks import MARKER_CLASSES, NAMES, NATURAL, NO_KNEE, REPLACED, load_networks
+from kneeal.localizer.networks import MARKER_CLASSES, METAL_PX, NAMES, NATURAL, NO_KNEE, REPLACED, load_networks
 from tools.localizer import letter_samples, samples, train
 from tools.localizer.checkpoints import read_networks
 from tools.localizer.letter_samples import SEEN, letter_windows
+from tools.localizer.metal_samples import collect_metal
 from tools.localizer.samples import MarkedPicture
 from tools.radiographs import RadiographOptions, draw_leg, draw_radiograph
 
-TINY = ["--radiographs", "6", "--steps", "2", "3", "2"]
+TINY = ["--radiographs", "6", "--steps", "2", "3", "2", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def test_it_runs_from_nothing_to_weights_and_goes_on_from_what_is_finished(
     assert "marker 2/2" in said and "plateaus marked" in said and "wrote" in said
     assert {p.name for p in (tmp_path / "work").rglob("*.npz")} == {
         "first.npz", "fine-first.npz", "plateaus.npz", "samples.npz", "marker.npz", "coarse.npz", "fine.npz",
+        "knees.npz", "metal.npz",
     }  # fmt: skip
     load_networks(tmp_path / "a.npz")
     # A run that was killed before its last network: what is finished is not trained again, and the rest is.
@@ -56,7 +58,7 @@ def test_one_network_alone_leaves_the_others_as_they_were(tmp_path: Path) -> Non
     train.main(["--out", str(tmp_path / "a.npz"), *TINY, "--only", "marker"])
     before, after = _states(), _states(tmp_path / "a.npz")
     same = {name: all(torch.equal(v, after[k]) for k, v in before.items() if k.startswith(name)) for name in NAMES}
-    assert same == {"coarse": True, "fine": True, "marker": False}
+    assert same == {"coarse": True, "fine": True, "marker": False, "metal": True}
 
 
 def _states(path: Path | None = None) -> dict[str, torch.Tensor]:
@@ -75,6 +77,18 @@ def test_samples_show_knees_metal_and_what_is_no_knee(pictures: Path) -> None:
     assert 40 < widths.min() < 0.9 * widths.max() < 100
     n_knees = (~np.isnan(found["knees"][..., 0])).sum(axis=1)
     assert set(n_knees) == {0, 1, 2} and len(found["coarse"]) == 30
+
+
+def test_metal_is_bright_where_its_mask_says_so(pictures: Path) -> None:
+    marked = [MarkedPicture(p, np.array([(-35.0, 8.0), (35.0, 4.0)])) for p in samples.real_pictures(pictures)]
+    found = collect_metal(12, 3, marked)
+    windows, masks = found["windows"], found["masks"]
+    assert windows.shape == (24, METAL_PX, METAL_PX) and masks.shape == (24, METAL_PX // 2, METAL_PX // 2)
+    shown = (masks > 128).mean(axis=(1, 2))
+    assert (shown == 0).any() and 0.01 < shown.max() < 0.6
+    for window, mask in zip(windows[shown > 0.01], masks[shown > 0.01], strict=True):
+        small = cv2.resize(window, mask.shape, interpolation=cv2.INTER_AREA)
+        assert np.median(small[mask > 128]) > np.median(small[mask == 0])
 
 
 def test_a_marked_picture_is_mirrored_with_its_plateau(pictures: Path) -> None:
