@@ -40,25 +40,17 @@ class StudyFolder:
         """The run folder of a cell."""
         return self.path / cell.name
 
-    def config(self, cell: Cell) -> Path:
-        """The configuration that a cell is started with."""
-        return self.path / "logs" / f"{cell.name}.yaml"
+    def file(self, cell: Cell, what: str) -> Path:
+        """A file beside a cell's run folder.
 
-    def log(self, cell: Cell) -> Path:
-        """What a cell prints."""
-        return self.path / "logs" / f"{cell.name}.log"
-
-    def error(self, cell: Cell) -> Path:
-        """Why a cell failed; not there unless it did."""
-        return self.path / "logs" / f"{cell.name}.error"
-
-    def lock(self, cell: Cell) -> Path:
-        """Locked by the process that started the cell, until the cell ends."""
-        return self.path / "logs" / f"{cell.name}.lock"
+        Its configuration ("yaml"), what it prints ("log"), why it failed ("error", not there unless it did), or what
+        the process that started it holds until it ends ("lock").
+        """
+        return self.path / "logs" / f"{cell.name}.{what}"
 
     def arguments(self, cell: Cell) -> list[str]:
         """The arguments of `kneeal.study.cell`."""
-        return [str(path) for path in (self.config(cell), self.run(cell), self.error(cell))]
+        return [str(path) for path in (self.file(cell, "yaml"), self.run(cell), self.file(cell, "error"))]
 
     def write(self, study: Study) -> None:
         """Write the names and configurations of the cells."""
@@ -68,7 +60,7 @@ class StudyFolder:
         }
         write_atomic(self.path / STUDY, json.dumps({"name": study.name, "cells": cells}, indent=1) + "\n")
         for cell in study.cells:
-            write_atomic(self.config(cell), to_yaml(cell.config))
+            write_atomic(self.file(cell, "yaml"), to_yaml(cell.config))
 
     def status(self, cell: Cell) -> CellStatus:
         """What a cell is doing."""
@@ -78,11 +70,11 @@ class StudyFolder:
         state, error = "interrupted" if run.path.is_dir() else "waiting", ""
         if run.finished:
             state = "finished"
-        elif is_locked(self.lock(cell)):
+        elif is_locked(self.file(cell, "lock")):
             state = "running"
-        elif self.error(cell).is_file():
+        elif self.file(cell, "error").is_file():
             state = "failed"
-            error = self.error(cell).read_text(encoding="utf-8").strip().partition("\n")[0]
+            error = self.file(cell, "error").read_text(encoding="utf-8").strip().partition("\n")[0]
         return CellStatus(state, len(rounds), last.get("n_labeled", 0), last.get("test_balanced_accuracy"), error)
 
 
@@ -112,7 +104,7 @@ def show_grid(study: Study) -> str:
     lines = [TextTable("", ["setting", *(f"seed {seed}" for seed in seeds)], table).text().lstrip("\n")]
     lines += [f"{len(statuses)} cells in {study.out}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
     lines += [
-        f"{cell.setting}, seed {cell.seed}: FAILED: {status.error} (more in {folder.error(cell)})"
+        f"{cell.setting}, seed {cell.seed}: FAILED: {status.error} (more in {folder.file(cell, 'error')})"
         for cell, status in statuses
         if status.state == "failed"
     ]

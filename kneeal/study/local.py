@@ -134,14 +134,14 @@ class LocalStudy:
     def _start(self, cell: Cell) -> bool:
         used = [gpu for running in self._running for gpu in running.gpus]
         gpus = sorted(self.resources.gpus, key=used.count)[: cell.config.compute.devices]  # the least used
-        lock = try_lock(self.folder.lock(cell))
+        lock = try_lock(self.folder.file(cell, "lock"))
         if lock is None:
             return False
-        self.folder.error(cell).unlink(missing_ok=True)
+        self.folder.file(cell, "error").unlink(missing_ok=True)
         environment = {**os.environ, **dict.fromkeys(THREADS, str(self.resources.threads))}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        arguments, log = self.folder.arguments(cell), self.folder.log(cell)
+        arguments, log = self.folder.arguments(cell), self.folder.file(cell, "log")
         if self.program is None and forkable(cell.config):
             process: ForkedCell | subprocess.Popen[bytes] = ForkedCell(arguments, environment, log)
         else:
@@ -157,10 +157,10 @@ class LocalStudy:
                 continue
             self._running.remove(running)
             os.close(running.lock)
-            cell, error = running.cell, self.folder.error(running.cell)
+            cell, error = running.cell, self.folder.file(running.cell, "error")
             if code != 0 and not error.is_file():
                 cause = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-                write_atomic(error, f"{cause}; see {self.folder.log(cell)}\n")
+                write_atomic(error, f"{cause}; see {self.folder.file(cell, 'log')}\n")
             self._n_done += 1
             minutes = (time.monotonic() - running.started) / 60
             self.log(outcome(self.study, cell, self.folder.status(cell), self._n_done, f"in {minutes:.1f} min"))
@@ -195,9 +195,9 @@ def run_single(study: Study, *, name: str | None = None, index: int | None = Non
     folder = StudyFolder(study.out)
     check_data(study)
     folder.write(study)
-    with hold_lock(folder.lock(cell), what=cell.name):
+    with hold_lock(folder.file(cell, "lock"), what=cell.name):
         if folder.status(cell).state == "finished":
             print(f"{cell.name} is finished already")
             return
-        folder.error(cell).unlink(missing_ok=True)
-        run_cell(folder.config(cell), folder.run(cell))
+        folder.file(cell, "error").unlink(missing_ok=True)
+        run_cell(folder.file(cell, "yaml"), folder.run(cell))

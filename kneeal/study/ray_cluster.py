@@ -59,7 +59,7 @@ def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None,
     waiting = {}
     for cell in study.cells:
         if folder.status(cell).state != "finished":
-            folder.error(cell).unlink(missing_ok=True)
+            folder.file(cell, "error").unlink(missing_ok=True)
             waiting[task.remote(folder, cell)] = cell
     n_done = len(study.cells) - len(waiting)
     log(f"{n_done} of {len(study.cells)} cells are finished already; {len(ray.nodes())} nodes, {gpus:g} GPUs per cell")
@@ -71,8 +71,8 @@ def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None,
             node = ray.get(reference)
         except ray.exceptions.RayError as error:
             # A failed task leaves an error file; a cell that lost all its workers does not.
-            if not folder.error(cell).is_file():
-                write_atomic(folder.error(cell), f"lost on the cluster: {error}\n")
+            if not folder.file(cell, "error").is_file():
+                write_atomic(folder.file(cell, "error"), f"lost on the cluster: {error}\n")
             node = ""
         log(outcome(study, cell, folder.status(cell), n_done, f"on {node}"))
     return {cell.name: folder.status(cell) for cell in study.cells}
@@ -81,13 +81,14 @@ def _run(ray: Any, study: Study, log: Callable[[str], None], gpus: float | None,
 def run_task(folder: StudyFolder, cell: Cell) -> str:
     """Run on a node: one cell in a process of its own. Returns the node's name; failures go to the error file."""
     node = socket.gethostname()
-    if not folder.config(cell).is_file():
-        raise RuntimeError(f"{node} does not see {folder.config(cell)}: the study folder must be on shared storage")
-    with hold_lock(folder.lock(cell), on_wait=lambda: None):  # of a worker that is dying
-        status = start_new(PROGRAM, folder.arguments(cell), os.environ, folder.log(cell)).wait()
+    config, log, lock = (folder.file(cell, what) for what in ("yaml", "log", "lock"))
+    if not config.is_file():
+        raise RuntimeError(f"{node} does not see {config}: the study folder must be on shared storage")
+    with hold_lock(lock, on_wait=lambda: None):  # of a worker that is dying
+        status = start_new(PROGRAM, folder.arguments(cell), os.environ, log).wait()
     if status < 0 or status == 128 + signal.SIGTERM:
         # The process was killed and did not fail: the worker goes with it, so that Ray starts the task again.
         os._exit(1)
-    if status and not folder.error(cell).is_file():
-        write_atomic(folder.error(cell), f"exit status {status}; see {folder.log(cell)}\n")
+    if status and not folder.file(cell, "error").is_file():
+        write_atomic(folder.file(cell, "error"), f"exit status {status}; see {log}\n")
     return node

@@ -146,7 +146,7 @@ def test_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cell_that_another_process_works_on_is_waited_for(tmp_path: Path) -> None:
     study = make(tmp_path, [0])
     folder = StudyFolder(study.out)
-    lock = folder.lock(study.cells[0])
+    lock = folder.file(study.cells[0], "lock")
     holder = subprocess.Popen(
         [sys.executable, "-c", "import sys; from pathlib import Path; from kneeal.files import try_lock\n"
          "assert try_lock(Path(sys.argv[1])) is not None; print('held', flush=True); sys.stdin.read()", str(lock)],
