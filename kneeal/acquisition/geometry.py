@@ -80,7 +80,12 @@ def k_means(x: Tensor, k: int, generator: Generator, *, n_iter: int = 25) -> tup
     some = x
     if len(x) > FIT_POINTS:
         some = x[torch.randperm(len(x), generator=generator)[: max(FIT_POINTS, k)].sort().values]
-    centers = _plus_plus(some, k, generator)
+    chosen = [int(torch.randint(len(some), (1,), generator=generator))]
+    distance = squared_distances(some, some[chosen[:1]])[:, 0]
+    for _ in range(k - 1):
+        chosen.append(draw(distance, generator))
+        distance = torch.minimum(distance, squared_distances(some, some[chosen[-1:]])[:, 0])
+    centers = some[chosen].clone()
     assigned = torch.full((len(some),), -1)
     for _ in range(n_iter):
         distance, now = nearest(some, centers)
@@ -109,12 +114,3 @@ def central_rows(x: Tensor, n: int, generator: Generator) -> list[int]:
         distance[chosen] = torch.inf
         chosen.append(int(distance.argmin()))
     return chosen
-
-
-def _plus_plus(x: Tensor, k: int, generator: Generator) -> Tensor:
-    chosen = [int(torch.randint(len(x), (1,), generator=generator))]
-    distance = squared_distances(x, x[chosen[:1]])[:, 0]
-    for _ in range(k - 1):
-        chosen.append(draw(distance, generator))
-        distance = torch.minimum(distance, squared_distances(x, x[chosen[-1:]])[:, 0])
-    return x[chosen].clone()

@@ -92,10 +92,6 @@ class Accounts:
         _free(db, account.id)
         _end_sessions(db, account.id)
 
-    def end_sessions(self, account: Account) -> None:
-        """Sign a reader out everywhere, and void her links."""
-        self.write(lambda db: _end_sessions(db, account.id))
-
     @transaction
     def link(self, db: sqlite3.Connection, reader: int) -> str:
         """A secret that signs a reader in once; her earlier unused ones become void."""
@@ -211,7 +207,7 @@ def _steps(accounts: Accounts, changes: ReaderChanges, n_reads: int) -> list[tup
         steps.append((f"{account.name}: {what}", partial(accounts.remove, account)))
     for account in map(accounts.find, changes.sign_out or ()):
         what = "is signed out everywhere, and her unused links are void"
-        steps.append((f"{account.name}: {what}", partial(accounts.end_sessions, account)))
+        steps.append((f"{account.name}: {what}", partial(accounts.write, partial(_end_sessions, reader=account.id))))
     return steps
 
 
@@ -232,6 +228,7 @@ def _free(db: sqlite3.Connection, reader: int) -> None:
 
 
 def _end_sessions(db: sqlite3.Connection, reader: int) -> None:
+    """Sign a reader out everywhere, and void her links."""
     db.execute("DELETE FROM session WHERE reader = ?", (reader,))
     db.execute("DELETE FROM link WHERE reader = ? AND used IS NULL", (reader,))
 

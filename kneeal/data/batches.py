@@ -65,20 +65,16 @@ class ShuffledBatches:
 
     def _pass(self, number: int) -> list[tuple[int, int]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
-        shuffled = torch.randperm(self.n, generator=generator)
-        order = (shuffled if self.grades is None else _balanced(shuffled, self.grades, generator)).tolist()
-        seeds = torch.randint(2**31, (len(order),), generator=generator).tolist()
-        return list(zip(order, seeds, strict=True))
-
-
-def _balanced(shuffled: Tensor, grades: Sequence[int], generator: torch.Generator) -> Tensor:
-    """The same number of positions, in rounds of one knee per grade; the knees of a rare grade repeat in turn."""
-    grade = torch.tensor(grades)[shuffled]
-    members = [shuffled[grade == g] for g in sorted(set(grades))]
-    n_rounds = -(-len(shuffled) // len(members))
-    rounds = torch.stack([m.repeat(-(-n_rounds // len(m)))[:n_rounds] for m in members], dim=1)
-    mixed = torch.rand(rounds.shape, generator=generator).argsort(dim=1)
-    return rounds.gather(1, mixed).flatten()[: len(shuffled)]
+        order = torch.randperm(self.n, generator=generator)
+        if self.grades is not None:  # in rounds of one knee per grade; the knees of a rare grade repeat in turn
+            grade = torch.tensor(self.grades)[order]
+            members = [order[grade == g] for g in sorted(set(self.grades))]
+            n_rounds = -(-self.n // len(members))
+            rounds = torch.stack([m.repeat(-(-n_rounds // len(m)))[:n_rounds] for m in members], dim=1)
+            mixed = torch.rand(rounds.shape, generator=generator).argsort(dim=1)
+            order = rounds.gather(1, mixed).flatten()[: self.n]
+        seeds = torch.randint(2**31, (self.n,), generator=generator)
+        return list(zip(order.tolist(), seeds.tolist(), strict=True))
 
 
 @dataclass(eq=False)

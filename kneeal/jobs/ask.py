@@ -40,7 +40,8 @@ def run_ask(
             print(f"the budget is spent: {count(len(loop.state.labeled), 'knee')} graded")
             print_results(run, opened.cohort)
             return
-        folder, reasons = opened.query_folder(loop), read_reasons(opened.path)
+        # Not in the round's own folder, which belongs to the loop.
+        folder, reasons = run / "ask" / opened.folder.query_folder(loop.state).name, read_reasons(run)
         sheet, *others = write_query(folder, query, pictures, loop.answers, reasons, xlsx=xlsx)
     title = f"round {query.round + 1}" if loop.state.labeled else "first query"
     print(f"{title}: {count(len(query.ids), 'knee')} asked for, {len(loop.answers)} answered")

@@ -31,10 +31,6 @@ class OpenRun:
         """The loop, at the point that the folder has reached."""
         return (self.parts or make_parts(self.config, self.cohort)).loop(self.folder, listeners)
 
-    def query_folder(self, loop: ActiveLearningLoop) -> Path:
-        """Where the files of the pending query go. Not in the round's own folder, which belongs to the loop."""
-        return self.path / "ask" / self.folder.query_folder(loop.state).name
-
 
 def open_run(run: Path, *, data: Path | None = None, read_only: bool = False) -> OpenRun:
     """Open an existing run; `data` is its data set, if that has moved.

@@ -146,7 +146,11 @@ def load_networks(path: Path | None = None) -> tuple[CoarseNetwork, FineNetwork,
     networks = (CoarseNetwork(), FineNetwork(), MarkerNetwork(), MetalNetwork())
     fill_networks(dict(zip(NAMES, networks, strict=True)), path)
     for network in networks:
-        _fuse(network)
+        for part in network.modules():
+            if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
+                part[0] = fuse_conv_bn_eval(cast(nn.Conv2d, part[0]), part[1])  # half the passes over memory
+                part[1] = nn.Identity()
+        network.to(memory_format=torch.channels_last)
     return networks
 
 
@@ -162,12 +166,3 @@ def fill_networks(networks: Mapping[str, nn.Module], path: Path | None = None) -
                 if not key.endswith("num_batches_tracked"):
                     state[key] = torch.from_numpy(np.asarray(arrays[f"{name}/{key}"], np.float32))
             network.eval().load_state_dict(state)
-
-
-def _fuse(network: nn.Module) -> None:
-    """Fold each normalization into the convolution before it: the same function in half the passes over memory."""
-    for part in network.modules():
-        if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
-            part[0] = fuse_conv_bn_eval(cast(nn.Conv2d, part[0]), part[1])
-            part[1] = nn.Identity()
-    network.to(memory_format=torch.channels_last)

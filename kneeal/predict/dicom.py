@@ -6,7 +6,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from kneeal import __version__
@@ -116,11 +115,26 @@ def secondary_capture(picture: KneePicture, patient: str, side: str, grading: Gr
     """The picture with a row of the predictions written beneath, for sources that are not DICOM."""
     import highdicom as hd
 
-    pixels = _with_text(picture.pixels, side, grading, row, card)
+    scale = max(1, 512 // max(picture.pixels.shape))
+    shown = cv2.resize(picture.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    width = max(shown.shape[1], 512)
+    shown = cv2.copyMakeBorder(shown, 0, 130, 0, width - shown.shape[1], cv2.BORDER_CONSTANT, value=0)
+    probs, total = grading.probs[row], float(grading.total[row])
+    lines = [
+        f"{'Left' if side == 'L' else 'Right'} knee: KL {int(probs.argmax())}"
+        + ("  REVIEW" if total > card.threshold.uncertainty else ""),
+        "p " + "  ".join(f"{g}: {float(p):.2f}" for g, p in enumerate(probs)),
+        f"uncertainty total {total:.2f}, epistemic {float(grading.epistemic[row]):.2f} nat",
+        f"kneeal {__version__}. {_NOT_FOR_USE}",
+    ]
+    for k, line in enumerate(lines):
+        place = (8, shown.shape[0] - 130 + 28 * (k + 1))
+        cv2.putText(shown, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
     return hd.sc.SCImage(
-        pixel_array=pixels, photometric_interpretation="MONOCHROME2", bits_allocated=8, coordinate_system="PATIENT",
-        study_instance_uid=hd.UID(), series_instance_uid=hd.UID(), series_number=900, sop_instance_uid=hd.UID(),
-        instance_number=1, manufacturer="kneeal", patient_id=patient, laterality=side, patient_orientation=("L", "F"),
+        pixel_array=np.asarray(shown, np.uint8), photometric_interpretation="MONOCHROME2", bits_allocated=8,
+        coordinate_system="PATIENT", study_instance_uid=hd.UID(), series_instance_uid=hd.UID(), series_number=900,
+        sop_instance_uid=hd.UID(), instance_number=1, manufacturer="kneeal", patient_id=patient, laterality=side,
+        patient_orientation=("L", "F"),
     )  # fmt: skip
 
 
@@ -145,22 +159,3 @@ def write_dicom(folder: Path, grading: Grading, card: Card, dataset: PreparedDat
                 written = secondary_capture(pictures[i], dataset.manifest.patients[i], side, grading, row, card)
             written.save_as(work / f"{row + 1:05d}.dcm", enforce_file_format=True)
     return n_reports
-
-
-def _with_text(pixels: NDArray[np.uint8], side: str, grading: Grading, row: int, card: Card) -> NDArray[np.uint8]:
-    scale = max(1, 512 // max(pixels.shape))
-    shown = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else pixels.copy()
-    width = max(shown.shape[1], 512)
-    shown = cv2.copyMakeBorder(shown, 0, 130, 0, width - shown.shape[1], cv2.BORDER_CONSTANT, value=0)
-    probs, total = grading.probs[row], float(grading.total[row])
-    lines = [
-        f"{'Left' if side == 'L' else 'Right'} knee: KL {int(probs.argmax())}"
-        + ("  REVIEW" if total > card.threshold.uncertainty else ""),
-        "p " + "  ".join(f"{g}: {float(p):.2f}" for g, p in enumerate(probs)),
-        f"uncertainty total {total:.2f}, epistemic {float(grading.epistemic[row]):.2f} nat",
-        f"kneeal {__version__}. {_NOT_FOR_USE}",
-    ]
-    for k, line in enumerate(lines):
-        place = (8, shown.shape[0] - 130 + 28 * (k + 1))
-        cv2.putText(shown, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
-    return np.asarray(shown, np.uint8)

@@ -153,7 +153,10 @@ def _serve(pipe: connection.Connection, make: Callable[[], Callable[[Any], Any]]
     except Exception as error:  # raised again by the process that collects it
         pipe.send(error)
         return
-    _limit_memory()
+    with contextlib.suppress(OSError, ValueError):  # /proc is Linux's
+        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, hard))
     # The parent is gone when nothing can be read or written any more.
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)
@@ -169,10 +172,3 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
     except Exception as error:
         # The text of an error may hold what the file holds; its type does not.
         return Lost("failed", f"an internal error ({type(error).__name__})")
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(OSError, ValueError):  # /proc is Linux's
-        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, hard))

@@ -44,8 +44,7 @@ def learning_curves(runs: Runs, metric: str) -> Figure | None:
     for setting in runs.curves:
         if setting is not random:
             families.setdefault(setting.label.replace(" + CR", "", 1), []).append(setting)
-    if not families:
-        families = {s.label: [] for s in runs.curves}
+    families = families or {s.label: [] for s in runs.curves}
     if not families:
         return None
     figure, axes = panels(len(families), width=3.4, height=2.9)

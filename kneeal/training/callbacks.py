@@ -1,4 +1,4 @@
-"""Callbacks of the Trainer: seed each device, keep the best weights, collect predictions, report progress."""
+"""Callbacks of the Trainer: keep the best weights, collect predictions, report progress."""
 
 import math
 from pathlib import Path
@@ -10,19 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from kneeal.loop.events import FitProgress
-from kneeal.seeds import derive_seed
 from kneeal.training.learner import ACCURACY, LOSS, Learner
-
-
-class DeviceSeed(Callback):
-    """Gives each device its own dropout masks, after all have drawn the same initial weights."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed this device."""
-        torch.manual_seed(derive_seed(self.seed, "device", trainer.global_rank))
 
 
 class BestEpoch(Callback):

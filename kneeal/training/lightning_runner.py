@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, LambdaCallback
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ from kneeal.nn.network import read_torch
 from kneeal.pool import PoolState
 from kneeal.seeds import derive_seed
 from kneeal.stats.metrics import METRICS, GradedKnees
-from kneeal.training.callbacks import BestEpoch, DeviceSeed, EpochReports, PredictionTable
+from kneeal.training.callbacks import BestEpoch, EpochReports, PredictionTable
 from kneeal.training.learner import Learner, Predictor
 
 
@@ -70,8 +70,12 @@ class LightningRunner:
         learner = self.make_learner(network, tuple(train.values()))
         folder = checkpoint.parent / "fit"
         best = BestEpoch(folder / "best.ckpt")
+        # Each device has its own dropout masks, after all have drawn the same initial weights.
+        masks = LambdaCallback(
+            on_fit_start=lambda trainer, _: torch.manual_seed(derive_seed(seed, "device", trainer.global_rank))
+        )
         trainer = self._trainer(
-            callbacks=[best, DeviceSeed(seed), EpochReports(self.progress)],
+            callbacks=[best, masks, EpochReports(self.progress)],
             max_epochs=self.epochs,
             check_val_every_n_epoch=min(self.validate_every, self.epochs),
             limit_val_batches=1.0 if val else 0,

@@ -98,8 +98,16 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
     tibia_marks[[3, 5], 1] -= 0.25 * max(anatomy.severity, 0.0) + np.array([0.6, -0.6]) * variety[9:]
 
     tibia_spurs, femur_spurs = np.reshape(anatomy.osteophytes_mm, (2, 2))
-    plateau_points = _plateau_points(tibia_marks, tibia_spurs)
-    condyle_points = _condyle_points(femur_marks, femur_spurs)
+    # Plateau landmarks have close neighbors at the margins, so that the corners stay tight; spurs point outward.
+    margins = tibia_marks[:1] + (1.8, -0.15), tibia_marks[8:] + (-1.8, -0.15)
+    plateau_points = np.vstack([tibia_marks[:1], margins[0], tibia_marks[1:8], margins[1], tibia_marks[8:]])
+    outward = np.array([(-1, -0.12), (-0.5, -0.04), (0.5, -0.04), (1, -0.12)])
+    plateau_points[[0, 1, -2, -1]] += outward * tibia_spurs[[0, 0, 1, 1], None]
+    # Condyle landmarks have the spurs at their borders, which point down and out, and a round notch between.
+    roof = femur_marks[3]
+    arch = roof + (femur_marks[[2, 4]] - roof) * (0.42, 0.27)
+    condyle_points = np.vstack([femur_marks[:3], arch[:1], roof[None], arch[1:], femur_marks[4:]])
+    condyle_points[[0, -1]] += np.array([(-1, 0.05), (1, 0.05)]) * femur_spurs[:, None]
     flare = anatomy.flare_mm
     tibia_wall = _walls(tibia_marks, _TIBIA * scale, 0.6 * flare)
     femur_wall = _walls(femur_marks, _FEMUR * scale, flare)
@@ -141,23 +149,6 @@ def build_outlines(anatomy: KneeAnatomy) -> KneeOutlines:
         condyles=place(condyles),
         half_width_mm=half_width,
     )
-
-
-def _plateau_points(marks: Array, spurs: Array) -> Array:
-    """Plateau landmarks with close neighbors at the margins, so that the corners stay tight; spurs point outward."""
-    points = np.vstack([marks[:1], marks[:1] + (1.8, -0.15), marks[1:8], marks[8:] + (-1.8, -0.15), marks[8:]])
-    outward = np.array([(-1, -0.12), (-0.5, -0.04), (0.5, -0.04), (1, -0.12)])
-    points[[0, 1, -2, -1]] += outward * spurs[[0, 0, 1, 1], None]
-    return points
-
-
-def _condyle_points(marks: Array, spurs: Array) -> Array:
-    """Condyle landmarks with the spurs at their borders, which point down and out, and a round notch between."""
-    roof = marks[3]
-    arch = roof + (marks[[2, 4]] - roof) * (0.42, 0.27)
-    points = np.vstack([marks[:3], arch[:1], roof[None], arch[1:], marks[4:]])
-    points[[0, -1]] += np.array([(-1, 0.05), (1, 0.05)]) * spurs[:, None]
-    return points
 
 
 def _walls(marks: Array, offsets: Array, flare: float) -> Array:
