@@ -7,7 +7,7 @@ both are needed, the next one is tried. The choice depends on the results alone,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.tasks import Correction, RadiographTask
 from kneeal.prepare.workers import Lost
 
 
@@ -15,7 +15,7 @@ from kneeal.prepare.workers import Lost
 class Attempt:
     """A radiograph that was worked on."""
 
-    work: Work  #: The radiograph.
+    task: RadiographTask  #: The radiograph.
     key: str  #: Where its result lies in the store.
     sides: tuple[str, ...] = ()  #: Sides of the knees that it gave.
     single: bool = False  #: Whether it is of one knee, so that another may be of the other.
@@ -39,41 +39,39 @@ class PatientAttempts:
 
 def settled(attempts: Sequence[Attempt]) -> bool:
     """Whether no other radiograph of the patient need be tried."""
-    task = attempts[-1].work.task
+    task = attempts[-1].task
     wanted = {side for other in (task, *task.alternatives) for side in other.grades}
     found = {side for attempt in attempts for side in attempt.sides}
     # A radiograph of both knees is enough for those asked of it, even where one of them was rejected.
-    enough = {side for tried in attempts if tried.sides and not tried.single for side in tried.work.task.grades}
+    enough = {side for tried in attempts if tried.sides and not tried.single for side in tried.task.grades}
     return not task.alternatives or wanted <= found | enough
 
 
 def try_radiographs(
-    tasks: Sequence[RadiographTask],
-    corrections: Sequence[Mapping[str, Correction]],
-    attempt: Callable[[Sequence[Work]], list[Attempt]],
+    tasks: Sequence[RadiographTask], attempt: Callable[[Sequence[RadiographTask]], list[Attempt]]
 ) -> list[PatientAttempts]:
-    """Work on the radiographs of each task until one gives a knee or none is left.
+    """Try the radiographs of each task until one gives a knee or none is left.
 
-    A correction applies to the radiograph that the contact sheet showed as used, and never brings in another one.
+    A task's corrections apply to the radiograph that the contact sheet showed as used, and never bring in another one.
     `attempt` works on radiographs, or takes what is finished already, and returns attempts in the same order.
     """
     attempts: list[list[Attempt]] = [[] for _ in tasks]
     # With a single radiograph there is no choice to make first, so it need not be read twice.
-    current = {k: Work(task, {} if task.alternatives else dict(corrections[k])) for k, task in enumerate(tasks)}
+    current = {k: replace(task, corrections={}) if task.alternatives else task for k, task in enumerate(tasks)}
     while current:
-        following: dict[int, Work] = {}
+        following: dict[int, RadiographTask] = {}
         for k, done in zip(current, attempt(list(current.values())), strict=True):
             attempts[k].append(done)
             if not settled(attempts[k]):
-                first, *rest = done.work.task.alternatives
-                following[k] = Work(replace(first, alternatives=tuple(rest)))
+                first, *rest = done.task.alternatives
+                following[k] = replace(first, alternatives=tuple(rest))
         current = following
     tried = [PatientAttempts(tuple(done), _choose(done)) for done in attempts]
     again = {
-        (k, used): Work(patient.attempts[used].work.task, _meant_for(corrections[k], patient, used))
+        (k, used): replace(patient.attempts[used].task, corrections=meant)
         for k, patient in enumerate(tried)
         for used in patient.used
-        if _meant_for(corrections[k], patient, used) and not patient.attempts[used].work.corrections
+        if (meant := _meant_for(tasks[k].corrections, patient, used)) and not patient.attempts[used].task.corrections
     }
     for (k, used), done in zip(again, attempt(list(again.values())) if again else [], strict=True):
         redone = list(tried[k].attempts)
@@ -89,9 +87,9 @@ def _choose(attempts: Sequence[Attempt]) -> tuple[int, ...]:
     return used or (next((k for k, attempt in enumerate(attempts) if attempt.readable), 0),)
 
 
-def _meant_for(corrections: Mapping[str, Correction], patient: PatientAttempts, used: int) -> dict[str, Correction]:
+def _meant_for(corrections: Mapping[str, Correction], patient: PatientAttempts, used: int) -> Mapping[str, Correction]:
     """The corrections that are meant for a radiograph: of one of several that are used, those of its own knees."""
     if len(patient.used) == 1:
-        return dict(corrections)
+        return corrections
     own = patient.new_sides(used)
     return {side: correction for side, correction in corrections.items() if side in own}

@@ -65,9 +65,9 @@ def collect(
     places: list[tuple[Callable[[], RadiographResult], int]] = []
     notes: defaultdict[str, list[str]] = defaultdict(list)
     for tried in patients:
-        patient = published_ids[tried.attempts[0].work.task.patient]
+        patient = published_ids[tried.attempts[0].task.patient]
         for position, done in enumerate(tried.attempts):
-            task, used = done.work.task, position in tried.used
+            task, used = done.task, position in tried.used
             name = "" if hide else task.name
             title = patient if hide else f"{patient} ({task.name})"
             load = partial(_loaded, store, tried, position)
@@ -93,7 +93,7 @@ def collect(
             sheet.append(ContactSheetEntry(title, ids, grades, score, load))
         rejections += [
             Rejection("" if hide else task.name, patient, "", "duplicate", _NOT_NEEDED)
-            for task in tried.attempts[-1].work.task.alternatives
+            for task in tried.attempts[-1].task.alternatives
         ]
     noted = [f"{count(len(titles), 'radiograph')}: {note}: {some(titles, 3)}" for note, titles in notes.items()]
     groups = same_knees(prints, lambda k: places[k][0]().patches[places[k][1]])

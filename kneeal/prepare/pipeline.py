@@ -25,7 +25,7 @@ from kneeal.localizer.landmarks import LandmarkSource
 from kneeal.prepare.attempts import Attempt, settled, try_radiographs
 from kneeal.prepare.outputs import SHEET, collect, patch_pairs, write_contact_sheet, write_rejected
 from kneeal.prepare.summary import ArchiveSummary, nothing_usable
-from kneeal.prepare.tasks import Correction, Plan, Rejection, Work
+from kneeal.prepare.tasks import Correction, Plan, RadiographTask, Rejection
 from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore, make_worker
 from kneeal.prepare.workers import Lost, WorkerPool
 from kneeal.tables import FORMULA
@@ -71,7 +71,10 @@ def prepare_archive(
     published_ids = {task.patient: pseudonym(key, task.patient) if key else task.patient for task in plan.tasks}
     refuse_two_names(published_ids, f"the source {plan.source}")
     knees = [{side: f"{published_ids[task.patient]}_{side}" for side in "RL"} for task in plan.tasks]
-    by_task = [{side: corrections[k] for side, k in ids.items() if k in corrections} for ids in knees]
+    tasks = [
+        replace(task, corrections={side: corrections[k] for side, k in ids.items() if k in corrections})
+        for task, ids in zip(plan.tasks, knees, strict=True)
+    ]
     unknown = sorted(set(corrections) - {k for ids in knees for k in ids.values()})
     if unknown:
         raise UserError(
@@ -85,10 +88,9 @@ def prepare_archive(
     with WorkerPool(make, workers=workers, timeout_s=TIMEOUT_S) as pool:
         attempt = partial(_process, store=store, pool=pool)
         # A person's mistake is told before the other radiographs are read.
-        chosen = [(task, own) for task, own in zip(plan.tasks, by_task, strict=True) if own]
-        corrected = try_radiographs([task for task, _ in chosen], [own for _, own in chosen], attempt)
+        corrected = try_radiographs([task for task in tasks if task.corrections], attempt)
         _refuse_corrections(corrections, *collect(corrected, store, published_ids, {}, hide=False)[:2])
-        patients = try_radiographs(plan.tasks, by_task, partial(attempt, progress=progress))
+        patients = try_radiographs(tasks, partial(attempt, progress=progress))
     rows, rejections, sheet, notes = collect(patients, store, published_ids, plan.lines, hide=key is not None)
     early = plan.rejected
     if key is not None:
@@ -153,10 +155,10 @@ def pseudonym(key: bytes, patient: str) -> str:
 
 
 def _process(
-    radiographs: Sequence[Work],
+    radiographs: Sequence[RadiographTask],
     *,
     store: ResultStore,
-    pool: WorkerPool[Work, RadiographResult],
+    pool: WorkerPool[RadiographTask, RadiographResult],
     progress: Callable[[int], None] | None = None,
 ) -> list[Attempt]:
     """Work on what the store lacks; what was lost is not kept, so that another start tries it again."""
@@ -171,14 +173,14 @@ def _process(
             done = Attempt(radiographs[k], keys[k], sides, single=result.single, readable=result.readable)
         attempts[k] = done
         # A patient counts once, however many radiographs it takes, and not again for what a person says of its knees.
-        if progress is not None and settled([done]) and not (done.work.corrections and done.work.task.alternatives):
+        if progress is not None and settled([done]) and not (done.task.corrections and done.task.alternatives):
             progress(1)
 
     for k, key in enumerate(keys):
         if (kept := store.get(key)) is not None:
             finish(k, kept)
     todo = [k for k in range(len(keys)) if k not in attempts]
-    alone = [replace(radiographs[k], task=replace(radiographs[k].task, alternatives=())) for k in todo]
+    alone = [replace(radiographs[k], alternatives=()) for k in todo]
     for position, result in pool.run(alone):
         if not isinstance(result, Lost):
             store.put(keys[todo[position]], result)

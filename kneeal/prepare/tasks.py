@@ -36,6 +36,8 @@ class RadiographTask:
     marked: tuple[MarkedKnee, ...] | None = None
     #: Other radiographs of the same knees, in the order in which they are tried where this one gives no knee.
     alternatives: tuple[RadiographTask, ...] = ()
+    #: What a person says about its knees, by side.
+    corrections: Mapping[str, Correction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,6 @@ class Correction:
     center_mm: tuple[float, float] | None = None
     angle_deg: float | None = None  #: Angle of the plateau; None: as the localizer saw it.
     where: str = ""  #: What to call its row in a message.
-
-
-@dataclass(frozen=True)
-class Work:
-    """A radiograph and what a person says about its knees, by side."""
-
-    task: RadiographTask
-    corrections: dict[str, Correction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

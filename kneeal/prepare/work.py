@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kneeal.files import atomic_file, check_writable
 from kneeal.localizer.pose import KneePose, cut_patches, find_side, leaves_radiograph
 from kneeal.localizer.quality import REJECTION_REASONS, Selection, SelectionRules, SideEvidence, select_knees
 from kneeal.localizer.windows import reduce_whole
-from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.tasks import Correction, RadiographTask
 from kneeal.radiograph import Radiograph, RadiographError, ReadOptions, read_radiograph
 
 _THUMBNAIL_PX, _STRIP_PX = 240, 88
@@ -56,7 +56,7 @@ class RadiographResult:
     notes: tuple[str, ...] = ()  #: What was done otherwise than the header asks, and how a side was found.
 
 
-def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Work], RadiographResult]:
+def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[RadiographTask], RadiographResult]:
     """The function that a process calls with each radiograph."""
     localizer = None
     cv2.setNumThreads(1)
@@ -69,13 +69,13 @@ def make_worker(options: PrepareOptions, needs_localizer: bool) -> Callable[[Wor
         torch.set_num_threads(1)
         localizer = Localizer()
 
-    def work(item: Work) -> RadiographResult:
+    def work(task: RadiographTask) -> RadiographResult:
         try:
-            radiograph = read_radiograph(item.task.path, options.read)
+            radiograph = read_radiograph(task.path, options.read)
         except RadiographError as error:
             return nothing(error.reason, f"{error.found} (expected: {error.expected}); {error.cure}")
-        selection, notes = _find_side(radiograph, _select(item.task, radiograph))
-        return _cut(item.task, radiograph, _correct(selection, item.corrections), (*radiograph.notes, *notes))
+        selection, notes = _find_side(radiograph, _select(task, radiograph))
+        return _cut(task, radiograph, _correct(selection, task.corrections), (*radiograph.notes, *notes))
 
     def _select(task: RadiographTask, radiograph: Radiograph) -> Selection:
         if task.marked is not None:
@@ -107,7 +107,7 @@ def _find_side(radiograph: Radiograph, selection: Selection) -> tuple[Selection,
     return replace(selection, poses=sided, seen=sided), (note,)
 
 
-def _correct(selection: Selection, corrections: dict[str, Correction]) -> Selection:
+def _correct(selection: Selection, corrections: Mapping[str, Correction]) -> Selection:
     """What a person says goes before what the localizer says."""
     accepted = [side for side, correction in corrections.items() if not correction.reject]
     if selection.single and accepted and selection.seen and selection.seen[0].side not in corrections:
@@ -212,17 +212,17 @@ class ResultStore:
         self._common = json.dumps([__version__, weights, asdict(options)], sort_keys=True, default=str)
         check_writable(folder)
 
-    def key(self, work: Work) -> str:
+    def key(self, task: RadiographTask) -> str:
         """The key of a radiograph."""
         try:
-            stat = work.task.path.stat()
+            stat = task.path.stat()
             state = [stat.st_size, stat.st_mtime_ns]
         except OSError:
             state = [-1, -1]
-        marked = None if work.task.marked is None else [asdict(knee) for knee in work.task.marked]
-        corrections = {side: asdict(replace(value, where="")) for side, value in sorted(work.corrections.items())}
-        sides = sorted(work.task.grades)
-        text = json.dumps([self._common, work.task.name, work.task.side, state, marked, corrections, sides])
+        marked = None if task.marked is None else [asdict(knee) for knee in task.marked]
+        corrections = {side: asdict(replace(value, where="")) for side, value in sorted(task.corrections.items())}
+        sides = sorted(task.grades)
+        text = json.dumps([self._common, task.name, task.side, state, marked, corrections, sides])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> RadiographResult | None:

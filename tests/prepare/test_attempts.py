@@ -19,7 +19,7 @@ from kneeal.prepare.attempts import Attempt, try_radiographs
 from kneeal.prepare.dicom_folder import plan_dicom
 from kneeal.prepare.oai import plan_oai
 from kneeal.prepare.pipeline import prepare_archive
-from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.tasks import Correction, RadiographTask
 from kneeal.prepare.work import PrepareOptions
 from kneeal.prepare.workers import Lost
 from tools.radiographs import RadiographOptions, draw_radiograph
@@ -40,30 +40,31 @@ class Script:
     def __init__(self, **outcomes: int | str) -> None:
         self.outcomes, self.rounds = outcomes, list[list[tuple[str, bool]]]()
 
-    def __call__(self, radiographs: Sequence[Work]) -> list[Attempt]:
-        self.rounds.append([(radiograph.task.name, bool(radiograph.corrections)) for radiograph in radiographs])
+    def __call__(self, radiographs: Sequence[RadiographTask]) -> list[Attempt]:
+        self.rounds.append([(radiograph.name, bool(radiograph.corrections)) for radiograph in radiographs])
         return [self.one(radiograph) for radiograph in radiographs]
 
-    def one(self, radiograph: Work) -> Attempt:
-        outcome = self.outcomes[radiograph.task.name]
+    def one(self, radiograph: RadiographTask) -> Attempt:
+        outcome = self.outcomes[radiograph.name]
         if outcome == "lost":
             return Attempt(radiograph, "", lost=Lost("crashed", ""))
         if outcome in ("R", "L"):
             return Attempt(radiograph, "", (str(outcome),), single=True, readable=True)
         if outcome == "one":  # a radiograph of both knees, of which one was asked for
-            return Attempt(radiograph, "", tuple(radiograph.task.grades), readable=True)
+            return Attempt(radiograph, "", tuple(radiograph.grades), readable=True)
         knees = outcome if isinstance(outcome, int) and not radiograph.corrections else 0
         return Attempt(radiograph, "", ("R", "L")[:knees], readable=outcome != "broken")
 
 
 def run(script: Script, *tasks: RadiographTask, said: Mapping[int, Any] | None = None) -> list[tuple[str, str, str]]:
     """Names of the radiographs tried, of the one that is used, and of those not needed."""
-    tried = try_radiographs(tasks, [(said or {}).get(k, {}) for k in range(len(tasks))], script)
+    corrected = [replace(task, corrections=(said or {}).get(k, {})) for k, task in enumerate(tasks)]
+    tried = try_radiographs(corrected, script)
     return [
         (
-            " ".join(done.work.task.name for done in radiograph.attempts),
-            " ".join(radiograph.attempts[k].work.task.name for k in radiograph.used),
-            " ".join(task.name for task in radiograph.attempts[-1].work.task.alternatives),
+            " ".join(done.task.name for done in radiograph.attempts),
+            " ".join(radiograph.attempts[k].task.name for k in radiograph.used),
+            " ".join(task.name for task in radiograph.attempts[-1].task.alternatives),
         )
         for radiograph in tried
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from kneeal.localizer.pose import KneePose
 from kneeal.localizer.quality import SelectionRules
-from kneeal.prepare.tasks import Correction, RadiographTask, Work
+from kneeal.prepare.tasks import Correction, RadiographTask
 from kneeal.prepare.work import PrepareOptions, RadiographResult, ResultStore
 
 RESULT = RadiographResult(
@@ -22,23 +22,23 @@ RESULT = RadiographResult(
 def test_a_key_changes_with_whatever_the_result_depends_on(tmp_path: Path) -> None:
     path = tmp_path / "radiograph"
     path.write_bytes(b"1")
-    work, options = Work(RadiographTask(path, "radiograph", "p", {"R": 1})), PrepareOptions()
-    same = ResultStore(tmp_path / "w", options, "weights").key(work)
-    assert same == ResultStore(tmp_path / "other", options, "weights").key(work)
+    task, options = RadiographTask(path, "radiograph", "p", {"R": 1}), PrepareOptions()
+    same = ResultStore(tmp_path / "w", options, "weights").key(task)
+    assert same == ResultStore(tmp_path / "other", options, "weights").key(task)
     # Other weights of the localizer, above all: a kept folder never mixes the results of two localizers.
     keys = {
         same,
-        ResultStore(tmp_path / "w", options, "other weights").key(work),
-        ResultStore(tmp_path / "w", replace(options, select=SelectionRules("ignore")), "weights").key(work),
-        ResultStore(tmp_path / "w", options, "weights").key(Work(work.task, {"R": Correction(True)})),
-        ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 1, "L": 2}))),
-        ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, side="R"))),
+        ResultStore(tmp_path / "w", options, "other weights").key(task),
+        ResultStore(tmp_path / "w", replace(options, select=SelectionRules("ignore")), "weights").key(task),
+        ResultStore(tmp_path / "w", options, "weights").key(replace(task, corrections={"R": Correction(True)})),
+        ResultStore(tmp_path / "w", options, "weights").key(replace(task, grades={"R": 1, "L": 2})),
+        ResultStore(tmp_path / "w", options, "weights").key(replace(task, side="R")),
     }
     path.write_bytes(b"22")
-    keys.add(ResultStore(tmp_path / "w", options, "weights").key(work))
+    keys.add(ResultStore(tmp_path / "w", options, "weights").key(task))
     assert len(keys) == 7
     # A grade that the table corrects is no reason to read the radiograph again.
-    assert ResultStore(tmp_path / "w", options, "weights").key(Work(replace(work.task, grades={"R": 4}))) in keys
+    assert ResultStore(tmp_path / "w", options, "weights").key(replace(task, grades={"R": 4})) in keys
 
 
 def test_a_result_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
