@@ -21,7 +21,6 @@ from kneeal.loggers.console import Console
 from kneeal.loop.events import SILENT, LoopListener
 from kneeal.loop.folder import LOCK, RunFolder
 from kneeal.loop.query import SimulatedOracle
-from kneeal.nn.network import SiameseKneeNet
 from kneeal.report.one_run import draw_run_figures, rounds_table
 from kneeal.stats.metrics import warn_of_few_knees
 from kneeal.training.lightning_runner import is_first_process
@@ -92,12 +91,19 @@ def run_header(parts: RunParts, folder: RunFolder, labeled: Mapping[str, int]) -
         consistency = "off"
     else:
         consistency = f"off: {parts.strategy} has no score to choose a pseudo pool by"
+
+    def size(*modules: nn.Module) -> int:
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    trained, encoder = size(parts.network), parts.network.encoder
+    frozen = 0 if encoder is None else size(encoder.branch) - size(parts.network.branch)
     facts = {
         "run folder": str(folder.path),
         "strategy": f"{parts.strategy}{'' if first == 'random' else f', first query by {first}'}; "
         f"{schedule.n_init} to {schedule.budget} labels in {count(schedule.n_rounds, 'round')}; seed {config.seed}",
         "consistency": consistency,
-        "network": _network(config.model.backbone, parts.network),
+        "network": f"{config.model.backbone}, {trained + frozen:,} parameters"
+        + (f", {trained:,} of them trained" if frozen else ""),
         "device": f"{find_device(compute)}{f' x {n}' if (n := compute.devices) > 1 else ''}, {compute.precision}",
         "epoch kept": {
             "free": f"the best on {len(splits.val)} validation knees, whose grades do not count as labels",
@@ -121,12 +127,3 @@ def run_header(parts: RunParts, folder: RunFolder, labeled: Mapping[str, int]) -
     if warning := warn_of_few_knees(rows[-1][:-1]):
         lines.append(textwrap.fill(warning, _WIDTH))
     return "\n".join(lines)
-
-
-def _network(backbone: str, network: SiameseKneeNet) -> str:
-    def size(*modules: nn.Module) -> int:
-        return sum(p.numel() for module in modules for p in module.parameters())
-
-    trained = size(network)
-    frozen = 0 if network.encoder is None else size(network.encoder.branch) - size(network.branch)
-    return f"{backbone}, {trained + frozen:,} parameters" + (f", {trained:,} of them trained" if frozen else "")

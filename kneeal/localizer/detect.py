@@ -104,16 +104,14 @@ class Localizer:
         maps = self.coarse(canvas).sigmoid()[0].numpy()
         spots = [_peaks(maps[KNEE_MAP], small_mm, _KNEE_PEAK, _KNEES_APART_MM),
                  _peaks(maps[MARKER_MAP], small_mm, _MARKER_PEAK, _MARKERS_APART_MM)]  # fmt: skip
-        knees = self._look_at_knees(half, half_mm, spots[0])
-        markers = self._read_markers(half, half_mm, spots[1])
+        knees = self._look_at_knees(half, half_mm, spots[0]) if spots[0] else []
+        markers = self._read_markers(half, half_mm, spots[1]) if spots[1] else []
         found = Localization(tuple(sorted(knees, key=lambda k: k.center_mm)), tuple(markers))
         return found, float(maps[KNEE_MAP].max())
 
     def _look_at_knees(
         self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
     ) -> list[LocalizedKnee]:
-        if not spots:
-            return []
         first = self._plateau_edges(radiograph, mm_per_px, [(spot, 0.0) for spot in spots])[0][0]
         frames = [_frame(ends) for ends in first]
         (second, mirrored), (kinds, kinds_mirrored) = self._plateau_edges(radiograph, mm_per_px, frames, mirror=True)
@@ -166,8 +164,6 @@ class Localizer:
     def _read_markers(
         self, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], spots: list[tuple[float, float]]
     ) -> list[LocalizedMarker]:
-        if not spots:
-            return []
         windows = np.stack([cut_window(radiograph, mm_per_px, spot, 0.0, MARKER_PX, MARKER_MM) for spot in spots])
         kinds = self.marker(_batch(stretch(windows))).softmax(-1).numpy()
         best = kinds.argmax(1)

@@ -157,9 +157,8 @@ def without_duplicates(
             left_out.remove(min(group, key=lambda k: _FIRST.index(rows[k].split)))
     n, pictures = sum(map(len, groups)), count(len(groups), "picture")
     told = tell_same([[rows[k] for k in group] for group in groups])
-    done = "--drop-duplicates keeps one of each, and none where their grades differ"
-    if drop:
-        done = f"{len(left_out)} files are left out"
+    kept = "--drop-duplicates keeps one of each, and none where their grades differ"
+    done = f"{len(left_out)} files are left out" if drop else kept
     notes = [f"{n} files hold {pictures} more than once {told}; {done}"] if groups else []
     return [k for k in range(len(rows)) if k not in left_out], notes
 

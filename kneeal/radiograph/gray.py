@@ -121,7 +121,10 @@ def gray_levels(
         codes = np.where(codes >= len(counts) // 2, codes - len(counts), codes)
     counts = _without_padding(header, codes, counts)
     values, notes = _modality(header, codes.astype(np.int32))
-    if _is_raw(header):
+    # Raw are the detector's own data: the header says so, or gives their relation to the beam and no purpose.
+    intent = word(header, "PresentationIntentType").upper()
+    beam = word(header, "PixelIntensityRelationship").upper() == "LIN" and header.get("PixelIntensityRelationshipSign")
+    if intent == "FOR PROCESSING" or header.get("SOPClassUID") == _DX_FOR_PROCESSING or (beam and not intent):
         return lookup_table(_attenuation(header, values, counts), counts, bits), notes
     table, more = _presented(header, values, counts, apply_voi, bits)
     return table, notes + more
@@ -148,13 +151,6 @@ def _without_padding(header: Any, stored: NDArray[Any], counts: NDArray[np.int64
         rest = np.where((stored >= low) & (stored <= high), 0, counts)
         return rest if np.count_nonzero(rest) > 1 else counts
     return counts
-
-
-def _is_raw(header: Any) -> bool:
-    """Whether the pixels are the detector's: the header says so, or gives their relation to the beam and no purpose."""
-    intent = word(header, "PresentationIntentType").upper()
-    beam = word(header, "PixelIntensityRelationship").upper() == "LIN" and header.get("PixelIntensityRelationshipSign")
-    return intent == "FOR PROCESSING" or header.get("SOPClassUID") == _DX_FOR_PROCESSING or bool(beam and not intent)
 
 
 def _attenuation(header: Any, values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -193,18 +189,13 @@ def _presented(
         # A LUT is indexed by whole numbers; what a window makes of numbers far away are its ends.
         values = np.rint(values).astype(np.int32) if by_lut else np.append(values, (-_FAR, _FAR))
         windowed = np.asarray(apply_voi_lut(values, header, prefer_lut=True), np.float64)
-        if _shows(windowed, counts):
-            return lookup_table(sign * windowed[: len(counts)], counts, bits), ()
+        # It shows something if enough of the radiograph lies between its ends.
+        low, high = windowed.min(), windowed.max()
+        margin, seen = (high - low) / 256, windowed[: len(counts)]
+        inside = (counts > 0) & (seen > low + margin) & (seen < high - margin)
+        if counts[inside].sum() >= _MIN_INSIDE * counts.sum() and len(np.unique(seen[inside])) >= _MIN_LEVELS:
+            return lookup_table(sign * seen, counts, bits), ()
     return lookup_table(plain, counts, bits), ("the window or LUT of the header shows nothing and was not applied",)
-
-
-def _shows(windowed: NDArray[np.float64], counts: NDArray[np.int64]) -> bool:
-    """Whether enough of the radiograph lies between the ends of a window, which may follow the values."""
-    low, high = windowed.min(), windowed.max()
-    margin = (high - low) / 256
-    seen = windowed[: len(counts)]
-    inside = (counts > 0) & (seen > low + margin) & (seen < high - margin)
-    return bool(counts[inside].sum() >= _MIN_INSIDE * counts.sum()) and len(np.unique(seen[inside])) >= _MIN_LEVELS
 
 
 def gray_channels(pixels: NDArray[Any]) -> NDArray[Any]:

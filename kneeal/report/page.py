@@ -17,7 +17,7 @@ from kneeal.errors import count
 from kneeal.report.claims import Claim
 from kneeal.report.drawing import DARK_GRADES, GRADE_COLORS, setting_colors
 from kneeal.report.queries import pool_shares
-from kneeal.report.runs import Run, Runs, Setting
+from kneeal.report.runs import Runs, Setting
 from kneeal.report.text import TextTable, heading
 from kneeal.stats.metrics import find_metric
 from kneeal.stats.summary import summarize_at
@@ -114,21 +114,18 @@ def _setting(setting: Setting, runs: Runs, color: str, number: Mapping[str, int]
         "confusion": setting.confusion().tolist(),
         "calibration": [[_plain(confidence, 4), _plain(accuracy, 4), int(n)] for confidence, accuracy, n in bins],
         "ece": _plain(calibration.ece, 4),
-        "queries": {}
-        if first.is_baseline
-        else {str(seed): _queries(run, number) for seed, run in setting.runs.items()},
+        "queries": {
+            str(seed): [
+                {
+                    "round": query.round,
+                    "knees": [number[i] for i in query.ids],
+                    "scores": [None if math.isnan(score) else _plain(score, 3) for score in query.scores],
+                }
+                for query in run.queries
+            ]
+            for seed, run in ({} if first.is_baseline else setting.runs).items()
+        },
     }
-
-
-def _queries(run: Run, number: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "round": query.round,
-            "knees": [number[i] for i in query.ids],
-            "scores": [None if math.isnan(score) else _plain(score, 3) for score in query.scores],
-        }
-        for query in run.queries
-    ]
 
 
 def _first_queried(runs: Runs, n: int) -> list[str]:

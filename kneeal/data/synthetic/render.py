@@ -121,16 +121,6 @@ def _details(outlines: KneeOutlines, sclerosis: tuple[float, float], rng: np.ran
     return np.asarray(0.36 * blur_gray(fine, 0.42, 0.42) + 0.20 * blur_gray(deep, 1.2, 1.2), dtype=np.float32)
 
 
-def _soft_tissue(outlines: KneeOutlines, half_width_mm: float, rng: np.random.Generator) -> Image:
-    """Attenuation of the soft tissue: greatest in the center of the leg, 0 beside it."""
-    mm = ((np.arange(RADIOGRAPH_PX) - CENTER_PX) * MM_PER_PX).astype(np.float32)
-    bulge = rng.normal(0, 2, 2)
-    half = half_width_mm + np.interp(mm, (-70, -25, 5, 30, 70), (9 + bulge[0], 1, -1, 0, 3 + bulge[1]))
-    center = float(outlines.plateau[:, 0].mean()) - 2.0
-    t = (mm[None, :] - np.float32(center)) / half[:, None].astype(np.float32)
-    return np.asarray(_SOFT * np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
-
-
 def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw the radiograph of one knee region.
 
@@ -151,7 +141,13 @@ def draw_knee(anatomy: KneeAnatomy, exposure: Exposure, side: str, rng: np.rando
     _add_bone(bone, outlines.patella, 0.05, 0.4, 0.0)
     present = np.minimum(4 * bone, 1)
     patchy = field(rng, 12)
-    attenuation = _soft_tissue(outlines, exposure.soft_mm, rng)
+    # The soft tissue: greatest in the center of the leg, 0 beside it.
+    mm = ((np.arange(RADIOGRAPH_PX) - CENTER_PX) * MM_PER_PX).astype(np.float32)
+    bulge = rng.normal(0, 2, 2)
+    half = exposure.soft_mm + np.interp(mm, (-70, -25, 5, 30, 70), (9 + bulge[0], 1, -1, 0, 3 + bulge[1]))
+    center = float(outlines.plateau[:, 0].mean()) - 2.0
+    t = (mm[None, :] - np.float32(center)) / half[:, None].astype(np.float32)
+    attenuation = np.asarray(_SOFT * np.sqrt(np.maximum(1 - t * t, 0)), dtype=np.float32)
     leg = attenuation > 0
     attenuation += bone
     attenuation *= 1 + 0.025 * patchy
