@@ -101,8 +101,9 @@ def check_new_file(path: Path) -> None:
     """Refuse an output file that exists, or whose folder does not, before the work for it is done."""
     if path.exists():
         raise UserError(f"{path} already exists", "a new file", "give another name, or remove it first")
-    cure = f"make it with `mkdir -p {path.parent}`, or correct the path"
-    check_folder(path.parent, "a file in an existing folder", cure)
+    if not any(place.is_file() for place in path.parents):
+        cure = f"make it with `mkdir -p {path.parent}`, or correct the path"
+        check_folder(path.parent, "a file in an existing folder", cure)
     check_writable(path.parent)
 
 

@@ -187,7 +187,8 @@ def test_a_run_that_cannot_be_written_is_exported(place: Path, tmp_path: Path, m
 def test_what_cannot_be_written_is_said_before_the_work_for_it(place: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     inside = tmp_path / "file" / "in"
-    refused(kneeal("export", place / "run", "--out", inside), "cannot write")
+    refused(kneeal("export", place / "run", "--out", inside), "cannot write", "is a file")
+    refused(kneeal("export", place / "run", "--out", inside / "deeper"), "cannot write", "is a file")
     refused(kneeal("predict", place / "m.safetensors", "--data", place / "data", "--out", inside), "cannot write")
     result = kneeal("pretrain", "--data", place / "data", "--out", inside, *QUICK[:-2])
     refused(result, "cannot write")
