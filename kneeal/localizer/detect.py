@@ -58,7 +58,7 @@ _SHOWN, _SHOWN_MM2 = 0.9, 60.0
 #: Metal, and what may be metal, by one of: shares of the brightest gray of the window that it exceeds, smallest area in
 #: mm², and how much darker its surroundings are. Measured: docs/prepare.md.
 _METAL = (((0.98, 0.93), 150.0, 50.0),)
-_MAYBE_METAL = (((0.98,), 60.0, 20.0), ((0.93, 0.88, 0.8), 60.0, 65.0))
+_MAYBE_METAL = (((0.98,), 60.0, 20.0), ((0.93, 0.88, 0.8), 60.0, 65.0), ((0.75, 0.7), 60.0, 75.0))
 #: Probability of metal that is believed whatever is seen, and contrast in levels below which nothing is.
 _CERTAIN, _EVEN = 0.9, 25.0
 #: A letter of lead: smallest area in mm², contrast in levels, share of it by which the border drops, mm off the center.
@@ -81,7 +81,7 @@ class Localizer:
         """
         half, half_mm = shrink(radiograph, mm_per_px, MARKER_MM)
         found, peak = self._look(half, half_mm)
-        knees = [_weigh(knee, radiograph, mm_per_px, clear=peak >= _CLEAR_PEAK) for knee in found.knees]
+        knees = [weigh(knee, radiograph, mm_per_px, clear=peak >= _CLEAR_PEAK) for knee in found.knees]
         if peak >= _SECOND_LOOK_PEAK and _n_sure(knees) != 2:
             for gamma, size in _SECOND_LOOKS:
                 tones = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
@@ -89,7 +89,7 @@ class Localizer:
                 again = [replace(k, center_mm=(k.center_mm[0] / size, k.center_mm[1] / size)) for k in look.knees]
                 # A pair confirms itself; what is seen of one knee alone in this way is mostly a lateral view.
                 if _n_sure(again) == 2:
-                    knees = [_weigh(knee, radiograph, mm_per_px, clear=False) for knee in again]
+                    knees = [weigh(knee, radiograph, mm_per_px, clear=False) for knee in again]
                     break
         return Localization(tuple(self._with_metal(knees, half, half_mm)), found.markers)
 
@@ -222,7 +222,7 @@ class _Part(NamedTuple):
     whole: bool  #: Whether it lies within the window.
 
 
-def _weigh(
+def weigh(
     knee: LocalizedKnee, radiograph: NDArray[np.uint8], mm_per_px: tuple[float, float], *, clear: bool
 ) -> LocalizedKnee:
     """The knee as its gray bears it out.

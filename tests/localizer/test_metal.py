@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kneeal.data.patches import scale_intensities
-from kneeal.localizer.detect import Localizer
+from kneeal.localizer.detect import Localizer, weigh
 from kneeal.localizer.networks import MARKER_MM, MARKER_PX
-from kneeal.localizer.quality import select_knees
+from kneeal.localizer.quality import LocalizedKnee, select_knees
 from tools.radiographs import RadiographOptions, compose_radiograph, draw_leg, draw_radiograph, scatter_poses
 from tools.radiographs.legs import implant
 from tools.radiographs.markers import letter_mask, stamp
@@ -94,6 +94,17 @@ def test_metal_is_seen_beside_a_frame_and_a_frame_is_none(localizer: Localizer, 
     partial_implant(gray, *radiograph.knees[0].center_mm)
     selection = select_knees(localizer.find(scale_intensities(gray), (MM, MM)))
     assert selection.rejected == (("R", "replacement"), ("L", "other_knee"))
+
+
+def test_the_network_is_believed_where_metal_is_darker_than_bone_that_is_overexposed() -> None:
+    knee = LocalizedKnee((80.0, 80.0), 0.0, 0.67, 0.31, 0.0)
+    gray = np.full((400, 400), 70, np.uint8)
+    gray[200:] = 110  # bone
+    gray[:140] = np.interp(np.arange(140), (88, 140), (215, 70))[:, None]
+    gray[:140, 150:250] += 40  # the femur, brightest where the thigh is thick
+    assert weigh(knee, gray, (MM, MM), clear=True).replaced == 0  # no metal: the network is wrong
+    cv2.rectangle(gray, (130, 150), (270, 195), 190, -1)
+    assert weigh(knee, gray, (MM, MM), clear=True) == knee
 
 
 def test_the_edge_of_a_thigh_is_no_letter(localizer: Localizer) -> None:
