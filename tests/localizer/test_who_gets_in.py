@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kneeal.data.patches import scale_intensities
-from kneeal.localizer.detect import Localizer, _shows_letter, _weigh
+from kneeal.localizer.detect import Localizer, _shows_letter, weigh
 from kneeal.localizer.quality import LocalizedKnee, Selection, SelectionRules, SideEvidence, select_knees
 from tools.radiographs import RadiographOptions, draw_radiograph
 from tools.radiographs.markers import letter_mask, stamp
@@ -54,7 +54,7 @@ def test_an_implant_in_either_knee_rejects_the_pair(localizer: Localizer) -> Non
 
 def weighed(gray: np.ndarray, replaced: float, *, clear: bool = True) -> tuple[float, float, float]:
     """Probabilities of a natural knee, of metal and of none, of a knee that the networks gave these of metal."""
-    knee = _weigh(LocalizedKnee((120.0, 120.0), 0.0, 0.9 - replaced, replaced, 0.1), gray, (0.4, 0.4), clear=clear)
+    knee = weigh(LocalizedKnee((120.0, 120.0), 0.0, 0.9 - replaced, replaced, 0.1), gray, (0.4, 0.4), clear=clear)
     return round(knee.score, 3), round(knee.replaced, 3), round(knee.nothing, 3)
 
 
