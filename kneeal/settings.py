@@ -212,7 +212,7 @@ class ComputeConfig(_Section):
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = setting("32-true", "numeric precision")
     compile: Literal["none", "default", "reduce-overhead"] = setting(
-        "none", "trains with torch.compile in the mode of that name; needs a C++ compiler"
+        "none", "trains with torch.compile in the mode of that name; needs a C++ compiler and, on a CPU, PyTorch 2.9"
     )
 
 

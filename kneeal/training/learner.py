@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -190,6 +191,9 @@ def compiled(network: nn.Module, mode: Mode) -> Callable[..., Any]:
     fast = torch.compile(forward, options={"fallback_random": True, "triton.cudagraphs": mode == "reduce-overhead"})
 
     def call(*inputs: Any) -> Any:
+        if inputs[0].device.type == "cpu" and TorchVersion(torch.__version__) < "2.9":
+            cure = "install a newer PyTorch, or set compute.compile=none"
+            raise UserError(f"PyTorch {torch.__version__} crashes in compiled training on a CPU", "2.9 or newer", cure)
         try:
             return fast(*inputs)
         except Exception as error:  # torch's compilers have no common one

@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from kneeal.errors import UserError
 from kneeal.nn.layers import QuickDropout, SizeSafeInstanceNorm2d
 from kneeal.training.learner import compiled
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
+pytestmark = pytest.mark.skipif(
+    TorchVersion(torch.__version__) < "2.9" or not any(map(shutil.which, ("g++", "clang++"))),
+    reason="no C++ compiler, or PyTorch older than 2.9",
+)
 
 
 @pytest.fixture(autouse=True)

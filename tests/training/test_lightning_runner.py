@@ -11,8 +11,10 @@ import pytest
 import torch
 from helpers.commands import QUICK, done
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from kneeal.errors import UserError
+from kneeal.training.learner import compiled
 from kneeal.training.lightning_runner import load_network
 
 
@@ -39,7 +41,16 @@ def test_a_run_is_deterministic_but_new_memory_is_not_written_twice(data: Path, 
         assert torch.utils.deterministic.fill_uninitialized_memory is False  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
+def test_a_torch_that_breaks_the_process_is_refused_before_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.8.0")
+    with pytest.raises(UserError, match="crashes in compiled training"):
+        compiled(nn.Linear(1, 1), "default")(torch.zeros(1, 1))
+
+
+@pytest.mark.skipif(
+    TorchVersion(torch.__version__) < "2.9" or not any(map(shutil.which, ("g++", "clang++"))),
+    reason="no C++ compiler, or PyTorch older than 2.9",
+)
 def test_a_compiled_run_asks_what_an_uncompiled_one_asks(data: Path, plain: Path, tmp_path: Path) -> None:
     counted = torch._dynamo.utils.counters["stats"]
     before = counted["unique_graphs"]
